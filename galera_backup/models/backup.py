@@ -1,0 +1,48 @@
+"""Request and result of the workflow type GaleraBackup."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import Field
+
+from galera_backup.models.common import Model, OperationRequest, PhaseTime, PositiveDuration
+from galera_backup.models.manifest import Manifest
+from galera_backup.models.runner import RunnerLog
+
+
+class BackupRequest(OperationRequest):
+    """A full backup of one replica, taken while that replica is out of flow control and out of the Services."""
+
+    replica: Annotated[int, Field(ge=0)] | None = None
+    """Ordinal of the replica to back up; None: the ready replica with the highest ordinal."""
+    backups_to_keep: Annotated[int, Field(ge=1, le=10_000)] = 10
+    required_space_ratio: Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)] = 1.2
+    """The backup volume must have more free KB than the data directory's KB times this."""
+    allow_unsafe: bool = False
+    """Back up although the cluster check failed. Recorded in the manifest."""
+    runner_timeout: PositiveDuration = timedelta(hours=6)
+    """The runner pod is stopped, and the replica put back, after this long."""
+    drain_timeout: PositiveDuration = timedelta(minutes=10)
+    """How long the resync waits for the replica to catch up before it rejoins flow control anyway."""
+
+
+class BackupResult(Model):
+    """What was backed up, how large it is, how long each phase took."""
+
+    manifest: Manifest
+    path: str
+    """Directory of the backup on the backup volume."""
+    phases: tuple[PhaseTime, ...]
+    desynced_seconds: float
+    """From wsrep_desync=ON to the replica being in sync, Ready and back in the endpoints."""
+    drained: bool
+    """False: the receive queue was still long when the drain's time was over."""
+    pruned: tuple[str, ...]
+    """Ids of the backups that retention removed."""
+    kept: int
+    """Complete backups of this cluster on the volume, this one included."""
+    runner: RunnerLog
+    problems: tuple[str, ...] = ()
+    """What the cluster check found, when `allow_unsafe` let the backup go on."""

@@ -1,0 +1,70 @@
+"""The manifest: written last, beside the stream; a directory without one is not a backup."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from galera_backup.models.common import ClusterRef, Model
+
+BackupId = Annotated[str, Field(pattern=r"^[0-9]{8}T[0-9]{6}Z-full$")]
+"""UTC time and type, for example `20261122T010000Z-full`."""
+
+
+class GaleraPosition(Model):
+    """The write-set a data directory is at: cluster state UUID and sequence number."""
+
+    uuid: Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+    seqno: Annotated[int, Field(ge=0)]
+    domain_id: int | None = None
+    """wsrep_gtid_domain_id, where the tool reports it."""
+
+    def __str__(self) -> str:
+        return f"{self.uuid}:{self.seqno}"
+
+
+class LogSequenceNumbers(Model):
+    """InnoDB LSNs of `xtrabackup_checkpoints`; they belong to one data directory."""
+
+    from_lsn: int
+    to_lsn: int
+    last_lsn: int
+
+
+class Manifest(Model):
+    """All that a restore must know of a backup."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")  # a newer version may have written more
+
+    schema_version: Literal[1] = 1
+    backup_id: BackupId
+    type: Literal["full"] = "full"
+    cluster: ClusterRef
+    replica: str
+    """Pod that was backed up."""
+    node: str
+    claim: str
+    claim_uid: str
+    lease_run: str
+    """Run id of the lease under which it was taken: the same runner started twice recognises its own work."""
+    position: GaleraPosition
+    lsn: LogSequenceNumbers
+    server_version: str
+    tool_version: str
+    stream: str = "backup.mbs.zst"
+    compression: Literal["zstd"] = "zstd"
+    data_bytes: int
+    """Bytes that the data directory used on disk."""
+    stream_bytes: int
+    """Bytes of the uncompressed mbstream."""
+    stored_bytes: int
+    """Bytes of the compressed file."""
+    sha256: str
+    """Of the compressed file, in hex."""
+    started_at: datetime
+    finished_at: datetime
+    unsafe: bool = False
+    problems: tuple[str, ...] = ()
+    """What the cluster check found, when the backup was unsafe."""

@@ -1,0 +1,141 @@
+"""What a worker asks of the agent in a runner pod (job) and what the agent answers (result).
+
+The job travels as JSON in the agent container's environment (`GALERA_BACKUP_JOB`), the result as JSON in its
+termination message (at most 4096 bytes) and, for a list, as JSON lines in its log.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from galera_backup.models.common import ClusterRef, Model
+from galera_backup.models.manifest import BackupId, Manifest
+
+
+class BackupJob(Model):
+    """Check the space, store the stream of mariadb-backup, write the manifest."""
+
+    mode: Literal["backup"] = "backup"
+    cluster: ClusterRef
+    backup_id: BackupId
+    replica: str
+    node: str
+    claim: str
+    claim_uid: str
+    lease_run: str
+    required_space_ratio: float
+    unsafe: bool = False
+    problems: tuple[str, ...] = ()
+
+
+class CheckJob(Model):
+    """Look at one data volume, and, when `backup_id` is given, verify that backup. Changes nothing."""
+
+    mode: Literal["check"] = "check"
+    cluster: ClusterRef
+    backup_id: BackupId | None = None
+
+
+class RestoreJob(Model):
+    """Restore one data volume from a backup; the first unpacks and prepares, the last removes what that made."""
+
+    mode: Literal["restore"] = "restore"
+    cluster: ClusterRef
+    backup_id: BackupId
+    restore_id: str
+    """Names this restore: marks the data volumes and the temporary directory."""
+    ordinal: int
+    last: bool
+    safe_to_bootstrap: bool
+
+
+class PruneJob(Model):
+    """Remove the oldest complete backups beyond `keep`, and what failed runs left."""
+
+    mode: Literal["prune"] = "prune"
+    cluster: ClusterRef
+    keep: int
+
+
+class ListJob(Model):
+    """Print the manifest of every complete backup of the cluster, oldest first, one JSON object a line."""
+
+    mode: Literal["list"] = "list"
+    cluster: ClusterRef
+
+
+RunnerJob = Annotated[BackupJob | CheckJob | RestoreJob | PruneJob | ListJob, Field(discriminator="mode")]
+
+
+class ClaimMarker(Model):
+    """`.galera-backup-restore.json` in a data directory: says whether a restore has touched, or finished it."""
+
+    restore_id: str
+    backup_id: BackupId
+    state: Literal["restoring", "restored"]
+    at: datetime
+
+
+class CheckReport(Model):
+    """What a CheckJob saw. KB are 1024 bytes."""
+
+    data_total_kb: int
+    data_free_kb: int
+    data_used_kb: int
+    """Used by the data directory itself."""
+    backup_free_kb: int
+    marker: ClaimMarker | None = None
+    manifest: Manifest | None = None
+    server_version: str | None = None
+    """Version of the image's mariadb-backup, when a backup was verified."""
+
+
+class RestoreReport(Model):
+    """What a RestoreJob did; seconds are 0 for what was already there."""
+
+    unpack_seconds: float
+    prepare_seconds: float
+    copy_seconds: float
+    restored_bytes: int
+
+
+class PruneReport(Model):
+    """Ids that were removed, and how many complete backups are left."""
+
+    pruned: tuple[str, ...]
+    kept: int
+
+
+class RunnerError(Model):
+    """Why the agent failed: the name of a class in `galera_backup.errors` and a sentence for an operator."""
+
+    type: Literal[
+        "NotEnoughSpace", "BackupFailed", "BackupNotFound", "BackupDamaged", "RestoreFailed", "VersionMismatch", "RunnerFailed"
+    ]
+    message: Annotated[str, Field(max_length=1500)]
+
+
+class RunnerResult(Model):
+    """The agent's answer: exactly one report, or an error."""
+
+    error: RunnerError | None = None
+    backup: Manifest | None = None
+    check: CheckReport | None = None
+    restore: RestoreReport | None = None
+    prune: PruneReport | None = None
+
+
+class RunnerLog(Model):
+    """What is kept of a runner pod after it was removed."""
+
+    pod: str
+    node: str
+    exit_code: int | None
+    """Of the agent; None when it never ran to its end."""
+    tail: str
+    """Last lines of its log, at most 2000 characters."""
+    path: str | None = None
+    """Whole log on the backup volume."""

@@ -1,0 +1,67 @@
+"""Names that are derived, so that doing something twice meets its own first time: ids, pods, labels, annotations."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from galera_backup.models.common import ClusterRef
+
+TASK_QUEUE = "galera-backup"
+"""Where operations run; the lease and everything that undoes have a queue of their own beside it."""
+
+BACKUP_RUNNER_PREFIX = "mariadb-phy-backup-runner"
+RESTORE_RUNNER_PREFIX = "openstack-mariadb-phy-restore-runner"
+
+LEASE_ANNOTATION = "galera-backup/lease"
+"""On a pod: who desynced it. On a StatefulSet: who scaled it to 0. JSON of `models.lease.Mark`."""
+LEASE_LABEL = "galera-backup/lease-run"
+"""On a runner pod: run id of the lease under which it works."""
+MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+MANAGED_BY = "galera-backup"
+CLUSTER_LABEL = "galera-backup/statefulset"
+
+
+def lease_queue(task_queue: str) -> str:
+    """Task queue of the lease: a resync never waits behind a backup."""
+    return f"{task_queue}-lease"
+
+
+def lease_id(cluster: ClusterRef) -> str:
+    """Workflow id of the cluster's lease. Fixed: at most one is open, so at most one operation runs."""
+    return f"galera-lease/{cluster}"
+
+
+def operation_id(operation: str, cluster: ClusterRef, at: datetime) -> str:
+    """Workflow id of an operation that a starter starts; `operation` is `backup`, `restore`, ..."""
+    return f"galera-{operation}/{cluster}/{timestamp(at)}"
+
+
+def schedule_id(cluster: ClusterRef) -> str:
+    """Id of the schedule of a cluster's periodic backup."""
+    return f"galera-backup/{cluster}"
+
+
+def timestamp(at: datetime) -> str:
+    """UTC, to the second: `20261122T010000Z`."""
+    return at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
+def backup_id(at: datetime) -> str:
+    """Id of a full backup that begins at `at`: `20261122T010000Z-full`."""
+    return f"{timestamp(at)}-full"
+
+
+def runner_pod(prefix: str, at: datetime, suffix: str = "") -> str:
+    """Name of a runner pod: `<prefix>-20261122t010000z`, with `-<suffix>` where a run needs several."""
+    name = f"{prefix}-{timestamp(at).lower()}"
+    return f"{name}-{suffix}" if suffix else name
+
+
+def pod(cluster: ClusterRef, ordinal: int) -> str:
+    """Name of the member with this ordinal."""
+    return f"{cluster.statefulset}-{ordinal}"
+
+
+def ordinal(pod_name: str) -> int:
+    """Ordinal of a StatefulSet's pod, as a number: 10 comes after 9."""
+    return int(pod_name.rpartition("-")[2])
