@@ -1,0 +1,23 @@
+"""Request and result of the workflow type GaleraCatalog: which backups a cluster has."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from galera_backup.models.common import ClusterRef, KubernetesName, Model, PositiveDuration
+from galera_backup.models.manifest import Manifest
+
+
+class CatalogRequest(Model):
+    """Read the manifests on the backup volume. Needs no lease and touches nothing."""
+
+    cluster: ClusterRef
+    backup_claim: KubernetesName = "mariadb-phy-backup-data"
+    container: KubernetesName = "mariadb"
+    timeout: PositiveDuration = timedelta(minutes=5)
+
+
+class Catalog(Model):
+    """The complete backups of a cluster, oldest first."""
+
+    backups: tuple[Manifest, ...]

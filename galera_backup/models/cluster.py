@@ -1,0 +1,66 @@
+"""Facts of a cluster, as activities fetch them and `galera_backup.rules` judges them."""
+
+from __future__ import annotations
+
+from galera_backup.models.common import ClusterRef, Model
+
+
+class WsrepStatus(Model):
+    """One member's own view of the cluster, from its status variables."""
+
+    ready: bool
+    connected: bool
+    cluster_status: str
+    """Primary, or non-Primary, or Disconnected."""
+    local_state: int
+    """1 Joining, 2 Donor/Desynced, 3 Joined, 4 Synced."""
+    local_state_comment: str
+    cluster_size: int
+    cluster_state_uuid: str
+    cluster_conf_id: int
+    desync: bool
+    desync_count: int
+    """Ours, plus each SST donation, FTWRL or BACKUP STAGE that holds the provider."""
+    recv_queue: int
+    """Write-sets that wait to be applied."""
+    pending_desync: bool
+    """A `SET GLOBAL wsrep_desync` is still under way in some connection."""
+    server_version: str
+    data_directory: str
+
+
+class MemberObservation(Model):
+    """One pod of the StatefulSet, as Kubernetes and its server show it."""
+
+    pod: str
+    ordinal: int
+    exists: bool
+    phase: str = ""
+    """Kubernetes phase of the pod: Running, Pending, ..."""
+    ready: bool = False
+    node: str = ""
+    role: str | None = None
+    """Value of the cluster's primary label on the pod."""
+    wsrep: WsrepStatus | None = None
+    error: str | None = None
+    """Why the server could not be asked."""
+
+
+class ClaimObservation(Model):
+    """One data claim of the StatefulSet."""
+
+    ordinal: int
+    claim: str
+    uid: str
+
+
+class ClusterObservation(Model):
+    """The StatefulSet, its pods and its data claims."""
+
+    cluster: ClusterRef
+    replicas: int
+    """`spec.replicas`."""
+    data_directory: str
+    """Mount path of the data claim in the server's container."""
+    members: tuple[MemberObservation, ...]
+    claims: tuple[ClaimObservation, ...]

@@ -1,0 +1,99 @@
+"""Messages between an operation and its cluster's lease, and the mark that the lease leaves on the cluster."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Literal
+
+from galera_backup.models.common import ClusterRef, LeaseRef, Model, PrimaryLabel, SecretRef
+from galera_backup.models.restore import ClaimReport
+
+
+class LeaseRequest(Model):
+    """Hold the cluster for one operation, at most for `ttl`."""
+
+    cluster: ClusterRef
+    operation: Literal["backup", "restore"]
+    owner: str
+    """Workflow id of the operation."""
+    ttl: timedelta
+    credentials: SecretRef
+    container: str
+
+
+class DesyncOrder(Model):
+    """Take this replica out of flow control and out of the Services."""
+
+    pod: str
+    primary_label: PrimaryLabel | None
+    drain_timeout: timedelta
+
+
+class StopOrder(Model):
+    """Scale the StatefulSet to 0. `replicas` and the claims are what the lease needs to start it again by itself."""
+
+    replicas: int
+    restore_id: str
+    claims: tuple[str, ...]
+    """Data claims by ordinal, 0 first."""
+    backup_claim: str
+    run_as_user: int | None
+    runner_pod_prefix: str
+    primary_label: PrimaryLabel | None
+    primary_pod: str | None
+    """Pod that carried the primary label before the stop."""
+    stop_timeout: timedelta
+    ready_timeout: timedelta
+
+
+class StartOrder(Model):
+    """Scale the StatefulSet back; `claims` is what the operation knows of the data it wrote."""
+
+    claims: tuple[ClaimReport, ...]
+
+
+OrderKind = Literal["desync", "resync", "stop", "start"]
+
+
+class LeaseEvent(Model):
+    """The lease's answer to one order, keyed by the lease's run: a reset owner sees old answers again."""
+
+    lease_run: str
+    order: OrderKind
+    error_type: str | None = None
+    message: str = ""
+    seconds: float = 0
+    """`resync`: how long the replica was desynced. `start`: how long the StatefulSet was stopped."""
+    drained: bool = True
+
+
+class LeaseResult(Model):
+    """Why the lease ended. It ends in sync, or it fails."""
+
+    reason: str
+
+
+class LeaseStatus(Model):
+    """Answer of the lease's query `status`."""
+
+    cluster: ClusterRef
+    operation: str
+    owner: str
+    phase: str
+    replica: str | None
+    reason: str | None
+    """Why the lease is ending, when it is."""
+    until: datetime
+    """When its time to live is over."""
+
+
+class Mark(Model):
+    """The annotation `galera-backup/lease`: on a pod that we desynced, or on a StatefulSet that we stopped."""
+
+    lease: LeaseRef
+    owner: str
+    until: datetime
+    replicas: int | None = None
+    """Replica count to go back to; on a StatefulSet only."""
+    primary_label: PrimaryLabel | None = None
+    """On a pod that carried the primary label: what to put back. On the pod that got it: None."""

@@ -1,0 +1,78 @@
+"""Request and result of the workflow type GaleraRestore."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from galera_backup.models.common import KubernetesName, Model, OperationRequest, PhaseTime, PositiveDuration
+from galera_backup.models.manifest import BackupId, Manifest
+from galera_backup.models.runner import RestoreReport, RunnerLog
+from galera_backup.names import RESTORE_RUNNER_PREFIX
+
+
+class ClaimState(StrEnum):
+    """What a data claim holds, as far as one restore is concerned."""
+
+    UNTOUCHED = "untouched"
+    """What it held before the restore."""
+    INCOMPLETE = "incomplete"
+    """Wiped or partly written: a server must not start on it."""
+    RESTORED = "restored"
+    """The backup, whole."""
+
+
+class ClaimReport(Model):
+    """State of one data claim."""
+
+    claim: str
+    ordinal: int
+    state: ClaimState
+
+
+class RestoreRequest(OperationRequest):
+    """Replace the data of every replica by a backup. The database is not available meanwhile."""
+
+    backup_id: BackupId
+    confirm: str
+    """`<namespace>/<statefulset>` once more: nobody stops a cluster by a typing error."""
+    strategy: Literal["in_place"] = "in_place"
+    replicas: Annotated[int, Field(ge=1, le=99)] | None = None
+    """Size of the cluster afterwards; needed only when the StatefulSet is at 0 replicas already."""
+    runner_pod_prefix: Annotated[KubernetesName, Field(max_length=200)] = RESTORE_RUNNER_PREFIX
+    runner_timeout: PositiveDuration = timedelta(hours=6)
+    """Each runner pod is stopped after this long."""
+    stop_timeout: PositiveDuration = timedelta(minutes=15)
+    """How long the pods may take to go after the StatefulSet was scaled to 0."""
+    ready_timeout: PositiveDuration = timedelta(minutes=30)
+    """How long the restored cluster may take to be Ready and in sync."""
+
+    @field_validator("confirm")
+    @classmethod
+    def _repeats_the_cluster(cls, confirm: str, info: ValidationInfo) -> str:
+        cluster = info.data.get("cluster")
+        if cluster is not None and confirm != str(cluster):
+            raise ValueError(f"expected {str(cluster)!r}, the cluster that will be stopped, got {confirm!r}")
+        return confirm
+
+
+class ClaimRestore(Model):
+    """How one data claim was restored."""
+
+    claim: str
+    report: RestoreReport
+    runner: RunnerLog
+
+
+class RestoreResult(Model):
+    """What was restored, how long each phase took and how long the database was down."""
+
+    manifest: Manifest
+    claims: tuple[ClaimRestore, ...]
+    replicas: int
+    phases: tuple[PhaseTime, ...]
+    outage_seconds: float
+    """From the scale-down to all replicas Ready in one cluster."""
