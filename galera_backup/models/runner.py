@@ -113,7 +113,13 @@ class RunnerError(Model):
     """Why the agent failed: the name of a class in `galera_backup.errors` and a sentence for an operator."""
 
     type: Literal[
-        "NotEnoughSpace", "BackupFailed", "BackupNotFound", "BackupDamaged", "RestoreFailed", "VersionMismatch", "RunnerFailed"
+        "NotEnoughSpace",
+        "BackupFailed",
+        "BackupNotFound",
+        "BackupDamaged",
+        "RestoreFailed",
+        "VersionMismatch",
+        "RunnerFailed",
     ]
     message: Annotated[str, Field(max_length=1500)]
 

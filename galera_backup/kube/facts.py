@@ -1,0 +1,155 @@
+"""What the project reads of Kubernetes objects, taken from the client library's models once, here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from kubernetes.client import V1Container, V1ContainerStatus, V1Pod, V1StatefulSet
+
+from galera_backup.errors import ClusterNotFound
+from galera_backup.models.common import ClusterRef
+
+
+@dataclass(frozen=True)
+class ContainerEnd:
+    """How a container ended, or why it does not start."""
+
+    exit_code: int | None
+    """None: it has not run to an end."""
+    reason: str
+    message: str
+    """The termination message; the kubelet's sentence when the container waits."""
+
+
+@dataclass(frozen=True)
+class PodFacts:
+    """A pod as this project needs it."""
+
+    name: str
+    uid: str
+    phase: str
+    ready: bool
+    deleting: bool
+    node: str
+    ip: str
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    resource_version: str
+    reason: str
+    """`Evicted`, `DeadlineExceeded`, ...: why the kubelet ended the whole pod."""
+    message: str
+    ended: Mapping[str, ContainerEnd]
+    """Containers that have ended, by name."""
+    waiting: Mapping[str, ContainerEnd]
+    """Containers that have not started, by name."""
+
+
+@dataclass(frozen=True)
+class StatefulSetFacts:
+    """The StatefulSet of a cluster, as far as a runner pod or a restore must fit it."""
+
+    cluster: ClusterRef
+    uid: str
+    resource_version: str
+    replicas: int
+    annotations: Mapping[str, str]
+    image: str
+    image_pull_policy: str | None
+    data_volume: str
+    """Name of the claim template, and so the prefix of the claims."""
+    data_path: str
+    data_sub_path: str | None
+    user: int | None
+    group: int | None
+    fs_group: int | None
+    service_account: str | None
+    tolerations: tuple[Any, ...] = field(repr=False, default=())
+    image_pull_secrets: tuple[Any, ...] = field(repr=False, default=())
+
+    def claim(self, ordinal: int) -> str:
+        """Name of the data claim of one replica, as the StatefulSet controller makes it."""
+        return f"{self.data_volume}-{self.cluster.statefulset}-{ordinal}"
+
+
+def pod_facts(pod: V1Pod) -> PodFacts:
+    """Facts of a pod that the API server returned."""
+    metadata, spec, status = pod.metadata, pod.spec, pod.status
+    conditions = {condition.type: condition.status for condition in status.conditions or []}
+    containers = [*(status.init_container_statuses or []), *(status.container_statuses or [])]
+    return PodFacts(
+        name=metadata.name,
+        uid=metadata.uid,
+        phase=status.phase or "",
+        ready=conditions.get("Ready") == "True" and metadata.deletion_timestamp is None,
+        deleting=metadata.deletion_timestamp is not None,
+        node=spec.node_name or "",
+        ip=status.pod_ip or "",
+        labels=metadata.labels or {},
+        annotations=metadata.annotations or {},
+        resource_version=metadata.resource_version,
+        reason=status.reason or "",
+        message=status.message or "",
+        ended={container.name: _end(container) for container in containers if container.state.terminated},
+        waiting={container.name: _wait(container) for container in containers if container.state.waiting},
+    )
+
+
+def _end(container: V1ContainerStatus) -> ContainerEnd:
+    state = container.state.terminated
+    return ContainerEnd(exit_code=state.exit_code, reason=state.reason or "", message=state.message or "")
+
+
+def _wait(container: V1ContainerStatus) -> ContainerEnd:
+    state = container.state.waiting
+    return ContainerEnd(exit_code=None, reason=state.reason or "", message=state.message or "")
+
+
+def statefulset_facts(statefulset: V1StatefulSet, cluster: ClusterRef, container_name: str) -> StatefulSetFacts:
+    """Facts of a StatefulSet. Error: `ClusterNotFound` when it has no such container or no data claim in it."""
+    template = statefulset.spec.template.spec
+    container = next((each for each in template.containers if each.name == container_name), None)
+    if container is None:
+        raise ClusterNotFound(
+            f"StatefulSet {str(cluster)!r}: expected a container {container_name!r}, it has "
+            f"{', '.join(sorted(each.name for each in template.containers))}. Name the server's container in the "
+            "request's field 'container'"
+        )
+    mount = _data_mount(statefulset, container, cluster)
+    pod_security, security = template.security_context, container.security_context
+    return StatefulSetFacts(
+        cluster=cluster,
+        uid=statefulset.metadata.uid,
+        resource_version=statefulset.metadata.resource_version,
+        replicas=statefulset.spec.replicas,
+        annotations=statefulset.metadata.annotations or {},
+        image=container.image,
+        image_pull_policy=container.image_pull_policy,
+        data_volume=mount.name,
+        data_path=mount.mount_path,
+        data_sub_path=mount.sub_path,
+        user=_first("run_as_user", security, pod_security),
+        group=_first("run_as_group", security, pod_security),
+        fs_group=_first("fs_group", pod_security),
+        service_account=template.service_account_name,
+        tolerations=tuple(template.tolerations or ()),
+        image_pull_secrets=tuple(template.image_pull_secrets or ()),
+    )
+
+
+def _first(name: str, *contexts: Any) -> int | None:
+    return next((value for context in contexts if (value := getattr(context, name, None)) is not None), None)
+
+
+def _data_mount(statefulset: V1StatefulSet, container: V1Container, cluster: ClusterRef) -> Any:
+    templates = {template.metadata.name for template in statefulset.spec.volume_claim_templates or []}
+    mounts = [mount for mount in container.volume_mounts or [] if mount.name in templates]
+    if len(mounts) > 1:
+        mounts = [mount for mount in mounts if mount.mount_path.rstrip("/") == "/var/lib/mysql"] or mounts
+    if len(mounts) != 1:
+        raise ClusterNotFound(
+            f"StatefulSet {str(cluster)!r}: expected the container {container.name!r} to mount its data directory from "
+            f"one volume claim template, it mounts {len(mounts)} of {sorted(templates)}, none at '/var/lib/mysql'"
+        )
+    return mounts[0]

@@ -1,0 +1,244 @@
+"""The calls to the Kubernetes API server, each with a time limit and errors of the one tree."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+from kubernetes import client
+from kubernetes.client import ApiClient, ApiException, V1Pod
+from urllib3.exceptions import HTTPError
+
+from galera_backup import names
+from galera_backup.errors import ClusterNotFound, GaleraBackupError, KubernetesRefused, KubernetesUnavailable, bounded
+from galera_backup.kube.facts import PodFacts, StatefulSetFacts, pod_facts, statefulset_facts
+from galera_backup.models.common import ClusterRef, SecretRef
+from galera_backup.models.lease import Mark
+from galera_backup.mysql.gateway import Credentials
+
+T = TypeVar("T")
+
+TIMEOUT_SECONDS = (3, 15)
+"""Of connecting and of reading, for each call."""
+LOG_BYTES = 2_000_000
+"""Most that is read of a runner's log; the whole log is on the backup volume."""
+
+_FINAL = {
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.METHOD_NOT_ALLOWED,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+}
+
+
+class KubeGateway:
+    """Reads and changes what an operation needs of a cluster.
+
+    Errors of every method: `KubernetesUnavailable` when a retry can help (connection, 409, 429, 5xx),
+    `KubernetesRefused` when it cannot, `ClusterNotFound` for an object that must exist and does not.
+    """
+
+    def __init__(self, api_client: ApiClient) -> None:
+        self._core = client.CoreV1Api(api_client)
+        self._apps = client.AppsV1Api(api_client)
+        self._discovery = client.DiscoveryV1Api(api_client)
+
+    # --- what there is
+
+    def statefulset(self, cluster: ClusterRef, container: str) -> StatefulSetFacts:
+        """The cluster's StatefulSet; `container` is the name of the server's container."""
+        found = _call(
+            f"reading StatefulSet {str(cluster)!r}",
+            self._apps.read_namespaced_stateful_set,
+            cluster.statefulset,
+            cluster.namespace,
+        )
+        return statefulset_facts(found, cluster, container)
+
+    def pod(self, namespace: str, name: str) -> PodFacts:
+        """A pod that must exist."""
+        return pod_facts(_call(f"reading pod {name!r}", self._core.read_namespaced_pod, name, namespace))
+
+    def find_pod(self, namespace: str, name: str) -> PodFacts | None:
+        """A pod, or None."""
+        try:
+            return self.pod(namespace, name)
+        except ClusterNotFound:
+            return None
+
+    def members(self, cluster: ClusterRef) -> list[PodFacts]:
+        """The pods that the StatefulSet owns, whatever its replica count says now."""
+        pods = _call(f"listing pods of {str(cluster)!r}", self._core.list_namespaced_pod, cluster.namespace)
+        return [pod_facts(pod) for pod in pods.items if _is_owned_by(pod, cluster)]
+
+    def claim_uid(self, namespace: str, name: str) -> str:
+        """Uid of a PersistentVolumeClaim that must exist."""
+        claim = _call(f"reading claim {name!r}", self._core.read_namespaced_persistent_volume_claim, name, namespace)
+        return str(claim.metadata.uid)
+
+    def credentials(self, namespace: str, reference: SecretRef) -> Credentials:
+        """User and password from a Secret."""
+        doing = f"reading Secret {namespace}/{reference.secret}"
+        secret = _call(doing, self._core.read_namespaced_secret, reference.secret, namespace)
+        data: Mapping[str, str] = secret.data or {}
+        missing = [key for key in (reference.user_key, reference.password_key) if key not in data]
+        if missing:
+            raise ClusterNotFound(f"{doing}: expected the keys {missing}, it has {sorted(data)}")
+        return Credentials(
+            user=base64.b64decode(data[reference.user_key]).decode(),
+            password=base64.b64decode(data[reference.password_key]).decode(),
+        )
+
+    def services_that_list(self, namespace: str, pod: str) -> list[str]:
+        """Services whose endpoints list the pod as ready; those that publish pods that are not ready do not count."""
+        return sorted(
+            service
+            for service in self._services_that_follow_readiness(namespace)
+            if any(
+                endpoint.target_ref is not None
+                and endpoint.target_ref.name == pod
+                and endpoint.conditions is not None
+                and endpoint.conditions.ready
+                for endpoint_slice in self._endpoint_slices(namespace, service)
+                for endpoint in endpoint_slice.endpoints or []
+            )
+        )
+
+    def services_that_select(self, namespace: str, labels: Mapping[str, str]) -> list[str]:
+        """Services that should list a ready pod with these labels."""
+        return sorted(
+            name
+            for name, selector in self._services_that_follow_readiness(namespace).items()
+            if selector.items() <= labels.items()
+        )
+
+    def _services_that_follow_readiness(self, namespace: str) -> dict[str, dict[str, str]]:
+        services = _call(f"listing Services of {namespace!r}", self._core.list_namespaced_service, namespace)
+        return {
+            service.metadata.name: service.spec.selector
+            for service in services.items
+            if service.spec.selector and not service.spec.publish_not_ready_addresses
+        }
+
+    def _endpoint_slices(self, namespace: str, service: str) -> list[Any]:
+        slices = _call(
+            f"listing endpoints of Service {service!r}",
+            self._discovery.list_namespaced_endpoint_slice,
+            namespace,
+            label_selector=f"kubernetes.io/service-name={service}",
+        )
+        return list(slices.items)
+
+    # --- what the lease changes
+
+    def set_mark(self, namespace: str, pod: PodFacts, mark: Mark | None) -> None:
+        """Write or remove the lease's mark on a pod, if the pod has not changed since it was read."""
+        self._patch_pod(
+            namespace,
+            pod.name,
+            {
+                "resourceVersion": pod.resource_version,
+                "annotations": {names.LEASE_ANNOTATION: mark.model_dump_json() if mark else None},
+            },
+        )
+
+    def set_label(self, namespace: str, pod: str, key: str, value: str | None) -> None:
+        """Set a label of a pod; None removes it."""
+        self._patch_pod(namespace, pod, {"labels": {key: value}})
+
+    def _patch_pod(self, namespace: str, pod: str, metadata: dict[str, Any]) -> None:
+        _call(f"patching pod {pod!r}", self._core.patch_namespaced_pod, pod, namespace, {"metadata": metadata})
+
+    def scale(self, statefulset: StatefulSetFacts, replicas: int, mark: Mark | None) -> None:
+        """Set `spec.replicas` and the mark in one patch, if the StatefulSet has not changed since it was read."""
+        cluster = statefulset.cluster
+        _call(
+            f"scaling StatefulSet {str(cluster)!r} to {replicas}",
+            self._apps.patch_namespaced_stateful_set,
+            cluster.statefulset,
+            cluster.namespace,
+            {
+                "metadata": {
+                    "resourceVersion": statefulset.resource_version,
+                    "annotations": {names.LEASE_ANNOTATION: mark.model_dump_json() if mark else None},
+                },
+                "spec": {"replicas": replicas},
+            },
+        )
+
+    # --- runner pods
+
+    def create_pod(self, namespace: str, pod: V1Pod) -> None:
+        """Create a pod; one of this name that is there already is success."""
+        try:
+            self._core.create_namespaced_pod(namespace, pod, _request_timeout=TIMEOUT_SECONDS)
+        except ApiException as error:
+            if error.status != HTTPStatus.CONFLICT:
+                raise _translated(error, f"creating pod {pod.metadata.name!r}") from error
+        except HTTPError as error:
+            raise _unreachable(error, f"creating pod {pod.metadata.name!r}") from error
+
+    def delete_pod(self, namespace: str, name: str) -> None:
+        """Delete a pod; one that is gone already is success. Returns before the pod is gone."""
+        try:
+            _call(f"deleting pod {name!r}", self._core.delete_namespaced_pod, name, namespace)
+        except ClusterNotFound:
+            return
+
+    def runner_pods(self, cluster: ClusterRef, lease_run: str) -> list[PodFacts]:
+        """The runner pods that work under one run of the cluster's lease."""
+        pods = _call(
+            f"listing runner pods of {str(cluster)!r}",
+            self._core.list_namespaced_pod,
+            cluster.namespace,
+            label_selector=f"{names.CLUSTER_LABEL}={cluster.statefulset},{names.LEASE_LABEL}={lease_run}",
+        )
+        return [pod_facts(pod) for pod in pods.items]
+
+    def log(self, namespace: str, pod: str, container: str, tail_lines: int | None = None) -> str:
+        """The end of a container's log, at most LOG_BYTES; empty when it has none."""
+        try:
+            text = _call(
+                f"reading the log of {container!r} in pod {pod!r}",
+                self._core.read_namespaced_pod_log,
+                pod,
+                namespace,
+                container=container,
+                limit_bytes=LOG_BYTES,
+                **({"tail_lines": tail_lines} if tail_lines else {}),
+            )
+        except (ClusterNotFound, KubernetesRefused):  # 400: the container has not started
+            return ""
+        return str(text or "")
+
+
+def _is_owned_by(pod: V1Pod, cluster: ClusterRef) -> bool:
+    return any(
+        owner.kind == "StatefulSet" and owner.name == cluster.statefulset
+        for owner in pod.metadata.owner_references or []
+    )
+
+
+def _call(doing: str, function: Callable[..., T], *arguments: Any, **options: Any) -> T:
+    try:
+        return function(*arguments, **options, _request_timeout=TIMEOUT_SECONDS)
+    except ApiException as error:
+        raise _translated(error, doing) from error
+    except HTTPError as error:
+        raise _unreachable(error, doing) from error
+
+
+def _translated(error: ApiException, doing: str) -> GaleraBackupError:
+    text = f"{doing}: Kubernetes answered {error.status} {error.reason}: {bounded(str(error.body or ''), 500)}"
+    if error.status == HTTPStatus.NOT_FOUND:
+        return ClusterNotFound(f"{doing}: it does not exist. Check the names in the request")
+    if error.status in _FINAL:
+        return KubernetesRefused(f"{text}. Check the worker's service account and its role")
+    return KubernetesUnavailable(text)
+
+
+def _unreachable(error: HTTPError, doing: str) -> GaleraBackupError:
+    return KubernetesUnavailable(f"{doing}: the API server could not be reached: {bounded(str(error), 300)}")

@@ -1,0 +1,199 @@
+"""The runner pod: what each job mounts, runs and may do."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from kubernetes.client import (
+    V1Affinity,
+    V1Capabilities,
+    V1Container,
+    V1EmptyDirVolumeSource,
+    V1EnvVar,
+    V1KeyToPath,
+    V1NodeAffinity,
+    V1NodeSelector,
+    V1NodeSelectorRequirement,
+    V1NodeSelectorTerm,
+    V1ObjectMeta,
+    V1PersistentVolumeClaimVolumeSource,
+    V1Pod,
+    V1PodSecurityContext,
+    V1PodSpec,
+    V1ResourceRequirements,
+    V1SeccompProfile,
+    V1SecretVolumeSource,
+    V1SecurityContext,
+    V1Volume,
+    V1VolumeMount,
+)
+
+from galera_backup import names
+from galera_backup.errors import InvalidInput
+from galera_backup.kube.facts import PodFacts, StatefulSetFacts
+from galera_backup.models.activities import RunnerTask
+from galera_backup.models.runner import BackupJob, CheckJob, PruneJob, RestoreJob
+from galera_backup.runner import protocol
+
+_CHANGES_BACKUPS = (BackupJob, RestoreJob, PruneJob)
+_GRACE = timedelta(seconds=10)
+"""Between SIGTERM and SIGKILL: the agent stops at once and answers."""
+
+
+def runner_pod(task: RunnerTask, statefulset: StatefulSetFacts, replica: PodFacts | None, agent_image: str) -> V1Pod:
+    """The pod for one job.
+
+    `replica`: the member whose node the pod must share. Error: `InvalidInput` when nobody says as whom to run.
+    """
+    user = task.run_as_user or statefulset.user
+    if not user:
+        raise InvalidInput(
+            f"run_as_user: StatefulSet {str(task.cluster)!r} names no runAsUser, or root; expected the uid that owns "
+            "its data directory, so that the runner can work without being root. Set 'run_as_user' in the request"
+        )
+    group = statefulset.group or statefulset.fs_group or user
+    volumes = [V1Volume(name="work", empty_dir=V1EmptyDirVolumeSource(medium="Memory", size_limit="256Mi"))]
+    work = V1VolumeMount(name="work", mount_path=protocol.WORK)
+    reads_only = not isinstance(task.job, _CHANGES_BACKUPS)
+    volumes.append(_claim_volume("backup", task.backup_claim, reads_only))
+    backup = V1VolumeMount(name="backup", mount_path=protocol.BACKUP_ROOT, read_only=reads_only)
+    agent_mounts, mariadb_mounts = [work, backup], [work, backup]
+    if task.data_claim is not None:
+        data_read_only = not isinstance(task.job, RestoreJob)
+        volumes.append(_claim_volume("data", task.data_claim, data_read_only))
+        agent_mounts.append(_data_mount(statefulset, protocol.DATA_DIRECTORY, data_read_only))
+        mariadb_mounts.append(_data_mount(statefulset, statefulset.data_path, data_read_only))
+    containers = [_agent(task, agent_image, agent_mounts)]
+    script = _script(task)
+    if script is not None:
+        if isinstance(task.job, BackupJob):
+            volumes.append(_credentials_volume(task))
+            mariadb_mounts.append(V1VolumeMount(name="credentials", mount_path=protocol.CREDENTIALS, read_only=True))
+        containers.append(_mariadb(statefulset, script, replica, mariadb_mounts))
+    return V1Pod(
+        api_version="v1",
+        kind="Pod",
+        metadata=V1ObjectMeta(name=task.pod, namespace=task.cluster.namespace, labels=_labels(task)),
+        spec=V1PodSpec(
+            containers=containers,
+            volumes=volumes,
+            restart_policy="Never",
+            active_deadline_seconds=int(task.timeout.total_seconds()),
+            termination_grace_period_seconds=int(_GRACE.total_seconds()),
+            automount_service_account_token=False,
+            service_account_name=statefulset.service_account,
+            enable_service_links=False,
+            affinity=_same_node(replica),
+            tolerations=list(statefulset.tolerations),
+            image_pull_secrets=list(statefulset.image_pull_secrets),
+            security_context=V1PodSecurityContext(
+                run_as_non_root=True,
+                run_as_user=user,
+                run_as_group=group,
+                fs_group=group,
+                fs_group_change_policy="OnRootMismatch",
+                seccomp_profile=V1SeccompProfile(type="RuntimeDefault"),
+            ),
+        ),
+    )
+
+
+def _script(task: RunnerTask) -> str | None:
+    """What the mariadb container runs; None for a job that needs none of the server's tools."""
+    if isinstance(task.job, BackupJob):
+        return protocol.BACKUP_SCRIPT
+    if isinstance(task.job, RestoreJob):
+        return protocol.RESTORE_SCRIPT
+    if isinstance(task.job, CheckJob) and task.job.backup_id is not None:
+        return protocol.VERSION_SCRIPT
+    return None
+
+
+def _agent(task: RunnerTask, image: str, mounts: list[V1VolumeMount]) -> V1Container:
+    return V1Container(
+        name=protocol.AGENT_CONTAINER,
+        image=image,
+        image_pull_policy="IfNotPresent",
+        env=[V1EnvVar(name=protocol.JOB_VARIABLE, value=task.job.model_dump_json())],
+        volume_mounts=mounts,
+        resources=_small_share(),
+        security_context=_locked_down(),
+    )
+
+
+def _mariadb(
+    statefulset: StatefulSetFacts, script: str, replica: PodFacts | None, mounts: list[V1VolumeMount]
+) -> V1Container:
+    environment = [V1EnvVar(name="DATADIR", value=statefulset.data_path)]
+    if replica is not None:
+        environment += [V1EnvVar(name="MARIADB_HOST", value=replica.ip), V1EnvVar(name="MARIADB_PORT", value="3306")]
+    return V1Container(
+        name=protocol.MARIADB_CONTAINER,
+        image=statefulset.image,
+        image_pull_policy=statefulset.image_pull_policy,
+        command=["sh", "-c", script],
+        env=environment,
+        volume_mounts=mounts,
+        resources=_small_share(),
+        security_context=_locked_down(),
+    )
+
+
+def _labels(task: RunnerTask) -> dict[str, str]:
+    labels = {names.MANAGED_BY_LABEL: names.MANAGED_BY, names.CLUSTER_LABEL: task.cluster.statefulset}
+    if task.lease is not None:
+        labels[names.LEASE_LABEL] = task.lease.run_id
+    return labels
+
+
+def _small_share() -> V1ResourceRequirements:
+    """A small CPU weight: compression at full weight slows commits on the whole cluster to a fifth."""
+    return V1ResourceRequirements(requests={"cpu": "10m", "memory": "64Mi"})
+
+
+def _locked_down() -> V1SecurityContext:
+    return V1SecurityContext(
+        allow_privilege_escalation=False,
+        read_only_root_filesystem=True,
+        capabilities=V1Capabilities(drop=["ALL"]),
+    )
+
+
+def _claim_volume(name: str, claim: str, read_only: bool) -> V1Volume:
+    return V1Volume(
+        name=name,
+        persistent_volume_claim=V1PersistentVolumeClaimVolumeSource(claim_name=claim, read_only=read_only),
+    )
+
+
+def _data_mount(statefulset: StatefulSetFacts, path: str, read_only: bool) -> V1VolumeMount:
+    return V1VolumeMount(name="data", mount_path=path, sub_path=statefulset.data_sub_path, read_only=read_only)
+
+
+def _credentials_volume(task: RunnerTask) -> V1Volume:
+    reference = task.credentials
+    return V1Volume(
+        name="credentials",
+        secret=V1SecretVolumeSource(
+            secret_name=reference.secret,
+            default_mode=0o440,
+            items=[
+                V1KeyToPath(key=reference.user_key, path="username"),
+                V1KeyToPath(key=reference.password_key, path="password"),
+            ],
+        ),
+    )
+
+
+def _same_node(replica: PodFacts | None) -> V1Affinity | None:
+    """Bind the runner to the replica's node by affinity, so that the scheduler still looks at its volumes."""
+    if replica is None:
+        return None
+    on_its_node = V1NodeSelectorTerm(
+        match_fields=[V1NodeSelectorRequirement(key="metadata.name", operator="In", values=[replica.node])]
+    )
+    return V1Affinity(
+        node_affinity=V1NodeAffinity(
+            required_during_scheduling_ignored_during_execution=V1NodeSelector(node_selector_terms=[on_its_node])
+        )
+    )

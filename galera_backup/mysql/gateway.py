@@ -1,0 +1,164 @@
+"""The calls to a member's MariaDB server, over short connections that always time out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from socket import socket
+from typing import Any
+
+import pymysql
+from pymysql.connections import Connection
+from pymysql.constants import CR, ER
+
+from galera_backup.errors import DatabaseRefused, DatabaseUnavailable, GaleraBackupError, bounded
+from galera_backup.models.cluster import WsrepStatus
+
+TIMEOUT_SECONDS = 5
+"""Of connecting, and of each statement: a frozen server must not hold a thread."""
+
+_STATUS = (
+    "wsrep_ready",
+    "wsrep_connected",
+    "wsrep_cluster_status",
+    "wsrep_local_state",
+    "wsrep_local_state_comment",
+    "wsrep_cluster_size",
+    "wsrep_cluster_state_uuid",
+    "wsrep_cluster_conf_id",
+    "wsrep_desync_count",
+    "wsrep_local_recv_queue",
+)
+
+_REFUSED = {
+    ER.ACCESS_DENIED_ERROR,
+    ER.DBACCESS_DENIED_ERROR,
+    ER.SPECIFIC_ACCESS_DENIED_ERROR,
+    ER.TABLEACCESS_DENIED_ERROR,
+    ER.PARSE_ERROR,
+    ER.UNKNOWN_SYSTEM_VARIABLE,
+}
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """A database user; its password never shows."""
+
+    user: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a member's server listens, and as whom to log in. `pod` is for messages and for a port-forward."""
+
+    namespace: str
+    pod: str
+    host: str
+    credentials: Credentials
+    port: int = 3306
+
+
+class MysqlGateway:
+    """Asks members for their wsrep status, and sets wsrep_desync.
+
+    `open_socket` makes the connection where a pod's address cannot be reached directly; None connects by TCP.
+    Errors: `DatabaseUnavailable` when a retry can help, `DatabaseRefused` when it cannot.
+    """
+
+    def __init__(self, open_socket: Callable[[Endpoint], socket] | None = None) -> None:
+        self._open_socket = open_socket
+
+    def wsrep_status(self, server: Endpoint) -> WsrepStatus:
+        """The member's wsrep state, read over one connection."""
+        names = ", ".join(f"'{name}'" for name in _STATUS)
+        with self._connection(server, "reading the wsrep status") as connection, connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT LOWER(variable_name), variable_value FROM information_schema.global_status"
+                f" WHERE variable_name IN ({names})"
+            )
+            status = {str(name): str(value) for name, value in cursor.fetchall()}
+            missing = sorted(set(_STATUS) - set(status))
+            if missing:
+                raise DatabaseRefused(
+                    f"reading the wsrep status of {server.pod!r}: expected a Galera member, "
+                    f"the server has no {', '.join(missing)}"
+                )
+            cursor.execute("SELECT @@global.wsrep_desync, @@version, @@datadir")
+            desync, version, data_directory = _row(cursor.fetchone())
+            cursor.execute(
+                "SELECT COUNT(*) FROM information_schema.processlist"
+                " WHERE info LIKE 'set global wsrep_desync%%' AND id <> CONNECTION_ID()"
+            )
+            (pending,) = _row(cursor.fetchone())
+        return WsrepStatus(
+            ready=status["wsrep_ready"] == "ON",
+            connected=status["wsrep_connected"] == "ON",
+            cluster_status=status["wsrep_cluster_status"],
+            local_state=int(status["wsrep_local_state"]),
+            local_state_comment=status["wsrep_local_state_comment"],
+            cluster_size=int(status["wsrep_cluster_size"]),
+            cluster_state_uuid=status["wsrep_cluster_state_uuid"],
+            cluster_conf_id=int(status["wsrep_cluster_conf_id"]),
+            desync=bool(int(desync)),
+            desync_count=int(status["wsrep_desync_count"]),
+            recv_queue=int(status["wsrep_local_recv_queue"]),
+            pending_desync=int(pending) > 0,
+            server_version=str(version),
+            data_directory=str(data_directory),
+        )
+
+    def set_desync(self, server: Endpoint, on: bool) -> None:
+        """SET GLOBAL wsrep_desync. It does not nest, and setting what is set already is no error.
+
+        ON can block behind a lock and land long after its connection was lost, even after a later OFF.
+        """
+        value = "ON" if on else "OFF"
+        with (
+            self._connection(server, f"setting wsrep_desync={value}") as connection,
+            connection.cursor() as cursor,
+        ):
+            cursor.execute(f"SET GLOBAL wsrep_desync={value}")
+
+    @contextmanager
+    def _connection(self, server: Endpoint, doing: str) -> Iterator[Connection[Any]]:
+        try:
+            connection = pymysql.connect(
+                host=server.host,
+                port=server.port,
+                user=server.credentials.user,
+                password=server.credentials.password,
+                connect_timeout=TIMEOUT_SECONDS,
+                read_timeout=TIMEOUT_SECONDS,
+                write_timeout=TIMEOUT_SECONDS,
+                autocommit=True,
+                defer_connect=self._open_socket is not None,
+            )
+            if self._open_socket is not None:
+                connection.connect(self._open_socket(server))
+            try:
+                yield connection
+            finally:
+                if connection.open:
+                    connection.close()
+        except (pymysql.MySQLError, OSError) as error:
+            raise _translated(error, server, doing) from error
+
+
+def _row(row: Any) -> tuple[Any, ...]:
+    if row is None:
+        raise DatabaseUnavailable("the server answered a query without a row")
+    return tuple(row)
+
+
+def _translated(error: Exception, server: Endpoint, doing: str) -> GaleraBackupError:
+    code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
+    text = f"{doing} on {server.pod!r} ({server.host}:{server.port}): MariaDB error {code}: {bounded(str(error), 500)}"
+    if code in _REFUSED:
+        return DatabaseRefused(
+            f"{text}. Check that the Secret's user {server.credentials.user!r} can log in and has the documented grants"
+        )
+    if code in (CR.CR_CONN_HOST_ERROR, CR.CR_SERVER_LOST, CR.CR_SERVER_GONE_ERROR):
+        return DatabaseUnavailable(f"{text}. The server is down, starting, or cannot be reached from the worker")
+    return DatabaseUnavailable(text)
