@@ -109,18 +109,35 @@ class PruneReport(Model):
     kept: int
 
 
+class RunnerProgress(Model):
+    """A line `{"progress": {...}}` in the agent's log, each few seconds."""
+
+    stage: str
+    """`backup`, `verify`, `unpack` or `copy`."""
+    done_bytes: int
+    total_bytes: int
+    """0: not known. For a backup the bytes that the data directory uses, of which the stream is a part."""
+    stored_bytes: int = 0
+    """Compressed bytes, in a backup."""
+    mb_per_second: float
+    """10^6 bytes; since the stage began."""
+
+
+RunnerErrorType = Literal[
+    "NotEnoughSpace",
+    "BackupFailed",
+    "BackupNotFound",
+    "BackupDamaged",
+    "RestoreFailed",
+    "VersionMismatch",
+    "RunnerFailed",
+]
+
+
 class RunnerError(Model):
     """Why the agent failed: the name of a class in `galera_backup.errors` and a sentence for an operator."""
 
-    type: Literal[
-        "NotEnoughSpace",
-        "BackupFailed",
-        "BackupNotFound",
-        "BackupDamaged",
-        "RestoreFailed",
-        "VersionMismatch",
-        "RunnerFailed",
-    ]
+    type: RunnerErrorType
     message: Annotated[str, Field(max_length=1500)]
 
 

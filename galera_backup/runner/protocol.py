@@ -1,7 +1,12 @@
 """What the two containers of a runner pod, and the worker that builds the pod, agree on.
 
 `mariadb` runs the image of the server (so the tools' version is the server's) and only needs `sh`, `mariadb-backup`,
-`mbstream`; `agent` runs our image. They share the emptyDir WORK and meet in its FIFO.
+`mbstream` and the coreutils; `agent` runs our image. They share the emptyDir WORK and meet in its FIFO.
+
+The handshake, in files of WORK. The agent makes its checks first, and then the FIFO `stream`; the script waits for it,
+or for `done`, which says that there is nothing (more) to do. What a tool answered is in a `*.status` file that the
+shell writes after the tool has ended: the end of a stream alone proves nothing. Through the FIFO `alive`, which the
+script holds open as long as it lives, the agent sees at once that the other container is gone.
 """
 
 from __future__ import annotations
@@ -12,7 +17,168 @@ DATA_DIRECTORY = "/var/lib/mysql"
 WORK = "/run/galera-backup"
 CREDENTIALS = "/run/credentials"
 """In the mariadb container of a backup: files `username` and `password`."""
+TERMINATION_LOG = "/dev/termination-log"
+
 JOB_VARIABLE = "GALERA_BACKUP_JOB"
+PLACE_VARIABLES = {
+    "GALERA_BACKUP_ROOT": BACKUP_ROOT,
+    "GALERA_BACKUP_DATA_DIRECTORY": DATA_DIRECTORY,
+    "GALERA_BACKUP_WORK": WORK,
+    "GALERA_BACKUP_TERMINATION_LOG": TERMINATION_LOG,
+}
+"""Environment of the agent that moves its paths, with their defaults; for tests, a pod needs none of them."""
 
 MARIADB_CONTAINER = "mariadb"
 AGENT_CONTAINER = "agent"
+
+# --- names in WORK
+
+ALIVE = "alive"
+"""FIFO, made by the agent; the script writes a line when it starts and keeps it open to its end."""
+STREAM = "stream"
+"""FIFO, made by the agent when it is ready: mbstream, to the agent in a backup, from it in a restore."""
+DONE = "done"
+"""Made by the agent at its end, whatever that was: a script that still waits exits with 0."""
+TARGET = "target"
+"""One line: the directory that a restore unpacks to, as both containers see it."""
+PREPARE = "prepare"
+"""Made by the agent when the unpacked stream had the right size and checksum: the script may prepare."""
+VERSION = "version"
+"""Output of `mariadb-backup --version`."""
+LSN_DIRECTORY = "lsn"
+"""`--extra-lsndir`: mariadb-backup writes its checkpoints and info here at the very end of a backup."""
+
+BACKUP_LOG = "backup.log"
+BACKUP_STATUS = "backup.status"
+UNPACK_LOG = "unpack.log"
+UNPACK_STATUS = "unpack.status"
+PREPARE_LOG = "prepare.log"
+PREPARE_STATUS = "prepare.status"
+
+# --- scripts of the mariadb container: `sh -c SCRIPT`. POSIX sh, no sed or awk: a server's image may have neither.
+
+_PRELUDE = f"""\
+set -u
+umask 007
+export LC_ALL=C
+WORK=${{WORK:-{WORK}}}
+child=
+
+stop() {{ # a container's first process gets no default action for TERM
+    [ -z "$child" ] || kill -TERM "$child" 2>/dev/null
+    exit 143
+}}
+trap stop TERM INT
+
+await() {{ # until the agent has made the file $1
+    until [ -e "$WORK/$1" ]; do
+        [ ! -e "$WORK/{DONE}" ] || exit 0
+        sleep 0.1
+    done
+}}
+
+hold_alive() {{
+    exec 9<> "$WORK/{ALIVE}"
+    echo started >&9
+}}
+
+publish() {{ # file $1 appears with the text $2, whole or not at all
+    printf '%s\\n' "$2" > "$WORK/$1.new" && mv "$WORK/$1.new" "$WORK/$1"
+}}
+
+run() {{ # log input output command...: niced, stderr to the container's log and to $WORK/log; answers its exit status
+    log=$WORK/$1 input=$2 output=$3
+    shift 3
+    mkfifo "$log.pipe"
+    tee "$log" < "$log.pipe" >&2 &
+    tee=$!
+    nice -n 19 "$@" < "$input" > "$output" 2> "$log.pipe" &
+    child=$!
+    wait "$child"
+    code=$?
+    child=
+    wait "$tee"
+    return "$code"
+}}
+
+prepare_tools() {{ # temporary files, and as many open files as the container allows: InnoDB keeps every table open
+    mkdir -p "$WORK/tmp"
+    export TMPDIR="$WORK/tmp"
+    ulimit -n "$(ulimit -H -n)" 2>/dev/null || :
+}}
+"""
+
+BACKUP_SCRIPT = (
+    _PRELUDE
+    + f"""\
+CREDENTIALS=${{CREDENTIALS:-{CREDENTIALS}}}
+
+quote() {{ # $1 as a value of an option file
+    rest=$1 quoted=
+    while [ -n "$rest" ]; do
+        following=${{rest#?}}
+        character=${{rest%"$following"}}
+        case $character in
+            '\\' | '"') quoted=$quoted\\\\$character ;;
+            '
+') quoted=$quoted\\\\n ;;
+            *) quoted=$quoted$character ;;
+        esac
+        rest=$following
+    done
+    printf '"%s"' "$quoted"
+}}
+
+await {STREAM}
+hold_alive
+prepare_tools
+mkdir -p "$WORK/backup" "$WORK/{LSN_DIRECTORY}"
+user=$(cat "$CREDENTIALS/username") && password=$(cat "$CREDENTIALS/password") || exit 1
+(
+    umask 077
+    printf '[client]\\nuser=%s\\npassword=%s\\n' "$(quote "$user")" "$(quote "$password")" > "$WORK/client.cnf"
+) || exit 1
+run {BACKUP_LOG} /dev/null "$WORK/{STREAM}" mariadb-backup --defaults-file="$WORK/client.cnf" --backup \\
+    --galera-info --stream=mbstream --parallel=2 --host="$MARIADB_HOST" --port="$MARIADB_PORT" \\
+    --datadir="$DATADIR" --target-dir="$WORK/backup" --tmpdir="$WORK/tmp" --extra-lsndir="$WORK/{LSN_DIRECTORY}"
+code=$?
+rm -f "$WORK/client.cnf"
+publish {BACKUP_STATUS} "$code"
+exit "$code"
+"""
+)
+"""Stream one full backup. Environment: DATADIR, MARIADB_HOST, MARIADB_PORT; mounts: WORK, CREDENTIALS, the data volume
+(read-only) at the server's path."""
+
+RESTORE_SCRIPT = (
+    _PRELUDE
+    + f"""\
+await {STREAM}
+hold_alive
+prepare_tools
+IFS= read -r target < "$WORK/{TARGET}"
+run {UNPACK_LOG} "$WORK/{STREAM}" /dev/null mbstream -x -p 2 -C "$target"
+code=$?
+publish {UNPACK_STATUS} "$code"
+[ "$code" -eq 0 ] || exit "$code"
+await {PREPARE}
+run {PREPARE_LOG} /dev/null /dev/null mariadb-backup --prepare --use-memory="${{PREPARE_MEMORY:-512M}}" \\
+    --tmpdir="$WORK/tmp" --target-dir="$target"
+code=$?
+publish {PREPARE_STATUS} "$code"
+exit "$code"
+"""
+)
+"""Unpack and prepare. Environment: PREPARE_MEMORY (InnoDB's buffer pool while it applies the redo log, `512M`); mounts:
+WORK and the backup volume at BACKUP_ROOT, as in the agent."""
+
+VERSION_SCRIPT = (
+    _PRELUDE
+    + f"""\
+await {ALIVE}
+hold_alive
+prepare_tools
+publish {VERSION} "$(nice -n 19 mariadb-backup --version 2>&1)"
+"""
+)
+"""Tell the version of the image's mariadb-backup. Mounts: WORK."""

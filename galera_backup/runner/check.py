@@ -1,0 +1,88 @@
+"""Look at a data volume, and verify a backup before anything is stopped for it. Changes nothing."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+from galera_backup.models.manifest import Manifest
+from galera_backup.models.runner import CheckJob, CheckReport
+from galera_backup.runner import protocol
+from galera_backup.runner.container import MariadbContainer
+from galera_backup.runner.failure import AgentError
+from galera_backup.runner.pipeline import Tally, ahead, read_file
+from galera_backup.runner.places import Places
+from galera_backup.runner.reporting import ProgressLine, log
+from galera_backup.runner.storage import ClusterStore
+from galera_backup.runner.tool import Version
+from galera_backup.runner.volumes import free_kb, read_marker, total_kb, used_kb
+
+
+def check(job: CheckJob, places: Places, container: MariadbContainer | None) -> CheckReport:
+    """Measure the volumes; with `backup_id`, verify the backup's size, checksum and version.
+
+    `container`: the server's image; needed with `backup_id` only.
+    Errors: `BackupNotFound`, `BackupDamaged`, `VersionMismatch`.
+    """
+    manifest, version = None, None
+    if job.backup_id is not None and container is not None:
+        store = ClusterStore(places.backup_root, job.cluster)
+        manifest = store.manifest(job.backup_id)
+        version = _check_version(manifest, container.answer(protocol.VERSION))
+        verify_stream(store.backup_directory(job.backup_id) / manifest.stream, manifest, places)
+    data = places.data_directory
+    return CheckReport(
+        data_total_kb=total_kb(data),
+        data_free_kb=free_kb(data),
+        data_used_kb=used_kb(data),
+        backup_free_kb=free_kb(places.backup_root),
+        marker=read_marker(data),
+        manifest=manifest,
+        server_version=str(version) if version else None,
+    )
+
+
+def verify_stream(path: Path, manifest: Manifest, places: Places) -> None:
+    """Read the whole stored stream. Error: `BackupDamaged`."""
+    tally = Tally()
+    progress = ProgressLine("verify", manifest.stored_bytes, places.progress_every)
+    with closing(ahead(read_file(path))) as blocks:
+        for _ in tally.hashed(blocks):
+            progress.show(tally.bytes)
+    check_tally(manifest, tally)
+    log.info("backup %s: %d bytes, sha256 %s, as in its manifest", manifest.backup_id, tally.bytes, tally.sha256)
+
+
+def check_tally(manifest: Manifest, seen: Tally) -> None:
+    """Error: `BackupDamaged` when what was read is not what the manifest says was stored."""
+    if (seen.bytes, seen.sha256) == (manifest.stored_bytes, manifest.sha256):
+        return
+    raise AgentError(
+        "BackupDamaged",
+        f"reading {manifest.stream!r} of backup {manifest.backup_id!r} of {manifest.cluster}: expected "
+        f"{manifest.stored_bytes} bytes with sha256 {manifest.sha256}, seen {seen.bytes} bytes with sha256 "
+        f"{seen.sha256}. Choose another backup",
+    )
+
+
+def _check_version(manifest: Manifest, output: str) -> Version:
+    """A physical backup is prepared by tools of its server's series (10.11, 11.4, ...) that are not older than it."""
+    tool, server = Version.parse(output), Version.parse(manifest.server_version)
+    if tool is None:
+        raise AgentError(
+            "RunnerFailed",
+            f"reading the version of the server image's mariadb-backup: expected a text such as '10.11.19-MariaDB', "
+            f"seen {output[:300]!r}",
+        )
+    if server is None:
+        raise AgentError(
+            "BackupDamaged", f"the manifest of {manifest.backup_id!r} has server version {manifest.server_version!r}"
+        )
+    if tool.series == server.series and tool >= server:
+        return tool
+    raise AgentError(
+        "VersionMismatch",
+        f"backup {manifest.backup_id!r} of {manifest.cluster} was taken from server {manifest.server_version!r}, the "
+        f"StatefulSet's image has mariadb-backup {tool}; expected {server.major}.{server.minor}.x with x >= "
+        f"{server.patch}. Restore with such an image, and change to another series afterwards",
+    )

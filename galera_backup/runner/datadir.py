@@ -1,0 +1,140 @@
+"""Fill one data directory with a prepared backup, as `mariadb-backup --copy-back` does, and so that it may run twice.
+
+The marker says `restoring` before the first byte is removed and `restored` after the last one is durable.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from datetime import timedelta
+from pathlib import Path
+from threading import Event
+
+from galera_backup.models.manifest import GaleraPosition
+from galera_backup.runner.failure import AgentError, bounded
+from galera_backup.runner.reporting import ProgressLine, log
+from galera_backup.runner.storage import remove, sync_directory, sync_file
+from galera_backup.runner.tool import is_metadata
+from galera_backup.runner.volumes import LOST_AND_FOUND, MARKER, free_kb, tree
+
+GRASTATE = "grastate.dat"
+_KEPT = (LOST_AND_FOUND, MARKER)
+_FILE_MODE, _DIRECTORY_MODE = 0o660, 0o700
+"""As the server makes them (UMASK, UMASK_DIR)."""
+_THREADS = 2
+"""Copying 3.2 GiB: 1 thread 4.5 s, 2 threads 4.3 s, 4 threads 6.2 s."""
+_CHUNK = 8 << 20
+
+
+def check_room(source: Path, data_directory: Path) -> None:
+    """Error: `NotEnoughSpace` when the files would not fit even into the emptied volume. Nothing is touched."""
+    needed = sum(tree(source).values()) // 1024
+    free = free_kb(data_directory)
+    freed = sum(path.lstat().st_blocks for path in _leaves(data_directory)) // 2
+    if free + freed > needed:
+        return
+    raise AgentError(
+        "NotEnoughSpace",
+        f"copying {str(source)!r} to {str(data_directory)!r}: the data volume has {free} KB free and {freed} KB in "
+        f"files that would be replaced; expected more than {needed} KB. Nothing was changed; enlarge the data claim",
+    )
+
+
+def wipe(data_directory: Path) -> None:
+    """Remove everything but `lost+found` and the marker."""
+    for path in sorted(data_directory.iterdir()):
+        if path.name not in _KEPT:
+            remove(path)
+    sync_directory(data_directory)
+
+
+def copy(source: Path, data_directory: Path, every: timedelta) -> int:
+    """Copy the server's files of a prepared backup, durably, and verify their sizes; answers the bytes.
+
+    Error: `RestoreFailed` when the result is not what was to be copied.
+    """
+    files = {name: size for name, size in tree(source).items() if not is_metadata(name)}
+    directories = sorted({parent for name in files for parent in Path(name).parents if parent != Path()})
+    for directory in directories:
+        (data_directory / directory).mkdir()
+        (data_directory / directory).chmod(_DIRECTORY_MODE)
+    copier = _Copier(source, data_directory, ProgressLine("copy", sum(files.values()), every))
+    largest_first = sorted(files, key=lambda name: -files[name])
+    copier.in_threads(copier.copy, largest_first)
+    # a second pass: the first fsync writes one journal transaction for all, instead of each file one of its own
+    copier.in_threads(copier.sync, largest_first)
+    for directory in [*directories, Path()]:
+        sync_directory(data_directory / directory)
+    _verify(files, data_directory)
+    log.info("copied %d files, %d bytes to %r", len(files), sum(files.values()), str(data_directory))
+    return sum(files.values())
+
+
+def write_grastate(data_directory: Path, position: GaleraPosition, safe_to_bootstrap: bool) -> None:
+    """Give the node the backup's position, so that it joins by IST; exactly one node may bootstrap the cluster."""
+    path = data_directory / GRASTATE
+    with path.open("w") as file:
+        file.write(
+            "# GALERA saved state\n"
+            "version: 2.1\n"
+            f"uuid:    {position.uuid}\n"
+            f"seqno:   {position.seqno}\n"
+            f"safe_to_bootstrap: {int(safe_to_bootstrap)}\n"
+        )
+        os.fchmod(file.fileno(), _FILE_MODE)
+        file.flush()
+        os.fsync(file.fileno())
+    sync_directory(data_directory)
+
+
+class _Copier:
+    """Copies files in threads, and stops in the middle of one when it has to."""
+
+    def __init__(self, source: Path, target: Path, progress: ProgressLine) -> None:
+        self._source, self._target, self._progress = source, target, progress
+        self._stopped = Event()
+        self._bytes = 0  # threads add without a lock: only for show
+
+    def in_threads(self, work: Callable[[str], None], names: Iterable[str]) -> None:
+        """Do the work for each name; after an error, or a signal, the rest is left undone."""
+        with ThreadPoolExecutor(_THREADS) as pool:
+            futures: set[Future[None]] = {pool.submit(work, name) for name in names}
+            try:
+                while futures:
+                    done, futures = wait(futures, timeout=1, return_when=FIRST_EXCEPTION)
+                    for future in done:
+                        future.result()
+                    self._progress.show(self._bytes)
+            except BaseException:
+                self._stopped.set()
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    def copy(self, name: str) -> None:
+        with (self._source / name).open("rb", buffering=0) as reader, (self._target / name).open("xb", 0) as writer:
+            os.fchmod(writer.fileno(), _FILE_MODE)
+            while not self._stopped.is_set() and (count := os.sendfile(writer.fileno(), reader.fileno(), None, _CHUNK)):
+                self._bytes += count
+
+    def sync(self, name: str) -> None:
+        if not self._stopped.is_set():
+            sync_file(self._target / name)
+
+
+def _leaves(data_directory: Path) -> list[Path]:
+    return [data_directory / name for name in tree(data_directory) if name.partition("/")[0] not in _KEPT]
+
+
+def _verify(expected: dict[str, int], data_directory: Path) -> None:
+    seen = {name: size for name, size in tree(data_directory).items() if name.partition("/")[0] not in _KEPT}
+    if seen == expected:
+        return
+    different = sorted(name for name in expected.keys() | seen.keys() if expected.get(name) != seen.get(name))
+    raise AgentError(
+        "RestoreFailed",
+        f"verifying the copy in {str(data_directory)!r}: expected {len(expected)} files with {sum(expected.values())} "
+        f"bytes, seen {len(seen)} with {sum(seen.values())}; different: {bounded(', '.join(different), 300)}. The data "
+        "directory stays marked as 'restoring'; run the restore again",
+    )

@@ -1,0 +1,28 @@
+"""Where the agent finds what the pod mounts, and how long it waits; fixed in a pod, moved by tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from galera_backup.runner.protocol import PLACE_VARIABLES
+
+
+@dataclass(frozen=True)
+class Places:
+    """Mounted directories, the file for the answer, and the patience of the agent."""
+
+    backup_root: Path
+    data_directory: Path
+    work: Path
+    termination_log: Path
+    start_timeout: timedelta = timedelta(minutes=15)
+    """How long the mariadb container may take to start: its node may have to pull the image first."""
+    progress_every: timedelta = timedelta(seconds=5)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Places:
+        root, data, work, log = (Path(environment.get(name, default)) for name, default in PLACE_VARIABLES.items())
+        return cls(backup_root=root, data_directory=data, work=work, termination_log=log)

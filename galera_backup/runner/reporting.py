@@ -1,0 +1,90 @@
+"""What the agent says while it works: a log for people on stderr, JSON lines for the worker on stdout."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+from galera_backup.models.manifest import Manifest
+from galera_backup.models.runner import RunnerProgress
+
+log = logging.getLogger("galera_backup.runner")
+_FORMAT = "%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s"
+
+
+class ProgressLine:
+    """Prints `{"progress": {...}}` each few seconds."""
+
+    def __init__(self, stage: str, total_bytes: int, every: timedelta) -> None:
+        self._stage = stage
+        self._total = total_bytes
+        self._every = every.total_seconds()
+        self._began = self._printed = time.monotonic()
+
+    def show(self, done_bytes: int, stored_bytes: int = 0) -> None:
+        """Print, when it is time to."""
+        now = time.monotonic()
+        if now - self._printed < self._every:
+            return
+        self._printed = now
+        progress = RunnerProgress(
+            stage=self._stage,
+            done_bytes=done_bytes,
+            total_bytes=self._total,
+            stored_bytes=stored_bytes,
+            mb_per_second=round(done_bytes / (now - self._began) / 1e6, 1),
+        )
+        _print_line("progress", progress)
+
+
+def print_manifest(manifest: Manifest) -> None:
+    """Print `{"backup": {...}}`, one line of the answer to a list job."""
+    _print_line("backup", manifest)
+
+
+def _print_line(key: str, value: RunnerProgress | Manifest) -> None:
+    print(json.dumps({key: value.model_dump(mode="json", exclude_none=True)}), flush=True)
+
+
+def log_to_stderr() -> None:
+    """Set the agent's logger up; times are UTC."""
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    log.handlers = [_formatted(logging.StreamHandler(sys.stderr))]
+
+
+@contextmanager
+def logged_to(path: Path) -> Generator[None]:
+    """Append the agent's lines, and the error that ended the work, to a file on the backup volume as well."""
+    handler = _formatted(logging.FileHandler(path, delay=True))
+    log.addHandler(handler)
+    try:
+        yield
+    except BaseException as error:
+        log.error("%s", error)
+        raise
+    finally:
+        log.removeHandler(handler)
+        handler.close()
+
+
+def append_log(path: Path, title: str, text: str) -> None:
+    """Append a tool's log. Does not fail: a log is not worth more than what it is about."""
+    try:
+        with path.open("a") as file:
+            file.write(f"--- {title}\n{text}")
+    except OSError as error:
+        log.warning("cannot append the log of %s to %r: %s", title, str(path), error)
+
+
+def _formatted(handler: logging.Handler) -> logging.Handler:
+    formatter = logging.Formatter(_FORMAT, "%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    return handler

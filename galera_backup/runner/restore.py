@@ -1,0 +1,110 @@
+"""Restore one data volume (the seed's restoration phase 2): unpack and prepare once, copy to each claim in turn."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+from galera_backup.models.manifest import Manifest
+from galera_backup.models.runner import ClaimMarker, RestoreJob, RestoreReport
+from galera_backup.runner import datadir, protocol
+from galera_backup.runner.container import MariadbContainer
+from galera_backup.runner.failure import AgentError
+from galera_backup.runner.places import Places
+from galera_backup.runner.reporting import append_log, log, logged_to
+from galera_backup.runner.staging import Staging
+from galera_backup.runner.storage import ClusterStore, file_name
+from galera_backup.runner.volumes import FULL, read_marker, tree, write_marker
+
+
+def restore(job: RestoreJob, places: Places, container: MariadbContainer) -> RestoreReport:
+    """Leave the data directory restored and marked so; a second time there is nothing to do.
+
+    Errors: `BackupNotFound`, `BackupDamaged`, `NotEnoughSpace`, `RestoreFailed`, `RunnerFailed`. The marker says
+    whether the data directory was touched.
+    """
+    store = ClusterStore(places.backup_root, job.cluster)
+    manifest = store.manifest(job.backup_id)
+    log_path = store.backup_directory(job.backup_id) / f"restore-{file_name(job.restore_id)}-{job.ordinal}.log"
+    with logged_to(log_path):
+        staging = Staging(job, store, manifest, places)
+        store.remove_restores(keep=staging.directory)
+        if _is_restored(job, places):
+            log.info("%r is already restored from %s", str(places.data_directory), job.backup_id)
+            report = RestoreReport(
+                unpack_seconds=0,
+                prepare_seconds=0,
+                copy_seconds=0,
+                restored_bytes=sum(tree(places.data_directory).values()),
+            )
+        else:
+            report = _restore(job, manifest, staging, places, container)
+        if job.last:
+            staging.remove()
+            log.info("removed the temporary directory %r", str(staging.directory))
+        log.info("restored: %s", report)
+    for name in (protocol.UNPACK_LOG, protocol.PREPARE_LOG):
+        if container.log(name):
+            append_log(log_path, name, container.log(name))
+    return report
+
+
+def _restore(
+    job: RestoreJob,
+    manifest: Manifest,
+    staging: Staging,
+    places: Places,
+    container: MariadbContainer,
+) -> RestoreReport:
+    unpack_seconds = prepare_seconds = 0.0
+    if staging.is_prepared():
+        log.info("%r is already prepared", str(staging.directory))
+        container.dismiss()
+    else:
+        unpack_seconds = staging.unpack(container)
+        prepare_seconds = staging.prepare(container)
+    began = time.monotonic()
+    copied = _fill(job, manifest, staging, places)
+    return RestoreReport(
+        unpack_seconds=unpack_seconds,
+        prepare_seconds=prepare_seconds,
+        copy_seconds=time.monotonic() - began,
+        restored_bytes=copied,
+    )
+
+
+def _fill(job: RestoreJob, manifest: Manifest, staging: Staging, places: Places) -> int:
+    """Replace the content of the data directory; answers the bytes copied."""
+    data = places.data_directory
+    datadir.check_room(staging.data, data)
+    _mark(job, places, "restoring")
+    try:
+        datadir.wipe(data)
+        copied = datadir.copy(staging.data, data, places.progress_every)
+        datadir.write_grastate(data, manifest.position, job.safe_to_bootstrap)
+        _mark(job, places, "restored")
+    except OSError as error:
+        raise AgentError(
+            "NotEnoughSpace" if error.errno in FULL else "RestoreFailed",
+            f"copying {str(staging.data)!r} to {str(data)!r}: {error}. The data directory is incomplete and marked as "
+            "'restoring'; run the restore again when the cause is gone",
+        ) from error
+    return copied
+
+
+def _is_restored(job: RestoreJob, places: Places) -> bool:
+    marker = read_marker(places.data_directory)
+    return marker is not None and (marker.restore_id, marker.backup_id, marker.state) == (
+        job.restore_id,
+        job.backup_id,
+        "restored",
+    )
+
+
+def _mark(job: RestoreJob, places: Places, state: str) -> None:
+    write_marker(
+        places.data_directory,
+        ClaimMarker.model_validate(
+            {"restore_id": job.restore_id, "backup_id": job.backup_id, "state": state, "at": datetime.now(UTC)}
+        ),
+    )

@@ -1,0 +1,135 @@
+"""What mariadb-backup writes, and what of it proves a success.
+
+Its exit status lies (a killed one in a pipe leaves a stream that unpacks), so four things must agree: the status that
+the shell saw, the last line of the log, the checkpoints and info that it writes at the very end, and the Galera
+position. From 11.4 on the files are named `mariadb_backup_*` instead of `xtrabackup_*` (MDEV-18931).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from galera_backup.models.manifest import GaleraPosition, LogSequenceNumbers
+
+SUCCESS = "completed OK!"
+_PREFIXES = ("xtrabackup_", "mariadb_backup_")
+_METADATA = ("backup-my.cnf", "donor_galera_info")
+_POSITION = re.compile(r"(?P<uuid>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}):(?P<seqno>\d+)(?:[ ,](?P<domain>\d+))?")
+_POSITION_LINE = "Writing Galera info succeeded with "
+_VERSION = re.compile(r"\b(\d+)\.(\d+)\.(\d+)-MariaDB\b", re.IGNORECASE)
+_PREPARED = ("log-applied", "full-prepared")
+
+
+class ToolFault(Exception):
+    """What mariadb-backup left does not prove a success; the text says what is missing."""
+
+
+@dataclass(frozen=True)
+class BackupFacts:
+    """What mariadb-backup says of the backup that it made."""
+
+    position: GaleraPosition
+    lsn: LogSequenceNumbers
+    server_version: str
+    tool_version: str
+
+
+@dataclass(frozen=True, order=True)
+class Version:
+    """Of a MariaDB server or tool."""
+
+    major: int
+    minor: int
+    patch: int
+
+    @classmethod
+    def parse(cls, text: str) -> Version | None:
+        """The first version in a text such as `10.11.19-MariaDB-log`; None when there is none."""
+        found = _VERSION.search(text)
+        return cls(*map(int, found.groups())) if found else None
+
+    @property
+    def series(self) -> tuple[int, int]:
+        return self.major, self.minor
+
+    def __str__(self) -> str:
+        return f"{self.major}.{self.minor}.{self.patch}"
+
+
+def is_metadata(name: str) -> bool:
+    """A file at the top of a backup that is mariadb-backup's own: no server needs it."""
+    return name in _METADATA or name.startswith(_PREFIXES)
+
+
+def check_log(log: str) -> None:
+    """Error: ToolFault when the last line does not say success."""
+    lines = log.strip().splitlines()
+    last = lines[-1] if lines else ""
+    if not last.endswith(SUCCESS):
+        raise ToolFault(f"the last line of its log is {last[-200:]!r}, expected {SUCCESS!r}")
+
+
+def backup_facts(log: str, lsn_directory: Path) -> BackupFacts:
+    """Read and check what a backup left. Error: ToolFault."""
+    check_log(log)
+    checkpoints = _read_pairs(lsn_directory, "checkpoints")
+    info = _read_pairs(lsn_directory, "info")
+    try:
+        kind = checkpoints["backup_type"]
+        lsn = LogSequenceNumbers(
+            from_lsn=int(checkpoints["from_lsn"]),
+            to_lsn=int(checkpoints["to_lsn"]),
+            last_lsn=int(checkpoints["last_lsn"]),
+        )
+        server_version, tool_version = info["server_version"], info["tool_version"]
+    except (KeyError, ValueError) as error:
+        raise ToolFault(f"its checkpoints or info lack a field or a number: {error}") from error
+    if kind != "full-backuped" or lsn.from_lsn != 0 or not lsn.from_lsn <= lsn.to_lsn <= lsn.last_lsn:
+        raise ToolFault(f"its checkpoints say {kind} from {lsn.from_lsn} to {lsn.to_lsn}, last {lsn.last_lsn}")
+    return BackupFacts(_logged_position(log), lsn, server_version, tool_version)
+
+
+def check_prepared(directory: Path, expected: GaleraPosition) -> None:
+    """Error: ToolFault when the directory is not prepared, or is at another Galera position."""
+    kind = _read_pairs(directory, "checkpoints").get("backup_type")
+    if kind not in _PREPARED:
+        raise ToolFault(f"backup_type is {kind!r}, expected {_PREPARED[0]!r}")
+    text = _read(directory, "galera_info")
+    seen = _position(text)
+    if seen is None or (seen.uuid, seen.seqno) != (expected.uuid, expected.seqno):
+        raise ToolFault(f"the Galera position is {text.strip()!r}, expected {str(expected)!r} as in the manifest")
+
+
+def _logged_position(log: str) -> GaleraPosition:
+    """The write-set of the backup: in the stream, and therefore read from the log."""
+    for line in reversed(log.splitlines()):
+        _, found, text = line.partition(_POSITION_LINE)
+        position = _position(text) if found else None
+        if position:
+            return position
+    raise ToolFault(f"its log has no line {_POSITION_LINE + 'UUID:SEQNO'!r}: is the server a member of a cluster?")
+
+
+def _position(text: str) -> GaleraPosition | None:
+    found = _POSITION.match(text.strip())
+    if not found:
+        return None
+    domain = found["domain"]
+    return GaleraPosition(
+        uuid=found["uuid"], seqno=int(found["seqno"]), domain_id=int(domain) if domain is not None else None
+    )
+
+
+def _read(directory: Path, name: str) -> str:
+    for prefix in _PREFIXES:
+        path = directory / f"{prefix}{name}"
+        if path.is_file():
+            return path.read_text(errors="replace")
+    raise ToolFault(f"it did not write {_PREFIXES[0]}{name}")
+
+
+def _read_pairs(directory: Path, name: str) -> dict[str, str]:
+    pairs = (line.partition(" = ") for line in _read(directory, name).splitlines())
+    return {key.strip(): value.strip() for key, found, value in pairs if found}

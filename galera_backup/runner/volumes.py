@@ -1,0 +1,74 @@
+"""Sizes of the mounted volumes, and the marker that a restore leaves on a data volume. KB are 1024 bytes."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from galera_backup.models.runner import ClaimMarker
+from galera_backup.runner.reporting import log
+from galera_backup.runner.storage import write_atomically
+
+MARKER = ".galera-backup-restore.json"
+LOST_AND_FOUND = "lost+found"
+_NOT_BACKED_UP = ("galera.cache", "gcache.page.", "ibtmp")
+"""Starts of names at the top of a data directory that mariadb-backup leaves out: write-set cache, temporary tables."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Error numbers that mean: the volume is full."""
+
+
+def free_kb(path: Path) -> int:
+    """What an ordinary user may still write to the volume."""
+    volume = os.statvfs(path)
+    return volume.f_bavail * volume.f_frsize // 1024
+
+
+def total_kb(path: Path) -> int:
+    """Size of the volume."""
+    volume = os.statvfs(path)
+    return volume.f_blocks * volume.f_frsize // 1024
+
+
+def used_kb(data_directory: Path) -> int:
+    """Blocks that the data directory uses, without what mariadb-backup leaves out."""
+    blocks = 0
+    for path in _files(data_directory):
+        if path.parent == data_directory and path.name.startswith(_NOT_BACKED_UP):
+            continue
+        try:
+            blocks += path.lstat().st_blocks
+        except FileNotFoundError:  # a live server drops tables
+            continue
+    return blocks // 2
+
+
+def tree(directory: Path) -> dict[str, int]:
+    """Relative path and size in bytes of every file below a directory that nobody changes."""
+    return {path.relative_to(directory).as_posix(): path.lstat().st_size for path in _files(directory)}
+
+
+def _files(directory: Path) -> Iterator[Path]:
+    for parent, _, names in os.walk(directory):
+        for name in names:
+            yield Path(parent, name)
+
+
+def read_marker(data_directory: Path) -> ClaimMarker | None:
+    """What the last restore says of this data directory; None when no restore touched it."""
+    path = data_directory / MARKER
+    try:
+        return ClaimMarker.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        log.warning("marker %r cannot be read, taken as absent: %s", str(path), error)
+        return None
+
+
+def write_marker(data_directory: Path, marker: ClaimMarker) -> None:
+    """Durable when this returns."""
+    write_atomically(data_directory / MARKER, marker.model_dump_json().encode())
