@@ -1,0 +1,76 @@
+"""Everything that is built before the stack can start, in two lanes so that both cores have work."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+from dev.stack import debian, packages, paths, programs
+from dev.stack.console import StackError, say
+
+_LANES = 2
+_HEARTBEAT_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Job:
+    name: str
+    run: Callable[[], None]
+
+
+def ensure_all() -> None:
+    """Install missing packages, then build missing programs and root file systems."""
+    paths.LOGS.mkdir(parents=True, exist_ok=True)
+    names = packages.missing()
+    if names:
+        packages.install(names)
+    jobs = [Job(program.name, partial(programs.build, program)) for program in programs.missing()]
+    # Among the first: they use the network while the compiler uses the processor.
+    jobs[1:1] = [Job(root.name, root.build) for root in debian.ALL if not root.built]
+    if jobs:
+        _run(jobs)
+    programs.link_all()
+
+
+def _run(jobs: list[Job]) -> None:
+    queue = list(enumerate(jobs, start=1))
+    running: dict[str, float] = {}
+    lock = threading.Lock()
+    failed = threading.Event()
+
+    def lane() -> None:
+        while not failed.is_set():
+            with lock:
+                if not queue:
+                    return
+                number, job = queue.pop(0)
+                running[job.name] = started = time.monotonic()
+            say(job.name, f"building ({number} of {len(jobs)})")
+            try:
+                job.run()
+            except BaseException:
+                failed.set()
+                raise
+            finally:
+                with lock:
+                    del running[job.name]
+            say(job.name, f"built in {time.monotonic() - started:.0f} s")
+
+    with ThreadPoolExecutor(_LANES) as pool:
+        lanes = [pool.submit(lane) for _ in range(_LANES)]
+        last = time.monotonic()
+        while not all(future.done() for future in lanes):
+            time.sleep(0.2)
+            if time.monotonic() - last > _HEARTBEAT_SECONDS:
+                last = time.monotonic()
+                say("building", ", ".join(f"{name} ({last - since:.0f} s)" for name, since in dict(running).items()))
+        errors = [future.exception() for future in lanes]
+    for error in errors:
+        if isinstance(error, StackError):
+            raise error
+        if error is not None:
+            raise StackError("building", repr(error)) from error

@@ -1,0 +1,168 @@
+"""The images of the stack: pause, MariaDB with Galera, and this checkout's own agent."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+from dev.stack import containers, debian, oci, packages, paths, settings
+from dev.stack.console import StackError, run, say
+
+_AGENT_REPOSITORY = "docker.io/galera-backup/agent"
+_AGENT_ROOT = "opt/galera-backup"
+_AGENT_PYTHON = (3, 11)  # Debian bookworm's
+_AGENT_REQUIREMENTS = ("pydantic", "zstandard")
+_MARIADB_FILES = {
+    "etc/mysql/mariadb.conf.d/98-galera.cnf": ("galera.cnf", 0o644),
+    "usr/local/share/galera/init.sql": ("init.sql", 0o644),
+    "usr/local/bin/galera-start": ("galera-start", 0o755),
+    "usr/local/bin/galera-ready": ("galera-ready", 0o755),
+    "usr/local/bin/galera-alive": ("galera-alive", 0o755),
+}
+
+
+def pause() -> oci.Image:
+    """The image of pod sandboxes: one static program that waits."""
+    layer = _cached_layer("pause", {"catatonit": (Path(_which("catatonit")), 0o755)})
+    return oci.Image(containers.PAUSE_REFERENCE, (layer,), {"Entrypoint": ["/catatonit", "-P"]})
+
+
+def mariadb() -> oci.Image:
+    """MariaDB of Debian with Galera and mariadb-backup, and the start script and probes of this checkout."""
+    files = {name: (paths.DEV / "mariadb" / source, mode) for name, (source, mode) in _MARIADB_FILES.items()}
+    base = oci.Layer.of(debian.MARIADB.path)
+    own = _cached_layer("mariadb", files)
+    tag = oci.content_hash((base.digest, own.digest))[:12]
+    return oci.Image(
+        f"docker.io/galera-backup/mariadb:10.11-{tag}",
+        (base, own),
+        {
+            "Entrypoint": ["/usr/bin/catatonit", "--"],
+            "Cmd": ["galera-start"],
+            "User": str(settings.MYSQL_UID),
+            "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
+        },
+    )
+
+
+def agent() -> oci.Image:
+    """The image of the backup agent: Python, the pinned third-party packages, and this checkout's own package."""
+    if not debian.AGENT.built:
+        if shutil.which("mmdebstrap") is None:
+            packages.install(["mmdebstrap"])
+        say("agent image", "building its base")
+        debian.AGENT.build()
+    base = oci.Layer.of(debian.AGENT.path)
+    layers = (base, _wheels_layer(), _package_layer())
+    tag = oci.content_hash(layer.digest for layer in layers)[:12]
+    return oci.Image(
+        f"{_AGENT_REPOSITORY}:{tag}",
+        layers,
+        {
+            "Entrypoint": ["python3", "-m", "galera_backup.runner"],
+            "User": str(settings.AGENT_UID),
+            "WorkingDir": f"/{_AGENT_ROOT}",
+            "Env": [
+                "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                f"PYTHONPATH=/{_AGENT_ROOT}:/{_AGENT_ROOT}/lib",
+                "PYTHONUNBUFFERED=1",
+                "PYTHONDONTWRITEBYTECODE=1",
+            ],
+        },
+    )
+
+
+def ensure_loaded(image: oci.Image) -> bool:
+    """Load an image into the stack's containerd unless it is there; True if it was loaded now."""
+    if image.reference in containers.references():
+        return False
+    say("images", f"loading {image.reference}")
+    containers.load(image)
+    return True
+
+
+def _cached_layer(name: str, files: dict[str, tuple[Path | bytes, int]] | dict[str, tuple[Path, int]]) -> oci.Layer:
+    """A layer of a few files, cached by their contents."""
+    parts: list[str | bytes] = []
+    for target, (content, mode) in sorted(files.items()):
+        parts += [target, oct(mode), content if isinstance(content, bytes) else content.read_bytes()]
+    path = paths.LAYERS / f"{name}-{oci.content_hash(parts)[:12]}.tar"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        oci.write_layer(path, dict(files))
+    return oci.Layer.of(path)
+
+
+def _package_layer() -> oci.Layer:
+    root = paths.CHECKOUT / "galera_backup"
+    if not root.is_dir():
+        say("agent image", "this checkout has no galera_backup/ yet: an image without it")
+    return _cached_layer("agent-package", _tree(root, f"{_AGENT_ROOT}/galera_backup"))
+
+
+def _tree(root: Path, target: str, *, bytecode: bool = False) -> dict[str, tuple[Path, int]]:
+    return {
+        f"{target}/{file.relative_to(root)}": (file, 0o755 if os.access(file, os.X_OK) else 0o644)
+        for file in sorted(root.rglob("*"))
+        if file.is_file() and (bytecode or "__pycache__" not in file.parts)
+    }
+
+
+def agent_requirements() -> list[str]:
+    """The agent's third-party packages with all they need, pinned as the project's lock file pins them."""
+    lock = paths.CHECKOUT / "uv.lock"
+    if not lock.exists():
+        return list(_AGENT_REQUIREMENTS)
+    locked = {package["name"]: package for package in tomllib.loads(lock.read_text())["package"]}
+    wanted: list[str] = []
+    queue = [name for name in _AGENT_REQUIREMENTS if name in locked]
+    while queue:
+        name = queue.pop()
+        if name not in wanted:
+            wanted.append(name)
+            queue += [dependency["name"] for dependency in locked[name].get("dependencies", [])]
+    return [f"{name}=={locked[name]['version']}" for name in sorted(wanted)]
+
+
+def _wheels_layer() -> oci.Layer:
+    requirements = agent_requirements()
+    path = paths.LAYERS / f"agent-wheels-{oci.content_hash(requirements)[:12]}.tar"
+    if not path.exists():
+        say("agent image", f"installing {' '.join(requirements)}")
+        folder = path.with_suffix(f".{os.getpid()}")
+        try:
+            _pip_install(requirements, folder)
+            oci.write_layer(path, dict(_tree(folder, f"{_AGENT_ROOT}/lib", bytecode=True)))
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    return oci.Layer.of(path)
+
+
+def _pip_install(requirements: list[str], folder: Path) -> None:
+    version = ".".join(map(str, _AGENT_PYTHON))
+    pip = [sys.executable, "-m", "pip"]
+    if subprocess.run([*pip, "--version"], capture_output=True, check=False).returncode:
+        packages.install(["python3-pip"])
+        pip = ["/usr/bin/python3", "-m", "pip"]
+    log = paths.LOGS / "build-agent-wheels.log"
+    argv = [*pip, "install", "--no-input", "--no-compile", "--target", str(folder), "--python-version", version]
+    argv += ["--implementation", "cp", "--only-binary=:all:", *requirements]
+    with log.open("wb") as output:
+        if subprocess.run(argv, stdout=output, stderr=output, check=False).returncode:
+            raise StackError("agent image", "pip install failed", log)
+    if sys.version_info[:2] == _AGENT_PYTHON:
+        # The agent cannot write to its image, and without bytecode it starts a second later. The check by time stamp
+        # would reject it: layers have no times.
+        compileall = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", str(folder)]
+        run("agent image", compileall)
+
+
+def _which(program: str) -> str:
+    found = shutil.which(program)
+    if found is None:
+        raise StackError("images", f"program {program!r} is not on PATH")
+    return found
