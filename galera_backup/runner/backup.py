@@ -57,7 +57,7 @@ def backup(job: BackupJob, places: Places, container: MariadbContainer) -> Manif
             started_at = datetime.now(UTC)
             data_kb = _check_space(job, places)
             stored, facts = _store(directory, places, container, data_kb * 1024)
-            log.info("backup %s of %s is at %s: %s", job.backup_id, job.cluster, facts.position, stored)
+            log.info("position %s; %d bytes stored as %d", facts.position, stored.stream_bytes, stored.stored_bytes)
         append_log(directory / RUNNER_LOG, "mariadb-backup", container.log(protocol.BACKUP_LOG))
         manifest = _manifest(job, started_at, data_kb * 1024, stored, facts)
         write_atomically(directory / MANIFEST, manifest.model_dump_json(indent=2).encode())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 
-from galera_backup.models.manifest import Manifest
+from galera_backup.models.manifest import GaleraPosition
 from galera_backup.models.runner import ClaimMarker, RestoreJob, RestoreReport
 from galera_backup.runner import datadir, protocol
 from galera_backup.runner.container import MariadbContainer
@@ -38,7 +38,7 @@ def restore(job: RestoreJob, places: Places, container: MariadbContainer) -> Res
                 restored_bytes=sum(tree(places.data_directory).values()),
             )
         else:
-            report = _restore(job, manifest, staging, places, container)
+            report = _restore(job, staging, places, container)
         if job.last:
             staging.remove()
             log.info("removed the temporary directory %r", str(staging.directory))
@@ -49,22 +49,17 @@ def restore(job: RestoreJob, places: Places, container: MariadbContainer) -> Res
     return report
 
 
-def _restore(
-    job: RestoreJob,
-    manifest: Manifest,
-    staging: Staging,
-    places: Places,
-    container: MariadbContainer,
-) -> RestoreReport:
+def _restore(job: RestoreJob, staging: Staging, places: Places, container: MariadbContainer) -> RestoreReport:
     unpack_seconds = prepare_seconds = 0.0
-    if staging.is_prepared():
+    prepared = staging.prepared()
+    if prepared:
         log.info("%r is already prepared", str(staging.directory))
         container.dismiss()
     else:
         unpack_seconds = staging.unpack(container)
-        prepare_seconds = staging.prepare(container)
+        prepared, prepare_seconds = staging.prepare(container)
     began = time.monotonic()
-    copied = _fill(job, manifest, staging, places)
+    copied = _fill(job, prepared.position, staging, places)
     return RestoreReport(
         unpack_seconds=unpack_seconds,
         prepare_seconds=prepare_seconds,
@@ -73,7 +68,7 @@ def _restore(
     )
 
 
-def _fill(job: RestoreJob, manifest: Manifest, staging: Staging, places: Places) -> int:
+def _fill(job: RestoreJob, position: GaleraPosition, staging: Staging, places: Places) -> int:
     """Replace the content of the data directory; answers the bytes copied."""
     data = places.data_directory
     datadir.check_room(staging.data, data)
@@ -81,7 +76,7 @@ def _fill(job: RestoreJob, manifest: Manifest, staging: Staging, places: Places)
     try:
         datadir.wipe(data)
         copied = datadir.copy(staging.data, data, places.progress_every)
-        datadir.write_grastate(data, manifest.position, job.safe_to_bootstrap)
+        datadir.write_grastate(data, position, job.safe_to_bootstrap)
         _mark(job, places, "restored")
     except OSError as error:
         raise AgentError(

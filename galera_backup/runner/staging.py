@@ -9,7 +9,7 @@ import zstandard
 from pydantic import ValidationError
 
 from galera_backup.models.common import Model
-from galera_backup.models.manifest import Manifest
+from galera_backup.models.manifest import GaleraPosition, Manifest
 from galera_backup.models.runner import RestoreJob
 from galera_backup.runner import protocol
 from galera_backup.runner.check import check_tally, verify_stream
@@ -33,6 +33,8 @@ class Prepared(Model):
 
     restore_id: str
     backup_id: str
+    position: GaleraPosition
+    """The one that InnoDB recovered: for `grastate.dat`."""
     files: int
     bytes: int
 
@@ -48,13 +50,13 @@ class Staging:
         self._manifest = manifest
         self._places = places
 
-    def is_prepared(self) -> bool:
-        """Whether an earlier pod of this restore has finished its work here, and it is still whole."""
+    def prepared(self) -> Prepared | None:
+        """What an earlier pod of this restore has finished here; None when it has not, or it is not whole any more."""
         try:
             prepared = Prepared.model_validate_json((self.directory / _MARKER).read_bytes())
         except (FileNotFoundError, ValidationError):
-            return False
-        return prepared == self._describe()
+            return None
+        return prepared if prepared == self._describe(prepared.position) else None
 
     def unpack(self, container: MariadbContainer) -> float:
         """Unpack into an empty directory, verifying size and checksum on the way; answers the seconds it took.
@@ -75,8 +77,8 @@ class Staging:
             raise self._failed("unpacking", fault, container, protocol.UNPACK_LOG)
         return time.monotonic() - began
 
-    def prepare(self, container: MariadbContainer) -> float:
-        """Apply the redo log, then mark the directory as prepared; answers the seconds it took.
+    def prepare(self, container: MariadbContainer) -> tuple[Prepared, float]:
+        """Apply the redo log, then mark the directory as prepared; answers that, and the seconds it took.
 
         Errors: `RestoreFailed`, `RunnerFailed`.
         """
@@ -87,12 +89,14 @@ class Staging:
             if status:
                 raise ToolFault(f"its exit status is {status}, expected 0")
             check_log(container.log(protocol.PREPARE_LOG))
-            check_prepared(self.data, self._manifest.position)
+            recovered = check_prepared(self.data, self._manifest.position)
         except ToolFault as fault:
             raise self._failed("preparing", f"mariadb-backup: {fault}", container, protocol.PREPARE_LOG) from fault
+        log.info("prepared; position %s, in InnoDB %s", self._manifest.position, recovered)
         sync_tree(self.data)
-        write_atomically(self.directory / _MARKER, self._describe().model_dump_json().encode())
-        return time.monotonic() - began
+        prepared = self._describe(recovered)
+        write_atomically(self.directory / _MARKER, prepared.model_dump_json().encode())
+        return prepared, time.monotonic() - began
 
     def remove(self) -> None:
         """Remove the marker first: what is half removed is not prepared."""
@@ -128,11 +132,12 @@ class Staging:
             f"{needed} KB = size of the stream + {_SPARE_KB} KB. Enlarge the backup claim or remove old backups",
         )
 
-    def _describe(self) -> Prepared:
+    def _describe(self, position: GaleraPosition) -> Prepared:
         files = tree(self.data)
         return Prepared(
             restore_id=self._restore_id,
             backup_id=self._manifest.backup_id,
+            position=position,
             files=len(files),
             bytes=sum(files.values()),
         )
