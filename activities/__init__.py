@@ -1,0 +1,46 @@
+"""Thin calls to Kubernetes, MariaDB and Temporal: each fetches facts or has one effect, and may run twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from temporalio.client import Client
+
+from activities._fence import Fence
+from activities.galera import GaleraActivities
+from activities.kubernetes import KubernetesActivities
+from activities.runner import RunnerActivities
+from activities.temporal import TemporalActivities
+from galera_backup.kube.gateway import KubeGateway
+from galera_backup.mysql.gateway import MysqlGateway
+
+
+def build_activities(
+    kube: KubeGateway, mysql: MysqlGateway, client: Client, agent_image: str
+) -> list[Callable[..., Any]]:
+    """All activities, over these clients. `agent_image`: what the agent container of a runner pod runs."""
+    fence = Fence(client, kube)
+    galera = GaleraActivities(kube, mysql, fence)
+    kubernetes = KubernetesActivities(kube, fence)
+    runner = RunnerActivities(kube, mysql, fence, agent_image)
+    temporal = TemporalActivities(client)
+    return [
+        galera.observe_cluster,
+        galera.mark_replica,
+        galera.desync,
+        galera.resync,
+        galera.wait_formed,
+        kubernetes.hand_over_primary,
+        kubernetes.take_back_primary,
+        kubernetes.wait_out_of_service,
+        kubernetes.wait_in_service,
+        kubernetes.unmark_replica,
+        kubernetes.scale_down,
+        kubernetes.wait_stopped,
+        kubernetes.scale_up,
+        runner.run_runner,
+        runner.remove_runners,
+        temporal.lease_holder,
+        temporal.wait_until_closed,
+    ]

@@ -138,8 +138,8 @@ class NotYet(GaleraBackupError):
 
 
 def by_name(name: str) -> type[GaleraBackupError]:
-    """The error class called `name`; `RunnerFailed` for a name that this version does not know."""
+    """The error class called `name`; `InternalError` for a name that this version does not know."""
     found = globals().get(name)
     if isinstance(found, type) and issubclass(found, GaleraBackupError):
         return found
-    return RunnerFailed
+    return InternalError

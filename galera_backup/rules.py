@@ -90,6 +90,17 @@ def _on(value: bool) -> str:
     return "ON" if value else "OFF"
 
 
+def not_formed(seen: ClusterObservation, replicas: int) -> tuple[str, ...]:
+    """What is missing until the cluster stands again after a restore; empty: all replicas serve in one cluster."""
+    if seen.replicas != replicas:
+        return (f"expected StatefulSet {str(seen.cluster)!r} to want {replicas} replicas, it wants {seen.replicas}",)
+    found = [problem for member in seen.members for problem in _problems_of(member, replicas)]
+    uuids = {member.wsrep.cluster_state_uuid for member in seen.members if member.wsrep is not None}
+    if len(uuids) > 1:
+        found.append(f"expected one wsrep_cluster_state_uuid on all members, saw {', '.join(sorted(uuids))}")
+    return tuple(found)
+
+
 def table(seen: ClusterObservation) -> str:
     """What was seen of each member, as a Markdown table for the UI and for failures."""
     rows = ["| pod | Kubernetes | wsrep | status | size | desync |", "|---|---|---|---|---|---|"]
@@ -165,3 +176,8 @@ def may_start(claims: Sequence[ClaimReport]) -> bool:
     """
     states = {claim.state for claim in claims}
     return states in ({ClaimState.UNTOUCHED}, {ClaimState.RESTORED})
+
+
+def describe(claims: Sequence[ClaimReport]) -> str:
+    """The state of each claim, in one line."""
+    return ", ".join(f"{each.claim} {each.state}" for each in claims)

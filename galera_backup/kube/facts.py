@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from kubernetes.client import V1Container, V1ContainerStatus, V1Pod, V1StatefulSet
@@ -44,6 +45,9 @@ class PodFacts:
     """Containers that have ended, by name."""
     waiting: Mapping[str, ContainerEnd]
     """Containers that have not started, by name."""
+    created_at: datetime
+    unscheduled: str
+    """Why the scheduler finds no node; empty when it did."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +80,13 @@ class StatefulSetFacts:
 def pod_facts(pod: V1Pod) -> PodFacts:
     """Facts of a pod that the API server returned."""
     metadata, spec, status = pod.metadata, pod.spec, pod.status
-    conditions = {condition.type: condition.status for condition in status.conditions or []}
+    conditions = {condition.type: condition for condition in status.conditions or []}
     containers = [*(status.init_container_statuses or []), *(status.container_statuses or [])]
     return PodFacts(
         name=metadata.name,
         uid=metadata.uid,
         phase=status.phase or "",
-        ready=conditions.get("Ready") == "True" and metadata.deletion_timestamp is None,
+        ready="Ready" in conditions and conditions["Ready"].status == "True" and metadata.deletion_timestamp is None,
         deleting=metadata.deletion_timestamp is not None,
         node=spec.node_name or "",
         ip=status.pod_ip or "",
@@ -93,7 +97,13 @@ def pod_facts(pod: V1Pod) -> PodFacts:
         message=status.message or "",
         ended={container.name: _end(container) for container in containers if container.state.terminated},
         waiting={container.name: _wait(container) for container in containers if container.state.waiting},
+        created_at=metadata.creation_timestamp,
+        unscheduled=next((each.message or "" for each in conditions.values() if _unscheduled(each)), ""),
     )
+
+
+def _unscheduled(condition: Any) -> bool:
+    return condition.type == "PodScheduled" and condition.status == "False"
 
 
 def _end(container: V1ContainerStatus) -> ContainerEnd:

@@ -18,6 +18,8 @@ class Observe(Model):
     credentials: SecretRef
     container: str
     primary_label: PrimaryLabel | None = None
+    replicas: int | None = None
+    """Look at this many members and claims; None: as many as the StatefulSet wants."""
 
 
 class ReplicaTask(Model):
@@ -28,16 +30,13 @@ class ReplicaTask(Model):
     pod: str
     credentials: SecretRef
     container: str
-    primary_label: PrimaryLabel | None = None
-    drain_timeout: timedelta = timedelta(minutes=10)
-
-
-class MarkReplica(Model):
-    """Write the lease's mark on a replica before it is desynced."""
-
-    cluster: ClusterRef
-    pod: str
     mark: Mark
+    """The mark that the replica gets, or has."""
+    primary_label: PrimaryLabel | None = None
+    drain_until: datetime | None = None
+    """When to set wsrep_desync=OFF although write-sets still wait; None: at once."""
+    only_if_marked: bool = False
+    """Undo only what carries the lease's mark: for everyone but the lease itself."""
 
 
 class DesyncReport(Model):
@@ -56,35 +55,29 @@ class ResyncReport(Model):
     """False: the receive queue was still long when the drain's time was over."""
 
 
-class HandOver(Model):
-    """Which pod has the primary label now; None when the replica did not carry it."""
-
-    primary: str | None
-
-
-class StopTask(Model):
-    """Scale a StatefulSet to 0 and wait until its pods are gone."""
+class ScaleTask(Model):
+    """Scale a StatefulSet under a lease."""
 
     cluster: ClusterRef
     mark: Mark
-    timeout: timedelta
+    container: str
+    replicas: int
+    """Replicas to scale up to; scaling down is always to 0."""
 
 
-class StartTask(Model):
-    """Scale a StatefulSet back and wait until its pods are Ready and form one cluster."""
+class FormTask(Model):
+    """Wait until the pods are Ready and form one cluster, then put the primary label back."""
 
     cluster: ClusterRef
-    lease: LeaseRef
     replicas: int
     credentials: SecretRef
     container: str
     primary_label: PrimaryLabel | None
     primary_pod: str | None
-    timeout: timedelta
 
 
-class StartReport(Model):
-    """When the cluster was seen whole."""
+class ClusterFormed(Model):
+    """When all replicas were seen Ready and in one cluster."""
 
     at: datetime
 
@@ -127,7 +120,14 @@ class RemoveRunners(Model):
     lease: LeaseRef | None = None
 
 
-class WaitClosed(Model):
-    """Wait for the end of whatever run of this workflow is open."""
+class LeaseName(Model):
+    """The lease of a cluster, whatever run of it is open."""
 
     workflow_id: str
+
+
+class LeaseHolder(Model):
+    """Who holds a lease; `owner` is None when nobody does any more."""
+
+    owner: str | None
+    since: datetime | None = None

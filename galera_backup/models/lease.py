@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Literal
 
+from pydantic import ConfigDict
+
 from galera_backup.models.common import ClusterRef, LeaseRef, Model, PrimaryLabel, SecretRef
 from galera_backup.models.restore import ClaimReport
 
@@ -30,9 +32,12 @@ class DesyncOrder(Model):
 
 
 class StopOrder(Model):
-    """Scale the StatefulSet to 0. `replicas` and the claims are what the lease needs to start it again by itself."""
+    """Scale the StatefulSet to 0. The rest is what the lease needs to start it again by itself."""
 
+    replicas_before: int
+    """Where to go back to when no claim was touched."""
     replicas: int
+    """Size of the restored cluster."""
     restore_id: str
     claims: tuple[str, ...]
     """Data claims by ordinal, 0 first."""
@@ -71,6 +76,8 @@ class LeaseResult(Model):
     """Why the lease ended. It ends in sync, or it fails."""
 
     reason: str
+    claims: tuple[ClaimReport, ...] = ()
+    """The data claims on which it started a stopped cluster."""
 
 
 class LeaseStatus(Model):
@@ -87,13 +94,25 @@ class LeaseStatus(Model):
     """When its time to live is over."""
 
 
+class HandOver(Model):
+    """The primary label moves from a replica to its heir for the time of a backup."""
+
+    label: PrimaryLabel
+    heir: str
+    """Pod that carries it meanwhile."""
+    heir_role: str | None
+    """Value of the label on the heir before; None: it had none."""
+
+
 class Mark(Model):
     """The annotation `galera-backup/lease`: on a pod that we desynced, or on a StatefulSet that we stopped."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")  # a newer worker may have written more
 
     lease: LeaseRef
     owner: str
     until: datetime
-    replicas: int | None = None
-    """Replica count to go back to; on a StatefulSet only."""
-    primary_label: PrimaryLabel | None = None
-    """On a pod that carried the primary label: what to put back. On the pod that got it: None."""
+    handover: HandOver | None = None
+    """On a pod that carried the primary label: what to put back."""
+    replicas_before: int | None = None
+    """On a StatefulSet: the replica count to go back to."""

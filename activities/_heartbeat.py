@@ -1,0 +1,50 @@
+"""Blocking calls under a heartbeating coroutine, so that a cancel or a lost worker is noticed within seconds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from temporalio import activity
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+BEAT_SECONDS = 2
+"""Well below the heartbeat timeout of `workflows._options`."""
+
+
+async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a blocking call in a thread and heartbeat until it is done.
+
+    A cancel is raised only after the call has ended: what was sent to a server cannot be called back, and whoever
+    undoes it must come after it. Every gateway call ends within its own time limit.
+    """
+    call = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
+    cancelled: asyncio.CancelledError | None = None
+    while not call.done():
+        activity.heartbeat()
+        try:
+            await asyncio.wait({call}, timeout=BEAT_SECONDS)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        call.exception()
+        raise cancelled
+    return call.result()
+
+
+async def pause(seconds: float, *details: str) -> None:
+    """Wait between two looks at something, and say in the heartbeat what is being waited for."""
+    activity.heartbeat(*details)
+    await asyncio.sleep(seconds)
+
+
+def wanted_to_stop() -> bool:
+    """Whether a cancel means that the work shall stop: asked for, or the workflow is gone.
+
+    When the worker shuts down, or the activity is paused, reset or timed out, the next attempt goes on with it.
+    """
+    details = activity.cancellation_details()
+    return details is not None and (details.cancel_requested or details.not_found)

@@ -1,0 +1,227 @@
+"""Activities on the members of a cluster: look at them, take one out of the cluster's flow, bring it back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from temporalio import activity
+
+from activities._fence import Fence, mark_of
+from activities._heartbeat import in_thread, pause
+from galera_backup import names, rules
+from galera_backup.errors import DatabaseUnavailable, DesyncFailed, GaleraBackupError, NotYet
+from galera_backup.kube.facts import PodFacts, StatefulSetFacts
+from galera_backup.kube.gateway import KubeGateway
+from galera_backup.models.activities import (
+    ClusterFormed,
+    DesyncReport,
+    FormTask,
+    Observe,
+    ReplicaTask,
+    ResyncReport,
+)
+from galera_backup.models.cluster import ClaimObservation, ClusterObservation, MemberObservation, WsrepStatus
+from galera_backup.models.common import ClusterRef, PrimaryLabel, SecretRef
+from galera_backup.models.lease import HandOver, Mark
+from galera_backup.mysql.gateway import Credentials, Endpoint, MysqlGateway
+
+DESYNC_LOOKS = 20
+"""Seconds that a replica may take from ON to Donor/Desynced; it takes milliseconds."""
+
+
+class Observer:
+    """Puts together what Kubernetes and the servers say of a cluster. Blocking."""
+
+    def __init__(self, kube: KubeGateway, mysql: MysqlGateway) -> None:
+        self._kube = kube
+        self._mysql = mysql
+
+    def observe(self, request: Observe) -> ClusterObservation:
+        """All members; a server that cannot be asked is a fact, not an error."""
+        cluster = request.cluster
+        statefulset = self._kube.statefulset(cluster, request.container)
+        credentials = self._kube.credentials(cluster.namespace, request.credentials)
+        pods = {pod.name: pod for pod in self._kube.members(cluster)}
+        ordinals = range(request.replicas or statefulset.replicas)
+        wanted = [names.pod(cluster, ordinal) for ordinal in ordinals]
+        return ClusterObservation(
+            cluster=cluster,
+            replicas=statefulset.replicas,
+            data_directory=statefulset.data_path,
+            members=tuple(self._member(cluster, name, pods.get(name), credentials, request) for name in wanted),
+            claims=tuple(self._claim(statefulset, ordinal) for ordinal in ordinals),
+        )
+
+    def endpoint(self, cluster: ClusterRef, pod: PodFacts, secret: SecretRef) -> Endpoint:
+        """Where one member's server listens."""
+        credentials = self._kube.credentials(cluster.namespace, secret)
+        return Endpoint(namespace=cluster.namespace, pod=pod.name, host=pod.ip, credentials=credentials)
+
+    def _member(
+        self, cluster: ClusterRef, name: str, pod: PodFacts | None, credentials: Credentials, request: Observe
+    ) -> MemberObservation:
+        if pod is None:
+            return MemberObservation(pod=name, ordinal=names.ordinal(name), exists=False)
+        wsrep, error = None, None
+        if pod.ip:
+            try:
+                wsrep = self._mysql.wsrep_status(Endpoint(cluster.namespace, name, pod.ip, credentials))
+            except GaleraBackupError as failure:
+                error = failure.message
+        else:
+            error = "the pod has no address"
+        return MemberObservation(
+            pod=name,
+            ordinal=names.ordinal(name),
+            exists=True,
+            phase=pod.phase,
+            ready=pod.ready,
+            node=pod.node,
+            role=pod.labels.get(request.primary_label.key) if request.primary_label else None,
+            wsrep=wsrep,
+            error=error,
+        )
+
+    def _claim(self, statefulset: StatefulSetFacts, ordinal: int) -> ClaimObservation:
+        name = statefulset.claim(ordinal)
+        uid = self._kube.claim_uid(statefulset.cluster.namespace, name)
+        return ClaimObservation(ordinal=ordinal, claim=name, uid=uid)
+
+
+class GaleraActivities:
+    """What needs the servers. Every one may run twice."""
+
+    def __init__(self, kube: KubeGateway, mysql: MysqlGateway, fence: Fence) -> None:
+        self._kube = kube
+        self._mysql = mysql
+        self._fence = fence
+        self._observer = Observer(kube, mysql)
+
+    @activity.defn
+    async def observe_cluster(self, request: Observe) -> ClusterObservation:
+        """The StatefulSet, its pods, its claims and each member's wsrep status."""
+        return await in_thread(self._observer.observe, request)
+
+    @activity.defn
+    async def mark_replica(self, task: ReplicaTask) -> Mark:
+        """Write the lease's mark on the replica, with the heir of its primary label if it carries that.
+
+        A mark that a dead lease left is replaced: the cluster check has seen the replica in sync.
+        """
+        await self._fence.lease_is_open(task.lease)
+        pod = await in_thread(self._kube.pod, task.cluster.namespace, task.pod)
+        present = mark_of(pod.annotations)
+        if present is not None and present.lease == task.lease:
+            return present
+        label = task.primary_label
+        handover = None
+        if label is not None and label.moved_by == "galera-backup" and pod.labels.get(label.key) == label.primary:
+            handover = await in_thread(self._plan_handover, task, label)
+        mark = task.mark.model_copy(update={"handover": handover})
+        await in_thread(self._kube.set_mark, task.cluster.namespace, pod, mark)
+        return mark
+
+    def _plan_handover(self, task: ReplicaTask, label: PrimaryLabel) -> HandOver:
+        seen = self._observer.observe(
+            Observe(cluster=task.cluster, credentials=task.credentials, container=task.container, primary_label=label)
+        )
+        heir = rules.heir_of_primary(seen, task.pod, label)
+        if heir is None:
+            raise DesyncFailed(
+                f"handing the label {label.key}={label.primary} of pod {task.pod!r} to another member: expected "
+                f"one that is Ready and in sync, there is none\n{rules.table(seen)}"
+            )
+        return HandOver(label=label, heir=heir.pod, heir_role=heir.role)
+
+    @activity.defn
+    async def desync(self, task: ReplicaTask) -> DesyncReport:
+        """SET GLOBAL wsrep_desync=ON on the replica and wait until it is Donor/Desynced."""
+        await self._fence.lease_is_open(task.lease)
+        await self._fence.replica_is_marked(task.cluster, task.pod, task.lease)
+        server = await self._server(task)
+        await in_thread(self._mysql.set_desync, server, on=True)
+        wsrep = None
+        for _ in range(DESYNC_LOOKS):
+            wsrep = await in_thread(self._mysql.wsrep_status, server)
+            if wsrep.desync and wsrep.local_state == rules.DONOR_DESYNCED:
+                return DesyncReport(at=datetime.now(UTC))
+            await pause(1, f"{task.pod} is {wsrep.local_state_comment}")
+        raise DesyncFailed(
+            f"desyncing {task.pod!r}: expected Donor/Desynced within {DESYNC_LOOKS} s after wsrep_desync=ON, "
+            f"saw {wsrep.local_state_comment if wsrep else 'nothing'}"
+        )
+
+    @activity.defn
+    async def resync(self, task: ReplicaTask) -> ResyncReport:
+        """Bring the replica back, as a poll: one OFF proves nothing, because a timed-out ON can land after it.
+
+        Drains the receive queue first (until `drain_until`), and ends after two good readings in a row. A pod that is
+        gone or was restarted has nothing to undo. A replica that another lease has marked since is left alone.
+        Every error is retryable: this must never give up.
+        """
+        was_desynced, drained, good = False, True, 0
+        while True:
+            pod = await in_thread(self._kube.find_pod, task.cluster.namespace, task.pod)
+            if pod is None or _is_not_ours(pod, task):
+                return ResyncReport(at=datetime.now(UTC), was_desynced=was_desynced, drained=drained)
+            try:
+                server = await self._server(task)
+                wsrep = await in_thread(self._mysql.wsrep_status, server)
+                if wsrep.desync:
+                    was_desynced = True
+                    overdue = task.drain_until is None or datetime.now(UTC) >= task.drain_until
+                    if wsrep.recv_queue <= rules.SMALL_QUEUE or overdue:
+                        drained = wsrep.recv_queue <= rules.SMALL_QUEUE
+                        await in_thread(self._mysql.set_desync, server, on=False)
+            except GaleraBackupError as error:
+                raise DatabaseUnavailable(error.message) from error
+            good = good + 1 if rules.is_resynced(wsrep) else 0
+            if good == 2:
+                return ResyncReport(at=datetime.now(UTC), was_desynced=was_desynced, drained=drained)
+            await pause(1, _waiting(task.pod, wsrep))
+
+    @activity.defn
+    async def wait_formed(self, task: FormTask) -> ClusterFormed:
+        """Wait until all replicas are Ready, in sync and in one cluster of the right size.
+
+        Then the primary label goes back to the pod that had it, where no pod carries it.
+        """
+        request = Observe(
+            cluster=task.cluster,
+            credentials=task.credentials,
+            container=task.container,
+            primary_label=task.primary_label,
+        )
+        while True:
+            seen = await in_thread(self._observer.observe, request)
+            missing = rules.not_formed(seen, task.replicas)
+            if not missing:
+                break
+            await pause(0.5, missing[0])
+        label = task.primary_label
+        if label is not None and task.primary_pod is not None and label.moved_by == "galera-backup":
+            held = rules.primary_pod(seen, label)
+            await in_thread(
+                self._kube.set_label, task.cluster.namespace, held or task.primary_pod, label.key, label.primary
+            )
+        return ClusterFormed(at=datetime.now(UTC))
+
+    async def _server(self, task: ReplicaTask) -> Endpoint:
+        pod = await in_thread(self._kube.pod, task.cluster.namespace, task.pod)
+        if not pod.ip:
+            raise NotYet(f"pod {task.pod!r} has no address yet")
+        return await in_thread(self._observer.endpoint, task.cluster, pod, task.credentials)
+
+
+def _is_not_ours(pod: PodFacts, task: ReplicaTask) -> bool:
+    mark = mark_of(pod.annotations)
+    if mark is None:
+        return task.only_if_marked
+    return mark.lease != task.lease
+
+
+def _waiting(pod: str, wsrep: WsrepStatus) -> str:
+    return (
+        f"{pod}: {wsrep.local_state_comment}, {wsrep.cluster_status}, wsrep_desync_count {wsrep.desync_count}, "
+        f"{wsrep.recv_queue} write-sets to apply"
+    )

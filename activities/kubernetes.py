@@ -1,0 +1,142 @@
+"""Activities on Kubernetes objects: marks, labels, endpoints, replica counts."""
+
+from __future__ import annotations
+
+from temporalio import activity
+
+from activities._fence import Fence, mark_of
+from activities._heartbeat import in_thread, pause
+from galera_backup import names
+from galera_backup.errors import LeaseLost
+from galera_backup.kube.facts import PodFacts
+from galera_backup.kube.gateway import KubeGateway
+from galera_backup.models.activities import ReplicaTask, ScaleTask
+from galera_backup.models.lease import HandOver
+
+
+class KubernetesActivities:
+    """What needs the API server alone. Every one may run twice."""
+
+    def __init__(self, kube: KubeGateway, fence: Fence) -> None:
+        self._kube = kube
+        self._fence = fence
+
+    # --- the replica's place in the Services
+
+    @activity.defn
+    async def hand_over_primary(self, task: ReplicaTask) -> None:
+        """Give the primary label to the heir that the mark names, then the backup label to the replica.
+
+        In this order the Service is never without an endpoint.
+        """
+        await self._fence.lease_is_open(task.lease)
+        await self._fence.replica_is_marked(task.cluster, task.pod, task.lease)
+        handover = task.mark.handover
+        assert handover is not None
+        label, namespace = handover.label, task.cluster.namespace
+        await in_thread(self._kube.set_label, namespace, handover.heir, label.key, label.primary)
+        await in_thread(self._kube.set_label, namespace, task.pod, label.key, label.backup)
+
+    @activity.defn
+    async def take_back_primary(self, task: ReplicaTask) -> None:
+        """Put the labels back as they were before `hand_over_primary`; nothing to do without such a handover.
+
+        A replica that is gone, or an heir that has lost the label since, is left as it is: somebody decided anew.
+        """
+        namespace = task.cluster.namespace
+        pod = await in_thread(self._kube.find_pod, namespace, task.pod)
+        handover = task.mark.handover or _handover_on(pod)
+        if pod is None or handover is None:
+            return
+        label = handover.label
+        heir = await in_thread(self._kube.find_pod, namespace, handover.heir)
+        if heir is None or heir.labels.get(label.key) != label.primary:
+            return
+        await in_thread(self._kube.set_label, namespace, task.pod, label.key, label.primary)
+        await in_thread(self._kube.set_label, namespace, handover.heir, label.key, handover.heir_role)
+
+    @activity.defn
+    async def wait_out_of_service(self, task: ReplicaTask) -> None:
+        """Wait until the desynced replica is Not Ready and in no Service's ready endpoints."""
+        namespace = task.cluster.namespace
+        while True:
+            pod = await in_thread(self._kube.pod, namespace, task.pod)
+            listing = await in_thread(self._kube.services_that_list, namespace, task.pod)
+            label = task.primary_label
+            holds_label = label is not None and pod.labels.get(label.key) == label.primary
+            if not pod.ready and not listing and not holds_label:
+                return
+            if pod.ready:
+                await pause(0.5, f"{task.pod} is still Ready: its readiness probe must follow wsrep_local_state")
+            elif listing:
+                await pause(0.5, f"{task.pod} is still in the endpoints of {', '.join(listing)}")
+            else:
+                await pause(0.5, f"{task.pod} still has the primary label: the cluster's controller has not moved it")
+
+    @activity.defn
+    async def wait_in_service(self, task: ReplicaTask) -> None:
+        """Wait until the replica is Ready and in the endpoints of every Service that selects it.
+
+        Ends too when the StatefulSet no longer wants this replica.
+        """
+        namespace = task.cluster.namespace
+        while True:
+            statefulset = await in_thread(self._kube.statefulset, task.cluster, task.container)
+            if names.ordinal(task.pod) >= statefulset.replicas:
+                return
+            pod = await in_thread(self._kube.find_pod, namespace, task.pod)
+            if pod is not None and pod.ready:
+                selecting = await in_thread(self._kube.services_that_select, namespace, pod.labels)
+                listing = await in_thread(self._kube.services_that_list, namespace, task.pod)
+                missing = sorted(set(selecting) - set(listing))
+                if not missing:
+                    return
+                await pause(0.5, f"{task.pod} is not yet in the endpoints of {', '.join(missing)}")
+            else:
+                await pause(0.5, f"{task.pod} is not Ready yet")
+
+    @activity.defn
+    async def unmark_replica(self, task: ReplicaTask) -> None:
+        """Remove the lease's mark, if it is still there."""
+        pod = await in_thread(self._kube.find_pod, task.cluster.namespace, task.pod)
+        if pod is None:
+            return
+        mark = mark_of(pod.annotations)
+        if mark is not None and mark.lease == task.lease:
+            await in_thread(self._kube.set_mark, task.cluster.namespace, pod, None)
+
+    # --- the StatefulSet's replica count
+
+    @activity.defn
+    async def scale_down(self, task: ScaleTask) -> None:
+        """Scale the StatefulSet to 0 and leave the lease's mark on it, in one patch."""
+        await self._fence.lease_is_open(task.mark.lease)
+        statefulset = await in_thread(self._kube.statefulset, task.cluster, task.container)
+        mark = mark_of(statefulset.annotations)
+        if mark is None or mark.lease != task.mark.lease:
+            await in_thread(self._kube.scale, statefulset, 0, task.mark)
+
+    @activity.defn
+    async def wait_stopped(self, task: ScaleTask) -> None:
+        """Wait until every pod of the StatefulSet is gone: only then are its volumes nobody's."""
+        while pods := await in_thread(self._kube.members, task.cluster):
+            await pause(0.5, f"waiting for {', '.join(pod.name for pod in pods)} to be gone")
+
+    @activity.defn
+    async def scale_up(self, task: ScaleTask) -> None:
+        """Scale the StatefulSet back and remove the mark, in one patch; conditional on the mark being this lease's."""
+        statefulset = await in_thread(self._kube.statefulset, task.cluster, task.container)
+        mark = mark_of(statefulset.annotations)
+        if mark is None:
+            return  # done by an earlier attempt, or by a person
+        if mark.lease != task.mark.lease:
+            raise LeaseLost(
+                f"scaling StatefulSet {str(task.cluster)!r} back: it is marked by {mark.lease.workflow_id!r}, "
+                f"run {mark.lease.run_id}, which decides about it now"
+            )
+        await in_thread(self._kube.scale, statefulset, task.replicas, None)
+
+
+def _handover_on(pod: PodFacts | None) -> HandOver | None:
+    mark = mark_of(pod.annotations) if pod is not None else None
+    return mark.handover if mark is not None else None

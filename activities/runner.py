@@ -1,0 +1,173 @@
+"""Activities on runner pods: watch one to its end, remove them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+
+from pydantic import ValidationError
+from temporalio import activity
+
+from activities._fence import Fence
+from activities._heartbeat import in_thread, pause, wanted_to_stop
+from galera_backup.errors import LeaseLost, bounded
+from galera_backup.kube.facts import PodFacts
+from galera_backup.kube.gateway import KubeGateway
+from galera_backup.kube.runner_pod import runner_pod
+from galera_backup.models.activities import RemoveRunners, RunnerOutcome, RunnerTask
+from galera_backup.models.manifest import Manifest
+from galera_backup.models.runner import ListJob, RunnerError, RunnerLog, RunnerResult
+from galera_backup.mysql.gateway import Endpoint, MysqlGateway
+from galera_backup.runner.protocol import AGENT_CONTAINER, MARIADB_CONTAINER
+
+START_LIMIT = timedelta(minutes=5)
+"""For scheduling, mounting and pulling images; a pod's own deadline does not count before it has started."""
+FOLLOW_SECONDS = 30
+"""How long one container may go on after the other has failed."""
+TAIL_LINES, TAIL_CHARACTERS = 20, 2000
+LOOKS_PER_PROGRESS = 3
+
+
+class RunnerActivities:
+    """Runner pods have derived names: an attempt that finds its pod there already adopts it, running or ended."""
+
+    def __init__(self, kube: KubeGateway, mysql: MysqlGateway, fence: Fence, agent_image: str) -> None:
+        self._kube = kube
+        self._mysql = mysql
+        self._fence = fence
+        self._agent_image = agent_image
+
+    @activity.defn
+    async def run_runner(self, task: RunnerTask) -> RunnerOutcome:
+        """Create or adopt the pod and watch it to its end; the pod stays until `remove_runners`.
+
+        A cancel that means stop removes the pod; a worker that shuts down leaves it for the next attempt.
+        """
+        await self._check_fence(task)
+        if await in_thread(self._kube.find_pod, task.cluster.namespace, task.pod) is None:
+            await in_thread(self._create, task)
+        try:
+            return await self._watch(task)
+        except asyncio.CancelledError:
+            if wanted_to_stop():
+                await asyncio.to_thread(self._kube.delete_pod, task.cluster.namespace, task.pod)
+            raise
+
+    @activity.defn
+    async def remove_runners(self, request: RemoveRunners) -> None:
+        """Delete one runner pod, or all of a lease, and wait until they are gone: nobody works on the data any more."""
+        while True:
+            pods = await in_thread(self._runners, request)
+            if not pods:
+                return
+            for pod in pods:
+                if not pod.deleting:
+                    await in_thread(self._kube.delete_pod, request.cluster.namespace, pod.name)
+            await pause(0.5, f"waiting for {', '.join(pod.name for pod in pods)} to be gone")
+
+    def _runners(self, request: RemoveRunners) -> list[PodFacts]:
+        if request.pod is not None:
+            found = self._kube.find_pod(request.cluster.namespace, request.pod)
+            return [found] if found else []
+        assert request.lease is not None
+        return self._kube.runner_pods(request.cluster, request.lease.run_id)
+
+    async def _check_fence(self, task: RunnerTask) -> None:
+        if task.lease is None:
+            return
+        await self._fence.lease_is_open(task.lease)
+        if task.fence == "stopped":
+            await self._fence.statefulset_is_marked(task.cluster, task.container, task.lease)
+        if task.fence == "desynced":
+            assert task.replica is not None
+            await self._fence.replica_is_marked(task.cluster, task.replica, task.lease)
+            await in_thread(self._check_desynced, task, task.replica)
+
+    def _check_desynced(self, task: RunnerTask, replica: str) -> None:
+        pod = self._kube.pod(task.cluster.namespace, replica)
+        credentials = self._kube.credentials(task.cluster.namespace, task.credentials)
+        wsrep = self._mysql.wsrep_status(Endpoint(task.cluster.namespace, replica, pod.ip, credentials))
+        if not wsrep.desync:
+            raise LeaseLost(
+                f"starting runner pod {task.pod!r}: expected wsrep_desync=ON on {replica!r}, it is OFF. "
+                "Somebody resynced the replica, or its server restarted; start the backup anew"
+            )
+
+    def _create(self, task: RunnerTask) -> None:
+        statefulset = self._kube.statefulset(task.cluster, task.container)
+        replica = self._kube.pod(task.cluster.namespace, task.replica) if task.replica else None
+        self._kube.create_pod(task.cluster.namespace, runner_pod(task, statefulset, replica, self._agent_image))
+
+    async def _watch(self, task: RunnerTask) -> RunnerOutcome:
+        looks = 0
+        follow_until: datetime | None = None
+        while True:
+            pod = await in_thread(self._kube.find_pod, task.cluster.namespace, task.pod)
+            if pod is None:
+                return _without_answer(task, None, "it was deleted while it worked")
+            if AGENT_CONTAINER in pod.ended or pod.phase in ("Succeeded", "Failed"):
+                return await in_thread(self._collect, task, pod)
+            if (stuck := _stuck(pod)) is not None:
+                return _without_answer(task, pod, stuck)
+            mariadb = pod.ended.get(MARIADB_CONTAINER)
+            if mariadb is not None and mariadb.exit_code != 0:
+                follow_until = follow_until or datetime.now(UTC) + timedelta(seconds=FOLLOW_SECONDS)
+                if datetime.now(UTC) > follow_until:
+                    why = f"its container {MARIADB_CONTAINER!r} ended with {mariadb.exit_code} ({mariadb.reason})"
+                    return _without_answer(task, pod, f"{why} and the agent did not notice")
+            looks += 1
+            progress = await self._progress(task) if looks % LOOKS_PER_PROGRESS == 0 else ""
+            await pause(1, *([progress] if progress else [f"pod {task.pod} is {pod.phase}"]))
+
+    async def _progress(self, task: RunnerTask) -> str:
+        text = await in_thread(self._kube.log, task.cluster.namespace, task.pod, AGENT_CONTAINER, 1)
+        return bounded(text.strip(), 500)
+
+    def _collect(self, task: RunnerTask, pod: PodFacts) -> RunnerOutcome:
+        agent = pod.ended.get(AGENT_CONTAINER)
+        text = self._kube.log(task.cluster.namespace, task.pod, AGENT_CONTAINER)
+        result = _answer(agent.message) if agent is not None else None
+        if result is None:
+            ends = [f"{name} {end.exit_code} {end.reason}".strip() for name, end in sorted(pod.ended.items())]
+            why = f"{pod.reason} {pod.message}".strip() or f"it ended without an answer ({', '.join(ends)})"
+            return _without_answer(task, pod, why, text)
+        log = _log(task, pod, agent.exit_code if agent else None, text)
+        listed = tuple(_manifests(text)) if isinstance(task.job, ListJob) else ()
+        return RunnerOutcome(log=log, result=result, listed=listed)
+
+
+def _stuck(pod: PodFacts) -> str | None:
+    """Why the pod will not start, or None."""
+    if pod.phase != "Pending" or datetime.now(UTC) - pod.created_at < START_LIMIT:
+        return None
+    waits = [f"{name}: {wait.reason} {wait.message}".strip() for name, wait in sorted(pod.waiting.items())]
+    return f"it did not start within {START_LIMIT}: {'; '.join(waits) or pod.unscheduled or 'no reason is known'}"
+
+
+def _without_answer(task: RunnerTask, pod: PodFacts | None, why: str, log: str = "") -> RunnerOutcome:
+    message = bounded(
+        f"runner pod {task.pod!r}: expected it to end with an answer, but {why}. Look at the events of the pod and its "
+        f"node; the operation can be started again"
+    )
+    return RunnerOutcome(
+        log=_log(task, pod, None, log),
+        result=RunnerResult(error=RunnerError(type="RunnerFailed", message=message)),
+    )
+
+
+def _log(task: RunnerTask, pod: PodFacts | None, exit_code: int | None, text: str) -> RunnerLog:
+    tail = "\n".join(text.splitlines()[-TAIL_LINES:])
+    return RunnerLog(pod=task.pod, node=pod.node if pod else "", exit_code=exit_code, tail=tail[-TAIL_CHARACTERS:])
+
+
+def _answer(message: str) -> RunnerResult | None:
+    try:
+        return RunnerResult.model_validate_json(message)
+    except ValidationError:
+        return None
+
+
+def _manifests(log: str) -> list[Manifest]:
+    rows = [json.loads(line) for line in log.splitlines() if line.startswith('{"backup"')]
+    return [Manifest.model_validate(row["backup"]) for row in rows]

@@ -1,0 +1,209 @@
+"""An operation's side of its cluster's lease: get it, give it orders, let it go."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from datetime import timedelta
+from typing import Any, Literal, TypeVar
+
+from temporalio import workflow
+from temporalio.common import WorkflowIDReusePolicy
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    ChildWorkflowError,
+    WorkflowAlreadyStartedError,
+    is_cancelled_exception,
+)
+
+from workflows import _options
+from workflows._failures import first_sentence_of
+from workflows._uncancellable import uncancellable
+from workflows.lease import GaleraLease
+
+with workflow.unsafe.imports_passed_through():
+    from activities.temporal import TemporalActivities
+    from galera_backup import names
+    from galera_backup.errors import ClusterBusy, GaleraBackupError, LeaseLost, by_name
+    from galera_backup.models.activities import LeaseHolder, LeaseName
+    from galera_backup.models.common import LeaseRef, OperationRequest
+    from galera_backup.models.lease import LeaseEvent, LeaseRequest, LeaseResult, OrderKind
+
+T = TypeVar("T")
+
+Lease = workflow.ChildWorkflowHandle[GaleraLease, LeaseResult]
+
+MY_OWN_LIMIT = timedelta(hours=1)
+"""How long a reset run waits for the lease of its former run to settle."""
+
+
+class LeaseHeld:
+    """The lease of one operation, from its start as a child workflow to its end."""
+
+    def __init__(self, request: OperationRequest, operation: Literal["backup", "restore"]) -> None:
+        self._request = request
+        self._operation: Literal["backup", "restore"] = operation
+        self._lease: Lease | None = None
+        self._events: dict[tuple[str, OrderKind], LeaseEvent] = {}
+        self._ending = False
+        self.result: LeaseResult | None = None
+        """How the lease ended, once it has."""
+        self.failure: GaleraBackupError | None = None
+        """Why the lease could not undo what it did, once it has ended."""
+
+    @property
+    def ref(self) -> LeaseRef:
+        """The run of the lease that this operation holds."""
+        assert self._lease is not None
+        assert self._lease.first_execution_run_id is not None
+        return LeaseRef(workflow_id=self._lease.id, run_id=self._lease.first_execution_run_id)
+
+    def on_event(self, event: LeaseEvent) -> None:
+        """For the operation's signal `lease_event`. Kept by lease run: a reset replays the events of an old one."""
+        self._events[event.lease_run, event.order] = event
+
+    # --- getting it
+
+    async def acquire(self, ttl: timedelta, waiting: Callable[[str], None]) -> None:
+        """Start the lease, or wait for it as long as the request allows; `waiting` is told who holds it.
+
+        Error: `ClusterBusy`, naming the holder.
+        """
+        deadline = workflow.now() + self._request.wait_for_cluster
+        while True:
+            try:
+                self._lease = await self._start(ttl)
+                return
+            except WorkflowAlreadyStartedError:
+                holder = await self._holder()
+            if holder.owner is None:
+                await workflow.sleep(1, summary="the lease has just been let go")
+                continue
+            mine = holder.owner == workflow.info().workflow_id
+            if mine:
+                await self._release_former()
+            left = MY_OWN_LIMIT if mine else deadline - workflow.now()
+            since = f"since {holder.since:%Y-%m-%d %H:%M:%S}Z" if holder.since else ""
+            if left <= timedelta(0):
+                raise ClusterBusy(
+                    f"cluster {str(self._request.cluster)!r} is held by {holder.owner!r} {since}: expected it to be "
+                    f"free within {self._request.wait_for_cluster}. Start this again later, or set 'wait_for_cluster'"
+                )
+            waiting(f"waiting for {holder.owner}, which holds the cluster {since}")
+            await self._wait_for_end(left)
+
+    async def _start(self, ttl: timedelta) -> Lease:
+        request = self._request
+        return await workflow.start_child_workflow(
+            GaleraLease.run,
+            LeaseRequest(
+                cluster=request.cluster,
+                operation=self._operation,
+                owner=workflow.info().workflow_id,
+                ttl=ttl,
+                credentials=request.credentials,
+                container=request.container,
+            ),
+            id=names.lease_id(request.cluster),
+            task_queue=names.lease_queue(workflow.info().task_queue),
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            parent_close_policy=workflow.ParentClosePolicy.REQUEST_CANCEL,
+            cancellation_type=workflow.ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
+            static_summary=f"lease of {request.cluster}: lock, and owner of what must be undone",
+        )
+
+    async def _holder(self) -> LeaseHolder:
+        return await workflow.execute_activity_method(
+            TemporalActivities.lease_holder, self._name(), summary="who holds the cluster?", **_options.act()
+        )
+
+    async def _wait_for_end(self, limit: timedelta) -> None:
+        try:
+            await workflow.execute_activity_method(
+                TemporalActivities.wait_until_closed,
+                self._name(),
+                summary="the cluster is busy: waiting for the end of its lease",
+                **_options.wait(limit),
+            )
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise
+
+    async def _release_former(self) -> None:
+        """This run was reset: the lease of its former run serves nobody."""
+        former = workflow.get_external_workflow_handle_for(GaleraLease.run, names.lease_id(self._request.cluster))
+        try:
+            await former.signal(GaleraLease.release, workflow.info().workflow_id)
+        except ApplicationError as error:
+            workflow.logger.info("the former lease has ended", extra={"error": first_sentence_of(error)})
+
+    def _name(self) -> LeaseName:
+        return LeaseName(workflow_id=names.lease_id(self._request.cluster))
+
+    # --- using it
+
+    async def guard(self, body: Coroutine[Any, Any, T], second_line: Callable[[], Awaitable[None]]) -> T:
+        """Run the operation's body under the lease; whatever ends it, all is undone when this returns.
+
+        `second_line` undoes what the lease did, when the lease itself was killed.
+        """
+        assert self._lease is not None
+        task = asyncio.ensure_future(body)
+        try:
+            await workflow.wait([task, self._lease], return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise LeaseLost(
+                    f"the lease of cluster {str(self._request.cluster)!r} ended while the operation needed it: "
+                    f"{self._end_of_lease()}. What it had changed was undone; start the operation anew"
+                )
+            return task.result()
+        finally:
+            await uncancellable(self._end(task, second_line))
+
+    async def order(self, kind: OrderKind, argument: Any = None) -> LeaseEvent:
+        """Give the lease an order and wait for its answer. Raises the error that the lease reports."""
+        arguments = [] if argument is None else [argument]
+        await self._handle().signal(kind, args=arguments)
+        key = (self.ref.run_id, kind)
+        await workflow.wait_condition(lambda: key in self._events)
+        event = self._events[key]
+        if event.error_type is not None:
+            raise by_name(event.error_type)(event.message)
+        return event
+
+    def check(self) -> None:
+        """Between two steps: a cancel can be lost when the step it hit ends normally all the same."""
+        if self._ending or workflow.cancellation_reason() is not None:
+            raise asyncio.CancelledError("the operation is ending")
+
+    def _handle(self) -> workflow.ExternalWorkflowHandle[Any]:
+        # By id: after a reset of the operation the server refuses signals to a child.
+        return workflow.get_external_workflow_handle(self.ref.workflow_id, run_id=self.ref.run_id)
+
+    # --- letting it go
+
+    async def _end(self, body: asyncio.Task[T], second_line: Callable[[], Awaitable[None]]) -> None:
+        assert self._lease is not None
+        self._ending = True
+        if not body.done():
+            body.cancel()
+            await workflow.wait([body])  # no runner works on the replica when it goes back
+        if not self._lease.done():
+            try:
+                await self._handle().signal("release", workflow.info().workflow_id)
+            except ApplicationError as error:
+                workflow.logger.info("the lease has ended by itself", extra={"error": first_sentence_of(error)})
+        try:
+            self.result = await self._lease
+        except ChildWorkflowError as error:
+            if isinstance(error.cause, ApplicationError):
+                self.failure = by_name(error.cause.type or "")(error.cause.message)
+                return
+            workflow.logger.error("lease killed, undoing from here", extra={"error": first_sentence_of(error)})
+            await second_line()
+
+    def _end_of_lease(self) -> str:
+        assert self._lease is not None
+        error = self._lease.exception()
+        return first_sentence_of(error.__cause__ or error) if error else self._lease.result().reason

@@ -1,0 +1,49 @@
+"""Create, watch, log and remove one runner pod."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from temporalio import workflow
+
+from workflows import _options
+
+with workflow.unsafe.imports_passed_through():
+    from activities.runner import RunnerActivities
+    from galera_backup.errors import by_name
+    from galera_backup.models.activities import RemoveRunners, RunnerOutcome, RunnerTask
+
+ATTEMPTS = 2
+"""A pod that was killed, or a tool that stumbled over the load, gets one more chance."""
+_WORTH_ANOTHER = {"RunnerFailed", "BackupFailed", "RestoreFailed"}
+_MARGIN = timedelta(minutes=10)
+"""Beyond the pod's own deadline, for its scheduling and for looking at its end."""
+
+
+async def run(task: RunnerTask, summary: str) -> RunnerOutcome:
+    """Run the job in a pod of its own and remove the pod. Raises the error that the agent, or its end, names."""
+    outcome = await _run_once(task, summary)
+    for attempt in range(2, ATTEMPTS + 1):
+        error = outcome.result.error
+        if error is None or error.type not in _WORTH_ANOTHER:
+            break
+        workflow.logger.warning("runner failed, trying again", extra={"pod": task.pod, "error": error.message})
+        again = task.model_copy(update={"pod": f"{task.pod}-{attempt}"})
+        outcome = await _run_once(again, f"{summary} (attempt {attempt})")
+    if outcome.result.error is not None:
+        error = outcome.result.error
+        raise by_name(error.type)(error.message, outcome.log.model_dump(mode="json"))
+    return outcome
+
+
+async def _run_once(task: RunnerTask, summary: str) -> RunnerOutcome:
+    outcome = await workflow.execute_activity_method(
+        RunnerActivities.run_runner, task, summary=summary, **_options.wait(task.timeout + _MARGIN)
+    )
+    await workflow.execute_activity_method(
+        RunnerActivities.remove_runners,
+        RemoveRunners(cluster=task.cluster, pod=task.pod),
+        summary=f"remove pod {task.pod}",
+        **_options.act(),
+    )
+    return outcome

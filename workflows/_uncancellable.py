@@ -1,0 +1,25 @@
+"""Cleanups that run to their end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+async def uncancellable(work: Coroutine[Any, Any, T]) -> T:
+    """Run `work` to its end, whatever cancel requests arrive meanwhile; then return or raise as it did.
+
+    `asyncio.shield` alone does not do: the work would go on, but the code that awaits it would not wait.
+    """
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            continue
+        except Exception:
+            break
+    return task.result()

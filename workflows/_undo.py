@@ -1,0 +1,173 @@
+"""Undoing what an operation did to its cluster. The lease does it; an operation does it when its lease was killed.
+
+Every step succeeds when there is nothing to undo, and all of it may run twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError
+
+from workflows import _options, _runner
+from workflows._failures import typed
+
+with workflow.unsafe.imports_passed_through():
+    from activities.galera import GaleraActivities
+    from activities.kubernetes import KubernetesActivities
+    from activities.runner import RunnerActivities
+    from galera_backup import rules
+    from galera_backup.errors import ClusterLeftStopped, ClusterNotFormed, GaleraBackupError, LeaseLost
+    from galera_backup.models.activities import (
+        FormTask,
+        RemoveRunners,
+        ReplicaTask,
+        ResyncReport,
+        RunnerTask,
+        ScaleTask,
+    )
+    from galera_backup.models.common import ClusterRef, SecretRef
+    from galera_backup.models.lease import Mark, StopOrder
+    from galera_backup.models.restore import ClaimReport, ClaimState
+    from galera_backup.models.runner import CheckJob
+
+A = TypeVar("A")
+R = TypeVar("R")
+
+FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=5), timedelta(minutes=5)
+"""Between tries of a step that failed for good: somebody must mend a password or a role, and then it goes on."""
+INSPECTION_LIMIT = timedelta(minutes=15)
+
+
+async def persist(activity: Callable[[Any, A], Awaitable[R]], argument: A, summary: str, queue: str) -> R:
+    """Run a step until it succeeds. Only `LeaseLost` ends it: then somebody else decides about the cluster."""
+    pause = FIRST_PAUSE
+    while True:
+        try:
+            return await workflow.execute_activity_method(
+                activity, argument, task_queue=queue, summary=summary, **_options.undo()
+            )
+        except ActivityError as error:
+            failure = typed(error)
+            if isinstance(failure, LeaseLost):
+                raise failure from error
+            workflow.logger.error("a step that must succeed failed", extra={"step": summary, "error": failure.message})
+            await workflow.sleep(pause, summary=f"{summary}: again after {failure.type}")
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+
+async def bring_back(task: ReplicaTask, queue: str) -> ResyncReport:
+    """Stop what reads the replica, resync it, put it back into the Services, remove the mark."""
+    pod = task.pod
+    await persist(
+        RunnerActivities.remove_runners,
+        RemoveRunners(cluster=task.cluster, lease=task.lease),
+        "no runner pod works on the replica",
+        queue,
+    )
+    report = await persist(GaleraActivities.resync, task, f"drain {pod}, wsrep_desync=OFF, wait for Synced", queue)
+    await persist(KubernetesActivities.wait_in_service, task, f"{pod} Ready and in the endpoints", queue)
+    if task.mark.handover is not None or task.only_if_marked:
+        await persist(KubernetesActivities.take_back_primary, task, f"primary label back to {pod}", queue)
+        await persist(KubernetesActivities.wait_in_service, task, f"{pod} in the primary's endpoints", queue)
+    await persist(KubernetesActivities.unmark_replica, task, f"remove the lease's mark from {pod}", queue)
+    return report
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """A cluster that was scaled to 0 by a lease, and all that is needed to start it again."""
+
+    cluster: ClusterRef
+    mark: Mark
+    order: StopOrder
+    credentials: SecretRef
+    container: str
+
+
+async def bring_up(stopped: Stopped, claims: tuple[ClaimReport, ...] | None, queue: str) -> tuple[ClaimReport, ...]:
+    """Scale the StatefulSet back if its data allows it, and wait until the cluster is whole.
+
+    `claims`: what the restore knows that it wrote; None: it did not live to tell, so the volumes are looked at.
+    Returns the claims it was started on.
+    Errors: `ClusterLeftStopped`, `ClusterNotFormed`, `LeaseLost`.
+    """
+    order = stopped.order
+    await persist(
+        RunnerActivities.remove_runners,
+        RemoveRunners(cluster=stopped.cluster, lease=stopped.mark.lease),
+        "no runner pod works on the volumes",
+        queue,
+    )
+    if claims is None:
+        claims = await _inspect(stopped)
+    if not rules.may_start(claims):
+        raise ClusterLeftStopped(
+            f"StatefulSet {str(stopped.cluster)!r} stays at 0 replicas: expected all data claims untouched or all "
+            f"restored, saw {rules.describe(claims)}. Start the restore again; it redoes every claim"
+        )
+    restored = claims[0].state == ClaimState.RESTORED
+    replicas = order.replicas if restored else order.replicas_before
+    scale = ScaleTask(cluster=stopped.cluster, mark=stopped.mark, container=stopped.container, replicas=replicas)
+    await persist(KubernetesActivities.scale_up, scale, f"scale StatefulSet back to {replicas}", queue)
+    if replicas == 0:
+        return claims
+    form = FormTask(
+        cluster=stopped.cluster,
+        replicas=replicas,
+        credentials=stopped.credentials,
+        container=stopped.container,
+        primary_label=order.primary_label,
+        primary_pod=order.primary_pod,
+    )
+    try:
+        await workflow.execute_activity_method(
+            GaleraActivities.wait_formed,
+            form,
+            task_queue=queue,
+            summary=f"{replicas} replicas Ready and in one cluster",
+            **_options.wait(order.ready_timeout),
+        )
+    except ActivityError as error:
+        failure = typed(error, late=ClusterNotFormed)
+        raise ClusterNotFormed(
+            f"StatefulSet {str(stopped.cluster)!r} was scaled back to {replicas} on "
+            f"{'restored' if restored else 'its old'} data ({rules.describe(claims)}), but: {failure.message}. "
+            "Look at the logs of its pods"
+        ) from error
+    return claims
+
+
+async def _inspect(stopped: Stopped) -> tuple[ClaimReport, ...]:
+    reports = [_inspect_claim(stopped, ordinal, claim) for ordinal, claim in enumerate(stopped.order.claims)]
+    return tuple(await asyncio.gather(*reports))
+
+
+async def _inspect_claim(stopped: Stopped, ordinal: int, claim: str) -> ClaimReport:
+    """Read the marker on one data volume; a volume that cannot be read counts as incomplete."""
+    order = stopped.order
+    task = RunnerTask(
+        cluster=stopped.cluster,
+        lease=None,
+        fence="none",
+        pod=f"{order.runner_pod_prefix}-{order.restore_id}-look-{ordinal}",
+        job=CheckJob(cluster=stopped.cluster),
+        container=stopped.container,
+        credentials=stopped.credentials,
+        backup_claim=order.backup_claim,
+        data_claim=claim,
+        run_as_user=order.run_as_user,
+        timeout=INSPECTION_LIMIT,
+    )
+    try:
+        outcome = await _runner.run(task, f"what did the restore do to {claim}?")
+    except (ActivityError, GaleraBackupError) as error:
+        workflow.logger.error("a data volume cannot be read", extra={"claim": claim, "error": str(error)})
+        return ClaimReport(claim=claim, ordinal=ordinal, state=ClaimState.INCOMPLETE)
+    marker = outcome.result.check.marker if outcome.result.check else None
+    return ClaimReport(claim=claim, ordinal=ordinal, state=rules.claim_state(marker, order.restore_id))

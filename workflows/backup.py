@@ -1,0 +1,255 @@
+"""GaleraBackup: a full backup of one replica, phase by phase as in the document."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from temporalio import workflow
+
+from workflows import _options, _runner, _undo
+from workflows._failures import operation
+from workflows._holder import LeaseHeld
+from workflows._progress import ProgressReport
+
+with workflow.unsafe.imports_passed_through():
+    from activities.galera import GaleraActivities
+    from galera_backup import names, rules
+    from galera_backup.errors import ClusterUnhealthy, GaleraBackupError, InternalError, PruneFailed
+    from galera_backup.models.activities import Observe, ReplicaTask, RunnerOutcome, RunnerTask
+    from galera_backup.models.backup import BackupRequest, BackupResult
+    from galera_backup.models.cluster import ClusterObservation, MemberObservation
+    from galera_backup.models.lease import DesyncOrder, LeaseEvent, Mark
+    from galera_backup.models.manifest import Manifest
+    from galera_backup.models.progress import Progress
+    from galera_backup.models.runner import BackupJob, PruneJob, PruneReport
+    from galera_backup.runner import protocol
+
+MARGIN = timedelta(minutes=30)
+"""What check, desync, resync and prune may take beside the runner and the drain, before the lease ends by itself."""
+PRUNE_LIMIT = timedelta(minutes=15)
+
+
+@workflow.defn(name="GaleraBackup")
+class GaleraBackup:
+    """Takes one replica out of the cluster, copies it, and puts it back, whatever happens."""
+
+    def __init__(self) -> None:
+        self._progress: ProgressReport | None = None
+        self._lease: LeaseHeld | None = None
+
+    @workflow.run
+    @operation
+    async def run(self, request: BackupRequest) -> BackupResult:
+        """One backup, from the lease to the end of the lease."""
+        self._progress = progress = ProgressReport("backup", request.cluster)
+        self._lease = lease = LeaseHeld(request, "backup")
+        steps = _Steps(request, lease, progress)
+        try:
+            progress.enter("lease", "acquiring the cluster's lease")
+            ttl = request.runner_timeout * _runner.ATTEMPTS + request.drain_timeout + MARGIN
+            await lease.acquire(ttl, progress.waiting)
+            result = await lease.guard(steps.run(), second_line=steps.resync_without_lease)
+        except asyncio.CancelledError:
+            progress.end("cancelled")
+            raise
+        except BaseException as error:
+            progress.fail(error)
+            raise
+        return result.model_copy(update={"phases": progress.end("done")})
+
+    @workflow.signal
+    def lease_event(self, event: LeaseEvent) -> None:
+        """The lease's answer to an order."""
+        if self._lease is not None:
+            self._lease.on_event(event)
+
+    @workflow.query
+    def progress(self) -> Progress:
+        """Where the backup is."""
+        if self._progress is None:
+            raise InternalError("the backup has not begun yet")
+        return self._progress.answer()
+
+
+class _Steps:
+    """The phases between getting the lease and letting it go."""
+
+    def __init__(self, request: BackupRequest, lease: LeaseHeld, progress: ProgressReport) -> None:
+        self._request = request
+        self._lease = lease
+        self._progress = progress
+        self._desynced: str | None = None
+
+    async def run(self) -> BackupResult:
+        """Check, select, desync, run, resync, prune."""
+        seen, problems = await self._check()
+        target = self._select(seen)
+        await self._desync(target)
+        outcome, manifest = await self._run(seen, target, problems)
+        resynced = await self._resync(target)
+        pruned = await self._prune(manifest)
+        return BackupResult(
+            manifest=manifest,
+            path=f"{protocol.BACKUP_ROOT}/{manifest.cluster}/{manifest.backup_id}",
+            phases=(),
+            desynced_seconds=resynced.seconds,
+            drained=resynced.drained,
+            pruned=pruned.pruned,
+            kept=pruned.kept,
+            runner=outcome.log,
+            problems=problems,
+        )
+
+    async def _check(self) -> tuple[ClusterObservation, tuple[str, ...]]:
+        self._enter("check", "asking every pod for its Kubernetes and wsrep status")
+        request = self._request
+        seen = await workflow.execute_activity_method(
+            GaleraActivities.observe_cluster,
+            Observe(
+                cluster=request.cluster,
+                credentials=request.credentials,
+                container=request.container,
+                primary_label=request.primary_label,
+            ),
+            summary="Kubernetes and wsrep status of every pod",
+            **_options.act(),
+        )
+        self._progress.note(rules.table(seen))
+        problems = rules.problems(seen)
+        if problems and not request.allow_unsafe:
+            raise ClusterUnhealthy(
+                f"cluster {str(request.cluster)!r} is not fit for a backup: {'; '.join(problems)}. Nothing was "
+                f"changed; mend the cluster and start the backup again\n{rules.table(seen)}"
+            )
+        if problems:
+            workflow.logger.warning("unsafe backup", extra={"problems": problems})
+        return seen, problems
+
+    def _select(self, seen: ClusterObservation) -> MemberObservation:
+        self._enter("select", "choosing the replica to back up")
+        ordinal = self._request.replica
+        target = rules.select_replica(seen, ordinal)
+        if target is None:
+            which = "any replica" if ordinal is None else repr(names.pod(seen.cluster, ordinal))
+            raise ClusterUnhealthy(
+                f"selecting the replica to back up: expected {which} to be Ready and in sync, none is\n"
+                f"{rules.table(seen)}"
+            )
+        self._progress.replica(target.pod)
+        return target
+
+    async def _desync(self, target: MemberObservation) -> None:
+        self._enter("desync", f"taking {target.pod} out of flow control and out of the endpoints")
+        self._desynced = target.pod
+        await self._lease.order(
+            "desync",
+            DesyncOrder(
+                pod=target.pod,
+                primary_label=self._request.primary_label,
+                drain_timeout=self._request.drain_timeout,
+            ),
+        )
+
+    async def _run(
+        self, seen: ClusterObservation, target: MemberObservation, problems: tuple[str, ...]
+    ) -> tuple[RunnerOutcome, Manifest]:
+        request, now = self._request, workflow.now()
+        backup_id = names.backup_id(now)
+        self._enter("run", f"mariadb-backup of {target.pod} on node {target.node}")
+        self._progress.backup(backup_id)
+        claim = seen.claims[target.ordinal]
+        job = BackupJob(
+            cluster=request.cluster,
+            backup_id=backup_id,
+            replica=target.pod,
+            node=target.node,
+            claim=claim.claim,
+            claim_uid=claim.uid,
+            lease_run=self._lease.ref.run_id,
+            required_space_ratio=request.required_space_ratio,
+            unsafe=bool(problems),
+            problems=problems,
+        )
+        pod = names.runner_pod(names.BACKUP_RUNNER_PREFIX, now)
+        task = RunnerTask(
+            cluster=request.cluster,
+            lease=self._lease.ref,
+            fence="desynced",
+            pod=pod,
+            job=job,
+            container=request.container,
+            credentials=request.credentials,
+            backup_claim=request.backup_claim,
+            data_claim=claim.claim,
+            replica=target.pod,
+            run_as_user=request.run_as_user,
+            timeout=request.runner_timeout,
+        )
+        outcome = await _runner.run(task, f"pod {pod}: mariadb-backup of {target.pod}")
+        manifest = outcome.result.backup
+        if manifest is None:
+            raise InternalError(f"runner pod {outcome.log.pod!r} answered without a manifest")
+        self._progress.fact("data", f"{manifest.data_bytes:,} bytes")
+        self._progress.fact("stored", f"{manifest.stored_bytes:,} bytes")
+        return outcome, manifest
+
+    async def _resync(self, target: MemberObservation) -> LeaseEvent:
+        self._enter(
+            "resync", f"draining {target.pod}, wsrep_desync=OFF, until it is Synced, Ready and in the endpoints"
+        )
+        event = await self._lease.order("resync")
+        self._desynced = None
+        return event
+
+    async def _prune(self, manifest: Manifest) -> PruneReport:
+        request = self._request
+        self._enter("prune", f"keeping {request.backups_to_keep} backups")
+        pod = names.runner_pod(names.BACKUP_RUNNER_PREFIX, workflow.now(), "prune")
+        task = RunnerTask(
+            cluster=request.cluster,
+            lease=self._lease.ref,
+            fence="lease",
+            pod=pod,
+            job=PruneJob(cluster=request.cluster, keep=request.backups_to_keep),
+            container=request.container,
+            credentials=request.credentials,
+            backup_claim=request.backup_claim,
+            data_claim=None,
+            replica=manifest.replica,
+            run_as_user=request.run_as_user,
+            timeout=PRUNE_LIMIT,
+        )
+        try:
+            outcome = await _runner.run(task, f"pod {pod}: keep {request.backups_to_keep} backups")
+        except GaleraBackupError as error:
+            raise PruneFailed(
+                f"backup {manifest.backup_id!r} is complete and counts, but old backups could not be removed: "
+                f"{error.message}"
+            ) from error
+        if outcome.result.prune is None:
+            raise InternalError(f"runner pod {outcome.log.pod!r} answered without a report of what it pruned")
+        return outcome.result.prune
+
+    async def resync_without_lease(self) -> None:
+        """The second line: the lease was killed, so this run undoes what carries the lease's mark."""
+        if self._desynced is None:
+            return
+        request, ref = self._request, self._lease.ref
+        task = ReplicaTask(
+            cluster=request.cluster,
+            lease=ref,
+            pod=self._desynced,
+            credentials=request.credentials,
+            container=request.container,
+            mark=Mark(lease=ref, owner=workflow.info().workflow_id, until=workflow.now()),
+            primary_label=request.primary_label,
+            drain_until=workflow.now() + request.drain_timeout,
+            only_if_marked=True,
+        )
+        self._progress.enter("resync", f"the lease was killed: bringing {self._desynced} back from here")
+        await _undo.bring_back(task, names.lease_queue(workflow.info().task_queue))
+
+    def _enter(self, phase: str, waiting_for: str) -> None:
+        self._lease.check()
+        self._progress.enter(phase, waiting_for)

@@ -1,0 +1,45 @@
+"""GaleraCatalog: which complete backups a cluster has."""
+
+from __future__ import annotations
+
+from temporalio import workflow
+
+from workflows import _runner
+from workflows._failures import operation
+
+with workflow.unsafe.imports_passed_through():
+    from galera_backup import names
+    from galera_backup.models.activities import RunnerTask
+    from galera_backup.models.catalog import Catalog, CatalogRequest
+    from galera_backup.models.common import SecretRef
+    from galera_backup.models.runner import ListJob
+    from galera_backup.temporal import CLUSTER
+
+LIST_RUNNER_PREFIX = "mariadb-phy-backup-list"
+
+
+@workflow.defn(name="GaleraCatalog")
+class GaleraCatalog:
+    """Reads the manifests on the backup volume."""
+
+    @workflow.run
+    @operation
+    async def run(self, request: CatalogRequest) -> Catalog:
+        """The backups, oldest first."""
+        workflow.upsert_search_attributes([CLUSTER.value_set(str(request.cluster))])
+        pod = names.runner_pod(LIST_RUNNER_PREFIX, workflow.now(), workflow.uuid4().hex[:6])
+        task = RunnerTask(
+            cluster=request.cluster,
+            lease=None,
+            fence="none",
+            pod=pod,
+            job=ListJob(cluster=request.cluster),
+            container=request.container,
+            credentials=SecretRef(),
+            backup_claim=request.backup_claim,
+            data_claim=None,
+            run_as_user=None,
+            timeout=request.timeout,
+        )
+        outcome = await _runner.run(task, f"pod {pod}: list the backups")
+        return Catalog(backups=outcome.listed)

@@ -1,0 +1,300 @@
+"""GaleraLease: the lock of a cluster, and the owner of everything that must be undone on it.
+
+One fixed workflow id for each cluster, so at most one is open. It alone desyncs and resyncs a replica, and stops and
+starts the cluster; its owner, the operation, asks by signals. It ends when the owner releases it, when it is
+cancelled, when the owner is closed in whatever way (the server then cancels it), or when its time to live is over, and
+in each case only after what it did is undone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, is_cancelled_exception
+
+from workflows import _options, _undo
+from workflows._failures import first_sentence_of, typed
+from workflows._uncancellable import uncancellable
+
+with workflow.unsafe.imports_passed_through():
+    from activities.galera import GaleraActivities
+    from activities.kubernetes import KubernetesActivities
+    from galera_backup.errors import DesyncFailed, GaleraBackupError, LeaseLost, ScaleFailed
+    from galera_backup.models.activities import ReplicaTask, ScaleTask
+    from galera_backup.models.common import LeaseRef
+    from galera_backup.models.lease import (
+        DesyncOrder,
+        LeaseEvent,
+        LeaseRequest,
+        LeaseResult,
+        LeaseStatus,
+        Mark,
+        OrderKind,
+        StartOrder,
+        StopOrder,
+    )
+    from galera_backup.models.restore import ClaimReport
+    from galera_backup.temporal import CLUSTER, PHASE, REPLICA
+
+A = TypeVar("A")
+R = TypeVar("R")
+
+OUT_OF_SERVICE_LIMIT = timedelta(minutes=2)
+"""From Donor/Desynced to Not Ready and out of the endpoints; readiness probes run every few seconds."""
+
+
+@workflow.defn(name="GaleraLease")
+class GaleraLease:
+    """Keeps no failure from the owner, and never gives up undoing."""
+
+    @workflow.init
+    def __init__(self, request: LeaseRequest) -> None:
+        self._request = request
+        self._until = workflow.now() + request.ttl
+        self._orders: deque[Callable[[], Awaitable[None]]] = deque()
+        self._at_work: asyncio.Task[None] | None = None
+        self._reason: str | None = None
+        self._phase = "held"
+        # What is to be undone; set before its effect, because a failed activity may have had it.
+        self._replica: ReplicaTask | None = None
+        self._drain_timeout = timedelta(0)
+        self._desynced_at: datetime | None = None
+        self._stopped: _undo.Stopped | None = None
+        self._stopped_at: datetime | None = None
+        self._claims: tuple[ClaimReport, ...] = ()
+        self._unsettled: GaleraBackupError | None = None
+
+    @workflow.run
+    async def run(self, request: LeaseRequest) -> LeaseResult:
+        """Hold, then settle. Fails only when the cluster had to be left stopped or did not form again."""
+        workflow.upsert_search_attributes([CLUSTER.value_set(str(request.cluster))])
+        self._show("held")
+        reason = await self._hold()
+        await uncancellable(self._settle())
+        self._show("closed")
+        if self._unsettled is not None:
+            raise self._unsettled
+        return LeaseResult(reason=reason, claims=self._claims)
+
+    # --- what the owner asks for; a signal handler must not raise, it would fail the lease
+
+    @workflow.signal
+    def desync(self, order: DesyncOrder) -> None:
+        """Take a replica out of flow control and out of the Services."""
+        self._orders.append(lambda: self._answer("desync", self._desync(order)))
+
+    @workflow.signal
+    def resync(self) -> None:
+        """Bring the replica back, and go on holding the cluster."""
+        self._orders.append(lambda: self._answer("resync", self._resync()))
+
+    @workflow.signal
+    def stop(self, order: StopOrder) -> None:
+        """Scale the StatefulSet to 0."""
+        self._orders.append(lambda: self._answer("stop", self._stop(order)))
+
+    @workflow.signal
+    def start(self, order: StartOrder) -> None:
+        """Scale the StatefulSet back."""
+        self._orders.append(lambda: self._answer("start", self._start(order)))
+
+    @workflow.signal
+    def release(self, owner: str) -> None:
+        """The operation is over. From anybody but the owner it means nothing."""
+        if owner == self._request.owner:
+            self._reason = self._reason or "released by its owner"
+
+    @workflow.query
+    def status(self) -> LeaseStatus:
+        """Who holds the cluster, for what, and until when."""
+        request = self._request
+        return LeaseStatus(
+            cluster=request.cluster,
+            operation=request.operation,
+            owner=request.owner,
+            phase=self._phase,
+            replica=self._replica.pod if self._replica else None,
+            reason=self._reason,
+            until=self._until,
+        )
+
+    # --- holding
+
+    async def _hold(self) -> str:
+        try:
+            while self._reason is None:
+                left = max(self._until - workflow.now(), timedelta(milliseconds=1))
+                await workflow.wait_condition(
+                    self._is_wanted, timeout=left, timeout_summary="time to live of the lease"
+                )
+                if self._at_work is not None and self._at_work.done():
+                    self._at_work.result()  # a bug must suspend the lease, not be lost with its task
+                    self._at_work = None
+                if self._orders and self._at_work is None and self._reason is None:
+                    # A task of its own: a cancel ends the holding, not the order that is being carried out.
+                    self._at_work = asyncio.ensure_future(self._orders.popleft()())
+        except TimeoutError:
+            self._reason = f"its time to live of {self._request.ttl} is over"
+        except asyncio.CancelledError:
+            self._reason = "its owner is closed, or it was cancelled"
+        return self._reason or ""
+
+    def _is_wanted(self) -> bool:
+        if self._reason is not None:
+            return True
+        if self._at_work is not None:
+            return self._at_work.done()
+        return bool(self._orders)
+
+    async def _settle(self) -> None:
+        """Undo what is not undone yet; after the order at work, so that its effect cannot come later."""
+        workflow.logger.info("lease ends", extra={"reason": self._reason})
+        if self._at_work is not None:
+            await self._at_work
+        await self._resync()
+        if self._stopped is not None:
+            try:
+                await self._start(None)
+            except GaleraBackupError as error:
+                self._unsettled = error
+
+    async def _answer(self, order: OrderKind, work: Awaitable[LeaseEvent]) -> None:
+        try:
+            event = await work
+        except GaleraBackupError as error:
+            event = self._event(order, error_type=error.type, message=error.message)
+        owner = workflow.get_external_workflow_handle(self._request.owner)  # by id: it may have been reset
+        try:
+            await owner.signal("lease_event", event)
+        except Exception as error:  # it is closed: its end cancels this lease
+            workflow.logger.warning("owner not reachable", extra={"error": first_sentence_of(error)})
+
+    def _event(self, order: OrderKind, **values: object) -> LeaseEvent:
+        return LeaseEvent.model_validate({"lease_run": workflow.info().run_id, "order": order, **values})
+
+    # --- backup: out of sync and back
+
+    async def _desync(self, order: DesyncOrder) -> LeaseEvent:
+        task = self._replica_task(order)
+        self._replica, self._drain_timeout = task, order.drain_timeout
+        self._show(f"desyncing {order.pod}")
+        workflow.upsert_search_attributes([REPLICA.value_set(order.pod)])
+        mark = await self._step(GaleraActivities.mark_replica, task, f"mark {order.pod}")
+        self._replica = task = task.model_copy(update={"mark": mark})
+        if mark.handover is not None:
+            summary = f"primary label from {order.pod} to {mark.handover.heir}"
+            await self._step(KubernetesActivities.hand_over_primary, task, summary)
+        self._desynced_at = workflow.now()
+        await self._step(GaleraActivities.desync, task, f"wsrep_desync=ON on {order.pod}")
+        await self._step(
+            KubernetesActivities.wait_out_of_service,
+            task,
+            f"{order.pod} Not Ready and out of the endpoints",
+            limit=OUT_OF_SERVICE_LIMIT,
+        )
+        self._show(f"{order.pod} is desynced")
+        return self._event("desync")
+
+    def _replica_task(self, order: DesyncOrder) -> ReplicaTask:
+        request = self._request
+        return ReplicaTask(
+            cluster=request.cluster,
+            lease=self._ref(),
+            pod=order.pod,
+            credentials=request.credentials,
+            container=request.container,
+            mark=Mark(lease=self._ref(), owner=request.owner, until=self._until),
+            primary_label=order.primary_label,
+        )
+
+    async def _resync(self) -> LeaseEvent:
+        if self._replica is None:
+            return self._event("resync")
+        self._show(f"bringing {self._replica.pod} back")
+        drain_until = workflow.now() + self._drain_timeout
+        report = await _undo.bring_back(
+            self._replica.model_copy(update={"drain_until": drain_until}), workflow.info().task_queue
+        )
+        self._show(f"{self._replica.pod} is in sync")
+        self._replica = None
+        seconds = (workflow.now() - self._desynced_at).total_seconds() if self._desynced_at else 0
+        return self._event("resync", seconds=round(seconds, 3), drained=report.drained)
+
+    # --- restore: stopped and back
+
+    async def _stop(self, order: StopOrder) -> LeaseEvent:
+        request = self._request
+        mark = Mark(lease=self._ref(), owner=request.owner, until=self._until, replicas_before=order.replicas_before)
+        self._stopped = _undo.Stopped(
+            cluster=request.cluster,
+            mark=mark,
+            order=order,
+            credentials=request.credentials,
+            container=request.container,
+        )
+        self._stopped_at = workflow.now()
+        self._show("scaling to 0")
+        task = ScaleTask(cluster=request.cluster, mark=mark, container=request.container, replicas=0)
+        await self._step(KubernetesActivities.scale_down, task, "scale StatefulSet to 0", late=ScaleFailed)
+        await self._step(
+            KubernetesActivities.wait_stopped, task, "all pods gone", limit=order.stop_timeout, late=ScaleFailed
+        )
+        self._show("cluster is stopped")
+        return self._event("stop")
+
+    async def _start(self, order: StartOrder | None) -> LeaseEvent:
+        stopped = self._stopped
+        if stopped is None:
+            return self._event("start")
+        self._stopped = None  # whatever comes of it, it is decided once
+        self._show("starting the cluster")
+        claims = order.claims if order is not None else None
+        self._claims = await _undo.bring_up(stopped, claims, workflow.info().task_queue)
+        seconds = (workflow.now() - self._stopped_at).total_seconds() if self._stopped_at else 0
+        return self._event("start", seconds=round(seconds, 3))
+
+    # --- common
+
+    async def _step(
+        self,
+        activity: Callable[[Any, A], Awaitable[R]],
+        argument: A,
+        summary: str,
+        *,
+        limit: timedelta | None = None,
+        late: type[GaleraBackupError] = DesyncFailed,
+    ) -> R:
+        """One step of an order. When the lease has to end meanwhile, the attempt that runs is the last one.
+
+        Its end is awaited all the same: what undoes an effect must come after it.
+        """
+        options = _options.wait(limit) if limit else _options.act()
+        step = workflow.start_activity_method(activity, argument, summary=summary, **options)
+        await workflow.wait_condition(lambda: step.done() or self._reason is not None)
+        if not step.done():
+            step.cancel()
+        try:
+            return await step
+        except (ActivityError, asyncio.CancelledError) as error:
+            if isinstance(error, ActivityError) and not is_cancelled_exception(error):
+                raise typed(error, late=late) from error
+            raise LeaseLost(f"{summary}: not done, the lease ends: {self._reason}") from error
+
+    def _ref(self) -> LeaseRef:
+        return LeaseRef(workflow_id=workflow.info().workflow_id, run_id=workflow.info().run_id)
+
+    def _show(self, phase: str) -> None:
+        self._phase = phase
+        request = self._request
+        workflow.upsert_search_attributes([PHASE.value_set(phase)])
+        workflow.set_current_details(
+            f"### Lease of `{request.cluster}`: {phase}\n\n"
+            f"- held for: {request.operation} `{request.owner}`\n"
+            f"- until: {self._until:%Y-%m-%d %H:%M:%S}Z at the latest\n"
+            + (f"- ends because: {self._reason}\n" if self._reason else "")
+        )
