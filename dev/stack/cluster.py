@@ -151,11 +151,20 @@ def wait_galera_ready() -> None:
 
 
 def _replace_broken(revision: str) -> None:
-    """Delete pods of an older template that are not ready: a StatefulSet would wait for them for ever."""
+    """Delete pods of an older template that cannot run: a StatefulSet would wait for them for ever."""
     for pod in pods():
-        if pod["metadata"]["labels"].get("controller-revision-hash") != revision and not is_ready(pod):
-            name = pod["metadata"]["name"]
-            kubectl("--namespace", settings.NAMESPACE, "delete", "pod", name, "--wait=false", "--ignore-not-found")
+        metadata = pod["metadata"]
+        outdated = metadata["labels"].get("controller-revision-hash") != revision
+        if outdated and "deletionTimestamp" not in metadata and _cannot_run(pod):
+            argv = ["delete", "pod", metadata["name"], "--wait=false", "--ignore-not-found"]
+            kubectl("--namespace", settings.NAMESPACE, *argv)
+
+
+def _cannot_run(pod: dict[str, Any]) -> bool:
+    """Whether its container crashes or lacks its image. One that runs and is not ready may be giving its data to a
+    joining replica, and must be left alone."""
+    states = (status.get("state", {}) for status in pod["status"].get("containerStatuses", []))
+    return any(state.get("waiting", {}).get("reason", "ContainerCreating") != "ContainerCreating" for state in states)
 
 
 def _not_ready() -> StackError:
