@@ -1,0 +1,1 @@
+"""What an operator types: each module is one command of `galera-backup`, and runs as `python -m starters.<module>`."""

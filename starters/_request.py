@@ -1,0 +1,77 @@
+"""From typed options to a valid request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import pydantic
+
+from galera_backup.errors import InvalidInput
+from galera_backup.models.common import ClusterRef, Model
+from galera_backup.settings import duration
+from galera_backup.temporal import field_errors
+
+RequestT = TypeVar("RequestT", bound=Model)
+
+_CLUSTER = "NAMESPACE/STATEFULSET"
+_OPTION_OF = {
+    "namespace": _CLUSTER,
+    "statefulset": _CLUSTER,
+    "cluster": _CLUSTER,
+    "cluster.namespace": _CLUSTER,
+    "cluster.statefulset": _CLUSTER,
+    "backup_id": "BACKUP_ID",
+    "backups_to_keep": "--keep",
+    "required_space_ratio": "--space-ratio",
+    "credentials.secret": "--secret",
+    "credentials.user_key": "--user-key",
+    "credentials.password_key": "--password-key",
+    "primary_label.key": "--primary-label",
+    "primary_label.primary": "--primary-value",
+    "primary_label.backup": "--backup-value",
+}
+"""Where an option's name is not that of the field."""
+
+
+def cluster_of(text: str) -> ClusterRef:
+    """The cluster that was typed as `namespace/statefulset`. Raises `InvalidInput`."""
+    fields, problems = _split(text)
+    return _valid(ClusterRef, fields, problems)
+
+
+def request(model: type[RequestT], cluster: str, fields: Mapping[str, Any]) -> RequestT:
+    """The request that the options describe. Raises `InvalidInput` that names every wrong option."""
+    where, problems = _split(cluster)
+    values: dict[str, Any] = {"cluster": where} | dict(fields)
+    for name, value in fields.items():
+        if isinstance(value, str) and isinstance(model.model_fields[name].default, timedelta):
+            try:
+                values[name] = duration(value)
+            except ValueError as error:
+                problems.append(f"{_option(name)}: {error}, got {value!r}")
+                del values[name]
+    return _valid(model, values, problems)
+
+
+def _split(cluster: str) -> tuple[dict[str, str], list[str]]:
+    namespace, slash, statefulset = cluster.partition("/")
+    if slash:
+        return {"namespace": namespace, "statefulset": statefulset}, []
+    stand_in = {"namespace": "n", "statefulset": "s"}  # so that the other fields are checked as well
+    return stand_in, [f"{_CLUSTER}: expected for example openstack/mariadb-server, got {cluster!r}"]
+
+
+def _valid(model: type[RequestT], values: Mapping[str, Any], problems: list[str]) -> RequestT:
+    try:
+        valid = model.model_validate(values)
+    except pydantic.ValidationError as error:
+        problems = problems + [f"{_option(field)}: {problem}" for field, problem in field_errors(error)]
+    if problems:
+        raise InvalidInput("; ".join(problems))
+    return valid
+
+
+def _option(field: str) -> str:
+    return _OPTION_OF.get(field, "--" + field.replace("_", "-").replace(".", "-"))

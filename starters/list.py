@@ -1,0 +1,86 @@
+"""`galera-backup list`: the backups that a cluster has."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.console import RenderableType
+from rich.table import Table
+
+from galera_backup import names
+from galera_backup.models.catalog import Catalog, CatalogRequest
+from starters._grouped import grouped
+from starters._options import DURATION, AsJson, BackupClaim, Cluster, Container, TemporalOptions
+from starters._request import request
+from starters._screen import Screen, age, conduct, seconds, size
+from starters._session import Session
+
+PATIENCE = timedelta(seconds=30)
+"""How long a look at the volume waits for a worker to appear."""
+
+Timeout = Annotated[
+    str | None,
+    typer.Option(
+        "--timeout",
+        metavar=DURATION,
+        help="How long reading the volume may take (30m, 6h, PT30M or seconds).",
+        show_default="5m",
+    ),
+]
+
+
+@grouped
+def list_backups(
+    *,
+    cluster: Cluster,
+    temporal: TemporalOptions,
+    backup_claim: BackupClaim = None,
+    container: Container = None,
+    timeout: Timeout = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the complete backups of a cluster, oldest first, as their manifests on the backup volume say."""
+    typed = {"backup_claim": backup_claim, "container": container, "timeout": timeout}
+
+    async def work(screen: Screen) -> None:
+        fields = {name: value for name, value in typed.items() if value is not None}
+        order = request(CatalogRequest, cluster, fields)
+        session = await Session.open(screen, temporal)
+        handle = await session.start(
+            "GaleraCatalog",
+            order,
+            Catalog,
+            workflow_id=names.operation_id("catalog", order.cluster, datetime.now(UTC)),
+            cluster=order.cluster,
+            what="List of the backups",
+        )
+        catalog = await session.follow(handle, patience=PATIENCE)
+        screen.answer(catalog, shown(catalog, datetime.now(UTC)))
+
+    conduct(as_json, work)
+
+
+def shown(catalog: Catalog, now: datetime) -> RenderableType:
+    """One row for each backup."""
+    if not catalog.backups:
+        return "no backups"
+    table = Table("ID", "AGE", "SIZE", "DATA", "REPLICA", "POSITION", "TOOK", "UNSAFE", box=box.SIMPLE_HEAD)
+    for each in catalog.backups:
+        table.add_row(
+            each.backup_id,
+            age(each.finished_at, now),
+            size(each.stored_bytes),
+            size(each.data_bytes),
+            each.replica,
+            str(each.position),
+            seconds((each.finished_at - each.started_at).total_seconds()),
+            "unsafe" if each.unsafe else "",
+        )
+    return table
+
+
+if __name__ == "__main__":
+    typer.run(list_backups)
