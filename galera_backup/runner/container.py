@@ -18,7 +18,7 @@ from galera_backup.runner.failure import AgentError, bounded
 BLOCK = 1 << 20
 """Bytes read or written at a time, and the size asked for the FIFO's buffer (Linux allows an ordinary user 1 MiB)."""
 _TICK_MS = 200
-_POLL_SECONDS = 0.05
+_POLL_SECONDS = 0.02
 
 
 class MariadbContainer:

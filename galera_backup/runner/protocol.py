@@ -73,7 +73,7 @@ trap stop TERM INT
 await() {{ # until the agent has made the file $1
     until [ -e "$WORK/$1" ]; do
         [ ! -e "$WORK/{DONE}" ] || exit 0
-        sleep 0.1
+        sleep 0.05
     done
 }}
 

@@ -1,0 +1,68 @@
+"""The volumes of a runner pod, in temporary directories."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+from galera_backup.runner.reporting import log
+from tests.unit.runner.pod import MARIADB_BACKUP, MBSTREAM, UUID, Pod
+
+
+@pytest.fixture
+def pod(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Pod:
+    """Empty backup volume, a live data directory, tools on PATH."""
+    caplog.set_level(logging.INFO, logger=log.name)
+    fake, data, credentials = tmp_path / "fake", tmp_path / "data", tmp_path / "credentials"
+    for directory in (
+        fake / "bin",
+        fake / "metadata",
+        data / "nova",
+        data / "mysql",
+        credentials,
+        tmp_path / "backups",
+    ):
+        directory.mkdir(parents=True)
+    for name, text in {"mariadb-backup": MARIADB_BACKUP, "mbstream": MBSTREAM}.items():
+        (fake / "bin" / name).write_text(text)
+        (fake / "bin" / name).chmod(0o755)
+    (fake / "metadata" / "xtrabackup_checkpoints").write_text("backup_type = full-backuped\n")
+    (fake / "metadata" / "xtrabackup_galera_info").write_text(f"{UUID}:18 100")
+    (fake / "metadata" / "backup-my.cnf").write_text("[mysqld]\n")
+    (data / "nova" / "instances.ibd").write_bytes(os.urandom(3_000_000))
+    (data / "nova" / "zeros.ibd").write_bytes(bytes(5_000_000))
+    (data / "mysql" / "global_priv.MAD").write_bytes(os.urandom(8192))
+    (data / "ibdata1").write_bytes(os.urandom(100_000))
+    (data / "galera.cache").write_bytes(os.urandom(50_000))
+    (data / "gvwstate.dat").write_text("my_uuid: x\n")
+    (credentials / "username").write_text("backup")
+    (credentials / "password").write_text("secret-word")
+    environment = {
+        "PATH": f"{fake / 'bin'}:{os.environ['PATH']}",
+        "FAKE": str(fake),
+        "FAKE_FAULT": "",
+        "FAKE_POSITION": f"{UUID}:18",
+        "CREDENTIALS": str(credentials),
+        "MARIADB_HOST": "10.0.0.3",
+        "MARIADB_PORT": "3306",
+    }
+    return Pod(root=tmp_path / "backups", data=data, fake=fake, environment=environment)
+
+
+@pytest.fixture
+def claims(tmp_path: Path) -> list[Path]:
+    """Three data volumes with an old cluster on them."""
+    found = []
+    for ordinal in range(3):
+        claim = tmp_path / f"claim-{ordinal}"
+        (claim / "lost+found").mkdir(parents=True)
+        (claim / "old_database").mkdir()
+        (claim / "old_database" / "t.ibd").write_bytes(b"old")
+        (claim / "galera.cache").write_bytes(b"old")
+        (claim / "gvwstate.dat").write_bytes(b"old")
+        (claim / "grastate.dat").write_text("seqno: -1\n")
+        found.append(claim)
+    return found

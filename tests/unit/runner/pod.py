@@ -1,0 +1,184 @@
+"""A runner pod in temporary directories: the real script under `sh`, the real agent, stand-ins for MariaDB's tools."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from galera_backup.models.common import ClusterRef
+from galera_backup.models.runner import BackupJob, CheckJob, PruneJob, RestoreJob, RunnerJob, RunnerResult
+from galera_backup.runner import agent, protocol
+from galera_backup.runner.container import dismiss
+from galera_backup.runner.failure import AgentError
+from galera_backup.runner.places import Places
+
+CLUSTER = ClusterRef(namespace="openstack", statefulset="mariadb-server")
+BACKUP_ID = "20261122T010000Z-full"
+UUID = "0979c94d-e6ee-11f1-b6f6-93a976a0f1fb"
+
+MARIADB_BACKUP = r"""#!/bin/sh
+echo "$@" >> "$FAKE/arguments"
+env > "$FAKE/environment"
+for argument; do
+    case $argument in
+        --defaults-file=*) cp -p "${argument#*=}" "$FAKE/client.cnf" ;;
+        --datadir=*) datadir=${argument#*=} ;;
+        --extra-lsndir=*) lsn=${argument#*=} ;;
+        --target-dir=*) target=${argument#*=} ;;
+    esac
+done
+case $* in
+    *--version*)
+        echo "mariadb-backup based on MariaDB server ${FAKE_VERSION:-10.11.19}-MariaDB debian-linux-gnu (x86_64)" >&2
+        ;;
+    *--backup*)
+        echo "Connecting to MariaDB server" >&2
+        tar -C "$datadir" --exclude=./galera.cache --exclude=./gvwstate.dat -cf "$FAKE/stream" .
+        tar -C "$FAKE/metadata" -rf "$FAKE/stream" .
+        case $FAKE_FAULT in
+            killed) head -c 5000 "$FAKE/stream"; kill -9 $$ ;;
+            container_killed) head -c 5000 "$FAKE/stream"; kill -9 $PPID; exit 1 ;;
+            status) head -c 5000 "$FAKE/stream"; echo "failed to execute query BACKUP LOCK" >&2; exit 1 ;;
+            hangs) head -c 5000 "$FAKE/stream"; echo $$ > "$FAKE/pid"; exec sleep 60 ;;
+        esac
+        cat "$FAKE/stream"
+        [ "$FAKE_FAULT" = no_position ] || echo "[00] Writing Galera info succeeded with $FAKE_POSITION 100" >&2
+        last=577120878
+        [ "$FAKE_FAULT" = lsn ] && last=1
+        if [ "$FAKE_FAULT" != no_checkpoints ]; then
+            printf 'backup_type = full-backuped\nfrom_lsn = 0\nto_lsn = 511392902\nlast_lsn = %s\n' $last \
+                > "$lsn/${FAKE_PREFIX:-xtrabackup_}checkpoints"
+            printf 'tool_version = 10.11.19-MariaDB\nserver_version = 10.11.19-MariaDB-0+deb12u1-log\n' \
+                > "$lsn/${FAKE_PREFIX:-xtrabackup_}info"
+        fi
+        [ "$FAKE_FAULT" = not_ok ] || echo "[00] 2026-11-23 03:29:27 completed OK!" >&2
+        ;;
+    *--prepare*)
+        [ "$FAKE_FAULT" = prepare ] && { echo "InnoDB: corrupted" >&2; exit 1; }
+        echo "applied" > "$target/ib_logfile0"
+        [ "$FAKE_FAULT" = unprepared ] || echo "backup_type = log-applied" > "$target/xtrabackup_checkpoints"
+        printf '%s 0' "${FAKE_RECOVERED:-$FAKE_POSITION}" > "$target/xtrabackup_galera_info"
+        echo "[00] 2026-11-23 03:29:27 completed OK!" >&2
+        ;;
+esac
+"""
+
+MBSTREAM = r"""#!/bin/sh
+while [ "$1" != -C ]; do shift; done
+case $FAKE_FAULT in
+    mbstream) head -c 2000 > /dev/null; echo "mbstream: No space left on device" >&2; exit 1 ;;
+    mbstream_late) tar -xf - -C "$2"; exit 1 ;;
+esac
+exec tar -xf - -C "$2"
+"""
+
+
+@dataclass
+class Pod:
+    """One runner pod after the other, on the same volumes."""
+
+    root: Path
+    data: Path
+    fake: Path
+    environment: dict[str, str]
+    runs: int = 0
+    script_status: int | None = None
+    script_log: str = ""
+    patience: timedelta = timedelta(seconds=20)
+    work: Path = field(default_factory=Path)
+
+    @property
+    def cluster_directory(self) -> Path:
+        return self.root / CLUSTER.namespace / CLUSTER.statefulset
+
+    def directory(self, backup_id: str = BACKUP_ID) -> Path:
+        return self.cluster_directory / backup_id
+
+    def places(self, data: Path | None = None) -> Places:
+        """The mounts of a new pod."""
+        self.runs += 1
+        self.work = self.root.parent / f"work-{self.runs}"
+        self.work.mkdir()
+        return Places(self.root, data or self.data, self.work, self.work / "answer", self.patience, timedelta(0))
+
+    def script_environment(self, data: Path, **changes: str) -> dict[str, str]:
+        return self.environment | {"WORK": str(self.work), "DATADIR": str(data)} | changes
+
+    def start_script(self, script: str, data: Path | None = None, **changes: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            ["/bin/sh", "-c", script],
+            env=self.script_environment(data or self.data, **changes),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, job: RunnerJob, script: str | None, data: Path | None = None, **changes: str) -> RunnerResult:
+        """Both containers to their end; the agent's error comes out as its result does."""
+        places = self.places(data)
+        process = self.start_script(script, data, **changes) if script else None
+        try:
+            return agent.run(job, places)
+        except AgentError as error:
+            return RunnerResult(error=error.error)
+        finally:
+            dismiss(places.work)
+            if process:
+                _, self.script_log = process.communicate(timeout=20)
+                self.script_status = process.returncode
+
+    def backup(
+        self, backup_id: str = BACKUP_ID, lease: str = "lease-1", ratio: float = 0.01, **changes: str
+    ) -> RunnerResult:
+        return self.run(self.backup_job(backup_id, lease, ratio), protocol.BACKUP_SCRIPT, None, **changes)
+
+    @staticmethod
+    def backup_job(backup_id: str = BACKUP_ID, lease: str = "lease-1", ratio: float = 0.01) -> BackupJob:
+        return BackupJob(
+            cluster=CLUSTER,
+            backup_id=backup_id,
+            replica="mariadb-server-2",
+            node="node-3",
+            claim="mysql-data-mariadb-server-2",
+            claim_uid="uid-2",
+            lease_run=lease,
+            required_space_ratio=ratio,
+        )
+
+    def check(self, backup_id: str | None = BACKUP_ID, data: Path | None = None, **changes: str) -> RunnerResult:
+        job = CheckJob(cluster=CLUSTER, backup_id=backup_id)
+        return self.run(job, protocol.VERSION_SCRIPT if backup_id else None, data, **changes)
+
+    def restore(
+        self, data: Path, ordinal: int = 0, last: bool = False, restore_id: str = "galera-restore/1", **changes: str
+    ) -> RunnerResult:
+        job = RestoreJob(
+            cluster=CLUSTER,
+            backup_id=BACKUP_ID,
+            restore_id=restore_id,
+            ordinal=ordinal,
+            last=last,
+            safe_to_bootstrap=ordinal == 0,
+        )
+        return self.run(job, protocol.RESTORE_SCRIPT, data, **changes)
+
+    def prune(self, keep: int) -> RunnerResult:
+        return self.run(PruneJob(cluster=CLUSTER, keep=keep), None)
+
+    def ids(self) -> list[str]:
+        """Names that a listing of the cluster's directory shows."""
+        return sorted(path.name for path in self.cluster_directory.iterdir() if not path.name.startswith("."))
+
+
+def content(directory: Path) -> dict[str, bytes]:
+    """Every file below a directory."""
+    return {
+        path.relative_to(directory).as_posix(): path.read_bytes() for path in directory.rglob("*") if path.is_file()
+    }
+
+
+def failure(result: RunnerResult) -> tuple[str, str]:
+    """Type and message of a result that must be a failure."""
+    assert result.error is not None
+    return result.error.type, result.error.message

@@ -1,0 +1,116 @@
+"""The agent's process: its answer, its exit status, and what a signal does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from galera_backup.models.runner import CheckJob, ListJob, RunnerError, RunnerResult
+from galera_backup.runner import agent, protocol
+from tests.unit.runner.pod import CLUSTER, Pod
+
+
+def _start(pod: Pod, job: str) -> subprocess.Popen[str]:
+    environment = os.environ | {
+        "GALERA_BACKUP_ROOT": str(pod.root),
+        "GALERA_BACKUP_DATA_DIRECTORY": str(pod.data),
+        "GALERA_BACKUP_WORK": str(pod.work),
+        "GALERA_BACKUP_TERMINATION_LOG": str(pod.work / "answer"),
+        protocol.JOB_VARIABLE: job,
+    }
+    command = [sys.executable, "-m", "galera_backup.runner"]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def _answer(pod: Pod) -> RunnerResult:
+    return RunnerResult.model_validate_json((pod.work / "answer").read_bytes())
+
+
+def test_success(pod: Pod) -> None:
+    pod.places()
+    script = pod.start_script(protocol.BACKUP_SCRIPT)
+    process = _start(pod, pod.backup_job().model_dump_json())
+    _, log = process.communicate(timeout=20)
+    script.communicate(timeout=20)
+    assert process.returncode == 0, log
+    assert _answer(pod).backup is not None
+    assert (pod.work / "done").exists()
+
+
+def test_sigterm_leaves_nothing_half(pod: Pod) -> None:
+    pod.places()
+    script = pod.start_script(protocol.BACKUP_SCRIPT, FAKE_FAULT="hangs")
+    process = _start(pod, pod.backup_job().model_dump_json())
+    deadline = time.monotonic() + 10
+    while not (pod.directory() / "backup.mbs.zst.part").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=10)
+    assert time.monotonic() - began < 5
+    assert process.returncode == 1
+    error = _answer(pod).error
+    assert error is not None
+    assert error.type == "RunnerFailed"
+    assert error.message.startswith("stopped")
+    assert [path.name for path in pod.directory().iterdir()] == ["runner.log"]
+    script.terminate()
+    script.communicate(timeout=10)
+
+
+def test_job_that_it_does_not_know(pod: Pod) -> None:
+    pod.places()
+    process = _start(pod, '{"mode": "fly"}')
+    process.communicate(timeout=20)
+    error = _answer(pod).error
+    assert process.returncode == 1
+    assert error is not None
+    assert error.type == "RunnerFailed"
+    assert "'fly'" in error.message
+
+
+def test_unexpected_error_is_answered_and_logged(pod: Pod) -> None:
+    pod.places()
+    pod.data = pod.data / "not-mounted"
+    process = _start(pod, CheckJob(cluster=CLUSTER).model_dump_json())
+    _, log = process.communicate(timeout=20)
+    error = _answer(pod).error
+    assert error is not None
+    assert error.type == "RunnerFailed"
+    assert "not-mounted" in error.message
+    assert "Traceback" in log
+
+
+def test_pod_without_a_work_volume(pod: Pod, tmp_path: Path) -> None:
+    pod.places()
+    environment = {
+        "GALERA_BACKUP_ROOT": str(pod.root),
+        "GALERA_BACKUP_WORK": str(tmp_path / "not-mounted"),
+        "GALERA_BACKUP_TERMINATION_LOG": str(pod.work / "answer"),
+        protocol.JOB_VARIABLE: ListJob(cluster=CLUSTER).model_dump_json(),
+    }
+    command = [sys.executable, "-m", "galera_backup.runner"]
+    assert subprocess.run(command, env=os.environ | environment, check=False).returncode == 0
+    assert _answer(pod) == RunnerResult()
+
+
+def test_answer_fits_a_termination_message(pod: Pod) -> None:
+    manifest = pod.backup().backup
+    assert manifest is not None
+    long = manifest.model_copy(update={"problems": tuple(f"mariadb-server-{n} is not synced €" for n in range(500))})
+    for result in (
+        RunnerResult(backup=long),
+        RunnerResult(error=RunnerError(type="RunnerFailed", message="\x01" * 1500)),
+    ):
+        encoded = agent.encode(result)
+        assert len(encoded) <= 4096
+        assert RunnerResult.model_validate_json(encoded).error == result.error or result.error is not None
+    assert (
+        agent.encode(RunnerResult(backup=manifest))
+        == RunnerResult(backup=manifest).model_dump_json(exclude_none=True).encode()
+    )

@@ -1,0 +1,66 @@
+"""Stages in threads: what goes in comes out, errors too, and closing one stops what feeds it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from galera_backup.runner.container import BLOCK
+from galera_backup.runner.pipeline import Tally, ahead, compress, decompress, read_file
+
+
+def test_error_of_a_stage_comes_out() -> None:
+    def fails() -> Generator[bytes]:
+        yield b"one"
+        raise OSError("disk gone")
+
+    blocks = ahead(fails())
+    assert next(blocks) == b"one"
+    with pytest.raises(OSError, match="disk gone"):
+        next(blocks)
+
+
+def test_closing_stops_the_maker() -> None:
+    closed = threading.Event()
+
+    def endless() -> Generator[bytes]:
+        try:
+            while True:
+                yield b"block"
+        finally:
+            closed.set()
+
+    before = threading.active_count()
+    blocks = ahead(compress(ahead(endless())))
+    next(blocks)
+    blocks.close()
+    assert closed.wait(5)
+    deadline = time.monotonic() + 5
+    while threading.active_count() > before:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_roundtrip_in_bounded_blocks(tmp_path: Path) -> None:
+    plain = [os.urandom(100_000), b"", bytes(50 << 20), os.urandom(10)]
+    packed = tmp_path / "packed"
+    packed.write_bytes(b"".join(ahead(compress(ahead(block for block in plain)))))
+    assert packed.stat().st_size < 1 << 20
+    tally = Tally()
+    blocks = list(decompress(ahead(tally.hashed(read_file(packed)))))
+    assert b"".join(blocks) == b"".join(plain)
+    assert max(map(len, blocks)) <= BLOCK
+    assert tally.bytes == packed.stat().st_size
+
+
+def test_damaged_frame_is_an_error() -> None:
+    packed = bytearray(b"".join(compress(iter([bytes(range(256)) * 4000]))))
+    packed[-1] ^= 1  # the frame's checksum
+    with pytest.raises(zstandard.ZstdError):
+        list(decompress(iter([bytes(packed)])))

@@ -1,0 +1,107 @@
+"""The scripts of the mariadb container: credentials, signals, and a script that nobody needs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from galera_backup.runner import protocol
+from galera_backup.runner.container import MariadbContainer, dismiss
+from galera_backup.runner.pipeline import ahead
+from tests.unit.runner.pod import Pod
+
+PASSWORDS = [
+    "double \" and single ' quote",
+    r"back\slash \n \t \s end\\",
+    "# hash ; semicolon # again",
+    "  spaces around  ",
+    "$HOME `id` $(id) ${x} * ? [a]",
+    "ünïcödé€",
+    "a" * 64,
+    "%s %d \\",
+    "line\nbreak",
+    "=",
+    "-n",
+]
+
+
+def _eventually(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("password", PASSWORDS)
+def test_password_survives_and_stays_secret(pod: Pod, password: str) -> None:
+    Path(pod.environment["CREDENTIALS"], "password").write_text(password)
+    assert pod.backup().error is None
+    options = pod.fake / "client.cnf"
+    escaped = password.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    assert options.read_text() == f'[client]\nuser="backup"\npassword="{escaped}"\n'
+    assert stat.S_IMODE(options.stat().st_mode) == 0o600
+    if shutil.which("my_print_defaults"):
+        command = ["my_print_defaults", f"--defaults-file={options}", "client"]
+        seen = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        assert seen == f"--user=backup\n--password={password}\n"
+    assert not (pod.work / "client.cnf").exists()
+    if len(password) > 2:
+        for place in (pod.fake / "arguments", pod.fake / "environment", pod.directory() / "runner.log"):
+            assert password not in place.read_text()
+        assert password not in pod.script_log
+
+
+def test_what_mariadb_backup_is_asked(pod: Pod) -> None:
+    pod.backup()
+    arguments = (pod.fake / "arguments").read_text().split()
+    assert arguments[0].startswith("--defaults-file="), "mariadb-backup wants it first"
+    assert {"--backup", "--galera-info", "--stream=mbstream", "--host=10.0.0.3", "--port=3306"} <= set(arguments)
+    outside = [a for a in arguments if "=/" in a and not a.startswith(("--datadir=",)) and str(pod.work) not in a]
+    assert outside == [], "every file it writes is in WORK"
+
+
+@pytest.mark.parametrize("script", [protocol.BACKUP_SCRIPT, protocol.RESTORE_SCRIPT, protocol.VERSION_SCRIPT])
+def test_script_that_is_not_needed_ends(pod: Pod, script: str) -> None:
+    pod.places()
+    dismiss(pod.work)
+    process = pod.start_script(script)
+    assert process.wait(timeout=5) == 0
+    process.communicate()
+
+
+def test_term_while_it_waits(pod: Pod) -> None:
+    pod.places()
+    process = pod.start_script(protocol.BACKUP_SCRIPT)
+    time.sleep(0.3)
+    process.terminate()
+    assert process.wait(timeout=2) == 143
+    process.communicate()
+
+
+def test_term_stops_mariadb_backup_too(pod: Pod) -> None:
+    places = pod.places()
+    container = MariadbContainer(places.work, places.start_timeout)
+    process = pod.start_script(protocol.BACKUP_SCRIPT, FAKE_FAULT="hangs")
+    blocks = ahead(container.read_stream())
+    assert next(block for block in blocks if block or (pod.fake / "pid").exists()) is not None
+    _eventually(lambda: (pod.fake / "pid").exists() and (pod.fake / "pid").read_text().strip() != "")
+    tool = int((pod.fake / "pid").read_text())
+    os.kill(tool, 0)
+    process.terminate()
+    assert process.wait(timeout=2) == 143
+    _eventually(lambda: not Path(f"/proc/{tool}").exists())
+    assert sum(len(block) for block in blocks) <= 5000, "the stream ends with the tool"
+    process.communicate()
+
+
+def test_log_reaches_the_container_while_it_runs(pod: Pod) -> None:
+    pod.backup()
+    assert "Connecting to MariaDB server" in pod.script_log
+    assert "completed OK!" in pod.script_log
