@@ -9,7 +9,7 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from workflows import _options, _runner, _undo
-from workflows._failures import first_sentence_of, operation, typed
+from workflows._failures import operation, typed
 from workflows._holder import LeaseHeld
 from workflows._progress import ProgressReport
 
@@ -59,6 +59,8 @@ class GaleraRestore:
         except BaseException as error:
             failure = steps.failure(error)
             progress.fail(failure)
+            if failure is error:
+                raise
             raise failure from error
         return result.model_copy(update={"phases": progress.end("done")})
 
@@ -273,8 +275,8 @@ def _size(seen: ClusterObservation, request: RestoreRequest) -> int:
         )
     if seen.replicas and request.replicas not in (None, seen.replicas):
         raise InvalidInput(
-            f"replicas: expected {seen.replicas}, as StatefulSet {str(request.cluster)!r} says, got {request.replicas}. "
-            "Leave it out, or scale the StatefulSet first"
+            f"replicas: expected {seen.replicas}, as StatefulSet {str(request.cluster)!r} says, got "
+            f"{request.replicas}. Leave it out, or scale the StatefulSet first"
         )
     return seen.replicas or request.replicas or 0
 
