@@ -1,0 +1,308 @@
+"""The worker process: settings, clients, two Temporal workers, metrics, logs and the way out. Nothing imports it.
+
+Two workers share the process: one takes operations from the task queue, the other from `<task queue>-lease` the leases
+with all that undoes. Each has slots and threads of its own, so a resync never waits behind a backup.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from socket import socket
+from typing import Any, NoReturn
+
+import kubernetes
+from kubernetes.client import ApiClient, Configuration, CoreV1Api
+from kubernetes.stream import portforward
+from temporalio import activity, workflow
+from temporalio.client import Client
+from temporalio.runtime import (
+    LogForwardingConfig,
+    LoggingConfig,
+    PrometheusConfig,
+    Runtime,
+    TelemetryConfig,
+    TelemetryFilter,
+)
+from temporalio.service import RPCError
+from temporalio.worker import Worker
+
+from activities import build_activities
+from galera_backup.errors import GaleraBackupError
+from galera_backup.kube.gateway import KubeGateway
+from galera_backup.mysql.gateway import Endpoint, MysqlGateway
+from galera_backup.names import lease_queue
+from galera_backup.settings import SettingsError, WorkerSettings
+from galera_backup.temporal import TemporalUnavailable, connect, ensure_search_attributes
+from workflows import GUARDS, OPERATIONS
+
+log = logging.getLogger("worker")
+
+OK, FAILED, WRONG_SETTINGS = 0, 1, 2
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
+"""Seconds between attempts to reach Temporal: pods start in any order, and a restart of the server may take long."""
+
+
+def main() -> NoReturn:
+    """Run a worker until SIGTERM or SIGINT, then drain it. A second signal ends the process at once.
+
+    The exit code is 0 after a drain, 1 when the worker failed and 2 when its settings are wrong.
+    """
+    try:
+        settings = WorkerSettings.from_environment(os.environ)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        _exit(WRONG_SETTINGS)
+    set_up_logging(settings)
+    # Not asyncio.run: closing the loop joins its threads, and one that hangs in a frozen server would hold the process.
+    _exit(asyncio.Runner().run(serve(settings)))
+
+
+def _exit(code: int) -> NoReturn:
+    """End without the interpreter's clean-up, in which the SDK's threads abort now and then (sdk-python#300)."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+async def serve(settings: WorkerSettings) -> int:
+    """Everything between reading the settings and the exit code."""
+    stop = stop_on_signals()
+    try:
+        api_client = kubernetes_client(settings)
+        client = await unless(stop, reach_temporal(runtime(settings)))
+        if client is None:
+            return OK
+        activities = build_activities(
+            KubeGateway(api_client), mysql(settings, api_client), client, settings.agent_image
+        )
+        # Async activities call their blocking clients by asyncio.to_thread: a thread for each slot of both workers.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2 * settings.max_activities))
+        await run_until(stop, build_workers(settings, client, activities))
+    except GaleraBackupError as error:
+        log.error("the worker cannot start: %s", error.message)
+        return FAILED
+    except kubernetes.config.ConfigException as error:
+        log.error("the worker cannot start: no Kubernetes configuration: %s; set KUBECONFIG", error)
+        return FAILED
+    except Exception:
+        log.exception("the worker failed")
+        return FAILED
+    log.info("drained, bye")
+    return OK
+
+
+# --- clients
+
+
+async def reach_temporal(runtime: Runtime) -> Client:
+    """A client of a server that answers and knows our search attributes; waits for it as long as it takes."""
+    pause = FIRST_PAUSE
+    while True:
+        try:
+            client = await connect(runtime=runtime)
+            if registered := await ensure_search_attributes(client):
+                log.info("search attributes registered", extra={"search_attributes": ", ".join(registered)})
+        except (TemporalUnavailable, RPCError) as error:
+            log.warning("waiting for Temporal: %s", error.message, extra={"next_attempt_seconds": pause})
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+        else:
+            return client
+
+
+def kubernetes_client(settings: WorkerSettings) -> ApiClient:
+    """A client as the pod's service account, else as the kubeconfig file says; with a connection for every thread."""
+    configuration = Configuration()
+    if settings.kube_context is None and _has_service_account():
+        kubernetes.config.load_incluster_config(client_configuration=configuration)
+    else:
+        kubernetes.config.load_kube_config(context=settings.kube_context, client_configuration=configuration)
+    configuration.connection_pool_maxsize = 4 * settings.max_activities
+    return ApiClient(configuration)
+
+
+def _has_service_account() -> bool:
+    token = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+    return "KUBERNETES_SERVICE_HOST" in os.environ and token.exists()
+
+
+def mysql(settings: WorkerSettings, api_client: ApiClient) -> MysqlGateway:
+    """A gateway to the members, by their pod's address or through the API server."""
+    if settings.mysql_via == "pod-ip":
+        return MysqlGateway()
+
+    def open_socket(server: Endpoint) -> socket:
+        # A client of its own: the stream replaces its client's request method while it connects.
+        core = CoreV1Api(ApiClient(api_client.configuration))
+        forward = portforward(
+            core.connect_get_namespaced_pod_portforward, server.pod, server.namespace, ports=str(server.port)
+        )
+        connection: socket = forward.socket(server.port)
+        return connection
+
+    return MysqlGateway(open_socket=open_socket)
+
+
+def runtime(settings: WorkerSettings) -> Runtime:
+    """The SDK's core, its warnings in our log and, when asked for, its metrics for Prometheus."""
+    logs = LoggingConfig(
+        filter=TelemetryFilter(core_level="WARN", other_level="ERROR"),
+        forwarding=LogForwardingConfig(logging.getLogger("temporalio.core")),
+    )
+    if settings.metrics_address is None:
+        return Runtime(telemetry=TelemetryConfig(logging=logs))
+    metrics = PrometheusConfig(
+        bind_address=settings.metrics_address, durations_as_seconds=True, unit_suffix=True, counters_total_suffix=True
+    )
+    log.info("metrics served", extra={"url": f"http://{settings.metrics_address}/metrics"})
+    return Runtime(telemetry=TelemetryConfig(logging=logs, metrics=metrics))
+
+
+# --- workers
+
+
+def build_workers(
+    settings: WorkerSettings,
+    client: Client,
+    activities: list[Callable[..., Any]],
+    operations: Iterable[type] = OPERATIONS,
+    guards: Iterable[type] = GUARDS,
+) -> list[Worker]:
+    """The worker of the operations and the worker of the leases."""
+    queues = {settings.task_queue: operations, lease_queue(settings.task_queue): guards}
+    return [
+        Worker(
+            client,
+            task_queue=queue,
+            workflows=list(workflow_types),
+            activities=activities,
+            activity_executor=ThreadPoolExecutor(settings.max_activities, thread_name_prefix=queue),
+            max_concurrent_activities=settings.max_activities,
+            graceful_shutdown_timeout=settings.graceful_shutdown,
+        )
+        for queue, workflow_types in queues.items()
+    ]
+
+
+async def run_until(stop: asyncio.Event, workers: list[Worker]) -> None:
+    """Run the workers until `stop`, or until one fails; then drain them all. Raises what made a worker fail.
+
+    Draining tells the running activities that the worker shuts down. One that watches a runner pod lets go of it, and
+    the next worker adopts the pod: a deploy does not end a backup.
+    """
+    running = [asyncio.create_task(worker.run()) for worker in workers]
+    stopped = asyncio.create_task(stop.wait())
+    log.info("polling", extra={"task_queues": ", ".join(worker.task_queue for worker in workers)})
+    await asyncio.wait([stopped, *running], return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    log.info("draining: running activities are told, backups go on in their pods")
+    await asyncio.gather(*(worker.shutdown() for worker in workers))
+    await asyncio.gather(*running)
+
+
+# --- signals
+
+
+def stop_on_signals() -> asyncio.Event:
+    """Set by the first SIGTERM or SIGINT. The second one ends the process at once."""
+    stop = asyncio.Event()
+
+    def on_signal(number: signal.Signals) -> None:
+        if stop.is_set():
+            log.warning("%s again: leaving without draining", number.name)
+            _exit(FAILED)
+        log.info("%s: shutting down", number.name)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
+    return stop
+
+
+async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, Client]) -> Client | None:
+    """The result of `work`, or None when `stop` came first."""
+    working, stopped = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    await asyncio.wait([working, stopped], return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if working.done():
+        return working.result()
+    working.cancel()
+    return None
+
+
+# --- logs
+
+
+def set_up_logging(settings: WorkerSettings) -> None:
+    """Ours and the SDK's records on stderr, one line each; of other libraries only warnings."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter() if settings.log_format == "json" else HumanFormatter())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    for name in ("worker", "workflows", "activities", "galera_backup", "temporalio"):
+        logging.getLogger(name).setLevel(settings.log_level)
+    logging.captureWarnings(True)
+    # The formatters show these as fields, not inside of the message.
+    workflow.logger.workflow_info_on_message = False
+    activity.logger.activity_info_on_message = False
+
+
+_STANDARD_FIELDS = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "temporal_log"}
+
+
+def fields(record: logging.LogRecord) -> dict[str, Any]:
+    """What the caller passed as `extra`; the SDK's dictionaries about workflow and activity are spread out."""
+    found: dict[str, Any] = {}
+    for name, value in vars(record).items():
+        if name in {"temporal_workflow", "temporal_activity"}:
+            found |= value
+        elif name not in _STANDARD_FIELDS and not name.startswith("__"):
+            found[name] = value
+    return found
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, the extra fields, and a traceback as text."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = fields(record) | {
+            "time": _time(record).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+class HumanFormatter(logging.Formatter):
+    """Time, level and message, then the fields a person looks for; a traceback follows on lines of its own."""
+
+    _LEFT_OUT = frozenset({"namespace", "run_id", "task_queue", "workflow_run_id", "workflow_type", "activity_id"})
+
+    def format(self, record: logging.LogRecord) -> str:
+        shown = {name: value for name, value in fields(record).items() if name not in self._LEFT_OUT}
+        if shown.get("attempt") == 1:
+            del shown["attempt"]
+        extra = "".join(f" {name}={value}" for name, value in shown.items())
+        line = f"{_time(record):%Y-%m-%d %H:%M:%S}Z {record.levelname:<7} {record.getMessage()}{extra}"
+        line = line.replace("\n", "\\n")
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def _time(record: logging.LogRecord) -> datetime:
+    return datetime.fromtimestamp(record.created, UTC)
+
+
+if __name__ == "__main__":
+    main()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import traceback
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime, timedelta
@@ -12,11 +13,15 @@ from typing import Any
 import typer
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
+from rich import box
 from rich.console import Console, RenderableType
 from rich.table import Table
 
 from galera_backup.settings import duration_text
 from starters._exit import ExitCode, Failure, failure
+
+PIPE_WIDTH = 500
+"""Columns of a pipe or a file: nothing is cut off there."""
 
 
 class Screen:
@@ -24,7 +29,7 @@ class Screen:
 
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
-        self.out = Console(soft_wrap=True, highlight=False, markup=False)
+        self.out = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
         self.err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
         self.waiting_for: str | None = None
         """Workflow id of the run that goes on when the person stops waiting."""
@@ -79,6 +84,14 @@ def _fail(screen: Screen, problem: Failure) -> None:
 
 
 # --- values as a person reads them
+
+
+def table(*headers: str) -> Table:
+    """A table whose first column is never broken, and whose others lose nothing when the terminal is narrow."""
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, header in enumerate(headers):
+        made.add_column(header, no_wrap=index == 0, overflow="fold")
+    return made
 
 
 def facts(pairs: Mapping[str, str | None]) -> Table:

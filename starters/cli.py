@@ -10,7 +10,8 @@ from typing import Annotated, NoReturn
 import typer
 
 from starters import schedule
-from starters._exit import EXIT_CODES, ExitCode
+from starters._exit import EXIT_CODES, ExitCode, Failure
+from starters._screen import Screen
 from starters.backup import backup
 from starters.list import list_backups
 from starters.restore import restore

@@ -6,16 +6,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
-from rich import box
 from rich.console import RenderableType
-from rich.table import Table
 
 from galera_backup import names
 from galera_backup.models.catalog import Catalog, CatalogRequest
 from starters._grouped import grouped
 from starters._options import DURATION, AsJson, BackupClaim, Cluster, Container, TemporalOptions
 from starters._request import request
-from starters._screen import Screen, age, conduct, seconds, size
+from starters._screen import Screen, age, conduct, seconds, size, table
 from starters._session import Session
 
 PATIENCE = timedelta(seconds=30)
@@ -67,9 +65,9 @@ def shown(catalog: Catalog, now: datetime) -> RenderableType:
     """One row for each backup."""
     if not catalog.backups:
         return "no backups"
-    table = Table("ID", "AGE", "SIZE", "DATA", "REPLICA", "POSITION", "TOOK", "UNSAFE", box=box.SIMPLE_HEAD)
+    rows = table("ID", "AGE", "SIZE", "DATA", "REPLICA", "POSITION", "TOOK", "UNSAFE")
     for each in catalog.backups:
-        table.add_row(
+        rows.add_row(
             each.backup_id,
             age(each.finished_at, now),
             size(each.stored_bytes),
@@ -79,7 +77,7 @@ def shown(catalog: Catalog, now: datetime) -> RenderableType:
             seconds((each.finished_at - each.started_at).total_seconds()),
             "unsafe" if each.unsafe else "",
         )
-    return table
+    return rows
 
 
 if __name__ == "__main__":

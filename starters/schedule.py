@@ -41,7 +41,7 @@ from starters._session import Session, cluster_attributes, details
 from starters.backup import backup_fields
 
 CATCH_UP = timedelta(hours=1)
-"""A run that Temporal missed by more than this, because it was down, is not made up for. The server's default: a year."""
+"""A run that Temporal missed by more than this, being down, is not made up for. The server's default is a year."""
 DAILY_AT = "01:00"
 WAIT_FOR_CLUSTER = "30m"
 

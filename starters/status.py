@@ -7,9 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import typer
-from rich import box
 from rich.console import RenderableType
-from rich.table import Table
 from temporalio.client import (
     WorkflowExecution,
     WorkflowExecutionStatus,
@@ -29,7 +27,7 @@ from starters._exit import failure
 from starters._grouped import grouped
 from starters._options import AsJson, Cluster, TemporalOptions
 from starters._request import cluster_of
-from starters._screen import Screen, conduct, facts, moment, seconds
+from starters._screen import Screen, conduct, facts, moment, seconds, table
 from starters._session import Session
 
 LAST_OPERATIONS = 5
@@ -149,11 +147,11 @@ def shown(document: dict[str, Any], task_queue: str) -> list[RenderableType]:
 def _table(operations: list[dict[str, Any]]) -> RenderableType:
     if not operations:
         return "no operations yet"
-    table = Table("STARTED", "OPERATION", "STATUS", "TOOK", "WORKFLOW ID", "WHY", box=box.SIMPLE_HEAD)
+    rows = table("STARTED", "OPERATION", "STATUS", "TOOK", "WORKFLOW ID", "WHY")
     for run in operations:
         took = (run["closed"] or datetime.now(UTC)) - run["started"]
         why = run["error"]
-        table.add_row(
+        rows.add_row(
             moment(run["started"]),
             run["type"],
             run["status"],
@@ -161,7 +159,7 @@ def _table(operations: list[dict[str, Any]]) -> RenderableType:
             run["workflow_id"],
             bounded(f"{why['type']}: {why['message']}", 100) if why else "",
         )
-    return table
+    return rows
 
 
 if __name__ == "__main__":

@@ -55,14 +55,14 @@ class Reader:
     """Reads a result of an activity or a child that does not fit its model, as after an incompatible deploy."""
 
     @workflow.run
-    async def run(self, source: str) -> PhaseTime:
+    async def run(self, source: str) -> None:
         if source == "activity":
-            return await workflow.execute_activity(
+            await workflow.execute_activity(
                 "test-bad-result", result_type=PhaseTime, start_to_close_timeout=timedelta(seconds=10)
             )
-        return await workflow.execute_child_workflow(
-            "TestChild", result_type=PhaseTime, id=f"{workflow.info().workflow_id}-child"
-        )
+        else:
+            child = f"{workflow.info().workflow_id}-child"
+            await workflow.execute_child_workflow("TestChild", result_type=PhaseTime, id=child)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
