@@ -129,8 +129,9 @@ def _store(
     except ToolFault as fault:
         raise AgentError(
             "BackupFailed",
-            f"mariadb-backup of {str(directory.name)!r} after {stored.stream_bytes} bytes: {fault}. End of its log: "
-            f"{container.log_tail(protocol.BACKUP_LOG)}",
+            f"mariadb-backup of {directory.name!r} after {stored.stream_bytes} bytes: {fault}. Nothing that counts was "
+            f"left; its whole log is in {str(directory / RUNNER_LOG)!r}, run the backup again when the cause is gone. "
+            f"End of the log: {container.log_tail(protocol.BACKUP_LOG)}",
         ) from fault
     _partial(directory).rename(directory / STREAM)
     sync_directory(directory)

@@ -55,7 +55,7 @@ def copy(source: Path, data_directory: Path, every: timedelta) -> int:
 
     Error: `RestoreFailed` when the result is not what was to be copied.
     """
-    files = {name: size for name, size in tree(source).items() if not is_metadata(name)}
+    files = {name: size for name, size in tree(source).items() if not is_metadata(name) and not _is_kept(name)}
     directories = sorted({parent for name in files for parent in Path(name).parents if parent != Path()})
     for directory in directories:
         (data_directory / directory).mkdir()
@@ -124,11 +124,15 @@ class _Copier:
 
 
 def _leaves(data_directory: Path) -> list[Path]:
-    return [data_directory / name for name in tree(data_directory) if name.partition("/")[0] not in _KEPT]
+    return [data_directory / name for name in tree(data_directory) if not _is_kept(name)]
+
+
+def _is_kept(name: str) -> bool:
+    return name.partition("/")[0] in _KEPT
 
 
 def _verify(expected: dict[str, int], data_directory: Path) -> None:
-    seen = {name: size for name, size in tree(data_directory).items() if name.partition("/")[0] not in _KEPT}
+    seen = {name: size for name, size in tree(data_directory).items() if not _is_kept(name)}
     if seen == expected:
         return
     different = sorted(name for name in expected.keys() | seen.keys() if expected.get(name) != seen.get(name))

@@ -138,9 +138,14 @@ user=$(cat "$CREDENTIALS/username") && password=$(cat "$CREDENTIALS/password") |
     umask 077
     printf '[client]\\nuser=%s\\npassword=%s\\n' "$(quote "$user")" "$(quote "$password")" > "$WORK/client.cnf"
 ) || exit 1
+set --
+if [ -d "$DATADIR/lost+found" ] && [ ! -r "$DATADIR/lost+found" ]; then
+    set -- --databases-exclude=lost+found # it takes the directory for a database, and fails when it cannot read it
+fi
 run {BACKUP_LOG} /dev/null "$WORK/{STREAM}" mariadb-backup --defaults-file="$WORK/client.cnf" --backup \\
     --galera-info --stream=mbstream --parallel=2 --host="$MARIADB_HOST" --port="$MARIADB_PORT" \\
-    --datadir="$DATADIR" --target-dir="$WORK/backup" --tmpdir="$WORK/tmp" --extra-lsndir="$WORK/{LSN_DIRECTORY}"
+    --datadir="$DATADIR" --target-dir="$WORK/backup" --tmpdir="$WORK/tmp" --extra-lsndir="$WORK/{LSN_DIRECTORY}" \\
+    "$@"
 code=$?
 rm -f "$WORK/client.cnf"
 publish {BACKUP_STATUS} "$code"

@@ -67,7 +67,7 @@ def logged_to(path: Path) -> Generator[None]:
     try:
         yield
     except BaseException as error:
-        log.error("%s", error)
+        handler.handle(log.makeRecord(log.name, logging.ERROR, __file__, 0, "%s", (error,), None))
         raise
     finally:
         log.removeHandler(handler)

@@ -67,6 +67,22 @@ def test_what_mariadb_backup_is_asked(pod: Pod) -> None:
     assert outside == [], "every file it writes is in WORK"
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can read every directory")
+def test_lost_and_found_of_root(pod: Pod) -> None:
+    (pod.data / "lost+found").mkdir(mode=0)
+    pod.backup()
+    assert "--databases-exclude=lost+found" in (pod.fake / "arguments").read_text()
+
+
+def test_readable_lost_and_found(pod: Pod, claims: list[Path]) -> None:
+    (pod.data / "lost+found").mkdir()
+    (pod.data / "lost+found" / "#12.ibd").write_bytes(b"found by fsck")
+    pod.backup()
+    assert "exclude" not in (pod.fake / "arguments").read_text()
+    assert pod.restore(claims[0]).error is None
+    assert list((claims[0] / "lost+found").iterdir()) == []
+
+
 @pytest.mark.parametrize("script", [protocol.BACKUP_SCRIPT, protocol.RESTORE_SCRIPT, protocol.VERSION_SCRIPT])
 def test_script_that_is_not_needed_ends(pod: Pod, script: str) -> None:
     pod.places()
