@@ -14,7 +14,13 @@ import pytest_asyncio
 from temporalio import activity, workflow
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
+from temporalio.client import (
+    Client,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowHandle,
+    WorkflowUpdateFailedError,
+)
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
@@ -36,6 +42,27 @@ class Operation:
     @workflow.run
     async def run(self, request: BackupRequest) -> str:
         return str(request.cluster)
+
+
+@workflow.defn(name="TestHolder")
+class Holder:
+    """Stands in for a lease: takes orders by signal, answers questions and updates."""
+
+    def __init__(self) -> None:
+        self._seconds: list[float] = []
+
+    @workflow.signal
+    def order(self, phase: PhaseTime) -> None:
+        self._seconds.append(phase.seconds)
+
+    @workflow.update
+    async def change(self, phase: PhaseTime) -> float:
+        return phase.seconds
+
+    @workflow.run
+    async def run(self) -> list[float]:
+        await workflow.wait_condition(lambda: bool(self._seconds))
+        return self._seconds
 
 
 @workflow.defn(name="TestChild")
@@ -71,7 +98,7 @@ async def queue(temporal_env: WorkflowEnvironment) -> AsyncIterator[str]:
     async with Worker(
         temporal_env.client,
         task_queue=name,
-        workflows=[Operation, Child, Reader],
+        workflows=[Operation, Holder, Child, Reader],
         activities=[bad_result],
         graceful_shutdown_timeout=timedelta(0),
     ):
@@ -164,6 +191,18 @@ async def test_a_result_that_does_not_fit_suspends_the_run(
             seen = {event.event_type for event in (await handle.fetch_history()).events}
     assert (await handle.describe()).status == WorkflowExecutionStatus.RUNNING
     await handle.terminate()
+
+
+async def test_a_bad_message_harms_nobody(temporal_env: WorkflowEnvironment, queue: str) -> None:
+    """A bad signal is dropped, a bad update is refused with the reason; the run goes on."""
+    handle = await start(temporal_env.client, queue, "TestHolder")
+    await handle.signal("order", {"phase": "check", "seconds": "many"})
+    with pytest.raises(WorkflowUpdateFailedError) as error:
+        await handle.execute_update("change", {"phase": "check", "seconds": "many"})
+    assert isinstance(error.value.cause, ApplicationError)
+    assert "seconds: " in error.value.cause.message
+    await handle.signal("order", PhaseTime(phase="check", seconds=2))
+    assert await asyncio.wait_for(handle.result(), 15) == [2]
 
 
 def test_models_survive_the_converter() -> None:
