@@ -244,11 +244,11 @@ async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, Client]) -> Clie
 
 
 def set_up_logging(settings: WorkerSettings) -> None:
-    """Ours and the SDK's records on stderr, one line each; of other libraries only warnings."""
+    """Records of our code on stderr, one line each; of libraries only warnings."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if settings.log_format == "json" else HumanFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    for name in ("worker", "workflows", "activities", "galera_backup", "temporalio"):
+    for name in ("worker", "workflows", "activities", "galera_backup", "temporalio.workflow", "temporalio.activity"):
         logging.getLogger(name).setLevel(settings.log_level)
     logging.captureWarnings(True)
     # The formatters show these as fields, not inside of the message.

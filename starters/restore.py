@@ -47,12 +47,12 @@ def restore(
     asked = ask(cluster, backup_id) if confirm is None and not as_json and sys.stdin.isatty() else confirm
 
     async def work(screen: Screen) -> None:
-        fields = how.fields() | places.fields() | {"backup_id": backup_id, "confirm": asked or cluster}
+        if asked is None:
+            raise InvalidInput(f"--confirm: a restore stops the cluster; without a terminal say --confirm {cluster}")
+        fields = how.fields() | places.fields() | {"backup_id": backup_id, "confirm": asked}
         if wait_for_cluster is not None:
             fields["wait_for_cluster"] = wait_for_cluster
         order = request(RestoreRequest, cluster, fields)
-        if asked is None:
-            raise InvalidInput(f"--confirm: a restore stops the cluster; without a terminal say --confirm {cluster}")
         session = await Session.open(screen, temporal)
         handle = await session.start(
             "GaleraRestore",

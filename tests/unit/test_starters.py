@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import pty
 import signal
 import sys
 import uuid
@@ -23,7 +25,7 @@ from galera_backup import names
 from galera_backup.errors import ClusterBusy, InternalError
 from galera_backup.models.backup import BackupRequest, BackupResult
 from galera_backup.models.catalog import Catalog, CatalogRequest
-from galera_backup.models.common import ClusterRef, PhaseTime
+from galera_backup.models.common import ClusterRef, PhaseTime, PrimaryLabel, SecretRef
 from galera_backup.models.lease import LeaseStatus
 from galera_backup.models.manifest import GaleraPosition, LogSequenceNumbers, Manifest
 from galera_backup.models.progress import Progress
@@ -34,6 +36,8 @@ from galera_backup.temporal import CLUSTER
 with workflow.unsafe.imports_passed_through():  # the stand-ins are loaded in the sandbox with this module
     from starters import cli
     from starters import list as list_command
+    from starters._options import BackupOptions, LabelMover, PlaceOptions, RestoreOptions
+    from starters._request import request
 
 AT = datetime(2026, 11, 22, 1, tzinfo=UTC)
 ID = "20261122T010000Z-full"
@@ -328,12 +332,82 @@ async def test_restore_without_a_terminal_needs_the_confirmation(run: Cli) -> No
     assert "--confirm good/db" in document["error"]["message"]
 
 
+@pytest.mark.parametrize(("typed", "code"), [("good/db", 0), ("good/dv", 2), ("", 2)])
+async def test_restore_on_a_terminal_asks_for_the_cluster(
+    temporal_env: WorkflowEnvironment, queue: str, typed: str, code: int
+) -> None:
+    terminal, its_other_end = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "galera_backup", "restore", "good/db", ID, "--task-queue", queue),
+        *("--temporal-address", temporal_env.client.service_client.config.target_host),
+        stdin=its_other_end,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    os.write(terminal, f"{typed}\n".encode())
+    out, err = await asyncio.wait_for(process.communicate(), 20)
+    os.close(terminal)
+    os.close(its_other_end)
+    assert process.returncode == code, err
+    assert "This will stop good/db" in err.decode()
+    assert ("1m1s" in out.decode()) == (code == 0)
+
+
+async def test_an_empty_confirmation_is_none(run: Cli) -> None:
+    code, document = await run.json("restore", "good/db", ID, "--confirm", "")
+    assert code == 2
+    assert "--confirm: " in document["error"]["message"]
+
+
 async def test_restore_of_another_cluster_is_refused(run: Cli) -> None:
     code, document = await run.json("restore", "good/db", "latest", "--confirm", "good/other")
     assert code == 2
     assert "BACKUP_ID: " in document["error"]["message"]
     assert "--confirm: " in document["error"]["message"]
     assert "'good/db'" in document["error"]["message"]
+
+
+# --- from options to a request
+
+
+def test_options_that_were_not_typed_keep_the_models_default() -> None:
+    order = request(BackupRequest, "a/b", BackupOptions().fields() | PlaceOptions().fields())
+    assert order == BackupRequest(cluster=ClusterRef(namespace="a", statefulset="b"))
+
+
+def test_every_option_reaches_its_field() -> None:
+    what = BackupOptions("1", "2", "1.5", True, "3h", "4m")
+    places = PlaceOptions("s", "u", "p", "claim", "db", "999", LabelMover.CONTROLLER, "role", "leader", "away")
+    order = request(BackupRequest, "a/b", what.fields() | places.fields() | {"wait_for_cluster": "5m"})
+    assert order == BackupRequest(
+        cluster=ClusterRef(namespace="a", statefulset="b"),
+        replica=1,
+        backups_to_keep=2,
+        required_space_ratio=1.5,
+        allow_unsafe=True,
+        runner_timeout=timedelta(hours=3),
+        drain_timeout=timedelta(minutes=4),
+        credentials=SecretRef(secret="s", user_key="u", password_key="p"),
+        backup_claim="claim",
+        container="db",
+        run_as_user=999,
+        primary_label=PrimaryLabel(key="role", primary="leader", backup="away", moved_by="controller"),
+        wait_for_cluster=timedelta(minutes=5),
+    )
+    assert set(BackupRequest.model_fields) == order.model_fields_set  # a new field needs an option
+
+
+def test_no_primary_label() -> None:
+    fields = PlaceOptions(primary_label_moved_by=LabelMover.NONE).fields()
+    assert request(BackupRequest, "a/b", fields).primary_label is None
+
+
+def test_every_field_of_a_restore_has_an_option() -> None:
+    how = RestoreOptions("3", "1h", "2m", "3m", "prefix")
+    places = PlaceOptions("s", "u", "p", "claim", "db", "999", LabelMover.CONTROLLER, "role", "leader", "away")
+    typed = {"backup_id": ID, "confirm": "a/b", "wait_for_cluster": "1m"}
+    order = request(RestoreRequest, "a/b", how.fields() | places.fields() | typed)
+    assert set(RestoreRequest.model_fields) - order.model_fields_set == {"strategy"}
 
 
 # --- list, status, search attributes
