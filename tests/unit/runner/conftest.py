@@ -36,7 +36,7 @@ def pod(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Pod:
     (data / "nova" / "zeros.ibd").write_bytes(bytes(5_000_000))
     (data / "mysql" / "global_priv.MAD").write_bytes(os.urandom(8192))
     (data / "ibdata1").write_bytes(os.urandom(100_000))
-    (data / "galera.cache").write_bytes(os.urandom(50_000))
+    (data / "galera.cache").write_bytes(os.urandom(500_000))
     (data / "gvwstate.dat").write_text("my_uuid: x\n")
     (credentials / "username").write_text("backup")
     (credentials / "password").write_text("secret-word")
