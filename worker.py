@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 
 import kubernetes
 from kubernetes.client import ApiClient, Configuration, CoreV1Api
+from kubernetes.client.exceptions import ApiException
 from kubernetes.stream import portforward
 from temporalio import activity, workflow
 from temporalio.client import Client
@@ -36,7 +37,7 @@ from temporalio.service import RPCError
 from temporalio.worker import Worker
 
 from activities import build_activities
-from galera_backup.errors import GaleraBackupError
+from galera_backup.errors import GaleraBackupError, bounded
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.mysql.gateway import Endpoint, MysqlGateway
 from galera_backup.names import lease_queue
@@ -144,9 +145,12 @@ def mysql(settings: WorkerSettings, api_client: ApiClient) -> MysqlGateway:
     def open_socket(server: Endpoint) -> socket:
         # A client of its own: the stream replaces its client's request method while it connects.
         core = CoreV1Api(ApiClient(api_client.configuration))
-        forward = portforward(
-            core.connect_get_namespaced_pod_portforward, server.pod, server.namespace, ports=str(server.port)
-        )
+        call = core.connect_get_namespaced_pod_portforward
+        try:
+            forward = portforward(call, server.pod, server.namespace, ports=str(server.port))
+        except ApiException as error:  # the gateway expects what a failed TCP connection raises
+            reason = bounded(str(error.reason), 200)
+            raise ConnectionError(f"the API server does not forward a port of the pod: {reason}") from error
         connection: socket = forward.socket(server.port)
         return connection
 
