@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -44,10 +45,19 @@ def down() -> None:
         succeeds(["nft", "delete", "table", family, "kube-proxy"])
     for rule in _forward_rules():
         succeeds(["iptables", "-D", *rule])
+    _delete_pod_namespaces()
     succeeds(["ip", "link", "delete", settings.BRIDGE])
     if _FORWARD_BEFORE.exists():
         _FORWARD.write_text(_FORWARD_BEFORE.read_text())
         _FORWARD_BEFORE.unlink()
+
+
+def _delete_pod_namespaces() -> None:
+    """Delete the network namespaces of ended pods, found by their interface on our bridge."""
+    links = ["ip", "-oneline", "link", "show", "master", settings.BRIDGE]
+    if succeeds(links):
+        for name in re.findall(r"link-netns (\S+)", run("network", links)):
+            succeeds(["ip", "netns", "delete", name])
 
 
 def cni_configuration() -> str:
