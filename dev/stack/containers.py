@@ -39,7 +39,8 @@ def references() -> set[str]:
 
 
 def load(image: oci.Image) -> None:
-    """Stream an image into containerd; its own tag holds the content's hash, so a present one is the same."""
+    """Stream what containerd does not have of an image into it."""
+    present = {digest.removeprefix("sha256:") for digest in run("images", _ctr("content", "list", "--quiet")).split()}
     process = subprocess.Popen(
         _ctr("images", "import", "-"), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
@@ -47,7 +48,7 @@ def load(image: oci.Image) -> None:
     assert process.stderr is not None
     try:
         with process.stdin:
-            image.write(process.stdin)
+            image.write(process.stdin, present)
     except BrokenPipeError:
         pass  # its own words, below, say why
     words = process.stderr.read().decode()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dev.stack import (
@@ -132,9 +133,9 @@ def _stop(name: str) -> None:
 
 
 def _clean_after_crash() -> None:
-    """Where no containerd of ours runs, end what its containers left behind and forget their state."""
-    if processes.running("containerd"):
-        return
+    """Where all was killed or the machine was restarted, end what containers left behind and forget their state."""
+    if processes.running("containerd") or any(_is_shim(process) for process in _processes()):
+        return  # a containerd that alone has died takes its containers up again
     if _end_leftovers():
         say("containers", "ended what a killed stack had left running")
     containers.forget_runtime_state()
@@ -142,26 +143,32 @@ def _clean_after_crash() -> None:
 
 def _end_leftovers() -> bool:
     """Kill shims and container processes whose containerd is gone: they hold volumes and addresses."""
-    found = False
-    for process in Path("/proc").glob("[0-9]*"):
-        if _is_ours(process):
-            found = True
-            try:
-                os.kill(int(process.name), 9)
-            except ProcessLookupError:
-                continue
-    return found
+    ours = [process for process in _processes() if _is_shim(process) or _is_contained(process)]
+    for process in ours:
+        with suppress(ProcessLookupError):
+            os.kill(int(process.name), signal.SIGKILL)
+    return bool(ours)
 
 
-def _is_ours(process: Path) -> bool:
-    """Whether a process is a shim of our containerd, or runs on a root file system that our containerd mounted."""
+def _processes() -> Iterator[Path]:
+    return Path("/proc").glob("[0-9]*")
+
+
+def _is_shim(process: Path) -> bool:
+    """Whether a process is a shim of our containerd, by the socket that it was given."""
     try:
         arguments = (process / "cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return b"containerd-shim" in arguments[0] and str(paths.CONTAINERD_SOCKET).encode() in arguments
+
+
+def _is_contained(process: Path) -> bool:
+    """Whether a process runs on a root file system that our containerd mounted."""
+    try:
         mounts = (process / "mountinfo").read_text()
     except OSError:
         return False
-    if b"containerd-shim" in arguments[0]:
-        return str(paths.CONTAINERD_SOCKET).encode() in arguments
     root = next((line for line in mounts.splitlines() if line.split()[4] == "/"), "")
     return f"upperdir={paths.CONTAINERD_ROOT}/" in root
 

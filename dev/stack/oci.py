@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -41,8 +42,11 @@ class Image:
     layers: tuple[Layer, ...]
     config: Mapping[str, Any] = field(default_factory=dict)
 
-    def write(self, output: IO[bytes]) -> None:
-        """Write an archive that containerd, kind and a container daemon load: OCI layout plus their manifest.json."""
+    def write(self, output: IO[bytes], present: Collection[str] = ()) -> None:
+        """Write an archive that containerd, kind and a container daemon load: OCI layout plus their manifest.json.
+
+        Layers whose digests are `present` where it is loaded are left out.
+        """
         config = json.dumps(
             {
                 "architecture": "amd64",
@@ -94,7 +98,8 @@ class Image:
             _add(archive, "manifest.json", docker)
             for content in (manifest, config):
                 _add(archive, _blob(_digest(content)), content)
-            for layer in {layer.digest: layer for layer in self.layers}.values():
+            missing = {layer.digest: layer for layer in self.layers if layer.digest not in present}
+            for layer in missing.values():
                 info = tarfile.TarInfo(_blob(layer.digest))
                 info.size = layer.path.stat().st_size
                 with layer.path.open("rb") as file:
@@ -113,7 +118,7 @@ def content_hash(parts: Iterable[str | bytes]) -> str:
 
 def write_layer(path: Path, files: Mapping[str, tuple[Path | bytes, int]]) -> None:
     """Write a layer of files, name -> (content, mode), that comes out the same for the same contents."""
-    new = path.with_suffix(".new")
+    new = path.with_suffix(f".{os.getpid()}.new")
     with tarfile.open(new, "w", format=tarfile.PAX_FORMAT) as archive:
         folders = {str(parent) for name in files for parent in Path(name).parents} - {"."}
         for folder in sorted(folders):
