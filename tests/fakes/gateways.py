@@ -1,0 +1,198 @@
+"""`KubeGateway` and `MysqlGateway` over worlds: the same methods, the same errors, faults where a test wants them."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+
+from kubernetes.client import V1Pod
+
+from galera_backup import names
+from galera_backup.errors import ClusterNotFound, DatabaseUnavailable
+from galera_backup.kube.facts import PodFacts, StatefulSetFacts
+from galera_backup.models.cluster import WsrepStatus
+from galera_backup.models.common import ClusterRef, SecretRef
+from galera_backup.models.lease import Mark
+from galera_backup.mysql.gateway import Credentials, Endpoint
+from tests.fakes.member import Member
+from tests.fakes.world import World
+
+P = ParamSpec("P")
+T = TypeVar("T")
+S = TypeVar("S", bound="_Fake")
+
+
+class Worlds:
+    """All worlds, by namespace."""
+
+    def __init__(self) -> None:
+        self._worlds: dict[str, World] = {}
+
+    def add(self, world: World) -> World:
+        """From now on the gateways know it."""
+        self._worlds[world.cluster.namespace] = world
+        return world
+
+    def at(self, namespace: str) -> World:
+        """Error: `ClusterNotFound`."""
+        if namespace not in self._worlds:
+            raise ClusterNotFound(f"reading in {namespace!r}: it does not exist. Check the names in the request")
+        return self._worlds[namespace]
+
+
+class _Fake:
+    def __init__(self, worlds: Worlds) -> None:
+        self.worlds = worlds
+
+
+def _call(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
+    """A gateway call: faults before and after its effect, the effect itself under the world's lock."""
+    signature = inspect.signature(method)
+
+    @functools.wraps(method)
+    def wrapped(self: S, *args: P.args, **kwargs: P.kwargs) -> T:
+        arguments = signature.bind(self, *args, **kwargs).arguments
+        world = self.worlds.at(_namespace(arguments))
+        fault = world.faults.take(method.__name__, arguments)
+        if fault is not None:
+            fault.before_effect()
+        with world.lock:
+            world.time.advance()
+            result = method(self, *args, **kwargs)
+        if fault is not None:
+            fault.after_effect()
+        return result
+
+    return cast(Callable[Concatenate[S, P], T], wrapped)
+
+
+def _namespace(arguments: Mapping[str, Any]) -> str:
+    if "namespace" in arguments:
+        return str(arguments["namespace"])
+    if "server" in arguments:
+        return str(arguments["server"].namespace)
+    cluster = arguments["cluster"] if "cluster" in arguments else arguments["statefulset"].cluster
+    return str(cluster.namespace)
+
+
+class FakeKube(_Fake):
+    """In place of `KubeGateway`."""
+
+    @_call
+    def statefulset(self, cluster: ClusterRef, container: str) -> StatefulSetFacts:
+        world = self.worlds.at(cluster.namespace)
+        if cluster != world.cluster:
+            raise ClusterNotFound(f"reading StatefulSet {str(cluster)!r}: it does not exist. Check the names")
+        return world.statefulset_facts(container)
+
+    @_call
+    def pod(self, namespace: str, name: str) -> PodFacts:
+        found = self._pod(namespace, name)
+        if found is None:
+            raise ClusterNotFound(f"reading pod {name!r}: it does not exist. Check the names in the request")
+        return found
+
+    @_call
+    def find_pod(self, namespace: str, name: str) -> PodFacts | None:
+        return self._pod(namespace, name)
+
+    def _pod(self, namespace: str, name: str) -> PodFacts | None:
+        world = self.worlds.at(namespace)
+        if name in world.members:
+            return world.members[name].facts()
+        return next((each.facts() for each in world.present_runners() if each.name == name), None)
+
+    @_call
+    def members(self, cluster: ClusterRef) -> list[PodFacts]:
+        return [member.facts() for member in self.worlds.at(cluster.namespace).members.values()]
+
+    @_call
+    def claim_uid(self, namespace: str, name: str) -> str:
+        claim = self.worlds.at(namespace).claims.get(name)
+        if claim is None:
+            raise ClusterNotFound(f"reading claim {name!r}: it does not exist. Check the names in the request")
+        return claim.uid
+
+    @_call
+    def credentials(self, namespace: str, reference: SecretRef) -> Credentials:
+        if reference.secret != SecretRef().secret:
+            raise ClusterNotFound(f"reading Secret {namespace}/{reference.secret}: it does not exist")
+        return self.worlds.at(namespace).looking_credentials
+
+    @_call
+    def services_that_list(self, namespace: str, pod: str) -> list[str]:
+        return self.worlds.at(namespace).listing(pod)
+
+    @_call
+    def services_that_select(self, namespace: str, labels: Mapping[str, str]) -> list[str]:
+        return self.worlds.at(namespace).selecting(dict(labels))
+
+    @_call
+    def set_mark(self, namespace: str, pod: PodFacts, mark: Mark | None) -> None:
+        def change(member: Member) -> None:
+            if mark is None:
+                member.annotations.pop(names.LEASE_ANNOTATION, None)
+            else:
+                member.annotations[names.LEASE_ANNOTATION] = mark.model_dump_json()
+            member.events.append(f"{'mark' if mark else 'unmark'} {member.name}")
+
+        self.worlds.at(namespace).patch_member(pod.name, pod.resource_version, change)
+
+    @_call
+    def set_label(self, namespace: str, pod: str, key: str, value: str | None) -> None:
+        def change(member: Member) -> None:
+            if member.labels.get(key) != value:
+                member.events.append(f"label {member.name} {value}")
+            if value is None:
+                member.labels.pop(key, None)
+            else:
+                member.labels[key] = value
+
+        self.worlds.at(namespace).patch_member(pod, None, change)
+
+    @_call
+    def scale(self, statefulset: StatefulSetFacts, replicas: int, mark: Mark | None) -> None:
+        self.worlds.at(statefulset.cluster.namespace).scale(statefulset, replicas, mark)
+
+    @_call
+    def create_pod(self, namespace: str, pod: V1Pod) -> None:
+        self.worlds.at(namespace).create_runner(pod)
+
+    @_call
+    def delete_pod(self, namespace: str, name: str) -> None:
+        world = self.worlds.at(namespace)
+        if name in world.runners:
+            world.runners[name].delete()
+
+    @_call
+    def runner_pods(self, cluster: ClusterRef, lease_run: str) -> list[PodFacts]:
+        pods = self.worlds.at(cluster.namespace).present_runners()
+        wanted = {names.CLUSTER_LABEL: cluster.statefulset, names.LEASE_LABEL: lease_run}
+        return [pod.facts() for pod in pods if wanted.items() <= pod.labels.items()]
+
+    @_call
+    def log(self, namespace: str, pod: str, container: str, tail_lines: int | None = None) -> str:
+        runner = self.worlds.at(namespace).runners.get(pod)
+        lines = runner.log.splitlines() if runner is not None else []
+        return "\n".join(lines[-tail_lines:] if tail_lines else lines)
+
+
+class FakeMysql(_Fake):
+    """In place of `MysqlGateway`."""
+
+    @_call
+    def wsrep_status(self, server: Endpoint) -> WsrepStatus:
+        world = self.worlds.at(server.namespace)
+        return self._member(server).status(len(world.members), world.cluster_uuid)
+
+    @_call
+    def set_desync(self, server: Endpoint, on: bool) -> None:
+        self._member(server).set_desync(on)
+
+    def _member(self, server: Endpoint) -> Member:
+        member = self.worlds.at(server.namespace).members.get(server.pod)
+        if member is None:
+            raise DatabaseUnavailable(f"MariaDB error 2003: nobody listens at {server.host}")
+        return member

@@ -1,0 +1,92 @@
+"""What can happen to an operation while it is in one of its steps."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal
+
+from temporalio.client import WorkflowExecutionStatus
+from temporalio.service import RPCError
+
+from galera_backup.errors import DatabaseRefused, DatabaseUnavailable, KubernetesRefused, KubernetesUnavailable
+from tests.fakes.faults import ALWAYS, Fault, Gate
+from tests.fakes.stage import Handle, Stage, assert_eventually
+from tests.fakes.world import World
+
+Kill = Literal["cancel", "terminate", "time out", "cancel lease", "terminate lease"]
+KILLS: tuple[Kill, ...] = ("cancel", "terminate", "time out", "cancel lease", "terminate lease")
+EXECUTION_TIMEOUT = timedelta(seconds=15)
+"""Of operations that time out: long enough to come to the step in which they do."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One gateway call of one activity."""
+
+    activity: str
+    method: str
+    when: Callable[[Mapping[str, Any]], bool] = lambda arguments: True
+    by_lease: bool = True
+    """The lease runs the activity; else the operation does."""
+
+    def fails(self, times: int = ALWAYS) -> Fault:
+        """No attempt has an effect, and no retry helps."""
+        return Fault(self.method, self.activity, self.when, before=self._refused(), times=times)
+
+    def fails_after_its_effect(self) -> Fault:
+        """The effect is there, the activity fails and is not retried."""
+        return Fault(self.method, self.activity, self.when, after=self._refused())
+
+    def result_is_lost(self) -> Fault:
+        """The effect is there, and the activity runs again."""
+        return Fault(self.method, self.activity, self.when, after=self._unavailable())
+
+    def held(self) -> Fault:
+        """The call waits at a gate before its effect."""
+        return Fault(self.method, self.activity, self.when, gate=Gate())
+
+    def _refused(self) -> Exception:
+        if self.method == "set_desync":
+            return DatabaseRefused("MariaDB error 1227: Access denied. Check the grants")
+        return KubernetesRefused("Kubernetes answered 403 Forbidden. Check the worker's role")
+
+    def _unavailable(self) -> Exception:
+        if self.method == "set_desync":
+            return DatabaseUnavailable("MariaDB error 2013: Lost connection")
+        return KubernetesUnavailable("Kubernetes answered 503")
+
+
+async def kill(stage: Stage, world: World, operation: Handle, how: Kill) -> None:
+    """Do it to the operation or to its lease; returns when the server has taken it."""
+    match how:
+        case "cancel":
+            await operation.cancel()
+        case "terminate":
+            await operation.terminate("by a test")
+        case "time out":
+            await assert_eventually(lambda: _is(stage, operation, WorkflowExecutionStatus.TIMED_OUT))
+        case "cancel lease":
+            await stage.lease(world).cancel()
+        case "terminate lease":
+            await stage.lease(world).terminate("by a test")
+
+
+async def kill_at_gate(stage: Stage, world: World, operation: Handle, how: Kill, step: Step, gate: Gate) -> None:
+    """Wait until the step is at its gate, kill, and let the step's effect come after that."""
+    await assert_eventually(gate.entered.is_set, lambda: f"never came to {step}; {world.events}")
+    try:
+        await kill(stage, world, operation, how)
+        orphaned = how == "terminate lease" if step.by_lease else how != "cancel"
+        if not orphaned:  # whoever runs the step waits for its end, however long it takes
+            await asyncio.sleep(0.3)
+    except RPCError as error:
+        raise AssertionError(f"nothing to {how}: {world.events}") from error
+    finally:
+        gate.open()
+
+
+async def _is(stage: Stage, handle: Handle, status: WorkflowExecutionStatus) -> bool:
+    return await stage.status(handle) == status

@@ -1,0 +1,281 @@
+"""Runner pods that do their job in an instant, with the effects of the real agent on volumes and backups."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from pydantic import TypeAdapter
+
+from galera_backup import names
+from galera_backup.kube.facts import ContainerEnd, PodFacts
+from galera_backup.models.common import ClusterRef
+from galera_backup.models.manifest import GaleraPosition, LogSequenceNumbers, Manifest
+from galera_backup.models.runner import (
+    BackupJob,
+    CheckJob,
+    CheckReport,
+    ClaimMarker,
+    ListJob,
+    PruneJob,
+    PruneReport,
+    RestoreJob,
+    RestoreReport,
+    RunnerError,
+    RunnerErrorType,
+    RunnerJob,
+    RunnerResult,
+)
+from galera_backup.runner.protocol import AGENT_CONTAINER, JOB_VARIABLE, MARIADB_CONTAINER
+from tests.fakes.timeline import Timeline
+
+CLUSTER_UUID = "0979c94d-e6ee-11f1-b6f6-93a976a0f1fb"
+_JOB: TypeAdapter[RunnerJob] = TypeAdapter(RunnerJob)
+
+End = Literal["answers", "fails", "fails early", "killed", "evicted", "vanishes", "never starts"]
+"""How a pod ends. `fails early`: before it touches anything; `fails` and the rest: in the middle of its work."""
+
+
+@dataclass
+class Claim:
+    """A data volume: which data it holds, and the restore's marker."""
+
+    name: str
+    uid: str = field(default_factory=lambda: str(uuid.uuid4()))
+    data: str = "live"
+    """`live`, a backup id, or `incomplete`."""
+    marker: ClaimMarker | None = None
+    safe_to_bootstrap: bool = False
+    free_kb: int = 10_000_000
+    used_kb: int = 1_000_000
+
+
+@dataclass
+class BackupVolume:
+    """The claim with the backups."""
+
+    manifests: dict[str, Manifest] = field(default_factory=dict)
+    unpacked: set[str] = field(default_factory=set)
+    """Restores whose temporary directory is there."""
+    free_kb: int = 10_000_000
+
+    def store(
+        self, backup_id: str, cluster: ClusterRef, replica: str = "mariadb-server-2", job: BackupJob | None = None
+    ) -> Manifest:
+        """A complete backup."""
+        manifest = Manifest(
+            backup_id=backup_id,
+            cluster=cluster,
+            replica=job.replica if job else replica,
+            node=job.node if job else "node-1",
+            claim=job.claim if job else "claim",
+            claim_uid=job.claim_uid if job else "uid",
+            lease_run=job.lease_run if job else "run",
+            position=GaleraPosition(uuid=CLUSTER_UUID, seqno=42),
+            lsn=LogSequenceNumbers(from_lsn=0, to_lsn=1, last_lsn=1),
+            server_version="10.11.19-MariaDB",
+            tool_version="10.11.19-MariaDB",
+            data_bytes=1_000_000 * 1024,
+            stream_bytes=900_000 * 1024,
+            stored_bytes=400_000 * 1024,
+            sha256="0" * 64,
+            started_at=datetime.now(UTC),
+            finished_at=datetime.now(UTC),
+            unsafe=job.unsafe if job else False,
+            problems=job.problems if job else (),
+        )
+        self.manifests[backup_id] = manifest
+        return manifest
+
+
+@dataclass
+class RunnerPod:
+    """One runner pod; what it does to claims and backups happens when it is due."""
+
+    name: str
+    labels: Mapping[str, str]
+    job: RunnerJob
+    claim: Claim | None
+    volume: BackupVolume
+    time: Timeline
+    note: Callable[[str], None]
+    check: Callable[[RunnerPod], None]
+    """Looks whether this pod may work at this moment."""
+    end: End = "answers"
+    error: RunnerErrorType = "RunnerFailed"
+    seconds: float = 0.05
+    held: bool = False
+    """Works until it is let go."""
+    phase: str = "Pending"
+    working: bool = False
+    deleting: bool = False
+    gone: bool = False
+    reason: str = ""
+    ended: dict[str, ContainerEnd] = field(default_factory=dict)
+    log: str = "working\n"
+    created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @staticmethod
+    def job_of(environment: Mapping[str, str]) -> RunnerJob:
+        """The job that the agent would read."""
+        return _JOB.validate_json(environment[JOB_VARIABLE])
+
+    def schedule(self) -> None:
+        """Start in a moment."""
+        if self.end == "never starts":
+            self.created_at -= timedelta(hours=1)
+            return
+        self.time.after(0.02, self._start)
+
+    def facts(self) -> PodFacts:
+        """As the API server shows it."""
+        waits = {AGENT_CONTAINER: ContainerEnd(None, "ImagePullBackOff", "Back-off pulling image")}
+        return PodFacts(
+            name=self.name,
+            uid=self.name,
+            phase=self.phase,
+            ready=self.working,
+            deleting=self.deleting,
+            node="node-1",
+            ip="10.0.1.1",
+            labels=dict(self.labels),
+            annotations={},
+            resource_version="1",
+            reason=self.reason,
+            message="",
+            ended=dict(self.ended),
+            waiting=waits if self.phase == "Pending" else {},
+            created_at=self.created_at,
+            unscheduled="",
+        )
+
+    def let_go(self) -> None:
+        """A held pod finishes."""
+        self.held = False
+        self.time.after(0, self._finish)
+
+    def delete(self) -> None:
+        """Ask it to stop; it is gone a moment later."""
+        if not self.deleting:
+            self.deleting = True
+            self.time.after(0.05, self._go)
+
+    def _go(self) -> None:
+        if self.working:
+            self.note(f"runner {self.name} stopped")
+        self.working, self.gone = False, True
+
+    def _start(self) -> None:
+        if self.deleting:
+            return
+        self.phase, self.working = "Running", True
+        self.note(f"runner {self.name} started: {self.job.mode}")
+        self.check(self)
+        if isinstance(self.job, RestoreJob) and self.end != "fails early":
+            self._mark("restoring")
+        if not self.held:
+            self.time.after(self.seconds, self._finish)
+
+    def _finish(self) -> None:
+        if not self.working or self.held:
+            return
+        self.check(self)
+        self.working = False
+        self.note(f"runner {self.name} ended: {self.end}")
+        if self.end == "vanishes":
+            self.deleting = self.gone = True
+        elif self.end == "evicted":
+            self.phase, self.reason = "Failed", "Evicted"
+        elif self.end == "killed":
+            self.phase = "Failed"
+            self.ended = {AGENT_CONTAINER: ContainerEnd(137, "OOMKilled", "")}
+        else:
+            result = self._result()
+            code = 0 if result.error is None else 1
+            self.phase = "Succeeded" if code == 0 else "Failed"
+            self.ended = {
+                AGENT_CONTAINER: ContainerEnd(code, "Completed", result.model_dump_json()),
+                MARIADB_CONTAINER: ContainerEnd(code, "Completed", ""),
+            }
+
+    # --- what the agent does
+
+    def _result(self) -> RunnerResult:
+        if self.end in ("fails", "fails early"):
+            error = RunnerError(type=self.error, message=f"the fake {self.job.mode} failed as told. Try again")
+            return RunnerResult(error=error)
+        match self.job:
+            case BackupJob():
+                return self._backup(self.job)
+            case CheckJob():
+                return self._check_volumes(self.job)
+            case RestoreJob():
+                return self._restore(self.job)
+            case PruneJob():
+                return self._prune(self.job)
+            case ListJob():
+                rows = [f'{{"backup": {each.model_dump_json()}}}' for each in self._complete()]
+                self.log = "\n".join(["listing", *rows])
+                return RunnerResult()
+
+    def _backup(self, job: BackupJob) -> RunnerResult:
+        assert self.claim is not None
+        if self.volume.free_kb <= self.claim.used_kb * job.required_space_ratio:
+            message = f"expected more than {self.claim.used_kb * job.required_space_ratio} KB free, make room"
+            return RunnerResult(error=RunnerError(type="NotEnoughSpace", message=message))
+        return RunnerResult(backup=self.volume.store(job.backup_id, job.cluster, job=job))
+
+    def _check_volumes(self, job: CheckJob) -> RunnerResult:
+        assert self.claim is not None
+        manifest = self.volume.manifests.get(job.backup_id) if job.backup_id else None
+        if job.backup_id and manifest is None:
+            message = f"there is no complete backup {job.backup_id!r}. List the backups"
+            return RunnerResult(error=RunnerError(type="BackupNotFound", message=message))
+        return RunnerResult(
+            check=CheckReport(
+                data_total_kb=self.claim.free_kb + self.claim.used_kb,
+                data_free_kb=self.claim.free_kb,
+                data_used_kb=self.claim.used_kb,
+                backup_free_kb=self.volume.free_kb,
+                marker=self.claim.marker,
+                manifest=manifest,
+                server_version="10.11.19",
+            )
+        )
+
+    def _restore(self, job: RestoreJob) -> RunnerResult:
+        assert self.claim is not None
+        self.volume.unpacked.add(job.restore_id)
+        self._mark("restored")
+        self.claim.data, self.claim.safe_to_bootstrap = job.backup_id, job.safe_to_bootstrap
+        if job.last:
+            self.volume.unpacked.discard(job.restore_id)
+        report = RestoreReport(unpack_seconds=1, prepare_seconds=1, copy_seconds=1, restored_bytes=1_000_000 * 1024)
+        return RunnerResult(restore=report)
+
+    def _mark(self, state: Literal["restoring", "restored"]) -> None:
+        job = self.job
+        assert isinstance(job, RestoreJob)
+        assert self.claim is not None
+        self.claim.data = "incomplete"
+        self.claim.marker = ClaimMarker(
+            restore_id=job.restore_id, backup_id=job.backup_id, state=state, at=datetime.now(UTC)
+        )
+
+    def _prune(self, job: PruneJob) -> RunnerResult:
+        ids = [each.backup_id for each in self._complete()]
+        pruned = ids[: -job.keep]
+        for each in pruned:
+            del self.volume.manifests[each]
+        return RunnerResult(prune=PruneReport(pruned=tuple(pruned), kept=len(ids) - len(pruned)))
+
+    def _complete(self) -> list[Manifest]:
+        return [self.volume.manifests[each] for each in sorted(self.volume.manifests)]
+
+
+def lease_run_of(pod: RunnerPod) -> str | None:
+    """Under which lease it works."""
+    return pod.labels.get(names.LEASE_LABEL)

@@ -1,0 +1,348 @@
+"""One namespace: a Galera cluster as a StatefulSet, its Services and claims, runner pods, a backup volume."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+from kubernetes.client import V1Pod
+
+from galera_backup import names
+from galera_backup.errors import ClusterNotFound, KubernetesUnavailable
+from galera_backup.kube.facts import StatefulSetFacts
+from galera_backup.models.common import ClusterRef
+from galera_backup.models.lease import Mark
+from galera_backup.models.runner import BackupJob, RestoreJob, RunnerErrorType
+from galera_backup.mysql.gateway import Credentials
+from galera_backup.runner.protocol import AGENT_CONTAINER
+from tests.fakes.faults import Faults
+from tests.fakes.member import Delays, Member
+from tests.fakes.runner import CLUSTER_UUID, BackupVolume, Claim, End, RunnerPod
+from tests.fakes.timeline import Timeline
+
+PRIMARY = {"mariadb-role": "primary"}
+BACKUP = {"mariadb-role": "backup"}
+
+
+@dataclass
+class RunnerPlan:
+    """How the next runner pods of a mode, and for a restore of an ordinal, go."""
+
+    mode: str
+    ordinal: int | None = None
+    end: End = "answers"
+    error: RunnerErrorType = "RunnerFailed"
+    held: bool = False
+    times: int = 1
+
+
+@dataclass
+class StatefulSet:
+    """`spec.replicas`, annotations and the resource version that a patch must name."""
+
+    replicas: int
+    annotations: dict[str, str] = field(default_factory=dict)
+    version: int = 1
+
+
+class World:
+    """Everything of one test. Take `lock` before looking inside; gateway calls take it by themselves."""
+
+    def __init__(self, cluster: ClusterRef, replicas: int = 3, primary: int | None = 0) -> None:
+        self.cluster = cluster
+        self.lock = threading.RLock()
+        self.time = Timeline()
+        self.faults = Faults()
+        self.delays = Delays()
+        self.events: list[str] = []
+        """What happened, in order; for assertions on order."""
+        self.violations: list[str] = []
+        """What must never happen."""
+        self.statefulset = StatefulSet(replicas)
+        self.claims = {self.claim_name(each): Claim(self.claim_name(each)) for each in range(replicas)}
+        self.volume = BackupVolume()
+        self.services: dict[str, dict[str, str]] = {"mariadb": {"app": "mariadb"}}
+        self.members: dict[str, Member] = {}
+        self.runners: dict[str, RunnerPod] = {}
+        self.plans: list[RunnerPlan] = []
+        self.created: list[V1Pod] = []
+        self.looking_credentials = Credentials("backup", "secret-word")
+        self.controller_moves_label = False
+        for ordinal in range(replicas):
+            labels = {} if primary is None else (PRIMARY if ordinal == primary else {})
+            member = self._member(ordinal, labels)
+            member.ready = member.listed = True
+            member.listed_labels = dict(member.labels)
+            self.members[member.name] = member
+        if primary is not None:
+            self.services["mariadb-primary"] = {"app": "mariadb", **PRIMARY}
+        self.labels_before = self.labels()
+
+    # --- for tests
+
+    def member(self, ordinal: int) -> Member:
+        """The pod with this ordinal."""
+        return self.members[names.pod(self.cluster, ordinal)]
+
+    def labels(self) -> dict[str, dict[str, str]]:
+        """Of every member."""
+        return {name: dict(member.labels) for name, member in self.members.items()}
+
+    def claim_name(self, ordinal: int) -> str:
+        """As the StatefulSet controller names it."""
+        return f"mysql-data-{names.pod(self.cluster, ordinal)}"
+
+    def look(self) -> World:
+        """Let happen what is due, then look."""
+        with self.lock:
+            self.time.advance()
+        return self
+
+    def plan(self, plan: RunnerPlan) -> None:
+        """How a runner pod that is not yet created goes."""
+        self.plans.append(plan)
+
+    def let_go(self) -> None:
+        """Held runner pods finish."""
+        with self.lock:
+            self.plans = [replace(plan, held=False) for plan in self.plans]
+            for pod in self.runners.values():
+                pod.let_go()
+
+    def recreate(self, ordinal: int) -> None:
+        """The pod is deleted and comes again, with the labels of the template and wsrep_desync OFF."""
+        with self.lock:
+            self._delete(self.member(ordinal))
+
+    def is_in_service(self) -> bool:
+        """Every wanted replica is in sync, Ready, and in the endpoints of each Service that selects it; no marks."""
+        with self.lock:
+            self.time.advance()
+            return len(self.members) == self.statefulset.replicas and not self.faults_left()
+
+    def faults_left(self) -> list[str]:
+        """What a finished operation must not leave."""
+        found = [f"runner pod {name}" for name in self.runners]
+        if names.LEASE_ANNOTATION in self.statefulset.annotations:
+            found.append("mark on the StatefulSet")
+        for member in self.members.values():
+            if names.LEASE_ANNOTATION in member.annotations:
+                found.append(f"mark on {member.name}")
+            if member.desync or member.late or member.state != 4:
+                found.append(f"{member.name} desynced")
+            if not member.ready:
+                found.append(f"{member.name} Not Ready")
+            missing = [name for name in self.selecting(member.labels) if name not in self.listing(member.name)]
+            if missing:
+                found.append(f"{member.name} not in {missing}")
+        return found
+
+    # --- Services
+
+    def selecting(self, labels: dict[str, str]) -> list[str]:
+        """Services that select these labels."""
+        return sorted(name for name, selector in self.services.items() if selector.items() <= labels.items())
+
+    def listing(self, pod: str) -> list[str]:
+        """Services that list this pod as ready."""
+        member = self.members.get(pod)
+        return sorted(
+            name for name, selector in self.services.items() if member is not None and member.is_listed_by(selector)
+        )
+
+    # --- what a person, or the gateway, changes
+
+    def patch_member(self, name: str, version: str | None, change: Callable[[Member], None]) -> None:
+        """Change a pod's metadata; `version`: only if it has not changed since (409)."""
+        member = self.members.get(name)
+        if member is None:
+            raise ClusterNotFound(f"patching pod {name!r}: it does not exist")
+        if version is not None and version != str(member.version):
+            raise KubernetesUnavailable(f"patching pod {name!r}: Kubernetes answered 409 Conflict")
+        change(member)
+        member.version += 1
+        member.follow_labels()
+
+    def scale(self, facts: StatefulSetFacts, replicas: int, mark: Mark | None) -> None:
+        """Replica count and mark in one patch."""
+        if facts.resource_version != str(self.statefulset.version):
+            raise KubernetesUnavailable("scaling: Kubernetes answered 409 Conflict")
+        self.statefulset.version += 1
+        self.statefulset.replicas = replicas
+        if mark is None:
+            self.statefulset.annotations.pop(names.LEASE_ANNOTATION, None)
+        else:
+            self.statefulset.annotations[names.LEASE_ANNOTATION] = mark.model_dump_json()
+        self.events.append(f"scale {replicas}")
+        working = [pod.name for pod in self.runners.values() if pod.working and isinstance(pod.job, RestoreJob)]
+        if replicas and working:
+            self.violations.append(f"scaled up while {working} worked")
+        self._reconcile_soon()
+
+    def create_runner(self, pod: V1Pod) -> None:
+        """Schedule a runner pod; one of this name that is there already stays as it is."""
+        name = pod.metadata.name
+        if name in self.runners:
+            return
+        self.created.append(pod)
+        spec = pod.spec
+        agent = next(each for each in spec.containers if each.name == AGENT_CONTAINER)
+        job = RunnerPod.job_of({each.name: each.value for each in agent.env})
+        claimed = {each.name: each.persistent_volume_claim.claim_name for each in spec.volumes if _is_claim(each)}
+        runner = RunnerPod(
+            name=name,
+            labels=pod.metadata.labels,
+            job=job,
+            claim=self.claims[claimed["data"]] if "data" in claimed else None,
+            volume=self.volume,
+            time=self.time,
+            note=self.events.append,
+            check=self._check_runner,
+        )
+        ordinal = job.ordinal if isinstance(job, RestoreJob) else None
+        for plan in self.plans:
+            if plan.mode == job.mode and plan.times and plan.ordinal in (None, ordinal):
+                plan.times -= 1
+                runner.end, runner.error, runner.held = plan.end, plan.error, plan.held
+                break
+        self.runners[name] = runner
+        runner.schedule()
+
+    def present_runners(self) -> Iterable[RunnerPod]:
+        """Those that are not gone."""
+        self.runners = {name: pod for name, pod in self.runners.items() if not pod.gone}
+        return self.runners.values()
+
+    # --- what goes by itself
+
+    def _member(self, ordinal: int, labels: dict[str, str]) -> Member:
+        member = Member(
+            name=names.pod(self.cluster, ordinal),
+            ordinal=ordinal,
+            labels={"app": "mariadb", **labels},
+            time=self.time,
+            events=self.events,
+            delays=self.delays,
+        )
+        member.on_changed = lambda: self._on_readiness(member)
+        return member
+
+    def _on_readiness(self, member: Member) -> None:
+        if self.controller_moves_label:
+            self._move_label()
+        self._reconcile_soon()
+
+    def _move_label(self) -> None:
+        """The cluster's own controller: the first Ready member is the primary."""
+        ready = [member for member in self.members.values() if member.ready]
+        for member in self.members.values():
+            wanted = "primary" if ready and member is ready[0] else None
+            if member.labels.get("mariadb-role") != wanted:
+                if wanted is None:
+                    member.labels.pop("mariadb-role", None)
+                else:
+                    member.labels["mariadb-role"] = wanted
+                member.version += 1
+                member.follow_labels()
+
+    def _reconcile_soon(self) -> None:
+        self.time.after(self.delays.pod, self._reconcile)
+
+    def _reconcile(self) -> None:
+        """The StatefulSet controller: one pod at a time, up in order, down in reverse order."""
+        present = sorted(self.members.values(), key=lambda member: member.ordinal)
+        if any(member.deleting for member in present):
+            return
+        surplus = [member for member in present if member.ordinal >= self.statefulset.replicas]
+        if surplus:
+            self._delete(surplus[-1])
+            return
+        for ordinal in range(self.statefulset.replicas):
+            member = self.members.get(names.pod(self.cluster, ordinal))
+            if member is None:
+                self._create(ordinal)
+                return
+            if not member.ready and member.uid not in self._old_pods():
+                return
+
+    def _old_pods(self) -> set[str]:
+        """A pod that is Not Ready since it is desynced does not hold up others."""
+        return {member.uid for member in self.members.values() if member.desync}
+
+    def _delete(self, member: Member) -> None:
+        member.deleting, member.ready, member.up = True, False, False
+        member.version += 1
+        member.follow_labels()
+        self.time.after(self.delays.pod, lambda: self._gone(member))
+
+    def _gone(self, member: Member) -> None:
+        if self.members.get(member.name) is member:
+            del self.members[member.name]
+            self.events.append(f"{member.name} gone")
+        self._reconcile_soon()
+
+    def _create(self, ordinal: int) -> None:
+        claim = self.claims.setdefault(self.claim_name(ordinal), Claim(self.claim_name(ordinal)))
+        member = self._member(ordinal, {})
+        self.members[member.name] = member
+        self.events.append(f"{member.name} created on {claim.data}")
+        data = {self.claims[self.claim_name(each.ordinal)].data for each in self.members.values()}
+        if "incomplete" in data or len(data) > 1:
+            self.violations.append(f"{member.name} started beside {sorted(data)}")
+            member.up = False
+        working = [pod.name for pod in self.runners.values() if pod.working and isinstance(pod.job, RestoreJob)]
+        if working:
+            self.violations.append(f"{member.name} started while {working} worked")
+        member.follow_state()
+
+    def _check_runner(self, pod: RunnerPod) -> None:
+        """A backup reads a desynced replica; a restore writes to volumes that nobody else uses."""
+        if isinstance(pod.job, BackupJob):
+            member = self.members.get(pod.job.replica)
+            if member is None or not member.desync:
+                self.violations.append(f"{pod.name} worked on {pod.job.replica} in sync")
+        if isinstance(pod.job, RestoreJob):
+            if self.members:
+                self.violations.append(f"{pod.name} wrote while {sorted(self.members)} ran")
+            others = [each.name for each in self.runners.values() if each.working and each is not pod]
+            if others:
+                self.violations.append(f"{pod.name} wrote beside {others}")
+
+    # --- facts
+
+    def statefulset_facts(self, container: str) -> StatefulSetFacts:
+        """As the gateway reads it."""
+        if container != "mariadb":
+            raise ClusterNotFound(f"StatefulSet {str(self.cluster)!r}: expected a container {container!r}")
+        return StatefulSetFacts(
+            cluster=self.cluster,
+            uid="statefulset-uid",
+            resource_version=str(self.statefulset.version),
+            replicas=self.statefulset.replicas,
+            annotations=dict(self.statefulset.annotations),
+            image="mariadb:10.11.19",
+            image_pull_policy="IfNotPresent",
+            data_volume="mysql-data",
+            data_path="/var/lib/mysql",
+            data_sub_path=None,
+            user=999,
+            group=999,
+            fs_group=999,
+            service_account="mariadb",
+        )
+
+    @property
+    def cluster_uuid(self) -> str:
+        """wsrep_cluster_state_uuid."""
+        return CLUSTER_UUID
+
+
+def fresh_cluster(statefulset: str = "mariadb-server") -> ClusterRef:
+    """A namespace that no other test has."""
+    return ClusterRef(namespace=f"openstack-{uuid.uuid4().hex[:12]}", statefulset=statefulset)
+
+
+def _is_claim(volume: object) -> bool:
+    return getattr(volume, "persistent_volume_claim", None) is not None
