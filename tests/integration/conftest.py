@@ -1,0 +1,119 @@
+"""The stack, a worker of the session, and a cluster that is healthy before and after each test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from temporalio.client import Client
+
+from dev.stack import cli, cluster, images, lifecycle, paths, processes, settings
+from galera_backup.temporal import TemporalAddress, connect
+from tests.integration import process
+from tests.integration.clients import JOURNAL
+from tests.integration.galera import FIRST, PASSWORD, PODS, USER, Galera
+from tests.integration.operations import Operations
+from tests.integration.waiting import eventually
+from tests.integration.worker_process import WorkerProcess, size_of
+
+ORDER = ("test_stack", "test_backup", "test_starters", "test_refusals", "test_backup_faults", "test_restore")
+"""What changes least comes first."""
+LOG_LINES = 60
+_log_at_start = pytest.StashKey[int]()
+_WORKER_LOG = paths.LOGS / "integration-worker.log"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests here, and put their modules into order after all others."""
+    ours = [item for item in items if Path(item.path).parent == Path(__file__).parent]
+    for item in ours:
+        item.add_marker(pytest.mark.integration)
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(240))
+    chosen = set(ours)
+    others = [item for item in items if item not in chosen]
+    ours.sort(key=lambda item: ORDER.index(Path(item.path).stem))
+    items[:] = [*others, *ours]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    """Show what the worker logged during a test that failed."""
+    if call.when == "setup":
+        item.stash[_log_at_start] = size_of(_WORKER_LOG)
+    report: pytest.TestReport = yield
+    if report.failed and _WORKER_LOG.exists():
+        with _WORKER_LOG.open("rb") as file:
+            file.seek(item.stash.get(_log_at_start, 0))
+            lines = file.read().decode(errors="replace").splitlines()
+        report.sections.append((f"worker log, {_WORKER_LOG}", "\n".join(lines[-LOG_LINES:])))
+    return report
+
+
+@pytest.fixture(scope="session")
+def galera() -> Iterator[Galera]:
+    """The stack's cluster; it must be up, with this checkout's agent and the tests' own user and table."""
+    dead = [name for name in lifecycle.PARTS if processes.running(name) is None]
+    if dead:
+        pytest.fail(f"the stack is not up ({', '.join(dead)} does not run): start it with dev/up, or use dev/test")
+    pods = {pod["metadata"]["name"]: cluster.is_ready(pod) for pod in cluster.pods()}
+    if pods != dict.fromkeys(PODS, True):
+        pytest.fail(f"the stack's database is not healthy ({pods}): see dev/status and dev/up")
+    images.ensure_loaded(images.agent())
+    os.environ |= {name: value for name, value in cli.environment().items() if name != "GALERA_BACKUP_TASK_QUEUE"}
+    galera = Galera()
+    galera.root_sql(
+        f"CREATE USER IF NOT EXISTS {USER}@'%' IDENTIFIED BY '{PASSWORD}';"
+        f"GRANT ALL ON *.* TO {USER}@'%';"
+        "DROP DATABASE IF EXISTS integration; CREATE DATABASE integration;"
+        f"CREATE TABLE {JOURNAL} (id BIGINT AUTO_INCREMENT PRIMARY KEY, writer VARCHAR(64), text TEXT, KEY (writer));"
+    )
+    yield galera
+    galera.root_sql(f"DROP DATABASE IF EXISTS integration; DROP USER IF EXISTS {USER}@'%';", FIRST)
+    galera.api_client.close()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def client(galera: Galera) -> Client:
+    """A client of the stack's Temporal server."""
+    return await connect(TemporalAddress(settings.TEMPORAL_ADDRESS, "default"))
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def session_worker(galera: Galera) -> AsyncIterator[WorkerProcess]:
+    """A worker on a task queue of this session."""
+    worker = WorkerProcess(f"integration-{os.getpid()}")
+    worker.log.unlink(missing_ok=True)
+    await worker.start()
+    yield worker
+    worker.end()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def worker(session_worker: WorkerProcess) -> WorkerProcess:
+    """The session's worker, alive."""
+    if not session_worker.running:
+        await session_worker.start()
+    return session_worker
+
+
+@pytest.fixture
+def operations(client: Client, worker: WorkerProcess) -> Operations:
+    """Starts operations on the session's worker."""
+    return Operations(client, worker.task_queue)
+
+
+@pytest_asyncio.fixture(autouse=True, loop_scope="session")
+async def healthy(galera: Galera, operations: Operations, worker: WorkerProcess) -> AsyncIterator[None]:
+    """The cluster is whole and free before a test and after it; what a failed test left frozen goes on."""
+    await eventually(lambda: not galera.problems(), 120, f"healthy before the test: {galera.problems()}")
+    yield
+    process.thaw_all()
+    if not worker.running:
+        await worker.start()
+    await eventually(lambda: not galera.problems(), 120, f"healthy after the test: {galera.problems()}", every=0.5)
+    assert not await operations.lease_is_open()

@@ -1,0 +1,115 @@
+"""Starting operations on the stack's cluster, and what a test asks about them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import re
+import time
+from typing import Any
+
+import pytest
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
+
+from galera_backup import names
+from galera_backup.models.backup import BackupRequest, BackupResult
+from galera_backup.models.progress import Progress
+from galera_backup.models.restore import RestoreRequest, RestoreResult
+from tests.integration.galera import CLUSTER
+
+_numbers = itertools.count(1)
+
+
+class Operations:
+    """Starts backups and restores on the session's task queue."""
+
+    def __init__(self, client: Client, task_queue: str) -> None:
+        self.client = client
+        self.task_queue = task_queue
+
+    async def start_backup(self, **fields: Any) -> WorkflowHandle[Any, BackupResult]:
+        """Start a GaleraBackup; `fields` of its request beside the cluster."""
+        request = BackupRequest.model_validate({"cluster": CLUSTER, **fields})
+        return await self.client.start_workflow(
+            "GaleraBackup",
+            request,
+            id=self._id("backup"),
+            task_queue=self.task_queue,
+            result_type=BackupResult,
+        )
+
+    async def backup(self, **fields: Any) -> BackupResult:
+        """A backup, to its end."""
+        return await (await self.start_backup(**fields)).result()
+
+    async def start_restore(self, backup_id: str, **fields: Any) -> WorkflowHandle[Any, RestoreResult]:
+        """Start a GaleraRestore."""
+        request = RestoreRequest.model_validate(
+            {"cluster": CLUSTER, "backup_id": backup_id, "confirm": str(CLUSTER), **fields}
+        )
+        return await self.client.start_workflow(
+            "GaleraRestore",
+            request,
+            id=self._id("restore"),
+            task_queue=self.task_queue,
+            result_type=RestoreResult,
+        )
+
+    async def restore(self, backup_id: str, **fields: Any) -> RestoreResult:
+        """A restore, to its end."""
+        return await (await self.start_restore(backup_id, **fields)).result()
+
+    def _id(self, operation: str) -> str:
+        return f"{operation}-{next(_numbers)}-{self.task_queue}"
+
+    async def lease_is_open(self) -> bool:
+        """Whether an operation holds the cluster."""
+        try:
+            described = await self.client.get_workflow_handle(names.lease_id(CLUSTER)).describe()
+        except RPCError as error:
+            if error.status == RPCStatusCode.NOT_FOUND:
+                return False
+            raise
+        return described.status == WorkflowExecutionStatus.RUNNING
+
+
+async def failure_of(handle: WorkflowHandle[Any, Any]) -> ApplicationError:
+    """The error that a run fails with."""
+    with pytest.raises(WorkflowFailureError) as caught:
+        await handle.result()
+    error = caught.value.cause
+    assert isinstance(error, ApplicationError), repr(error)
+    return error
+
+
+async def in_phase(handle: WorkflowHandle[Any, Any], phase: str, within: float = 60) -> Progress:
+    """Wait until the operation says that it is in a phase."""
+    deadline, seen = time.monotonic() + within, "no answer"
+    while time.monotonic() < deadline:
+        try:
+            progress: Progress = await handle.query("progress", result_type=Progress)
+        except RPCError as error:
+            seen = str(error)
+        else:
+            seen = progress.phase
+            if seen == phase:
+                return progress
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"expected phase {phase!r} within {within:.0f} s, saw {seen!r}")
+
+
+async def runner_attempts(handle: WorkflowHandle[Any, Any]) -> list[str]:
+    """Names of the runner pods that the workflow asked for, in order."""
+    pods: list[str] = []
+    async for event in handle.fetch_history_events():
+        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
+            attributes = event.activity_task_scheduled_event_attributes
+            if attributes.activity_type.name == "run_runner":
+                text = attributes.input.payloads[0].data.decode()
+                found = re.search(r'"pod":\s*"([^"]+)"', text)
+                assert found is not None, text
+                pods.append(found[1])
+    return pods

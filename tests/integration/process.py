@@ -1,0 +1,118 @@
+"""Processes inside of pods, seen from the node: found by their arguments, frozen, killed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from tests.integration.waiting import eventually
+
+BACKUP = ("mariadb-backup", "--backup", "--extra-lsndir=/run/galera-backup/lsn")
+"""mariadb-backup of a runner; a state transfer between replicas has other options."""
+PREPARE = ("mariadb-backup", "--prepare", "--tmpdir=/run/galera-backup/tmp")
+
+
+def find(program: str, *arguments: str) -> int | None:
+    """Pid of the process that runs this program with these arguments among others."""
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        with suppress(OSError):
+            argv = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            if os.path.basename(argv[0]) == program and set(arguments) <= set(argv):
+                return int(folder.name)
+    return None
+
+
+def server_of(pod: str) -> int:
+    """Pid of mariadbd in a pod of the cluster."""
+    for folder in Path("/proc").iterdir():
+        with suppress(OSError):
+            if (
+                folder.name.isdigit()
+                and (folder / "comm").read_text().strip() == "mariadbd"
+                and f"POD_NAME={pod}".encode() in (folder / "environ").read_bytes().split(b"\0")
+            ):
+                return int(folder.name)
+    raise AssertionError(f"no mariadbd runs in {pod}")
+
+
+def kill(pid: int) -> None:
+    """End a process as the kernel's out-of-memory killer does."""
+    os.kill(pid, signal.SIGKILL)
+
+
+def kill_container_of(pid: int) -> None:
+    """End the first process of the container in which this one runs, and so all of it."""
+    namespace = os.readlink(f"/proc/{pid}/ns/pid")
+    while os.readlink(f"/proc/{(parent := _parent(pid))}/ns/pid") == namespace:
+        pid = parent
+    kill(pid)
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+async def gone(pid: int) -> None:
+    """Wait until a process has ended."""
+    await eventually(lambda: not Path(f"/proc/{pid}").exists(), 60, f"process {pid} ends")
+
+
+_frozen: set[int] = set()
+
+
+def thaw_all() -> None:
+    """Let everything go on that a test has stopped."""
+    for pid in _frozen:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+    _frozen.clear()
+
+
+def freeze(pid: int) -> None:
+    """Stop a process as a hanging machine does."""
+    _frozen.add(pid)
+    os.kill(pid, signal.SIGSTOP)
+
+
+def _written(folder: Path, pattern: str) -> bool:
+    return any(path.stat().st_size for path in folder.glob(pattern))
+
+
+class Frozen:
+    """A process that was caught at its start and does not go on; a test has all the time in the world now."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+
+    @classmethod
+    async def catch(cls, program: str, *arguments: str, within: float = 90) -> Frozen:
+        """Wait for the process and stop it."""
+        what = f"a process {program} {' '.join(arguments)}"
+        pid = await eventually(lambda: find(program, *arguments), within, what, every=0.005)
+        assert pid is not None
+        freeze(pid)
+        return cls(pid)
+
+    async def move_until(self, folder: Path, pattern: str, within: float = 60) -> None:
+        """Let it go on in small steps until a file of this pattern has something in it."""
+        deadline = time.monotonic() + within
+        while not _written(folder, pattern):
+            assert time.monotonic() < deadline, f"expected {pattern!r} in {folder} within {within:.0f} s"
+            self.go_on()
+            await asyncio.sleep(0.01)
+            os.kill(self.pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let it run."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End it."""
+        kill(self.pid)

@@ -1,0 +1,184 @@
+"""Restores: what comes back, and what happens when they are disturbed. Last, because they stop the database."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from dev.tools.checksums import Checksums
+from galera_backup.models.backup import BackupResult
+from galera_backup.models.manifest import GaleraPosition
+from galera_backup.models.restore import RestoreResult
+from galera_backup.runner.volumes import MARKER
+from tests.integration import process
+from tests.integration.clients import JOURNAL, Row, writing
+from tests.integration.galera import (
+    BACKUPS,
+    FIRST,
+    NAMESPACE,
+    OTHER,
+    PODS,
+    TARGET,
+    Galera,
+    data_directory,
+    stored_manifests,
+)
+from tests.integration.operations import Operations, failure_of, in_phase, runner_attempts
+from tests.integration.process import Frozen
+from tests.integration.waiting import eventually
+from tests.integration.worker_process import WorkerProcess
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def _disaster(galera: Galera) -> None:
+    """Drop tables and change rows in several schemas."""
+    galera.root_sql(
+        "DROP TABLE cinder.attachment; UPDATE keystone.account SET email = CONCAT('lost-', id);"
+        f"DELETE FROM glance.chunk WHERE image_id < 20; TRUNCATE {JOURNAL};"
+    )
+
+
+def _assert_restored(galera: Galera, position: GaleraPosition, expected: Checksums) -> None:
+    """Every replica has the backup's data, in the backup's history, and none got it from another replica."""
+    for pod in PODS:
+        assert galera.checksums(pod) == expected
+        assert galera.wsrep(pod)["wsrep_cluster_state_uuid"] == position.uuid
+        # A full state transfer wipes the restore's marker and leaves a file of its own.
+        assert (data_directory(pod) / MARKER).exists()
+        assert not list(data_directory(pod).glob("*_galera_info_SST"))
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def saved(galera: Galera) -> AsyncIterator[dict[str, Any]]:
+    """The backup that the later tests restore, with the checksums of its data."""
+    kept: dict[str, Any] = {}
+    yield kept
+
+
+async def _backup(saved: dict[str, Any], galera: Galera, operations: Operations) -> tuple[BackupResult, Checksums]:
+    if "backup" not in saved:
+        saved["checksums"] = galera.checksums(FIRST)
+        saved["backup"] = await operations.backup()
+    return saved["backup"], saved["checksums"]
+
+
+async def test_rows_written_during_a_backup(galera: Galera, operations: Operations) -> None:
+    with writing(galera, FIRST) as first, writing(galera, OTHER) as other:
+        await eventually(lambda: len(first) > 50 and len(other) > 50, 30, "both clients write")
+        backup = await operations.start_backup()
+        runner = await Frozen.catch(*process.BACKUP)
+        at_freeze = len(first)
+        await eventually(lambda: len(first) > at_freeze + 200, 30, "clients write while the backup stands still")
+        runner.go_on()
+        taken = await backup.result()
+        after = len(first)
+        await eventually(lambda: len(first) > after + 50, 30, "clients write after the backup")
+    position = taken.manifest.position
+    rows: list[Row] = [*first, *other]
+    assert any(row.seqno > position.seqno for row in rows)
+    expected = {row.id for row in rows if row.seqno <= position.seqno}
+    assert expected
+
+    restored = await operations.restore(taken.manifest.backup_id)
+    for pod in PODS:
+        assert {int(identity) for (identity,) in galera.rows(pod, f"SELECT id FROM {JOURNAL}")} == expected
+    _assert_restored(galera, position, galera.checksums(FIRST))
+    assert restored.manifest == taken.manifest
+    assert restored.replicas == len(PODS)
+    assert int(galera.wsrep(FIRST)["wsrep_last_committed"]) >= position.seqno
+    galera.root_sql(f"TRUNCATE {JOURNAL}")
+
+
+async def test_a_restore_undoes_a_disaster(galera: Galera, operations: Operations, saved: dict[str, Any]) -> None:
+    backup, checksums = await _backup(saved, galera, operations)
+    _disaster(galera)
+    assert galera.checksums(FIRST) != checksums
+    claims = {
+        claim.metadata.name: claim.metadata.uid
+        for claim in galera.core.list_namespaced_persistent_volume_claim(NAMESPACE).items
+    }
+    restore = await operations.start_restore(backup.manifest.backup_id)
+    await in_phase(restore, "restore-1")
+    assert galera.statefulset().spec.replicas == 0
+    assert galera.members() == []
+
+    refused = await failure_of(await operations.start_backup())
+    assert refused.type == "ClusterBusy"
+    assert restore.id in refused.message
+
+    result: RestoreResult = await restore.result()
+    assert galera.problems() == []
+    _assert_restored(galera, backup.manifest.position, checksums)
+    assert [phase.phase for phase in result.phases] == [
+        *("plan", "lease", "check", "stop", "restore-0", "restore-1", "restore-2", "start")
+    ]
+    assert [claim.claim for claim in result.claims] == [f"mysql-data-{pod}" for pod in PODS]
+    assert result.claims[0].report.unpack_seconds > 0
+    assert result.claims[1].report.unpack_seconds == 0
+    assert all(claim.runner.pod.startswith("openstack-mariadb-phy-restore-runner-") for claim in result.claims)
+    assert 0 < result.outage_seconds < 240
+    assert {
+        claim.metadata.name: claim.metadata.uid
+        for claim in galera.core.list_namespaced_persistent_volume_claim(NAMESPACE).items
+    } == claims
+    # Nothing of the restore is left on the backup volume but its logs.
+    names = {path.name for path in (BACKUPS / backup.manifest.backup_id).iterdir()}
+    assert {name for name in names if not name.endswith(".log")} == {"backup.mbs.zst", "manifest.json"}
+    assert {path.name for path in BACKUPS.iterdir() if path.is_dir()} >= set(stored_manifests())
+    assert not [path for path in BACKUPS.iterdir() if path.name.startswith(".restore")]
+    users = galera.root_sql("SELECT user FROM mysql.user WHERE user = 'backup'", TARGET)
+    assert users.strip() == "backup"
+
+
+async def test_the_runner_is_killed_while_it_prepares_and_the_worker_later(
+    galera: Galera, operations: Operations, worker: WorkerProcess, saved: dict[str, Any]
+) -> None:
+    backup, checksums = await _backup(saved, galera, operations)
+    _disaster(galera)
+    restore = await operations.start_restore(backup.manifest.backup_id)
+    preparing = await Frozen.catch(*process.PREPARE)
+    process.kill_container_of(preparing.pid)
+    again = await Frozen.catch(*process.PREPARE)
+    [pod] = galera.runners()
+    worker.kill()
+    again.go_on()
+    await worker.start()
+    result: RestoreResult = await restore.result()
+    assert result.claims[0].runner.pod == pod.metadata.name
+    assert pod.metadata.name.endswith("-0-2")
+    attempts = await runner_attempts(restore)
+    assert len(attempts) == len(set(attempts))
+    assert galera.problems() == []
+    _assert_restored(galera, backup.manifest.position, checksums)
+
+
+async def test_a_restore_that_is_terminated_before_it_touched_a_claim(
+    galera: Galera, operations: Operations, saved: dict[str, Any]
+) -> None:
+    backup, checksums = await _backup(saved, galera, operations)
+    galera.root_sql(f"INSERT INTO {JOURNAL} (writer, text) VALUES ('before', 'kept')")
+    before = galera.checksums(FIRST)
+    assert before != checksums
+    restore = await operations.start_restore(backup.manifest.backup_id)
+    await Frozen.catch(*process.PREPARE)
+    assert galera.statefulset().spec.replicas == 0
+    await restore.terminate("the test says so")
+    await eventually(lambda: not galera.problems(), 180, f"the cluster is back: {galera.problems()}", every=1)
+    deadline = asyncio.get_running_loop().time() + 30
+    while await operations.lease_is_open():
+        assert asyncio.get_running_loop().time() < deadline
+        await asyncio.sleep(0.2)
+    for pod in PODS:
+        assert galera.checksums(pod) == before
+    galera.root_sql(f"TRUNCATE {JOURNAL}")
+    manifest = stored_manifests()[backup.manifest.backup_id]
+    stream = BACKUPS / manifest.backup_id / manifest.stream
+    assert hashlib.sha256(stream.read_bytes()).hexdigest() == manifest.sha256
+    assert json.loads((stream.parent / "manifest.json").read_text())["backup_id"] == manifest.backup_id

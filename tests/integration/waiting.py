@@ -1,0 +1,20 @@
+"""Waiting for what must come about, in place of sleeping."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def eventually(look: Callable[[], T], within: float, what: str, every: float = 0.2) -> T:
+    """The first true answer of `look`; fails when there is none `within` seconds, and says what it saw last."""
+    deadline = time.monotonic() + within
+    while not (seen := look()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"expected within {within:.0f} s: {what}; saw {seen!r}")
+        await asyncio.sleep(every)
+    return seen
