@@ -1,20 +1,19 @@
 """The worker process: settings, clients, two Temporal workers, metrics, logs and the way out. Nothing imports it.
 
 Two workers share the process: one takes operations from the task queue, the other from `<task queue>-lease` the leases
-with all that undoes. Each has slots and threads of its own, so a resync never waits behind a backup.
+with all that undoes. Each has slots of its own, and there is a thread for every slot: a resync never waits behind a
+backup.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from pathlib import Path
 from socket import socket
 from typing import Any, NoReturn
@@ -23,7 +22,6 @@ import kubernetes
 from kubernetes.client import ApiClient, Configuration, CoreV1Api
 from kubernetes.client.exceptions import ApiException
 from kubernetes.stream import portforward
-from temporalio import activity, workflow
 from temporalio.client import Client
 from temporalio.runtime import (
     LogForwardingConfig,
@@ -37,12 +35,13 @@ from temporalio.service import RPCError
 from temporalio.worker import Worker
 
 from activities import build_activities
-from galera_backup.errors import GaleraBackupError, bounded
+from galera_backup.errors import GaleraBackupError, TemporalUnavailable, bounded
 from galera_backup.kube.gateway import KubeGateway
+from galera_backup.logs import set_up_logging
 from galera_backup.mysql.gateway import Endpoint, MysqlGateway
 from galera_backup.names import lease_queue
 from galera_backup.settings import SettingsError, WorkerSettings
-from galera_backup.temporal import TemporalUnavailable, connect, ensure_search_attributes
+from galera_backup.temporal import connect, ensure_search_attributes
 from workflows import GUARDS, OPERATIONS
 
 log = logging.getLogger("worker")
@@ -190,7 +189,6 @@ def build_workers(
             task_queue=queue,
             workflows=list(workflow_types),
             activities=activities,
-            activity_executor=ThreadPoolExecutor(settings.max_activities, thread_name_prefix=queue),
             max_concurrent_activities=settings.max_activities,
             graceful_shutdown_timeout=settings.graceful_shutdown,
         )
@@ -242,70 +240,6 @@ async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, Client]) -> Clie
         return working.result()
     working.cancel()
     return None
-
-
-# --- logs
-
-
-def set_up_logging(settings: WorkerSettings) -> None:
-    """Records of our code on stderr, one line each; of libraries only warnings."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(JsonFormatter() if settings.log_format == "json" else HumanFormatter())
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    for name in ("worker", "workflows", "activities", "galera_backup", "temporalio.workflow", "temporalio.activity"):
-        logging.getLogger(name).setLevel(settings.log_level)
-    logging.captureWarnings(True)
-    # The formatters show these as fields, not inside of the message.
-    workflow.logger.workflow_info_on_message = False
-    activity.logger.activity_info_on_message = False
-
-
-_STANDARD_FIELDS = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "temporal_log"}
-
-
-def fields(record: logging.LogRecord) -> dict[str, Any]:
-    """What the caller passed as `extra`; the SDK's dictionaries about workflow and activity are spread out."""
-    found: dict[str, Any] = {}
-    for name, value in vars(record).items():
-        if name in {"temporal_workflow", "temporal_activity"}:
-            found |= value
-        elif name not in _STANDARD_FIELDS and not name.startswith("__"):
-            found[name] = value
-    return found
-
-
-class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, the extra fields, and a traceback as text."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        line = fields(record) | {
-            "time": _time(record).isoformat(timespec="milliseconds"),
-            "level": record.levelname,
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
-
-
-class HumanFormatter(logging.Formatter):
-    """Time, level and message, then the fields a person looks for; a traceback follows on lines of its own."""
-
-    _LEFT_OUT = frozenset({"namespace", "run_id", "task_queue", "workflow_run_id", "workflow_type", "activity_id"})
-
-    def format(self, record: logging.LogRecord) -> str:
-        shown = {name: value for name, value in fields(record).items() if name not in self._LEFT_OUT}
-        if shown.get("attempt") == 1:
-            del shown["attempt"]
-        extra = "".join(f" {name}={value}" for name, value in shown.items())
-        line = f"{_time(record):%Y-%m-%d %H:%M:%S}Z {record.levelname:<7} {record.getMessage()}{extra}"
-        line = line.replace("\n", "\\n")
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
-
-
-def _time(record: logging.LogRecord) -> datetime:
-    return datetime.fromtimestamp(record.created, UTC)
 
 
 if __name__ == "__main__":

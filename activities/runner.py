@@ -17,8 +17,9 @@ from galera_backup.kube.gateway import KubeGateway
 from galera_backup.kube.runner_pod import runner_pod
 from galera_backup.models.activities import RemoveRunners, RunnerOutcome, RunnerTask
 from galera_backup.models.manifest import Manifest
-from galera_backup.models.runner import ListJob, RunnerError, RunnerLog, RunnerResult
+from galera_backup.models.runner import BackupJob, ListJob, RestoreJob, RunnerError, RunnerLog, RunnerResult
 from galera_backup.mysql.gateway import Endpoint, MysqlGateway
+from galera_backup.runner import protocol
 from galera_backup.runner.protocol import AGENT_CONTAINER, MARIADB_CONTAINER
 
 START_LIMIT = timedelta(minutes=5)
@@ -48,11 +49,14 @@ class RunnerActivities:
         if await in_thread(self._kube.find_pod, task.cluster.namespace, task.pod) is None:
             await in_thread(self._create, task)
         try:
-            return await self._watch(task)
-        except asyncio.CancelledError:
-            if wanted_to_stop():
+            outcome = await self._watch(task)
+            if task.lease is not None:
+                await self._fence.lease_is_open(task.lease)  # else nobody is left who would remove the pod
+        except (asyncio.CancelledError, LeaseLost) as error:
+            if isinstance(error, LeaseLost) or wanted_to_stop():
                 await asyncio.to_thread(self._kube.delete_pod, task.cluster.namespace, task.pod)
             raise
+        return outcome
 
     @activity.defn
     async def remove_runners(self, request: RemoveRunners) -> None:
@@ -105,7 +109,8 @@ class RunnerActivities:
         while True:
             pod = await in_thread(self._kube.find_pod, task.cluster.namespace, task.pod)
             if pod is None:
-                return _without_answer(task, None, "it was deleted while it worked")
+                gone = _without_answer(task, None, "it was deleted while it worked")
+                return gone.model_copy(update={"deleted": True})
             if AGENT_CONTAINER in pod.ended or pod.phase in ("Succeeded", "Failed"):
                 return await in_thread(self._collect, task, pod)
             if (stuck := _stuck(pod)) is not None:
@@ -159,6 +164,17 @@ def _without_answer(task: RunnerTask, pod: PodFacts | None, why: str, log: str =
 def _log(task: RunnerTask, pod: PodFacts | None, exit_code: int | None, text: str) -> RunnerLog:
     tail = "\n".join(text.splitlines()[-TAIL_LINES:])
     return RunnerLog(pod=task.pod, node=pod.node if pod else "", exit_code=exit_code, tail=tail[-TAIL_CHARACTERS:])
+
+
+def _log_path(task: RunnerTask) -> str | None:
+    job = task.job
+    if isinstance(job, BackupJob):
+        name = protocol.RUNNER_LOG
+    elif isinstance(job, RestoreJob):
+        name = protocol.restore_log(job.restore_id, job.ordinal)
+    else:
+        return None
+    return f"{protocol.BACKUP_ROOT}/{task.cluster}/{job.backup_id}/{name}"
 
 
 def _answer(message: str) -> RunnerResult | None:

@@ -131,10 +131,35 @@ class DatabaseUnavailable(GaleraBackupError):
     retryable = True
 
 
+class TemporalUnavailable(GaleraBackupError):
+    """The Temporal server could not be reached, or does not have the namespace (yet)."""
+
+    retryable = True
+
+
+class TemporalRefused(GaleraBackupError):
+    """The Temporal server said no: missing permission, wrong credentials, wrong configuration."""
+
+
 class NotYet(GaleraBackupError):
     """Something that is waited for has not come about yet."""
 
     retryable = True
+
+
+# --- what a person at the command line meets
+
+
+class WorkerMissing(GaleraBackupError):
+    """No worker polls the task queue, so nothing will answer."""
+
+
+class AnswerNotUnderstood(GaleraBackupError):
+    """The worker's answer does not fit the models of this version."""
+
+
+class NotFound(GaleraBackupError):
+    """There is no such run or schedule."""
 
 
 def by_name(name: str) -> type[GaleraBackupError]:

@@ -39,7 +39,7 @@ from temporalio.worker import ExecuteWorkflowInput, Interceptor, WorkflowInbound
 from temporalio.worker import WorkflowInterceptorClassInput as InterceptorClassInput
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
-from galera_backup.errors import GaleraBackupError, InvalidInput, bounded
+from galera_backup.errors import GaleraBackupError, InvalidInput, TemporalRefused, TemporalUnavailable, bounded
 
 DEFAULT_ADDRESS = "localhost:7233"
 CONNECT_SECONDS = 10
@@ -60,16 +60,6 @@ SEARCH_ATTRIBUTES = (CLUSTER, REPLICA, BACKUP_ID, PHASE)
 REGISTER_COMMAND = "temporal operator search-attribute create " + " ".join(
     f"--name {key.name} --type Keyword" for key in SEARCH_ATTRIBUTES
 )
-
-
-class TemporalUnavailable(GaleraBackupError):
-    """The Temporal server could not be reached, or does not have the namespace (yet)."""
-
-    retryable = True
-
-
-class TemporalRefused(GaleraBackupError):
-    """The Temporal server said no: missing permission, wrong credentials, wrong configuration."""
 
 
 # --- data converter

@@ -14,9 +14,14 @@ from temporalio.exceptions import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
-from galera_backup.errors import GaleraBackupError, InvalidInput
+from galera_backup.errors import (
+    InvalidInput,
+    NotFound,
+    TemporalRefused,
+    TemporalUnavailable,
+)
 from galera_backup.models.common import Model
-from galera_backup.temporal import REGISTER_COMMAND, TemporalRefused, TemporalUnavailable
+from galera_backup.temporal import REGISTER_COMMAND
 
 
 class ExitCode(IntEnum):
@@ -36,18 +41,6 @@ EXIT_CODES = (
     " reached; 4 the cluster is busy with another operation; 5 cancelled or terminated; 130 interrupted while waiting,"
     " the operation goes on."
 )
-
-
-class WorkerMissing(GaleraBackupError):
-    """No worker polls the task queue, so nothing will answer."""
-
-
-class AnswerNotUnderstood(GaleraBackupError):
-    """The worker's answer does not fit the models of this version."""
-
-
-class NotFound(GaleraBackupError):
-    """There is no such run or schedule."""
 
 
 class Failure(Model):

@@ -19,11 +19,10 @@ from temporalio.client import Client, WorkflowHandle, WorkflowQueryFailedError, 
 from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy
 from temporalio.service import RPCError, RPCStatusCode
 
-from galera_backup.errors import InvalidInput
+from galera_backup.errors import AnswerNotUnderstood, InvalidInput, WorkerMissing
 from galera_backup.models.common import ClusterRef
 from galera_backup.models.progress import Progress
 from galera_backup.temporal import CLUSTER, TemporalAddress, connect
-from starters._exit import AnswerNotUnderstood, WorkerMissing
 from starters._options import TemporalOptions
 from starters._screen import Screen, seconds
 

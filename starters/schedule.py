@@ -28,11 +28,11 @@ from temporalio.client import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from galera_backup import names
-from galera_backup.errors import InvalidInput
+from galera_backup.errors import InvalidInput, NotFound
 from galera_backup.models.backup import BackupRequest
 from galera_backup.models.common import ClusterRef
 from galera_backup.settings import duration, duration_text
-from starters._exit import EXIT_CODES, NotFound
+from starters._exit import EXIT_CODES
 from starters._grouped import grouped
 from starters._options import DURATION, AsJson, BackupOptions, Cluster, PlaceOptions, TemporalOptions
 from starters._request import cluster_of, request

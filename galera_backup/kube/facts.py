@@ -103,7 +103,7 @@ def pod_facts(pod: V1Pod) -> PodFacts:
 
 
 def _unscheduled(condition: Any) -> bool:
-    return condition.type == "PodScheduled" and condition.status == "False"
+    return bool(condition.type == "PodScheduled" and condition.status == "False")
 
 
 def _end(container: V1ContainerStatus) -> ContainerEnd:

@@ -15,10 +15,10 @@ from galera_backup.runner.container import MariadbContainer
 from galera_backup.runner.failure import AgentError
 from galera_backup.runner.pipeline import Tally, ahead, compress
 from galera_backup.runner.places import Places
+from galera_backup.runner.protocol import RUNNER_LOG
 from galera_backup.runner.reporting import ProgressLine, append_log, log, logged_to
 from galera_backup.runner.storage import (
     MANIFEST,
-    RUNNER_LOG,
     STREAM,
     ClusterStore,
     remove,

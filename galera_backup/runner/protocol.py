@@ -31,6 +31,15 @@ PLACE_VARIABLES = {
 MARIADB_CONTAINER = "mariadb"
 AGENT_CONTAINER = "agent"
 
+RUNNER_LOG = "runner.log"
+"""Beside a backup: what the agent and mariadb-backup said when it was made."""
+
+
+def restore_log(restore_id: str, ordinal: int) -> str:
+    """Beside a backup: what was said when it was restored to one claim."""
+    return f"restore-{restore_id}-{ordinal}.log"
+
+
 # --- names in WORK
 
 ALIVE = "alive"

@@ -25,7 +25,7 @@ def restore(job: RestoreJob, places: Places, container: MariadbContainer) -> Res
     """
     store = ClusterStore(places.backup_root, job.cluster)
     manifest = store.manifest(job.backup_id)
-    log_path = store.backup_directory(job.backup_id) / f"restore-{file_name(job.restore_id)}-{job.ordinal}.log"
+    log_path = store.backup_directory(job.backup_id) / protocol.restore_log(file_name(job.restore_id), job.ordinal)
     with logged_to(log_path):
         staging = Staging(job, store, manifest, places)
         store.remove_restores(keep=staging.directory)

@@ -19,11 +19,11 @@ from pydantic import TypeAdapter, ValidationError
 from galera_backup.models.common import ClusterRef
 from galera_backup.models.manifest import BackupId, Manifest
 from galera_backup.runner.failure import AgentError, bounded
+from galera_backup.runner.protocol import RUNNER_LOG
 from galera_backup.runner.reporting import log
 
 MANIFEST = "manifest.json"
 STREAM = "backup.mbs.zst"
-RUNNER_LOG = "runner.log"
 _RESTORES = ".restore"
 _BACKUP_ID: TypeAdapter[str] = TypeAdapter(BackupId)
 _LISTED_IDS = 20

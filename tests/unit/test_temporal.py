@@ -27,9 +27,10 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 from galera_backup import temporal
+from galera_backup.errors import TemporalRefused, TemporalUnavailable
 from galera_backup.models.backup import BackupRequest
 from galera_backup.models.common import ClusterRef, PhaseTime
-from galera_backup.temporal import TemporalAddress, TemporalRefused, TemporalUnavailable, connect, plugin
+from galera_backup.temporal import TemporalAddress, connect, plugin
 
 CLUSTER = ClusterRef(namespace="openstack", statefulset="mariadb-server")
 GOOD = {"cluster": {"namespace": "openstack", "statefulset": "mariadb-server"}}
