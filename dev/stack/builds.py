@@ -14,6 +14,7 @@ from dev.stack.console import StackError, say
 
 _LANES = 2
 _HEARTBEAT_SECONDS = 30
+_LEFTOVER_SECONDS = 3600
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Job:
 def ensure_all() -> None:
     """Install missing packages, then build missing programs and root file systems."""
     paths.LOGS.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers()
     names = packages.missing()
     if names:
         packages.install(names)
@@ -34,6 +36,13 @@ def ensure_all() -> None:
     if jobs:
         _run(jobs)
     programs.link_all()
+
+
+def _remove_leftovers() -> None:
+    """Remove what killed builds left, old enough to belong to none that still runs."""
+    for leftover in [*paths.PROGRAMS.glob("*/.*.new"), *paths.LAYERS.glob(".*.new.tar"), *paths.LAYERS.glob("*.new")]:
+        if time.time() - leftover.stat().st_mtime > _LEFTOVER_SECONDS:
+            leftover.unlink(missing_ok=True)
 
 
 def _run(jobs: list[Job]) -> None:

@@ -103,7 +103,10 @@ def _passes(step: Step, venv: Path, variables: dict[str, str]) -> bool:
     say("test", f"{step.name}: {' '.join(step.argv)}")
     began = time.monotonic()
     program = [str(venv / "bin" / "python"), "-m", *step.argv]
-    with subprocess.Popen(program, cwd=paths.CHECKOUT, stdin=subprocess.DEVNULL, env=variables) as process:
+    # In a session of its own: Ctrl-C reaches it once, from here, and not a second time in the middle of its clean-up.
+    with subprocess.Popen(
+        program, cwd=paths.CHECKOUT, stdin=subprocess.DEVNULL, env=variables, start_new_session=True
+    ) as process:
         try:
             code = process.wait()
         except KeyboardInterrupt:
