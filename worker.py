@@ -15,13 +15,10 @@ import sys
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from socket import socket
 from typing import Any, NoReturn
 
 import kubernetes
-from kubernetes.client import ApiClient, Configuration, CoreV1Api
-from kubernetes.client.exceptions import ApiException
-from kubernetes.stream import portforward
+from kubernetes.client import ApiClient, Configuration
 from temporalio.client import Client
 from temporalio.runtime import (
     LogForwardingConfig,
@@ -35,10 +32,10 @@ from temporalio.service import RPCError
 from temporalio.worker import Worker
 
 from activities import build_activities
-from galera_backup.errors import GaleraBackupError, TemporalUnavailable, bounded
+from galera_backup.errors import GaleraBackupError, TemporalUnavailable
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.logs import set_up_logging
-from galera_backup.mysql.gateway import Endpoint, MysqlGateway
+from galera_backup.mysql.gateway import MysqlGateway
 from galera_backup.names import lease_queue
 from galera_backup.settings import SettingsError, WorkerSettings
 from galera_backup.temporal import connect, ensure_search_attributes
@@ -82,9 +79,7 @@ async def serve(settings: WorkerSettings) -> int:
         client = await unless(stop, reach_temporal(runtime(settings)))
         if client is None:
             return OK
-        activities = build_activities(
-            KubeGateway(api_client), mysql(settings, api_client), client, settings.agent_image
-        )
+        activities = build_activities(KubeGateway(api_client), MysqlGateway(), client, settings.agent_image)
         # Async activities call their blocking clients by asyncio.to_thread: a thread for each slot of both workers.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2 * settings.max_activities))
         await run_until(stop, build_workers(settings, client, activities))
@@ -134,26 +129,6 @@ def kubernetes_client(settings: WorkerSettings) -> ApiClient:
 def _has_service_account() -> bool:
     token = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
     return "KUBERNETES_SERVICE_HOST" in os.environ and token.exists()
-
-
-def mysql(settings: WorkerSettings, api_client: ApiClient) -> MysqlGateway:
-    """A gateway to the members, by their pod's address or through the API server."""
-    if settings.mysql_via == "pod-ip":
-        return MysqlGateway()
-
-    def open_socket(server: Endpoint) -> socket:
-        # A client of its own: the stream replaces its client's request method while it connects.
-        core = CoreV1Api(ApiClient(api_client.configuration))
-        call = core.connect_get_namespaced_pod_portforward
-        try:
-            forward = portforward(call, server.pod, server.namespace, ports=str(server.port))
-        except ApiException as error:  # the gateway expects what a failed TCP connection raises
-            reason = bounded(str(error.reason), 200)
-            raise ConnectionError(f"the API server does not forward a port of the pod: {reason}") from error
-        connection: socket = forward.socket(server.port)
-        return connection
-
-    return MysqlGateway(open_socket=open_socket)
 
 
 def runtime(settings: WorkerSettings) -> Runtime:

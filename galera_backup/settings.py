@@ -72,8 +72,6 @@ class WorkerSettings(BaseModel):
     """`host:port` on which the worker serves Prometheus metrics; None: no metrics."""
     log_format: Literal["human", "json"] = "human"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    mysql_via: Literal["pod-ip", "port-forward"] = "pod-ip"
-    """How the worker reaches a member: directly, or through the API server when it runs outside of the cluster."""
     kube_context: Annotated[str, Field(min_length=1)] | None = None
     """Context of the kubeconfig file (KUBECONFIG). None: the pod's service account, else the file's current context."""
 

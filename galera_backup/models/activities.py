@@ -19,7 +19,7 @@ class Observe(Model):
     container: str
     primary_label: PrimaryLabel | None = None
     replicas: int | None = None
-    """Look at this many members and claims; None: as many as the StatefulSet wants."""
+    """Where the StatefulSet is at 0 replicas: look at this many members and claims."""
 
 
 class ReplicaTask(Model):
@@ -108,6 +108,8 @@ class RunnerOutcome(Model):
 
     log: RunnerLog
     result: RunnerResult
+    deleted: bool = False
+    """Somebody deleted the pod while it worked, so nobody tries again."""
     listed: tuple[Manifest, ...] = ()
     """Manifests that a ListJob printed."""
 

@@ -64,7 +64,8 @@ class LeaseEvent(Model):
     """The lease's answer to one order, keyed by the lease's run: a reset owner sees old answers again."""
 
     lease_run: str
-    order: OrderKind
+    order: OrderKind | Literal["end"]
+    """`end` answers nothing: the lease ends before it was released, and waits for its owner to end its work."""
     error_type: str | None = None
     message: str = ""
     seconds: float = 0

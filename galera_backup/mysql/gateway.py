@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from socket import socket
 from typing import Any
 
 import pymysql
@@ -51,7 +50,7 @@ class Credentials:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a member's server listens, and as whom to log in. `pod` is for messages and for a port-forward."""
+    """Where a member's server listens, and as whom to log in. `pod` is for messages."""
 
     namespace: str
     pod: str
@@ -63,12 +62,8 @@ class Endpoint:
 class MysqlGateway:
     """Asks members for their wsrep status, and sets wsrep_desync.
 
-    `open_socket` makes the connection where a pod's address cannot be reached directly; None connects by TCP.
     Errors: `DatabaseUnavailable` when a retry can help, `DatabaseRefused` when it cannot.
     """
-
-    def __init__(self, open_socket: Callable[[Endpoint], socket] | None = None) -> None:
-        self._open_socket = open_socket
 
     def wsrep_status(self, server: Endpoint) -> WsrepStatus:
         """The member's wsrep state, read over one connection."""
@@ -133,10 +128,7 @@ class MysqlGateway:
                 read_timeout=TIMEOUT_SECONDS,
                 write_timeout=TIMEOUT_SECONDS,
                 autocommit=True,
-                defer_connect=self._open_socket is not None,
             )
-            if self._open_socket is not None:
-                connection.connect(self._open_socket(server))
             try:
                 yield connection
             finally:

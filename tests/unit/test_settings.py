@@ -18,7 +18,6 @@ def test_only_the_image_is_needed() -> None:
     assert settings.max_activities == 16
     assert settings.graceful_shutdown == timedelta(seconds=20)
     assert settings.metrics_address is None
-    assert settings.mysql_via == "pod-ip"
 
 
 def test_every_field_has_a_variable() -> None:
@@ -31,7 +30,6 @@ def test_every_field_has_a_variable() -> None:
             "GALERA_BACKUP_METRICS_ADDRESS": "127.0.0.1:9464",
             "GALERA_BACKUP_LOG_FORMAT": "json",
             "GALERA_BACKUP_LOG_LEVEL": "DEBUG",
-            "GALERA_BACKUP_MYSQL_VIA": "port-forward",
             "GALERA_BACKUP_KUBE_CONTEXT": "lab",
         }
     )

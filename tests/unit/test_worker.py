@@ -15,7 +15,6 @@ from typing import Any
 
 import kubernetes.config
 import pytest
-from kubernetes.client import ApiClient, Configuration
 from temporalio import activity, workflow
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.common import RetryPolicy
@@ -23,8 +22,6 @@ from temporalio.runtime import Runtime
 from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
-from galera_backup.errors import DatabaseUnavailable
-from galera_backup.mysql.gateway import Credentials, Endpoint
 from galera_backup.settings import WorkerSettings
 
 with workflow.unsafe.imports_passed_through():  # the stand-ins are loaded in the sandbox with this module
@@ -258,14 +255,6 @@ def test_the_kubeconfig_file_counts_outside_of_a_cluster(tmp_path: Path, monkeyp
     assert api_client.configuration.connection_pool_maxsize == 64
     with pytest.raises(kubernetes.config.ConfigException, match="elsewhere"):
         worker.kubernetes_client(settings(kube_context="elsewhere"))
-
-
-def test_a_port_that_cannot_be_forwarded_is_an_unavailable_database() -> None:
-    api_client = ApiClient(Configuration(host="http://127.0.0.1:1"))
-    gateway = worker.mysql(settings(mysql_via="port-forward"), api_client)
-    server = Endpoint(namespace="a", pod="db-0", host="192.0.2.1", credentials=Credentials("u", "p"))
-    with pytest.raises(DatabaseUnavailable, match="db-0"):
-        gateway.wsrep_status(server)
 
 
 # --- logs
