@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
 
+from dev.stack import paths
 from tests.integration.waiting import eventually
 
 BACKUP = ("mariadb-backup", "--backup", "--extra-lsndir=/run/galera-backup/lsn")
@@ -56,6 +58,16 @@ def kill_container_of(pid: int) -> None:
 
 def _parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def kill_part(name: str) -> None:
+    """Kill a part of the stack."""
+    subprocess.run([paths.DEV / "down", "--only", name, "--kill"], check=True, capture_output=True, timeout=60)
+
+
+def start_part(name: str) -> None:
+    """Start it again, and wait until it answers."""
+    subprocess.run([paths.DEV / "up", "--only", name], check=True, capture_output=True, timeout=120)
 
 
 async def gone(pid: int) -> None:

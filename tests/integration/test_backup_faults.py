@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from temporalio.client import WorkflowHandle
 
-from dev.stack import lifecycle
 from galera_backup.models.backup import BackupResult
 from tests.integration import process
 from tests.integration.galera import BACKUPS, NAMESPACE, Galera, stored_manifests
@@ -102,9 +101,9 @@ async def test_the_api_server_is_killed(galera: Galera, operations: Operations) 
     before = stored_manifests()
     backup, runner = await _streaming(operations)
     first = _the_only_runner(galera)
-    lifecycle.down_only(["kube-apiserver"], kill=True)
+    process.kill_part("kube-apiserver")
     runner.go_on()
-    lifecycle.up_only(["kube-apiserver"])
+    process.start_part("kube-apiserver")
     result = await _succeeds(backup, galera, before)
     assert result.runner.pod == first.metadata.name
 
@@ -113,9 +112,9 @@ async def test_temporal_is_killed(galera: Galera, operations: Operations) -> Non
     before = stored_manifests()
     backup, runner = await _streaming(operations)
     first = _the_only_runner(galera)
-    lifecycle.down_only(["temporal"], kill=True)
+    process.kill_part("temporal")
     runner.go_on()
-    lifecycle.up_only(["temporal"])
+    process.start_part("temporal")
     result = await _succeeds(backup, galera, before)
     assert result.runner.pod == first.metadata.name
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from dev.stack import cli, paths
+from dev.stack import paths
 from tests.integration.waiting import eventually
 
 
@@ -27,7 +27,7 @@ class WorkerProcess:
         await eventually(lambda: " polling " in self.since(at), 60, f"the worker polls; its log is {self.log}")
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        environment = {**os.environ, **cli.environment()}
+        environment = dict(os.environ)  # with what the stack needs: the image that the session has loaded
         environment["GALERA_BACKUP_TASK_QUEUE"] = self.task_queue
         environment["GALERA_BACKUP_GRACEFUL_SHUTDOWN"] = "5s"
         with self.log.open("ab") as output:
