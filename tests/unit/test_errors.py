@@ -1,0 +1,40 @@
+"""The error tree."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from galera_backup import errors
+from galera_backup.errors import GaleraBackupError, InternalError, bounded, by_name
+
+TREE = [each for _, each in inspect.getmembers(errors, inspect.isclass) if issubclass(each, GaleraBackupError)]
+RETRYABLE = {"KubernetesUnavailable", "DatabaseUnavailable", "NotYet", "TemporalUnavailable"}
+
+
+@pytest.mark.parametrize("error", TREE)
+def test_class_decides_type_and_retry(error: type[GaleraBackupError]) -> None:
+    made = error("what happened", {"some": "detail"})
+    assert made.type == error.__name__
+    assert made.message == "what happened"
+    assert made.details == ({"some": "detail"},)
+    assert made.non_retryable == (error.__name__ not in RETRYABLE)
+    assert by_name(error.__name__) is error
+    assert error.__doc__
+
+
+@pytest.mark.parametrize("name", ["", "ValueError", "bounded", "Any", "ApplicationError"])
+def test_unknown_name_is_a_bug(name: str) -> None:
+    assert by_name(name) is InternalError
+
+
+def test_messages_are_bounded_in_the_middle() -> None:
+    text = "begin " + "x" * 10_000 + " end"
+    message = InternalError(text).message
+    assert len(message) <= errors.MESSAGE_LIMIT
+    assert message.startswith("begin ")
+    assert message.endswith(" end")
+    assert " ... " in message
+    assert bounded("x" * 100, 100) == "x" * 100
+    assert len(bounded("x" * 101, 100)) <= 100

@@ -1,0 +1,71 @@
+"""Arrows go one way: worker, starters -> workflows -> activities -> galera_backup."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HOUSE = {"galera_backup", "activities", "workflows", "starters", "worker", "dev", "tests"}
+MAY_IMPORT = {
+    "galera_backup": {"galera_backup"},
+    "activities": {"activities", "galera_backup"},
+    "workflows": {"workflows", "activities", "galera_backup"},
+    "starters": {"starters", "workflows", "galera_backup"},
+    "worker.py": {"workflows", "activities", "galera_backup"},
+}
+MAY_IMPORT_TOO = {
+    "galera_backup/__main__.py": {"starters"},  # the console script is no part of the library
+    "starters/cli.py": {"worker"},  # the command `worker`
+}
+AGENT = {"zstandard", "pydantic", "galera_backup.models", "galera_backup.runner"}
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The modules that a file imports, wherever in it, in full."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (each.name for each in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module is not None
+            yield from (f"{node.module}.{each.name}" for each in node.names)
+
+
+def files(package: str) -> list[Path]:
+    found = sorted((ROOT / package).rglob("*.py")) if not package.endswith(".py") else [ROOT / package]
+    assert found
+    return found
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_direction(package: str) -> None:
+    for path in files(package):
+        allowed = MAY_IMPORT[package] | MAY_IMPORT_TOO.get(path.relative_to(ROOT).as_posix(), set())
+        ours = {name.partition(".")[0] for name in imported(path)} & HOUSE
+        assert ours <= allowed, f"{path.relative_to(ROOT)} imports {ours - allowed}"
+
+
+def test_the_agent_needs_little() -> None:
+    for path in files("galera_backup/runner"):
+        for name in imported(path):
+            if name.partition(".")[0] in sys.stdlib_module_names:
+                continue
+            assert any(name == each or name.startswith(f"{each}.") for each in AGENT), f"{path} imports {name}"
+
+
+def test_workflows_do_no_io() -> None:
+    for path in files("workflows"):
+        clients = {name.partition(".")[0] for name in imported(path)} & {
+            "kubernetes",
+            "pymysql",
+            "os",
+            "socket",
+            "time",
+        }
+        assert not clients, f"{path} imports {clients}"
+        assert "temporalio.client" not in {name.rpartition(".")[0] for name in imported(path)}

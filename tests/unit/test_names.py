@@ -1,0 +1,45 @@
+"""Derived names."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta, timezone
+
+from pydantic import TypeAdapter
+
+from galera_backup import names
+from galera_backup.models.common import ClusterRef
+from galera_backup.models.manifest import BackupId
+
+CLUSTER = ClusterRef(namespace="openstack", statefulset="mariadb-server")
+AT = datetime(2026, 11, 22, 2, 0, 0, tzinfo=timezone(timedelta(hours=1)))
+
+
+def test_of_a_cluster() -> None:
+    assert names.lease_id(CLUSTER) == "galera-lease/openstack/mariadb-server"
+    assert names.lease_queue("galera-backup") == "galera-backup-lease"
+    assert names.schedule_id(CLUSTER) == "galera-backup/openstack/mariadb-server"
+    assert names.operation_id("backup", CLUSTER, AT) == "galera-backup/openstack/mariadb-server/20261122T010000Z"
+
+
+def test_times_are_utc() -> None:
+    assert names.timestamp(AT) == "20261122T010000Z"
+    assert names.backup_id(AT) == TypeAdapter(BackupId).validate_python("20261122T010000Z-full")
+
+
+def test_ordinals_are_numbers() -> None:
+    assert names.ordinal("mariadb-server-10") == 10
+    assert names.pod(CLUSTER, 10) == "mariadb-server-10"
+    assert max(["mariadb-server-9", "mariadb-server-10"], key=names.ordinal) == "mariadb-server-10"
+
+
+def test_runner_pods_have_names_that_kubernetes_takes() -> None:
+    for prefix in (names.BACKUP_RUNNER_PREFIX, names.RESTORE_RUNNER_PREFIX):
+        for suffix in ("", "prune", "check-10"):
+            name = names.runner_pod(prefix, datetime(2026, 11, 22, 1, tzinfo=UTC), suffix)
+            assert name.startswith(f"{prefix}-20261122t010000z")
+            # The kubelet makes the host name of the pod's name, and cuts it at 63.
+            assert len(f"{name}-2") <= 69
+            assert re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", name)
+    for label in (names.LEASE_ANNOTATION, names.LEASE_LABEL, names.MANAGED_BY_LABEL, names.CLUSTER_LABEL):
+        assert len(label.rpartition("/")[2]) <= 63

@@ -1,0 +1,197 @@
+"""The pure decisions."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from itertools import product
+from typing import Any, Literal
+
+import pytest
+
+from galera_backup import rules
+from galera_backup.models.cluster import ClaimObservation, ClusterObservation, MemberObservation, WsrepStatus
+from galera_backup.models.common import ClusterRef, PrimaryLabel
+from galera_backup.models.restore import ClaimReport, ClaimState
+from galera_backup.models.runner import CheckReport, ClaimMarker
+
+CLUSTER = ClusterRef(namespace="openstack", statefulset="mariadb-server")
+GOOD = WsrepStatus(
+    ready=True,
+    connected=True,
+    cluster_status="Primary",
+    local_state=4,
+    local_state_comment="Synced",
+    cluster_size=3,
+    cluster_state_uuid="u",
+    cluster_conf_id=7,
+    desync=False,
+    desync_count=0,
+    recv_queue=0,
+    pending_desync=False,
+    server_version="10.11.19",
+    data_directory="/var/lib/mysql/",
+)
+
+
+def cluster(replicas: int = 3, odd: int = 1, member: dict[str, Any] | None = None, **wsrep: Any) -> ClusterObservation:
+    """All is well, but for the member `odd`."""
+    members = []
+    for ordinal in range(replicas):
+        status = GOOD.model_copy(update={"cluster_size": replicas, **(wsrep if ordinal == odd else {})})
+        values = {"pod": f"mariadb-server-{ordinal}", "ordinal": ordinal, "exists": True, "phase": "Running"}
+        values |= {"ready": True, "node": "n", "wsrep": status} | ((member or {}) if ordinal == odd else {})
+        members.append(MemberObservation.model_validate(values))
+    claims = [ClaimObservation(ordinal=each, claim=f"c-{each}", uid="u") for each in range(replicas)]
+    return ClusterObservation(
+        cluster=CLUSTER, replicas=replicas, data_directory="/d", members=tuple(members), claims=tuple(claims)
+    )
+
+
+def test_healthy_cluster() -> None:
+    assert rules.problems(cluster()) == ()
+    assert rules.not_formed(cluster(), 3) == ()
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        (cluster(member={"exists": False, "wsrep": None}), "expected a pod, there is none"),
+        (cluster(member={"phase": "Pending"}), "expected Kubernetes phase Running, saw Pending"),
+        (cluster(member={"ready": False}), "expected Kubernetes condition Ready, saw Not Ready"),
+        (cluster(member={"wsrep": None, "error": "2003"}), "its wsrep status could not be read: 2003"),
+        (cluster(ready=False), "expected wsrep_ready ON, saw OFF"),
+        (cluster(connected=False), "expected wsrep_connected ON, saw OFF"),
+        (cluster(cluster_status="non-Primary"), "expected wsrep_cluster_status Primary, saw non-Primary"),
+        (cluster(local_state_comment="Joined"), "expected wsrep_local_state_comment Synced, saw Joined"),
+        (cluster(cluster_size=2), "expected wsrep_cluster_size 3, saw 2"),
+        (cluster(desync=True, desync_count=1), "expected wsrep_desync OFF, saw ON"),
+        (cluster(desync_count=1), "expected wsrep_desync_count 0, saw 1"),
+    ],
+)
+def test_each_problem_of_a_member(seen: ClusterObservation, expected: str) -> None:
+    found = rules.problems(seen)
+    assert f"mariadb-server-1: {expected}" in "; ".join(found)
+    assert rules.not_formed(seen, 3)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"cluster_state_uuid": "v"}, "expected one wsrep_cluster_state_uuid on all members, saw u, v"),
+        ({"cluster_conf_id": 8}, "expected one wsrep_cluster_conf_id on all members, saw 7, 8"),
+    ],
+)
+def test_members_that_disagree(values: dict[str, Any], expected: str) -> None:
+    assert rules.problems(cluster(**values)) == (expected,)
+
+
+@pytest.mark.parametrize(("replicas", "fit"), [(1, False), (2, False), (3, True), (5, True)])
+def test_two_others_must_stay_in_sync(replicas: int, fit: bool) -> None:
+    assert (rules.problems(cluster(replicas)) == ()) == fit
+
+
+def test_small_cluster_can_form() -> None:
+    assert rules.not_formed(cluster(1), 1) == ()
+    assert "it wants 1" in rules.not_formed(cluster(1), 3)[0]
+    assert rules.not_formed(cluster(cluster_state_uuid="v"), 3)
+    assert rules.not_formed(cluster(cluster_conf_id=8), 3) == ()  # members that have just joined differ for a moment
+
+
+NOT_SYNCED: list[dict[str, Any]] = [
+    {"ready": False},
+    {"connected": False},
+    {"cluster_status": "non-Primary"},
+    {"local_state": 2},
+    {"desync": True},
+]
+
+
+@pytest.mark.parametrize("values", NOT_SYNCED)
+def test_not_in_sync(values: dict[str, Any]) -> None:
+    assert rules.is_synced(GOOD)
+    assert not rules.is_synced(None)
+    assert not rules.is_synced(GOOD.model_copy(update=values))
+    assert not rules.is_resynced(GOOD.model_copy(update=values))
+
+
+@pytest.mark.parametrize("values", [{"desync_count": 1}, {"pending_desync": True}])
+def test_in_sync_but_not_for_good(values: dict[str, Any]) -> None:
+    assert rules.is_resynced(GOOD)
+    assert rules.is_synced(GOOD.model_copy(update=values))
+    assert not rules.is_resynced(GOOD.model_copy(update=values))
+
+
+def selected(seen: ClusterObservation, ordinal: int | None = None) -> int | None:
+    found = rules.select_replica(seen, ordinal)
+    return found.ordinal if found else None
+
+
+def test_selection() -> None:
+    assert selected(cluster(11)) == 10
+    assert selected(cluster(3), 0) == 0
+    assert selected(cluster(3, odd=2, local_state=2)) == 1
+    assert selected(cluster(3, odd=2, member={"ready": False})) == 1
+    assert selected(cluster(3, odd=2, desync=True), 2) is None
+    assert selected(cluster(3), 7) is None
+
+
+def test_heir_is_the_lowest_in_sync_that_is_no_backup() -> None:
+    label = PrimaryLabel()
+
+    def heir(seen: ClusterObservation, target: str) -> str | None:
+        found = rules.heir_of_primary(seen, target, label)
+        return found.pod if found else None
+
+    assert heir(cluster(), "mariadb-server-2") == "mariadb-server-0"
+    assert heir(cluster(), "mariadb-server-0") == "mariadb-server-1"
+    assert heir(cluster(odd=1, desync=True), "mariadb-server-0") == "mariadb-server-2"
+    assert heir(cluster(odd=1, member={"role": "backup"}), "mariadb-server-0") == "mariadb-server-2"
+    assert heir(cluster(1), "mariadb-server-0") is None
+
+
+def test_primary_pod() -> None:
+    seen = cluster(member={"role": "primary"})
+    assert rules.primary_pod(seen, PrimaryLabel()) == "mariadb-server-1"
+    assert rules.primary_pod(seen, None) is None
+    assert rules.primary_pod(cluster(), PrimaryLabel()) is None
+
+
+def report(free: int, used: int, backup: int) -> CheckReport:
+    return CheckReport(data_total_kb=free + used, data_free_kb=free, data_used_kb=used, backup_free_kb=backup)
+
+
+def test_space() -> None:
+    assert rules.lacking_space(report(105, 0, 0), 100, "c") is None
+    assert rules.lacking_space(report(5, 100, 0), 100, "c") is None  # old data goes
+    assert "expected room for 105 KB, it has 104 KB" in (rules.lacking_space(report(4, 100, 0), 100, "c") or "")
+    assert rules.lacking_unpack_space(report(0, 0, 105), 100, "b") is None
+    assert "expected 105 KB free" in (rules.lacking_unpack_space(report(0, 0, 104), 100, "b") or "")
+
+
+def marker(restore: str, state: Literal["restoring", "restored"]) -> ClaimMarker:
+    return ClaimMarker(restore_id=restore, backup_id="20261122T010000Z-full", state=state, at=datetime.now(UTC))
+
+
+def test_claim_state() -> None:
+    assert rules.claim_state(None, "mine") == ClaimState.UNTOUCHED
+    assert rules.claim_state(marker("other", "restored"), "mine") == ClaimState.UNTOUCHED
+    assert rules.claim_state(marker("mine", "restoring"), "mine") == ClaimState.INCOMPLETE
+    assert rules.claim_state(marker("mine", "restored"), "mine") == ClaimState.RESTORED
+
+
+@pytest.mark.parametrize("states", list(product(ClaimState, repeat=3)))
+def test_start_only_on_data_that_fits_together(states: tuple[ClaimState, ...]) -> None:
+    claims = [ClaimReport(claim=f"c-{each}", ordinal=each, state=state) for each, state in enumerate(states)]
+    expected = set(states) in ({ClaimState.UNTOUCHED}, {ClaimState.RESTORED})
+    assert rules.may_start(claims) == expected
+    assert rules.describe(claims) == ", ".join(f"c-{each} {state}" for each, state in enumerate(states))
+
+
+def test_no_claims_are_no_reason_to_start() -> None:
+    assert not rules.may_start([])
+
+
+def test_table() -> None:
+    lines = rules.table(cluster(member={"exists": False, "phase": "", "ready": False, "wsrep": None})).splitlines()
+    assert lines[2] == "| mariadb-server-0 | Running, Ready | Synced | Primary | 3 | OFF |"
+    assert lines[3] == "| mariadb-server-1 | missing, Not Ready | unreachable | | | |"

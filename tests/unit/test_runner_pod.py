@@ -1,0 +1,194 @@
+"""The runner pod: what each job mounts and runs, and that it may do no more."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from kubernetes.client import ApiClient
+
+from galera_backup import names
+from galera_backup.errors import InvalidInput
+from galera_backup.kube.facts import StatefulSetFacts
+from galera_backup.kube.runner_pod import runner_pod
+from galera_backup.models.activities import RunnerTask
+from galera_backup.models.common import LeaseRef, SecretRef
+from galera_backup.models.runner import BackupJob, CheckJob, ListJob, PruneJob, RestoreJob, RunnerJob
+from tests.fakes.world import World, fresh_cluster
+
+WORLD = World(fresh_cluster())
+CLUSTER = WORLD.cluster
+BACKUP = "20261122T010000Z-full"
+JOBS: dict[str, RunnerJob] = {
+    "backup": BackupJob(
+        cluster=CLUSTER,
+        backup_id=BACKUP,
+        replica="mariadb-server-2",
+        node="node-1",
+        claim="c",
+        claim_uid="u",
+        lease_run="r",
+        required_space_ratio=1.2,
+    ),
+    "check": CheckJob(cluster=CLUSTER, backup_id=BACKUP),
+    "look": CheckJob(cluster=CLUSTER),
+    "restore": RestoreJob(
+        cluster=CLUSTER, backup_id=BACKUP, restore_id="x", ordinal=0, last=False, safe_to_bootstrap=True
+    ),
+    "prune": PruneJob(cluster=CLUSTER, keep=3),
+    "list": ListJob(cluster=CLUSTER),
+}
+WITH_DATA = {"backup", "check", "look", "restore"}
+
+
+def facts(**changes: Any) -> StatefulSetFacts:
+    return StatefulSetFacts(**{**vars(WORLD.statefulset_facts("mariadb")), **changes})
+
+
+def task(job: str, **changes: Any) -> RunnerTask:
+    values = {
+        "cluster": CLUSTER,
+        "lease": LeaseRef(workflow_id="w", run_id="lease-run"),
+        "fence": "none",
+        "pod": "mariadb-phy-backup-runner-20261122t010000z",
+        "job": JOBS[job],
+        "container": "mariadb",
+        "credentials": SecretRef(secret="backup-account", user_key="u", password_key="p"),
+        "backup_claim": "backups",
+        "data_claim": "mysql-data-mariadb-server-2" if job in WITH_DATA else None,
+        "run_as_user": None,
+        "timeout": timedelta(hours=6),
+    }
+    return RunnerTask.model_validate({**values, **changes})
+
+
+def build(job: str, replica: bool = False, **changes: Any) -> Any:
+    """The pod as it is sent to the API server."""
+    member = WORLD.member(2).facts() if replica else None
+    pod = runner_pod(task(job, **changes), facts(), member, "agent:1")
+    return ApiClient().sanitize_for_serialization(pod)
+
+
+def by_name(objects: list[dict[str, Any]]) -> dict[str, Any]:
+    return {each["name"]: each for each in objects}
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_may_do_no_more_than_it_must(job: str) -> None:
+    spec = build(job)["spec"]
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["runAsUser"] == 999
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["restartPolicy"] == "Never"
+    assert spec["activeDeadlineSeconds"] == 6 * 3600
+    for unwanted in ("hostNetwork", "hostPID", "hostIPC"):
+        assert not spec.get(unwanted)
+    assert {"hostPath"}.isdisjoint(key for volume in spec["volumes"] for key in volume)
+    for container in spec["containers"]:
+        security = container["securityContext"]
+        assert security["allowPrivilegeEscalation"] is False
+        assert security["readOnlyRootFilesystem"] is True
+        assert security["capabilities"] == {"drop": ["ALL"]}
+        assert not security.get("privileged")
+        assert container["resources"]["requests"].keys() >= {"cpu", "memory"}
+
+
+@pytest.mark.parametrize(
+    ("job", "data", "backup"),
+    [
+        ("backup", "read-only", "writable"),
+        ("check", "read-only", "read-only"),
+        ("look", "read-only", "read-only"),
+        ("restore", "writable", "writable"),
+        ("prune", None, "writable"),
+        ("list", None, "read-only"),
+    ],
+)
+def test_mounts(job: str, data: str | None, backup: str) -> None:
+    spec = build(job)["spec"]
+    volumes = by_name(spec["volumes"])
+    for name, expected, claim in (("data", data, "mysql-data-mariadb-server-2"), ("backup", backup, "backups")):
+        if expected is None:
+            assert name not in volumes
+            continue
+        source = volumes[name]["persistentVolumeClaim"]
+        assert source["claimName"] == claim
+        mounts = [by_name(container["volumeMounts"])[name] for container in spec["containers"]]
+        assert {source.get("readOnly", False), *(mount.get("readOnly", False) for mount in mounts)} == {
+            expected == "read-only"
+        }
+
+
+@pytest.mark.parametrize(
+    ("job", "containers"),
+    [
+        ("backup", {"agent", "mariadb"}),
+        ("check", {"agent", "mariadb"}),
+        ("look", {"agent"}),
+        ("restore", {"agent", "mariadb"}),
+        ("prune", {"agent"}),
+        ("list", {"agent"}),
+    ],
+)
+def test_containers(job: str, containers: set[str]) -> None:
+    found = by_name(build(job)["spec"]["containers"])
+    assert found.keys() == containers
+    assert found["agent"]["image"] == "agent:1"
+    environment = {each["name"]: each.get("value") for each in found["agent"]["env"]}
+    assert JOBS[job] == type(JOBS[job]).model_validate_json(environment["GALERA_BACKUP_JOB"] or "")
+    if "mariadb" in containers:
+        assert found["mariadb"]["image"] == "mariadb:10.11.19"  # of the StatefulSet: its tools fit its server
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_secret_is_mounted_for_a_backup_and_nowhere_else(job: str) -> None:
+    pod = build(job, replica=job == "backup")
+    volumes, containers = by_name(pod["spec"]["volumes"]), by_name(pod["spec"]["containers"])
+    assert ("credentials" in volumes) == (job == "backup")
+    assert "credentials" not in by_name(containers["agent"]["volumeMounts"])
+    if job == "backup":
+        assert volumes["credentials"]["secret"]["secretName"] == "backup-account"
+        assert volumes["credentials"]["secret"]["items"] == [
+            {"key": "u", "path": "username"},
+            {"key": "p", "path": "password"},
+        ]
+        assert by_name(containers["mariadb"]["volumeMounts"])["credentials"]["readOnly"] is True
+    for container in containers.values():
+        assert "envFrom" not in container
+        assert all("valueFrom" not in each for each in container["env"])
+        assert "password=" not in " ".join(container.get("args") or [])
+
+
+def test_same_node_as_the_replica() -> None:
+    pod = build("backup", replica=True)
+    terms = pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert terms == {
+        "nodeSelectorTerms": [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["node-1"]}]}]
+    }
+    environment = {each["name"]: each["value"] for each in by_name(pod["spec"]["containers"])["mariadb"]["env"]}
+    assert environment["MARIADB_HOST"] == "10.0.0.3"
+    assert "affinity" not in build("restore")["spec"]
+
+
+def test_labels_find_it() -> None:
+    labels = build("backup")["metadata"]["labels"]
+    assert labels == {
+        names.MANAGED_BY_LABEL: "galera-backup",
+        names.CLUSTER_LABEL: "mariadb-server",
+        names.LEASE_LABEL: "lease-run",
+    }
+    assert names.LEASE_LABEL not in build("list", lease=None)["metadata"]["labels"]
+    assert WORLD.services["mariadb"].items() - labels.items()  # no Service of the cluster selects it
+    for value in labels.values():
+        assert re.fullmatch(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", value)
+
+
+@pytest.mark.parametrize("user", [None, 0])
+def test_never_root(user: int | None) -> None:
+    with pytest.raises(InvalidInput, match="run_as_user"):
+        runner_pod(task("list"), facts(user=user), None, "agent:1")
+    asked = runner_pod(task("list", run_as_user=27), facts(user=user), None, "agent:1")
+    assert asked.spec.security_context.run_as_user == 27
