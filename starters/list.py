@@ -11,7 +11,7 @@ from rich.console import RenderableType
 from galera_backup import names
 from galera_backup.models.catalog import Catalog, CatalogRequest
 from starters._grouped import grouped
-from starters._options import DURATION, AsJson, BackupClaim, Cluster, Container, TemporalOptions
+from starters._options import DURATION, AsJson, BackupClaim, Cluster, Container, RunAsUser, TemporalOptions
 from starters._request import request
 from starters._screen import Screen, age, conduct, seconds, size, table
 from starters._session import Session
@@ -37,11 +37,12 @@ def list_backups(
     temporal: TemporalOptions,
     backup_claim: BackupClaim = None,
     container: Container = None,
+    run_as_user: RunAsUser = None,
     timeout: Timeout = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the complete backups of a cluster, oldest first, as their manifests on the backup volume say."""
-    typed = {"backup_claim": backup_claim, "container": container, "timeout": timeout}
+    typed = {"backup_claim": backup_claim, "container": container, "run_as_user": run_as_user, "timeout": timeout}
 
     async def work(screen: Screen) -> None:
         fields = {name: value for name, value in typed.items() if value is not None}

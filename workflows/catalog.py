@@ -38,7 +38,7 @@ class GaleraCatalog:
             credentials=SecretRef(),
             backup_claim=request.backup_claim,
             data_claim=None,
-            run_as_user=None,
+            run_as_user=request.run_as_user,
             timeout=request.timeout,
         )
         outcome = await _runner.run(task, f"pod {pod}: list the backups")

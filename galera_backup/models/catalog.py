@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Annotated
+
+from pydantic import Field
 
 from galera_backup.models.common import ClusterRef, KubernetesName, Model, PositiveDuration
 from galera_backup.models.manifest import Manifest
@@ -14,6 +17,8 @@ class CatalogRequest(Model):
     cluster: ClusterRef
     backup_claim: KubernetesName = "mariadb-phy-backup-data"
     container: KubernetesName = "mariadb"
+    run_as_user: Annotated[int, Field(ge=1)] | None = None
+    """Uid that owns the data directory; needed only where the StatefulSet names no `runAsUser`."""
     timeout: PositiveDuration = timedelta(minutes=5)
 
 
