@@ -1,0 +1,510 @@
+"""Each activity over the fakes: what it does, that it may run twice, and when it refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import pytest_asyncio
+from temporalio.activity import ActivityCancellationDetails
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.service import RPCError, RPCStatusCode
+from temporalio.testing import ActivityEnvironment
+
+from activities._fence import Fence
+from activities.galera import GaleraActivities
+from activities.kubernetes import KubernetesActivities
+from activities.runner import RunnerActivities
+from galera_backup import names
+from galera_backup.errors import (
+    DatabaseRefused,
+    DatabaseUnavailable,
+    DesyncFailed,
+    KubernetesUnavailable,
+    LeaseLost,
+)
+from galera_backup.kube.gateway import KubeGateway
+from galera_backup.models.activities import FormTask, Observe, RemoveRunners, ReplicaTask, RunnerTask, ScaleTask
+from galera_backup.models.common import LeaseRef, PrimaryLabel, SecretRef
+from galera_backup.models.lease import Mark
+from galera_backup.models.runner import ListJob
+from galera_backup.mysql.gateway import MysqlGateway
+from tests.fakes.faults import Fault, Gate
+from tests.fakes.gateways import FakeKube, FakeMysql, Worlds
+from tests.fakes.stage import assert_eventually, shortened_pauses
+from tests.fakes.world import RunnerPlan, World, fresh_cluster
+
+LEASE = LeaseRef(workflow_id="galera-lease/x", run_id="lease-run")
+OTHER = LeaseRef(workflow_id="galera-lease/x", run_id="other-run")
+
+
+class Leases:
+    """A Temporal client that knows which leases are open, and nothing else."""
+
+    def __init__(self) -> None:
+        self.status: dict[str, WorkflowExecutionStatus] = {LEASE.run_id: WorkflowExecutionStatus.RUNNING}
+
+    def get_workflow_handle(self, workflow_id: str, run_id: str) -> Any:
+        async def describe() -> Any:
+            if run_id not in self.status:
+                raise RPCError("no such workflow", RPCStatusCode.NOT_FOUND, b"")
+            return SimpleNamespace(status=self.status[run_id])
+
+        return SimpleNamespace(describe=describe)
+
+
+@dataclass
+class Bench:
+    """Activities over one world, and an environment to run them in."""
+
+    world: World
+    leases: Leases
+    galera: GaleraActivities
+    kubernetes: KubernetesActivities
+    runner: RunnerActivities
+    env: ActivityEnvironment
+    beats: list[tuple[Any, ...]]
+
+    async def run(self, activity: Callable[[Any], Any], argument: Any) -> Any:
+        return await self.env.run(activity, argument)
+
+    async def twice(self, activity: Callable[[Any], Any], argument: Any) -> Any:
+        """The second run finds the first one's work done, and changes nothing."""
+        await self.run(activity, argument)
+        before = self.state()
+        result = await self.run(activity, argument)
+        assert self.state() == before
+        return result
+
+    def state(self) -> Any:
+        world = self.world.look()
+        return (
+            {name: (dict(m.labels), dict(m.annotations), m.desync) for name, m in world.members.items()},
+            (world.statefulset.replicas, dict(world.statefulset.annotations)),
+            sorted(pod.name for pod in world.present_runners()),
+        )
+
+    def replica(self, **changes: Any) -> ReplicaTask:
+        mark = Mark(lease=LEASE, owner="o", until=datetime.now(UTC))
+        values = {"cluster": self.world.cluster, "lease": LEASE, "pod": "mariadb-server-2", "mark": mark}
+        values |= {"credentials": SecretRef(), "container": "mariadb", "primary_label": PrimaryLabel()}
+        return ReplicaTask.model_validate({**values, **changes})
+
+    def scale(self, replicas: int, lease: LeaseRef = LEASE) -> ScaleTask:
+        mark = Mark(lease=lease, owner="o", until=datetime.now(UTC), replicas_before=3)
+        return ScaleTask(cluster=self.world.cluster, mark=mark, container="mariadb", replicas=replicas)
+
+    def job(self, fence: str = "none", **changes: Any) -> RunnerTask:
+        values = {
+            "cluster": self.world.cluster,
+            "lease": None if fence == "none" else LEASE,
+            "fence": fence,
+            "pod": "runner-1",
+            "job": ListJob(cluster=self.world.cluster),
+            "container": "mariadb",
+            "credentials": SecretRef(),
+            "backup_claim": "backups",
+            "data_claim": None,
+            "run_as_user": None,
+            "timeout": timedelta(minutes=5),
+        }
+        return RunnerTask.model_validate({**values, **changes})
+
+    async def desynced(self) -> ReplicaTask:
+        """As after the first steps of a backup."""
+        task = self.replica()
+        await self.run(self.galera.mark_replica, task)
+        await self.run(self.galera.desync, task)
+        return task
+
+
+@pytest_asyncio.fixture
+async def bench() -> AsyncIterator[Bench]:
+    world = World(fresh_cluster())
+    worlds = Worlds()
+    worlds.add(world)
+    kube, mysql, leases = cast(KubeGateway, FakeKube(worlds)), cast(MysqlGateway, FakeMysql(worlds)), Leases()
+    fence = Fence(cast(Client, leases), kube)
+    env = ActivityEnvironment()
+    beats: list[tuple[Any, ...]] = []
+    env.on_heartbeat = lambda *details: beats.append(details)
+    with shortened_pauses():
+        yield Bench(
+            world,
+            leases,
+            GaleraActivities(kube, mysql, fence),
+            KubernetesActivities(kube, fence),
+            RunnerActivities(kube, mysql, fence, "agent:1"),
+            env,
+            beats,
+        )
+
+
+# --- twice is as once
+
+
+async def test_mark(bench: Bench) -> None:
+    mark = await bench.twice(bench.galera.mark_replica, bench.replica())
+    assert mark.lease == LEASE
+    assert mark.handover is None
+
+
+async def test_mark_plans_the_handover_once(bench: Bench) -> None:
+    task = bench.replica(pod="mariadb-server-0")
+    mark = await bench.twice(bench.galera.mark_replica, task)
+    assert (mark.handover.heir, mark.handover.heir_role) == ("mariadb-server-1", None)
+    task = task.model_copy(update={"mark": mark})
+    await bench.twice(bench.kubernetes.hand_over_primary, task)
+    assert bench.world.member(1).labels["mariadb-role"] == "primary"
+    assert bench.world.member(0).labels["mariadb-role"] == "backup"
+    again = await bench.run(bench.galera.mark_replica, task)  # the label has moved, the plan stays
+    assert again.handover == mark.handover
+    await bench.twice(bench.kubernetes.take_back_primary, task)
+    assert bench.world.labels() == bench.world.labels_before
+    await bench.twice(bench.kubernetes.unmark_replica, task)
+    assert not bench.world.member(0).annotations
+
+
+async def test_handover_without_an_heir(bench: Bench) -> None:
+    for ordinal in (1, 2):
+        bench.world.member(ordinal).up = False
+    with pytest.raises(DesyncFailed, match="there is none"):
+        await bench.run(bench.galera.mark_replica, bench.replica(pod="mariadb-server-0"))
+    assert not bench.world.member(0).annotations
+
+
+async def test_handover_that_somebody_decided_anew_is_not_taken_back(bench: Bench) -> None:
+    task = bench.replica(pod="mariadb-server-0")
+    task = task.model_copy(update={"mark": await bench.run(bench.galera.mark_replica, task)})
+    await bench.run(bench.kubernetes.hand_over_primary, task)
+    bench.world.member(1).labels["mariadb-role"] = "other"
+    await bench.twice(bench.kubernetes.take_back_primary, task)
+    assert bench.world.member(0).labels["mariadb-role"] == "backup"
+
+
+async def test_desync_and_out_of_service(bench: Bench) -> None:
+    task = bench.replica()
+    await bench.run(bench.galera.mark_replica, task)
+    await bench.twice(bench.galera.desync, task)
+    await bench.twice(bench.kubernetes.wait_out_of_service, task)
+    assert not bench.world.member(2).ready
+    assert bench.world.listing("mariadb-server-2") == []
+
+
+async def test_resync_and_back_in_service(bench: Bench) -> None:
+    task = await bench.desynced()
+    await bench.run(bench.kubernetes.wait_out_of_service, task)
+    first = await bench.run(bench.galera.resync, task)
+    assert (first.was_desynced, first.drained) == (True, True)
+    second = await bench.twice(bench.galera.resync, task)
+    assert not second.was_desynced
+    await bench.twice(bench.kubernetes.wait_in_service, task)
+    assert bench.world.listing("mariadb-server-2") == ["mariadb"]
+
+
+async def test_stop_and_start(bench: Bench) -> None:
+    await bench.twice(bench.kubernetes.scale_down, bench.scale(0))
+    await bench.twice(bench.kubernetes.wait_stopped, bench.scale(0))
+    assert not bench.world.members
+    await bench.twice(bench.kubernetes.scale_up, bench.scale(3))
+    form = FormTask(
+        cluster=bench.world.cluster,
+        replicas=3,
+        credentials=SecretRef(),
+        container="mariadb",
+        primary_label=PrimaryLabel(),
+        primary_pod="mariadb-server-0",
+    )
+    await bench.twice(bench.galera.wait_formed, form)
+    assert bench.world.labels() == bench.world.labels_before
+
+
+async def test_scale_up_is_conditional_on_the_mark(bench: Bench) -> None:
+    await bench.run(bench.kubernetes.scale_up, bench.scale(7))  # no mark: a person has decided
+    assert bench.world.statefulset.replicas == 3
+    await bench.run(bench.kubernetes.scale_down, bench.scale(0))
+    with pytest.raises(LeaseLost):
+        await bench.run(bench.kubernetes.scale_up, bench.scale(3, OTHER))
+    assert bench.world.statefulset.replicas == 0
+
+
+async def test_runner_is_created_once(bench: Bench) -> None:
+    bench.world.plan(RunnerPlan("list"))
+    outcome = await bench.run(bench.runner.run_runner, bench.job())
+    assert outcome == await bench.run(bench.runner.run_runner, bench.job())
+    assert sum("started" in event for event in bench.world.events) == 1
+    await bench.twice(bench.runner.remove_runners, RemoveRunners(cluster=bench.world.cluster, pod="runner-1"))
+    assert not list(bench.world.present_runners())
+
+
+async def test_remove_by_lease(bench: Bench) -> None:
+    await bench.run(bench.runner.run_runner, bench.job("lease", pod="mine"))
+    await bench.run(bench.runner.run_runner, bench.job(pod="nobodys"))
+    await bench.twice(bench.runner.remove_runners, RemoveRunners(cluster=bench.world.cluster, lease=LEASE))
+    assert [pod.name for pod in bench.world.present_runners()] == ["nobodys"]
+
+
+async def test_conflict_is_worth_a_retry(bench: Bench) -> None:
+    kube, namespace = FakeKube(Worlds()), bench.world.cluster.namespace
+    kube.worlds.add(bench.world)
+    found = kube.pod(namespace, "mariadb-server-2")
+    kube.set_label(namespace, "mariadb-server-2", "a", "b")
+    with pytest.raises(KubernetesUnavailable) as raised:
+        kube.set_mark(namespace, found, None)
+    assert not raised.value.non_retryable
+
+
+# --- the resync that cannot be fooled
+
+
+async def test_on_that_lands_after_off_is_undone(bench: Bench) -> None:
+    task = bench.replica()
+    await bench.run(bench.galera.mark_replica, task)
+    bench.world.member(2).blocked_until = time.monotonic() + 1
+    with pytest.raises(DatabaseUnavailable):
+        await bench.run(bench.galera.desync, task)
+    report = await bench.run(bench.galera.resync, task)
+    assert report.was_desynced
+    switched = [event for event in bench.world.events if event.startswith("desync") and not event.endswith("blocked")]
+    assert switched == ["desync ON mariadb-server-2", "desync OFF mariadb-server-2"]
+    assert not bench.world.look().member(2).desync
+
+
+async def test_one_good_reading_proves_nothing(bench: Bench) -> None:
+    """The processlist does not show the late ON; it lands between the first good reading and the second."""
+    task = await bench.desynced()
+    member = bench.world.member(2)
+    readings = 0
+    original = member.status
+
+    def status(size: int, uuid: str) -> Any:
+        nonlocal readings
+        seen = original(size, uuid)
+        if not seen.desync and seen.local_state == 4:
+            readings += 1
+            if readings == 1:
+                member.set_desync(True)
+        return seen
+
+    member.status = status  # type: ignore[method-assign]
+    await bench.run(bench.galera.resync, task)
+    assert not member.desync
+    assert readings == 3
+
+
+async def test_other_holders_are_waited_for(bench: Bench) -> None:
+    task = await bench.desynced()
+    bench.world.member(2).other_holders = 1
+    running = asyncio.ensure_future(bench.run(bench.galera.resync, task))
+    await asyncio.sleep(0.6)
+    assert not bench.world.look().member(2).desync
+    assert not running.done()
+    with bench.world.lock:
+        bench.world.member(2).other_holders = 0
+        bench.world.member(2).settle()
+    await running
+
+
+@pytest.mark.parametrize(("seconds", "drained"), [(60, True), (-1, False)])
+async def test_drain(bench: Bench, seconds: int, drained: bool) -> None:
+    task = await bench.desynced()
+    task = task.model_copy(update={"drain_until": datetime.now(UTC) + timedelta(seconds=seconds)})
+    member = bench.world.member(2)
+    member.queue, member.applied_per_look = 400, 100
+    report = await bench.run(bench.galera.resync, task)
+    assert report.drained == drained
+    waited = [beat for beat in bench.beats if any("write-sets to apply" in str(each) for each in beat)]
+    assert waited
+
+
+async def test_resync_of_what_is_not_there(bench: Bench) -> None:
+    report = await bench.run(bench.galera.resync, bench.replica(pod="mariadb-server-9"))
+    assert not report.was_desynced
+
+
+@pytest.mark.parametrize("only_if_marked", [True, False])
+async def test_resync_without_a_mark(bench: Bench, only_if_marked: bool) -> None:
+    bench.world.member(2).set_desync(True)
+    await bench.run(bench.galera.resync, bench.replica(only_if_marked=only_if_marked))
+    assert bench.world.look().member(2).desync == only_if_marked
+
+
+async def test_resync_leaves_a_foreign_mark_alone(bench: Bench) -> None:
+    await bench.desynced()
+    await bench.run(bench.galera.resync, bench.replica(lease=OTHER))
+    assert bench.world.look().member(2).desync
+
+
+async def test_every_error_of_a_resync_is_worth_a_retry(bench: Bench) -> None:
+    task = await bench.desynced()
+    bench.world.faults.add(Fault("set_desync", before=DatabaseRefused("MariaDB error 1045")))
+    with pytest.raises(DatabaseUnavailable, match="1045") as raised:
+        await bench.run(bench.galera.resync, task)
+    assert not raised.value.non_retryable
+
+
+# --- the fence
+
+
+async def test_nothing_happens_under_a_closed_lease(bench: Bench) -> None:
+    task = await bench.desynced()
+    bench.leases.status[LEASE.run_id] = WorkflowExecutionStatus.TERMINATED
+    before = bench.state()
+    for activity, argument in (
+        (bench.galera.mark_replica, bench.replica(pod="mariadb-server-1")),
+        (bench.galera.desync, task),
+        (bench.kubernetes.hand_over_primary, task),
+        (bench.kubernetes.scale_down, bench.scale(0)),
+        (bench.runner.run_runner, bench.job("lease")),
+        (bench.runner.run_runner, bench.job("desynced", replica="mariadb-server-2")),
+        (bench.runner.run_runner, bench.job("stopped")),
+    ):
+        with pytest.raises(LeaseLost, match="it is TERMINATED") as raised:
+            await bench.run(activity, argument)
+        assert raised.value.non_retryable
+    assert bench.state() == before
+
+
+async def test_lease_that_temporal_does_not_know(bench: Bench) -> None:
+    bench.leases.status.clear()
+    with pytest.raises(LeaseLost, match="unknown to Temporal"):
+        await bench.run(bench.galera.mark_replica, bench.replica())
+
+
+async def test_nothing_happens_without_the_mark(bench: Bench) -> None:
+    before = bench.state()
+    for activity, argument in (
+        (bench.galera.desync, bench.replica()),
+        (bench.kubernetes.hand_over_primary, bench.replica()),
+        (bench.runner.run_runner, bench.job("desynced", replica="mariadb-server-2")),
+        (bench.runner.run_runner, bench.job("stopped")),
+    ):
+        with pytest.raises(LeaseLost, match="it has none"):
+            await bench.run(activity, argument)
+    assert bench.state() == before
+
+
+async def test_nothing_happens_under_a_foreign_mark(bench: Bench) -> None:
+    other = Mark(lease=OTHER, owner="o", until=datetime.now(UTC))
+    bench.world.member(2).annotations[names.LEASE_ANNOTATION] = other.model_dump_json()
+    with pytest.raises(LeaseLost, match="other-run"):
+        await bench.run(bench.galera.desync, bench.replica())
+    bench.world.member(2).annotations[names.LEASE_ANNOTATION] = "not JSON"
+    with pytest.raises(LeaseLost, match="it has none"):
+        await bench.run(bench.galera.desync, bench.replica())
+
+
+async def test_no_runner_on_a_replica_in_sync(bench: Bench) -> None:
+    await bench.desynced()
+    bench.world.member(2).set_desync(False)
+    with pytest.raises(LeaseLost, match="expected wsrep_desync=ON on 'mariadb-server-2', it is OFF"):
+        await bench.run(bench.runner.run_runner, bench.job("desynced", replica="mariadb-server-2"))
+    assert not list(bench.world.present_runners())
+
+
+async def test_runner_that_ends_after_its_lease_is_removed(bench: Bench) -> None:
+    bench.world.plan(RunnerPlan("list", held=True))
+    running = asyncio.ensure_future(bench.run(bench.runner.run_runner, bench.job("lease")))
+    await assert_eventually(lambda: any("started" in event for event in bench.world.look().events))
+    bench.leases.status[LEASE.run_id] = WorkflowExecutionStatus.COMPLETED
+    bench.world.let_go()
+    with pytest.raises(LeaseLost):
+        await running
+    await assert_eventually(lambda: not list(bench.world.look().present_runners()))
+
+
+# --- cancellation and heartbeats
+
+
+@pytest.mark.parametrize(
+    ("details", "stays"),
+    [
+        (ActivityCancellationDetails(cancel_requested=True), False),
+        (ActivityCancellationDetails(not_found=True), False),
+        (ActivityCancellationDetails(worker_shutdown=True), True),
+        (ActivityCancellationDetails(paused=True), True),
+        (ActivityCancellationDetails(reset=True), True),
+        (ActivityCancellationDetails(timed_out=True), True),
+    ],
+)
+async def test_cancelled_runner(bench: Bench, details: ActivityCancellationDetails, stays: bool) -> None:
+    bench.world.plan(RunnerPlan("list", held=True))
+    running = asyncio.ensure_future(bench.run(bench.runner.run_runner, bench.job()))
+    await assert_eventually(lambda: any("started" in event for event in bench.world.look().events))
+    bench.env.cancel(details)
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    if stays:
+        assert [pod.working for pod in bench.world.look().present_runners()] == [True]
+        bench.world.let_go()
+        bench.env = ActivityEnvironment()
+        outcome = await bench.run(bench.runner.run_runner, bench.job())
+        assert outcome.result.error is None
+    else:
+        await assert_eventually(lambda: not list(bench.world.look().present_runners()))
+    assert sum("started" in event for event in bench.world.events) == 1
+
+
+async def test_cancel_waits_for_the_call_under_way(bench: Bench) -> None:
+    """What was sent to a server cannot be called back: whoever undoes it must come after it."""
+    task = bench.replica()
+    await bench.run(bench.galera.mark_replica, task)
+    gate = Gate()
+    bench.world.faults.add(Fault("set_desync", gate=gate))
+    running = asyncio.ensure_future(bench.run(bench.galera.desync, task))
+    await assert_eventually(gate.entered.is_set)
+    bench.env.cancel(ActivityCancellationDetails(cancel_requested=True))
+    await asyncio.sleep(0.2)
+    assert not running.done()
+    gate.open()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert bench.world.look().member(2).desync
+
+
+async def test_heartbeats_say_what_is_waited_for(bench: Bench) -> None:
+    bench.world.plan(RunnerPlan("list", held=True))
+    running = asyncio.ensure_future(bench.run(bench.runner.run_runner, bench.job()))
+    await assert_eventually(lambda: ("working",) in bench.beats)
+    bench.world.let_go()
+    await running
+    task = await bench.desynced()
+    await bench.run(bench.kubernetes.wait_out_of_service, task)
+    assert any("mariadb-server-2 is still Ready" in str(beat) for beat in bench.beats)
+
+
+# --- how a runner ends
+
+
+@pytest.mark.parametrize(
+    ("end", "text", "deleted"),
+    [
+        ("killed", "agent 137 OOMKilled", False),
+        ("evicted", "Evicted", False),
+        ("vanishes", "it was deleted while it worked", True),
+        ("never starts", "ImagePullBackOff", False),
+    ],
+)
+async def test_pod_without_an_answer_is_an_outcome(bench: Bench, end: Any, text: str, deleted: bool) -> None:
+    bench.world.plan(RunnerPlan("list", end=end))
+    outcome = await bench.run(bench.runner.run_runner, bench.job())
+    assert outcome.result.error.type == "RunnerFailed"
+    assert text in outcome.result.error.message
+    assert outcome.deleted == deleted
+
+
+async def test_observe_tells_what_cannot_be_asked(bench: Bench) -> None:
+    bench.world.member(1).up = False
+    bench.world.recreate(2)
+    await asyncio.sleep(0.06)
+    request = Observe(cluster=bench.world.cluster, credentials=SecretRef(), container="mariadb")
+    seen = await bench.twice(bench.galera.observe_cluster, request)
+    assert seen.members[0].wsrep is not None
+    assert "2003" in (seen.members[1].error or "")
+    assert [claim.claim for claim in seen.claims] == [bench.world.claim_name(each) for each in range(3)]
