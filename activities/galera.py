@@ -42,7 +42,7 @@ class Observer:
         statefulset = self._kube.statefulset(cluster, request.container)
         credentials = self._kube.credentials(cluster.namespace, request.credentials)
         pods = {pod.name: pod for pod in self._kube.members(cluster)}
-        ordinals = range(request.replicas or statefulset.replicas)
+        ordinals = range(statefulset.replicas or request.replicas or 0)
         wanted = [names.pod(cluster, ordinal) for ordinal in ordinals]
         return ClusterObservation(
             cluster=cluster,

@@ -17,6 +17,11 @@ from galera_backup.temporal import SEARCH_ATTRIBUTES, plugin
 
 @pytest.fixture(scope="session")
 def temporal_cli() -> str:
+    """Path of the `temporal` command."""
+    return find_temporal_cli()
+
+
+def find_temporal_cli() -> str:
     """Path of the `temporal` command: TEMPORAL_CLI, else PATH, else what `dev/up` built."""
     if path := os.environ.get("TEMPORAL_CLI") or shutil.which("temporal"):
         return path

@@ -45,7 +45,7 @@ class LeaseHeld:
         self._request = request
         self._operation: Literal["backup", "restore"] = operation
         self._lease: Lease | None = None
-        self._events: dict[tuple[str, OrderKind], LeaseEvent] = {}
+        self._events: dict[tuple[str, str], LeaseEvent] = {}
         self._ending = False
         self.result: LeaseResult | None = None
         """How the lease ended, once it has."""
@@ -150,8 +150,9 @@ class LeaseHeld:
         """
         assert self._lease is not None
         task = asyncio.ensure_future(body)
+        notice = asyncio.ensure_future(workflow.wait_condition(lambda: self._notice() is not None))
         try:
-            await workflow.wait([task, self._lease], return_when=asyncio.FIRST_COMPLETED)
+            await workflow.wait([task, self._lease, notice], return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
                 raise LeaseLost(
                     f"the lease of cluster {str(self._request.cluster)!r} ended while the operation needed it: "
@@ -159,12 +160,19 @@ class LeaseHeld:
                 )
             return task.result()
         finally:
+            notice.cancel()
             await uncancellable(self._end(task, second_line))
 
     async def order(self, kind: OrderKind, argument: Any = None) -> LeaseEvent:
         """Give the lease an order and wait for its answer. Raises the error that the lease reports."""
         arguments = [] if argument is None else [argument]
-        await self._handle().signal(kind, args=arguments)
+        try:
+            await self._handle().signal(kind, args=arguments)
+        except ApplicationError as error:
+            raise LeaseLost(
+                f"ordering {kind!r} from the lease of cluster {str(self._request.cluster)!r}: it has ended. "
+                "What it had changed is undone; start the operation anew"
+            ) from error
         key = (self.ref.run_id, kind)
         await workflow.wait_condition(lambda: key in self._events)
         event = self._events[key]
@@ -203,7 +211,14 @@ class LeaseHeld:
             workflow.logger.error("lease killed, undoing from here", extra={"error": first_sentence_of(error)})
             await second_line()
 
+    def _notice(self) -> LeaseEvent | None:
+        """The lease's word that it ends although nobody released it."""
+        return self._events.get((self.ref.run_id, "end"))
+
     def _end_of_lease(self) -> str:
         assert self._lease is not None
+        notice = self._notice()
+        if notice is not None:
+            return notice.message
         error = self._lease.exception()
         return first_sentence_of(error.__cause__ or error) if error else self._lease.result().reason

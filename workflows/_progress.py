@@ -16,7 +16,7 @@ class ProgressReport:
     def __init__(self, operation: str, cluster: ClusterRef) -> None:
         self._operation = operation
         self._cluster = cluster
-        self._phase = "start"
+        self._phase = ""
         self._waiting_for = ""
         self._since = workflow.now()
         self._finished: list[PhaseTime] = []
@@ -88,7 +88,7 @@ class ProgressReport:
         )
 
     def _close_phase(self) -> None:
-        if self._phase != "start":
+        if self._phase:
             seconds = (workflow.now() - self._since).total_seconds()
             self._finished.append(PhaseTime(phase=self._phase, seconds=round(seconds, 3)))
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 from temporalio import workflow
+from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from workflows import _options
+from workflows._uncancellable import uncancellable
 
 with workflow.unsafe.imports_passed_through():
     from activities.runner import RunnerActivities
@@ -25,7 +27,7 @@ async def run(task: RunnerTask, summary: str) -> RunnerOutcome:
     outcome = await _run_once(task, summary)
     for attempt in range(2, ATTEMPTS + 1):
         error = outcome.result.error
-        if error is None or error.type not in _WORTH_ANOTHER:
+        if error is None or outcome.deleted or error.type not in _WORTH_ANOTHER:
             break
         workflow.logger.warning("runner failed, trying again", extra={"pod": task.pod, "error": error.message})
         again = task.model_copy(update={"pod": f"{task.pod}-{attempt}"})
@@ -37,13 +39,29 @@ async def run(task: RunnerTask, summary: str) -> RunnerOutcome:
 
 
 async def _run_once(task: RunnerTask, summary: str) -> RunnerOutcome:
-    outcome = await workflow.execute_activity_method(
-        RunnerActivities.run_runner, task, summary=summary, **_options.wait(task.timeout + _MARGIN)
-    )
+    try:
+        outcome = await workflow.execute_activity_method(
+            RunnerActivities.run_runner, task, summary=summary, **_options.wait(task.timeout + _MARGIN)
+        )
+    except ActivityError as error:
+        if not is_cancelled_exception(error):
+            await uncancellable(_remove_if_possible(task))
+        raise
+    await _remove(task)
+    return outcome
+
+
+async def _remove_if_possible(task: RunnerTask) -> None:
+    try:
+        await _remove(task)
+    except ActivityError as error:  # the first failure counts
+        workflow.logger.warning("runner pod may be left", extra={"pod": task.pod, "error": str(error.cause)})
+
+
+async def _remove(task: RunnerTask) -> None:
     await workflow.execute_activity_method(
         RunnerActivities.remove_runners,
         RemoveRunners(cluster=task.cluster, pod=task.pod),
         summary=f"remove pod {task.pod}",
         **_options.act(),
     )
-    return outcome

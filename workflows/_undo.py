@@ -143,6 +143,14 @@ async def bring_up(stopped: Stopped, claims: tuple[ClaimReport, ...] | None, que
     return claims
 
 
+def untouched(stopped: Stopped) -> tuple[ClaimReport, ...]:
+    """The claims of a cluster on which no runner was started."""
+    return tuple(
+        ClaimReport(claim=claim, ordinal=ordinal, state=ClaimState.UNTOUCHED)
+        for ordinal, claim in enumerate(stopped.order.claims)
+    )
+
+
 async def _inspect(stopped: Stopped) -> tuple[ClaimReport, ...]:
     reports = [_inspect_claim(stopped, ordinal, claim) for ordinal, claim in enumerate(stopped.order.claims)]
     return tuple(await asyncio.gather(*reports))

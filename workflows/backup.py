@@ -6,9 +6,10 @@ import asyncio
 from datetime import timedelta
 
 from temporalio import workflow
+from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from workflows import _options, _runner, _undo
-from workflows._failures import operation
+from workflows._failures import operation, typed
 from workflows._holder import LeaseHeld
 from workflows._progress import ProgressReport
 
@@ -222,10 +223,13 @@ class _Steps:
         )
         try:
             outcome = await _runner.run(task, f"pod {pod}: keep {request.backups_to_keep} backups")
-        except GaleraBackupError as error:
+        except (GaleraBackupError, ActivityError) as error:
+            if is_cancelled_exception(error):
+                raise
+            why = typed(error) if isinstance(error, ActivityError) else error
             raise PruneFailed(
                 f"backup {manifest.backup_id!r} is complete and counts, but old backups could not be removed: "
-                f"{error.message}"
+                f"{why.message}"
             ) from error
         if outcome.result.prune is None:
             raise InternalError(f"runner pod {outcome.log.pod!r} answered without a report of what it pruned")

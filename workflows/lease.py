@@ -9,10 +9,11 @@ in each case only after what it did is undone.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, is_cancelled_exception
@@ -24,8 +25,9 @@ from workflows._uncancellable import uncancellable
 with workflow.unsafe.imports_passed_through():
     from activities.galera import GaleraActivities
     from activities.kubernetes import KubernetesActivities
+    from activities.runner import RunnerActivities
     from galera_backup.errors import DesyncFailed, GaleraBackupError, LeaseLost, ScaleFailed
-    from galera_backup.models.activities import ReplicaTask, ScaleTask
+    from galera_backup.models.activities import RemoveRunners, ReplicaTask, ScaleTask
     from galera_backup.models.common import LeaseRef
     from galera_backup.models.lease import (
         DesyncOrder,
@@ -44,6 +46,8 @@ with workflow.unsafe.imports_passed_through():
 A = TypeVar("A")
 R = TypeVar("R")
 
+OWNER_LIMIT = timedelta(minutes=2)
+"""For an owner to stop its runner when the lease ends before it is released; its activities hear of it within 10 s."""
 OUT_OF_SERVICE_LIMIT = timedelta(minutes=2)
 """From Donor/Desynced to Not Ready and out of the endpoints; readiness probes run every few seconds."""
 
@@ -59,6 +63,7 @@ class GaleraLease:
         self._orders: deque[Callable[[], Awaitable[None]]] = deque()
         self._at_work: asyncio.Task[None] | None = None
         self._reason: str | None = None
+        self._released = False
         self._phase = "held"
         # What is to be undone; set before its effect, because a failed activity may have had it.
         self._replica: ReplicaTask | None = None
@@ -66,6 +71,7 @@ class GaleraLease:
         self._desynced_at: datetime | None = None
         self._stopped: _undo.Stopped | None = None
         self._stopped_at: datetime | None = None
+        self._stop_failed = False
         self._claims: tuple[ClaimReport, ...] = ()
         self._unsettled: GaleraBackupError | None = None
 
@@ -107,6 +113,7 @@ class GaleraLease:
     def release(self, owner: str) -> None:
         """The operation is over. From anybody but the owner it means nothing."""
         if owner == self._request.owner:
+            self._released = True
             self._reason = self._reason or "released by its owner"
 
     @workflow.query
@@ -156,12 +163,38 @@ class GaleraLease:
         workflow.logger.info("lease ends", extra={"reason": self._reason})
         if self._at_work is not None:
             await self._at_work
+        await self._stop_owner()
         await self._resync()
         if self._stopped is not None:
-            try:
+            with contextlib.suppress(GaleraBackupError):  # kept, for the end of the run
                 await self._start(None)
-            except GaleraBackupError as error:
-                self._unsettled = error
+        await self._remove_runners()
+
+    async def _stop_owner(self) -> None:
+        """Let the owner end its work before that is undone: it answers with a release.
+
+        An owner that is closed, or does not answer, is not waited for.
+        """
+        if self._released:
+            return
+        owner = workflow.get_external_workflow_handle(self._request.owner)
+        try:
+            await owner.signal("lease_event", self._event("end", message=self._reason))
+            await workflow.wait_condition(
+                lambda: self._released, timeout=OWNER_LIMIT, timeout_summary="the owner ends its work"
+            )
+        except Exception as error:
+            workflow.logger.warning("owner not waited for", extra={"error": first_sentence_of(error)})
+
+    async def _remove_runners(self) -> None:
+        """The pods of checks and prunes; where something was undone, all are gone already. Nothing depends on it."""
+        task = RemoveRunners(cluster=self._request.cluster, lease=self._ref())
+        try:
+            await workflow.execute_activity_method(
+                RunnerActivities.remove_runners, task, summary="no runner pod is left", **_options.act()
+            )
+        except ActivityError as error:
+            workflow.logger.warning("runner pods may be left", extra={"error": typed(error).message})
 
     async def _answer(self, order: OrderKind, work: Awaitable[LeaseEvent]) -> None:
         try:
@@ -174,7 +207,7 @@ class GaleraLease:
         except Exception as error:  # it is closed: its end cancels this lease
             workflow.logger.warning("owner not reachable", extra={"error": first_sentence_of(error)})
 
-    def _event(self, order: OrderKind, **values: object) -> LeaseEvent:
+    def _event(self, order: OrderKind | Literal["end"], **values: object) -> LeaseEvent:
         return LeaseEvent.model_validate({"lease_run": workflow.info().run_id, "order": order, **values})
 
     # --- backup: out of sync and back
@@ -239,11 +272,13 @@ class GaleraLease:
         )
         self._stopped_at = workflow.now()
         self._show("scaling to 0")
+        self._stop_failed = True
         task = ScaleTask(cluster=request.cluster, mark=mark, container=request.container, replicas=0)
         await self._step(KubernetesActivities.scale_down, task, "scale StatefulSet to 0", late=ScaleFailed)
         await self._step(
             KubernetesActivities.wait_stopped, task, "all pods gone", limit=order.stop_timeout, late=ScaleFailed
         )
+        self._stop_failed = False
         self._show("cluster is stopped")
         return self._event("stop")
 
@@ -254,7 +289,13 @@ class GaleraLease:
         self._stopped = None  # whatever comes of it, it is decided once
         self._show("starting the cluster")
         claims = order.claims if order is not None else None
-        self._claims = await _undo.bring_up(stopped, claims, workflow.info().task_queue)
+        if self._stop_failed:
+            claims = _undo.untouched(stopped)  # the owner was told, and has restored nothing
+        try:
+            self._claims = await _undo.bring_up(stopped, claims, workflow.info().task_queue)
+        except GaleraBackupError as error:
+            self._unsettled = error
+            raise
         seconds = (workflow.now() - self._stopped_at).total_seconds() if self._stopped_at else 0
         return self._event("start", seconds=round(seconds, 3))
 
@@ -283,7 +324,10 @@ class GaleraLease:
         except (ActivityError, asyncio.CancelledError) as error:
             if isinstance(error, ActivityError) and not is_cancelled_exception(error):
                 raise typed(error, late=late) from error
-            raise LeaseLost(f"{summary}: not done, the lease ends: {self._reason}") from error
+            raise LeaseLost(
+                f"{summary}: not done, because the lease ends: {self._reason}. What it did is undone; start the "
+                "operation anew"
+            ) from error
 
     def _ref(self) -> LeaseRef:
         return LeaseRef(workflow_id=workflow.info().workflow_id, run_id=workflow.info().run_id)

@@ -53,7 +53,11 @@ class GaleraRestore:
             ttl = CHECK_LIMIT + request.stop_timeout + runners + request.ready_timeout + MARGIN
             await lease.acquire(ttl, progress.waiting)
             result = await lease.guard(steps.run(), second_line=steps.start_without_lease)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
+            if lease.failure is not None:  # "cancelled" would hide that the database is down
+                stopped = RestoreFailed(f"the restore was cancelled. {lease.failure.message}")
+                progress.fail(stopped)
+                raise stopped from error
             progress.end("cancelled")
             raise
         except BaseException as error:
@@ -85,7 +89,9 @@ class _Steps:
         self._request = request
         self._lease = lease
         self._progress = progress
-        self._restore_id = names.timestamp(workflow.now()).lower()
+        self._restore_id = ""
+        """From the moment at which the lease was there, so that no other restore of this cluster has it."""
+        self._is_stopped = False
         self._stop: StopOrder | None = None
 
     async def plan(self) -> int:
@@ -96,6 +102,7 @@ class _Steps:
 
     async def run(self) -> RestoreResult:
         """Check, stop, restore each claim in turn, start."""
+        self._restore_id = names.timestamp(workflow.now()).lower()
         seen = await self._observe()
         replicas = _size(seen, self._request)
         manifest = await self._check(seen)
@@ -189,6 +196,7 @@ class _Steps:
             ready_timeout=request.ready_timeout,
         )
         await self._lease.order("stop", self._stop)
+        self._is_stopped = True
 
     async def _restore(self, claim: ClaimObservation, manifest: Manifest, claims: int) -> ClaimRestore:
         request, first = self._request, claim.ordinal == 0
@@ -242,7 +250,8 @@ class _Steps:
             container=request.container,
         )
         self._progress.enter("start", "the lease was killed: starting the cluster from here")
-        await _undo.bring_up(stopped, None, names.lease_queue(workflow.info().task_queue))
+        claims = None if self._is_stopped else _undo.untouched(stopped)
+        await _undo.bring_up(stopped, claims, names.lease_queue(workflow.info().task_queue))
 
     def failure(self, error: BaseException) -> BaseException:
         """The error that the run ends with: after the stop it says what became of the cluster and each claim."""
@@ -252,6 +261,8 @@ class _Steps:
             return error
         if self._lease.failure is not None:
             state = self._lease.failure.message
+            if state == error.message:
+                return RestoreFailed(state)
         elif self._lease.result is not None and self._lease.result.claims:
             claims = rules.describe(self._lease.result.claims)
             state = f"The cluster was started again; claims: {claims}"

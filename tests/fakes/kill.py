@@ -74,7 +74,7 @@ async def kill(stage: Stage, world: World, operation: Handle, how: Kill) -> None
             await stage.lease(world).terminate("by a test")
 
 
-async def kill_at_gate(stage: Stage, world: World, operation: Handle, how: Kill, step: Step, gate: Gate) -> None:
+async def kill_at_gate(stage: Stage, world: World, operation: Handle, *, how: Kill, step: Step, gate: Gate) -> None:
     """Wait until the step is at its gate, kill, and let the step's effect come after that."""
     await assert_eventually(gate.entered.is_set, lambda: f"never came to {step}; {world.events}")
     try:

@@ -117,14 +117,14 @@ class Stage:
 
 
 @contextlib.asynccontextmanager
-async def open_stage(client: Client) -> AsyncIterator[Stage]:
+async def open_stage(client: Client, workers: bool = True) -> AsyncIterator[Stage]:
     """Both workers of the production wiring, on a task queue of their own."""
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(128))
     stage = Stage(client, Worlds(), f"stage-{uuid.uuid4()}")
     with shortened_pauses():
-        async with contextlib.AsyncExitStack() as workers:
-            for worker in stage_workers(stage):
-                await workers.enter_async_context(worker)
+        async with contextlib.AsyncExitStack() as running:
+            for worker in stage_workers(stage) if workers else ():
+                await running.enter_async_context(worker)
             yield stage
 
 

@@ -70,6 +70,8 @@ class World:
         self.created: list[V1Pod] = []
         self.looking_credentials = Credentials("backup", "secret-word")
         self.controller_moves_label = False
+        self.never_ready: set[int] = set()
+        """Ordinals whose servers do not come up."""
         for ordinal in range(replicas):
             labels = {} if primary is None else (PRIMARY if ordinal == primary else {})
             member = self._member(ordinal, labels)
@@ -116,15 +118,13 @@ class World:
         with self.lock:
             self._delete(self.member(ordinal))
 
-    def is_in_service(self) -> bool:
-        """Every wanted replica is in sync, Ready, and in the endpoints of each Service that selects it; no marks."""
-        with self.lock:
-            self.time.advance()
-            return len(self.members) == self.statefulset.replicas and not self.faults_left()
+    def claims_are_incomplete(self) -> bool:
+        """A claim on which no server may start."""
+        return any(claim.data == "incomplete" for claim in self.claims.values())
 
     def faults_left(self) -> list[str]:
         """What a finished operation must not leave."""
-        found = [f"runner pod {name}" for name in self.runners]
+        found = [f"runner pod {pod.name}" for pod in self.present_runners()]
         if names.LEASE_ANNOTATION in self.statefulset.annotations:
             found.append("mark on the StatefulSet")
         for member in self.members.values():
@@ -295,6 +295,8 @@ class World:
         working = [pod.name for pod in self.runners.values() if pod.working and isinstance(pod.job, RestoreJob)]
         if working:
             self.violations.append(f"{member.name} started while {working} worked")
+        if ordinal in self.never_ready:
+            member.up = False
         member.follow_state()
 
     def _check_runner(self, pod: RunnerPod) -> None:

@@ -104,7 +104,7 @@ async def test_killed_in_a_step(stage: Stage, step: str, how: Kill) -> None:
     fault = world.faults.add(STEPS[step].held())
     assert fault.gate is not None
     handle = await start(stage, world, how)
-    await kill_at_gate(stage, world, handle, how, STEPS[step], fault.gate)
+    await kill_at_gate(stage, world, handle, how=how, step=STEPS[step], gate=fault.gate)
     await assert_ended(stage, handle, how)
     await assert_undone(stage, world)
 

@@ -1,0 +1,219 @@
+"""Record the histories that test_replay.py replays: one for each branch of the workflows, made on fakes.
+
+    python -m tests.replay.record
+
+Run it by hand when a release changes what workflows do, and commit the new files under a new folder beside the old
+ones: a history of a released version must replay as long as a run of that version may be open. The folder's name is
+the argument, by default the version of this package.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from importlib.metadata import version
+from pathlib import Path
+
+from temporalio.client import WorkflowFailureError
+from temporalio.testing import WorkflowEnvironment
+
+from galera_backup.errors import DatabaseRefused
+from galera_backup.models.catalog import CatalogRequest
+from galera_backup.temporal import SEARCH_ATTRIBUTES, plugin
+from tests.conftest import find_temporal_cli
+from tests.fakes.faults import ALWAYS, Fault
+from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, open_stage
+from tests.fakes.world import RunnerPlan, World
+
+HISTORIES = Path(__file__).parent / "histories"
+
+Branch = Callable[[Stage, World], Awaitable[Handle]]
+BRANCHES: dict[str, Branch] = {}
+
+
+def branch(record: Branch) -> Branch:
+    """One way through a workflow; its operation and the last lease of its cluster are recorded."""
+    BRANCHES[record.__name__] = record
+    return record
+
+
+async def ended(handle: Handle) -> Handle:
+    """However it ends."""
+    try:
+        await handle.result()
+    except WorkflowFailureError:
+        return handle
+    return handle
+
+
+async def working(world: World, mode: str, count: int = 1) -> None:
+    """So many runner pods have been started."""
+    await assert_eventually(lambda: sum(f"started: {mode}" in event for event in world.look().events) >= count)
+
+
+@branch
+async def backup_ok(stage: Stage, world: World) -> Handle:
+    return await ended(await stage.backup(world))
+
+
+@branch
+async def backup_of_the_primary(stage: Stage, world: World) -> Handle:
+    return await ended(await stage.backup(world, replica=0))
+
+
+@branch
+async def backup_of_an_unhealthy_cluster(stage: Stage, world: World) -> Handle:
+    world.member(1).up = False
+    return await ended(await stage.backup(world))
+
+
+@branch
+async def backup_failed_at_desync(stage: Stage, world: World) -> Handle:
+    world.faults.add(Fault("set_desync", "desync", before=DatabaseRefused("MariaDB error 1227"), times=ALWAYS))
+    return await ended(await stage.backup(world))
+
+
+@branch
+async def backup_with_a_second_runner(stage: Stage, world: World) -> Handle:
+    world.plan(RunnerPlan("backup", end="killed"))
+    return await ended(await stage.backup(world))
+
+
+@branch
+async def backup_cancelled_in_run(stage: Stage, world: World) -> Handle:
+    world.plan(RunnerPlan("backup", held=True))
+    handle = await stage.backup(world)
+    await working(world, "backup")
+    await handle.cancel()
+    return await ended(handle)
+
+
+@branch
+async def backup_terminated_in_run(stage: Stage, world: World) -> Handle:
+    world.plan(RunnerPlan("backup", held=True))
+    handle = await stage.backup(world)
+    await working(world, "backup")
+    await handle.terminate("recording")
+    return await ended(handle)
+
+
+@branch
+async def backup_busy(stage: Stage, world: World) -> Handle:
+    world.plan(RunnerPlan("backup", held=True))
+    first = await stage.backup(world)
+    await working(world, "backup")
+    refused = await ended(await stage.backup(world))
+    world.let_go()
+    await ended(first)
+    return refused
+
+
+@branch
+async def backup_that_waited(stage: Stage, world: World) -> Handle:
+    world.plan(RunnerPlan("backup", held=True))
+    first = await stage.backup(world)
+    await working(world, "backup")
+    second = await stage.backup(world, wait_for_cluster=timedelta(minutes=1))
+    await asyncio.sleep(1)
+    world.let_go()
+    await ended(first)
+    return await ended(second)
+
+
+@branch
+async def backup_with_on_that_lands_late(stage: Stage, world: World) -> Handle:
+    world.member(2).blocked_until = time.monotonic() + 6
+    handle = await stage.backup(world)
+    await assert_eventually(lambda: any("blocked" in event for event in world.look().events))
+    await handle.cancel()
+    return await ended(handle)
+
+
+@branch
+async def backup_with_its_lease_cancelled(stage: Stage, world: World) -> Handle:
+    world.plan(RunnerPlan("backup", held=True))
+    handle = await stage.backup(world)
+    await working(world, "backup")
+    await stage.lease(world).cancel()
+    return await ended(handle)
+
+
+@branch
+async def backup_with_its_lease_terminated(stage: Stage, world: World) -> Handle:
+    world.plan(RunnerPlan("backup", held=True))
+    handle = await stage.backup(world)
+    await working(world, "backup")
+    await stage.lease(world).terminate("recording")
+    return await ended(handle)
+
+
+@branch
+async def restore_ok(stage: Stage, world: World) -> Handle:
+    return await ended(await stage.restore(world))
+
+
+@branch
+async def restore_refused_before_the_outage(stage: Stage, world: World) -> Handle:
+    world.volume.free_kb = 10
+    return await ended(await stage.restore(world))
+
+
+@branch
+async def restore_failed_on_untouched_claims(stage: Stage, world: World) -> Handle:
+    world.plan(RunnerPlan("restore", ordinal=0, end="fails early", error="BackupDamaged"))
+    return await ended(await stage.restore(world))
+
+
+@branch
+async def restore_failed_on_mixed_claims(stage: Stage, world: World) -> Handle:
+    world.plan(RunnerPlan("restore", ordinal=1, end="fails", error="RestoreFailed", times=2))
+    return await ended(await stage.restore(world))
+
+
+@branch
+async def restore_with_its_lease_terminated(stage: Stage, world: World) -> Handle:
+    world.plan(RunnerPlan("restore", ordinal=0, held=True))
+    handle = await stage.restore(world)
+    await working(world, "restore")
+    await stage.lease(world).terminate("recording")
+    return await ended(handle)
+
+
+@branch
+async def catalog(stage: Stage, world: World) -> Handle:
+    return await ended(await stage.start("GaleraCatalog", CatalogRequest(cluster=world.cluster)))
+
+
+async def record(folder: Path) -> None:
+    """Write the histories of all branches."""
+    environment = await WorkflowEnvironment.start_local(
+        dev_server_existing_path=find_temporal_cli(), plugins=[plugin()], search_attributes=SEARCH_ATTRIBUTES
+    )
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    async with environment, open_stage(environment.client) as stage:
+
+        async def one(name: str, run: Branch) -> None:
+            world = stage.world(backups=(BACKUP_ID,))
+            handle = await run(stage, world)
+            await assert_eventually(lambda: stage.lease_is_closed(world))
+            await write(folder / f"{name}.json", handle)
+            if await stage.status(stage.lease(world)) is not None:
+                await write(folder / f"{name}.lease.json", stage.lease(world))
+
+        await asyncio.gather(*(one(name, run) for name, run in BRANCHES.items()))
+
+
+async def write(path: Path, handle: Handle) -> None:
+    """One history, as `temporal workflow show -o json` would write it."""
+    path.write_text((await handle.fetch_history()).to_json() + "\n")
+
+
+if __name__ == "__main__":
+    target = HISTORIES / (sys.argv[1] if len(sys.argv) > 1 else version("galera-backup"))
+    asyncio.run(record(target))
+    print(f"{len(list(target.iterdir()))} histories in {target}")

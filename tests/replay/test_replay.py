@@ -1,0 +1,43 @@
+"""Every stored history replays on today's workflows: runs that are open survive a deploy. See record.py."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from temporalio.client import WorkflowHistory
+from temporalio.worker import Replayer
+
+from galera_backup.temporal import plugin
+from tests.replay.record import BRANCHES, HISTORIES
+from workflows import GUARDS, OPERATIONS
+
+FILES = sorted(HISTORIES.rglob("*.json"))
+
+
+def replayer() -> Replayer:
+    return Replayer(workflows=[*OPERATIONS, *GUARDS], plugins=[plugin()])
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(HISTORIES)))
+async def test_replays(path: Path) -> None:
+    history = WorkflowHistory.from_json(path.stem, path.read_text())
+    await replayer().replay_workflow(history)
+
+
+def test_every_branch_is_recorded() -> None:
+    versions = {path.parent for path in FILES}
+    assert versions
+    newest = max(versions, key=lambda folder: [int(part) for part in folder.name.split(".")])
+    assert {path.name.partition(".")[0] for path in newest.iterdir()} == set(BRANCHES)
+
+
+async def test_a_history_of_other_code_is_refused() -> None:
+    """The replayer sees it when a step is missing: here the first activity is taken out of a history."""
+    path = next(path for path in FILES if path.name == "catalog.json")
+    history = json.loads(path.read_text())
+    scheduled = next(each for each in history["events"] if each["eventType"] == "EVENT_TYPE_ACTIVITY_TASK_SCHEDULED")
+    scheduled["activityTaskScheduledEventAttributes"]["activityType"]["name"] = "another_activity"
+    with pytest.raises(Exception, match="Nondeterminism|nondeterminism|TMPRL1100"):
+        await replayer().replay_workflow(WorkflowHistory.from_json("other", json.dumps(history)))
