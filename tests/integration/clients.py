@@ -45,8 +45,8 @@ class Background:
         finally:
             self._stop.set()
             self._thread.join(60)
-        if self.error is not None:
-            raise self.error
+            if self.error is not None:
+                raise self.error
 
 
 @dataclass
@@ -83,27 +83,31 @@ def pinging(galera: Galera, service: str) -> Iterator[Pings]:
 
 @dataclass(frozen=True)
 class Row:
-    """A row that the server said is committed, and the write-set that carried it."""
+    """A row that the server said is committed: its write-set's seqno is above `above`, and at most `at_most`."""
 
     id: int
-    seqno: int
+    above: int
+    at_most: int
 
 
 @contextmanager
 def writing(galera: Galera, pod: str) -> Iterator[list[Row]]:
-    """A client of one replica that commits rows and notes the position of each."""
+    """A client of one replica that commits rows and notes the positions between which each was committed."""
     rows: list[Row] = []
-    address = galera.pod(pod).status.pod_ip
-    connection = connect(address)
+    connection = connect(galera.pod(pod).status.pod_ip)
+
+    def last_committed() -> int:
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW GLOBAL STATUS LIKE 'wsrep_last_committed'")
+            [(_, seqno)] = cursor.fetchall()
+        return int(seqno)
 
     def write() -> None:
+        above = rows[-1].at_most if rows else last_committed()
         with connection.cursor() as cursor:
             cursor.execute(f"INSERT INTO {JOURNAL} (writer, text) VALUES (%s, REPEAT('x', 200))", (pod,))
             identity = int(cursor.lastrowid)
-            cursor.execute("SELECT WSREP_LAST_WRITTEN_GTID()")
-            row = cursor.fetchone()
-            assert row is not None
-            rows.append(Row(identity, int(bytes(row[0]).decode().rpartition(":")[2])))
+        rows.append(Row(identity, above, last_committed()))
 
     try:
         with Background(write, 0.002).running():
