@@ -37,6 +37,9 @@ Lease = workflow.ChildWorkflowHandle[GaleraLease, LeaseResult]
 MY_OWN_LIMIT = timedelta(hours=1)
 """How long a reset run waits for the lease of its former run to settle."""
 
+REPORT_LIMIT = timedelta(seconds=10)
+"""From the end of a lease to its owner's knowledge; it takes milliseconds."""
+
 
 class LeaseHeld:
     """The lease of one operation, from its start as a child workflow to its end."""
@@ -174,7 +177,10 @@ class LeaseHeld:
                 "What it had changed is undone; start the operation anew"
             ) from error
         key = (self.ref.run_id, kind)
-        await workflow.wait_condition(lambda: key in self._events)
+        # A cancel that comes while the signal is under way is swallowed, and a lease that ends answers nothing.
+        await workflow.wait_condition(lambda: key in self._events or self._ending)
+        if key not in self._events:
+            self.check()
         event = self._events[key]
         if event.error_type is not None:
             raise by_name(event.error_type)(event.message)
@@ -202,6 +208,9 @@ class LeaseHeld:
                 await self._handle().signal("release", workflow.info().workflow_id)
             except ApplicationError as error:
                 workflow.logger.info("the lease has ended by itself", extra={"error": first_sentence_of(error)})
+                if not await self._is_reported():
+                    await second_line()
+                    return
         try:
             self.result = await self._lease
         except ChildWorkflowError as error:
@@ -210,6 +219,18 @@ class LeaseHeld:
                 return
             workflow.logger.error("lease killed, undoing from here", extra={"error": first_sentence_of(error)})
             await second_line()
+
+    async def _is_reported(self) -> bool:
+        """Whether the server tells this run of its lease's end.
+
+        After a reset it never does when the lease had ended before (temporalio/temporal#10639).
+        """
+        assert self._lease is not None
+        try:
+            await workflow.wait_condition(self._lease.done, timeout=REPORT_LIMIT, timeout_summary="end of the lease")
+        except TimeoutError:
+            return False
+        return True
 
     def _notice(self) -> LeaseEvent | None:
         """The lease's word that it ends although nobody released it."""
