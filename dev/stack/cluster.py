@@ -161,10 +161,11 @@ def _replace_broken(revision: str) -> None:
 
 
 def _cannot_run(pod: dict[str, Any]) -> bool:
-    """Whether its container crashes or lacks its image. One that runs and is not ready may be giving its data to a
-    joining replica, and must be left alone."""
-    states = (status.get("state", {}) for status in pod["status"].get("containerStatuses", []))
-    return any(state.get("waiting", {}).get("reason", "ContainerCreating") != "ContainerCreating" for state in states)
+    """Whether its server never answered since its container started.
+
+    One that has answered and is not ready may be giving its data to a joining replica, and must be left alone.
+    """
+    return any(not status.get("started") for status in pod["status"].get("containerStatuses", []))
 
 
 def _not_ready() -> StackError:
