@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib.metadata import version
 from typing import Annotated, NoReturn
 
 import typer
 
+from galera_backup import __version__
 from starters import schedule
 from starters._exit import EXIT_CODES, ExitCode, Failure
 from starters._screen import Screen
@@ -29,7 +29,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(version("galera-backup"))
+        typer.echo(__version__)
         raise typer.Exit
 
 
