@@ -15,12 +15,12 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from importlib.metadata import version
 from pathlib import Path
 
 from temporalio.client import WorkflowFailureError
 from temporalio.testing import WorkflowEnvironment
 
+from galera_backup import __version__
 from galera_backup.errors import DatabaseRefused
 from galera_backup.models.catalog import CatalogRequest
 from galera_backup.temporal import SEARCH_ATTRIBUTES, plugin
@@ -214,6 +214,6 @@ async def write(path: Path, handle: Handle) -> None:
 
 
 if __name__ == "__main__":
-    target = HISTORIES / (sys.argv[1] if len(sys.argv) > 1 else version("galera-backup"))
+    target = HISTORIES / (sys.argv[1] if len(sys.argv) > 1 else __version__)
     asyncio.run(record(target))
     print(f"{len(list(target.iterdir()))} histories in {target}")
