@@ -14,7 +14,11 @@ async def uncancellable(work: Coroutine[Any, Any, T]) -> T:
 
     `asyncio.shield` alone does not do: the work would go on, but the code that awaits it would not wait.
     """
-    task = asyncio.ensure_future(work)
+    try:
+        task = asyncio.ensure_future(work)
+    except BaseException:  # the worker evicts the run from its cache: the cleanup goes on elsewhere
+        work.close()
+        raise
     while not task.done():
         try:
             await asyncio.shield(task)

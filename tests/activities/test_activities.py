@@ -292,7 +292,7 @@ async def test_one_good_reading_proves_nothing(bench: Bench) -> None:
                 member.set_desync(True)
         return seen
 
-    member.status = status  # type: ignore[method-assign]
+    member.status = status  # type: ignore[method-assign,assignment]
     await bench.run(bench.galera.resync, task)
     assert not member.desync
     assert readings == 3

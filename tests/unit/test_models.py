@@ -118,7 +118,7 @@ def test_models_are_frozen_and_strict() -> None:
     with pytest.raises(ValidationError):
         request.container = "other"  # type: ignore[misc]
     with pytest.raises(ValidationError):
-        RunnerError(type="Whatever", message="")  # type: ignore[arg-type]
+        RunnerError(type="Whatever", message="")
 
 
 def test_password_shows_nowhere() -> None:

@@ -18,8 +18,8 @@ from temporalio.testing import WorkflowEnvironment
 
 from tests.fakes.stage import Stage, open_stage
 
-AT_ONCE = 12
-"""Enough to fill the waits, and few enough for two cores."""
+AT_ONCE = 24
+"""Enough to fill the waits, and few enough for two cores: a case is waiting for 90 % of its time."""
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

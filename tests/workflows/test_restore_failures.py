@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -37,7 +38,10 @@ START = {
     "scale up": Step("scale_up", "scale"),
     "formed": Step("wait_formed", "members"),
 }
-STEPS = {**BEFORE, **OUTAGE, **START}
+FORWARD = {**BEFORE, **OUTAGE}
+STEPS = {**FORWARD, **START}
+LATER = timedelta(seconds=40)
+"""Execution timeout of a restore that shall come far on a busy machine."""
 TOUCHED = {"restore-1", "restore-2", "remove"}
 """Steps at whose begin some claims are restored, and others are not."""
 
@@ -75,7 +79,7 @@ async def last_words(stage: Stage, world: World, handle: Handle) -> list[str]:
     return texts
 
 
-@pytest.mark.parametrize("step", {**BEFORE, **OUTAGE})
+@pytest.mark.parametrize("step", FORWARD)
 async def test_step_fails_for_good(stage: Stage, step: str) -> None:
     world = stage.world(backups=(BACKUP_ID,))
     fault = world.faults.add(STEPS[step].fails(times=1 if step == "remove" else 1000))
@@ -91,7 +95,7 @@ async def test_step_fails_for_good(stage: Stage, step: str) -> None:
         assert "stays at 0 replicas" in failure.message
 
 
-@pytest.mark.parametrize("step", {**BEFORE, **OUTAGE})
+@pytest.mark.parametrize("step", FORWARD)
 async def test_step_fails_after_its_effect(stage: Stage, step: str) -> None:
     world = stage.world(backups=(BACKUP_ID,))
     world.faults.add(STEPS[step].fails_after_its_effect())
@@ -123,7 +127,7 @@ async def test_killed_in_a_step(stage: Stage, step: str, how: Kill) -> None:
     world = stage.world(backups=(BACKUP_ID,))
     fault = world.faults.add(STEPS[step].held())
     assert fault.gate is not None
-    handle = await start(stage, world, how)
+    handle = await start(stage, world, how, LATER if step in (*OUTAGE, *START) else EXECUTION_TIMEOUT)
     if step == "plan" and "lease" in how:  # there is none yet
         fault.gate.open()
         await handle.result()
@@ -138,7 +142,7 @@ async def test_killed_in_a_step(stage: Stage, step: str, how: Kill) -> None:
 async def test_killed_while_a_runner_works(stage: Stage, ordinal: int, how: Kill) -> None:
     world = stage.world(backups=(BACKUP_ID,))
     world.plan(RunnerPlan("restore", ordinal=ordinal, held=True))
-    handle = await start(stage, world, how)
+    handle = await start(stage, world, how, LATER)
     await assert_eventually(lambda: sum("started: restore" in event for event in world.look().events) == ordinal + 1)
     await kill(stage, world, handle, how)
     await assert_ended(stage, world, handle)
@@ -209,8 +213,8 @@ async def test_cluster_that_does_not_form(stage: Stage) -> None:
     assert world.statefulset.replicas == 3
 
 
-async def start(stage: Stage, world: World, how: Kill) -> Handle:
-    return await stage.restore(world, **({"execution_timeout": EXECUTION_TIMEOUT} if how == "time out" else {}))
+async def start(stage: Stage, world: World, how: Kill, timeout: timedelta) -> Handle:
+    return await stage.restore(world, **({"execution_timeout": timeout} if how == "time out" else {}))
 
 
 async def assert_ended(stage: Stage, world: World, handle: Handle) -> None:
