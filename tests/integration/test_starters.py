@@ -86,11 +86,11 @@ async def test_status_while_a_backup_runs_and_a_second_one(command: CommandLine)
 
 async def test_a_schedule_makes_backups(command: CommandLine, operations: Operations) -> None:
     before = set(stored_manifests())
-    code, made = await command.run("schedule", "set", str(CLUSTER), "--backups-to-keep", "7")
+    code, made = await command.run("schedule", "set", str(CLUSTER), "--keep", "7")
     assert code == OK
     assert made["schedule_id"] == f"galera-backup/{CLUSTER}"
     assert all("T01:00:00" in run for run in made["next_runs"])
-    code, again = await command.run("schedule", "set", str(CLUSTER), "--backups-to-keep", "7", "--at", "02:30")
+    code, again = await command.run("schedule", "set", str(CLUSTER), "--keep", "7", "--at", "02:30")
     assert code == OK
     assert all("T02:30:00" in run for run in again["next_runs"])
     assert again["request"]["backups_to_keep"] == 7
@@ -116,7 +116,7 @@ async def test_a_schedule_makes_backups(command: CommandLine, operations: Operat
 async def test_wrong_input_is_refused_before_anything_starts(command: CommandLine) -> None:
     code, refused = await command.run("backup", "openstack")
     assert (code, refused["error"]["type"]) == (USAGE, "InvalidInput")
-    code, refused = await command.run("backup", str(CLUSTER), "--backups-to-keep", "0", "--required-space-ratio", "-1")
+    code, refused = await command.run("backup", str(CLUSTER), "--keep", "0", "--space-ratio", "-1")
     assert (code, refused["error"]["type"]) == (USAGE, "InvalidInput")
     assert "backups_to_keep" in refused["error"]["message"]
     assert "required_space_ratio" in refused["error"]["message"]
