@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 from dev.stack import containers, debian, oci, packages, paths, settings
@@ -15,7 +14,6 @@ from dev.stack.console import StackError, run, say
 _AGENT_REPOSITORY = "docker.io/galera-backup/agent"
 _AGENT_ROOT = "opt/galera-backup"
 _AGENT_PYTHON = (3, 11)  # Debian bookworm's
-_AGENT_REQUIREMENTS = ("pydantic", "zstandard")
 _MARIADB_FILES = {
     "etc/mysql/mariadb.conf.d/98-galera.cnf": ("galera.cnf", 0o644),
     "usr/local/share/galera/init.sql": ("init.sql", 0o644),
@@ -112,37 +110,21 @@ def _tree(root: Path, target: str, *, bytecode: bool = False) -> dict[str, tuple
     }
 
 
-def agent_requirements() -> list[str]:
-    """The agent's third-party packages with all they need, pinned as the project's lock file pins them."""
-    lock = paths.CHECKOUT / "uv.lock"
-    if not lock.exists():
-        return list(_AGENT_REQUIREMENTS)
-    locked = {package["name"]: package for package in tomllib.loads(lock.read_text())["package"]}
-    wanted: list[str] = []
-    queue = [name for name in _AGENT_REQUIREMENTS if name in locked]
-    while queue:
-        name = queue.pop()
-        if name not in wanted:
-            wanted.append(name)
-            queue += [dependency["name"] for dependency in locked[name].get("dependencies", [])]
-    return [f"{name}=={locked[name]['version']}" for name in sorted(wanted)]
-
-
 def _wheels_layer() -> oci.Layer:
-    requirements = agent_requirements()
-    path = paths.LAYERS / f"agent-wheels-{oci.content_hash(requirements)[:12]}.tar"
+    lock = paths.CHECKOUT / "requirements-agent.lock"
+    path = paths.LAYERS / f"agent-wheels-{oci.content_hash([lock.read_bytes()])[:12]}.tar"
     if not path.exists():
-        say("agent image", f"installing {' '.join(requirements)}")
+        say("agent image", f"installing what {lock.name} pins")
         folder = path.with_suffix(f".{os.getpid()}")
         try:
-            _pip_install(requirements, folder)
+            _pip_install(lock, folder)
             oci.write_layer(path, dict(_tree(folder, f"{_AGENT_ROOT}/lib", bytecode=True)))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     return oci.Layer.of(path)
 
 
-def _pip_install(requirements: list[str], folder: Path) -> None:
+def _pip_install(lock: Path, folder: Path) -> None:
     version = ".".join(map(str, _AGENT_PYTHON))
     pip = [sys.executable, "-m", "pip"]
     if subprocess.run([*pip, "--version"], capture_output=True, check=False).returncode:
@@ -150,7 +132,7 @@ def _pip_install(requirements: list[str], folder: Path) -> None:
         pip = ["/usr/bin/python3", "-m", "pip"]
     log = paths.LOGS / "build-agent-wheels.log"
     argv = [*pip, "install", "--no-input", "--no-compile", "--target", str(folder), "--python-version", version]
-    argv += ["--implementation", "cp", "--only-binary=:all:", *requirements]
+    argv += ["--implementation", "cp", "--only-binary=:all:", "--require-hashes", "-r", str(lock)]
     with log.open("wb") as output:
         if subprocess.run(argv, stdout=output, stderr=output, check=False).returncode:
             raise StackError("agent image", "pip install failed", log)
