@@ -218,7 +218,7 @@ class GaleraLease:
         self._show(f"desyncing {order.pod}")
         workflow.upsert_search_attributes([REPLICA.value_set(order.pod)])
         mark = await self._step(GaleraActivities.mark_replica, task, f"mark {order.pod}")
-        self._replica = task = task.model_copy(update={"mark": mark})
+        self._replica = task = task.model_copy(update={"mark": mark, "only_if_marked": False})
         if mark.handover is not None:
             summary = f"primary label from {order.pod} to {mark.handover.heir}"
             await self._step(KubernetesActivities.hand_over_primary, task, summary)
@@ -243,6 +243,7 @@ class GaleraLease:
             container=request.container,
             mark=Mark(lease=self._ref(), owner=request.owner, until=self._until),
             primary_label=order.primary_label,
+            only_if_marked=True,  # until the mark is known to be there: a desync before that is somebody else's
         )
 
     async def _resync(self) -> LeaseEvent:
