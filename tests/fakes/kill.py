@@ -81,7 +81,7 @@ async def kill_at_gate(stage: Stage, world: World, operation: Handle, *, how: Ki
         await kill(stage, world, operation, how)
         orphaned = how == "terminate lease" if step.by_lease else how != "cancel"
         if not orphaned:  # whoever runs the step waits for its end, however long it takes
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(1.5)  # longer than an undo that does not wait would take
     except RPCError as error:
         raise AssertionError(f"nothing to {how}: {world.events}") from error
     finally:
