@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from dev.stack import paths
+from dev.stack import packages, paths
 from dev.stack.console import StackError, say
 
 LOCK = paths.CHECKOUT / "requirements.lock"
@@ -33,6 +34,8 @@ def ensure() -> Path:
     log = paths.LOGS / "build-venv.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text("")
+    if importlib.util.find_spec("ensurepip") is None:
+        packages.install(["python3-venv"])  # Debian's Python comes without it
     for argv in _with_uv(folder) if _uv_works() else _with_pip(folder):
         _run(argv, log)
     finished.touch()
