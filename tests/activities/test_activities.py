@@ -37,6 +37,7 @@ from galera_backup.models.runner import ListJob
 from galera_backup.mysql.gateway import MysqlGateway
 from tests.fakes.faults import Fault, Gate
 from tests.fakes.gateways import FakeKube, FakeMysql, Worlds
+from tests.fakes.member import Delays
 from tests.fakes.stage import assert_eventually, shortened_pauses
 from tests.fakes.world import RunnerPlan, World, fresh_cluster
 
@@ -205,6 +206,17 @@ async def test_resync_and_back_in_service(bench: Bench) -> None:
     second = await bench.twice(bench.galera.resync, task)
     assert not second.was_desynced
     await bench.twice(bench.kubernetes.wait_in_service, task)
+    assert bench.world.listing("mariadb-server-2") == ["mariadb"]
+
+
+async def test_endpoints_that_lag_are_waited_for(bench: Bench) -> None:
+    """Ready or not is one thing, where clients are sent to is another."""
+    bench.world.member(2).delays = Delays(endpoints=0.6)
+    task = await bench.desynced()
+    await bench.run(bench.kubernetes.wait_out_of_service, task)
+    assert bench.world.listing("mariadb-server-2") == []
+    await bench.run(bench.galera.resync, task)
+    await bench.run(bench.kubernetes.wait_in_service, task)
     assert bench.world.listing("mariadb-server-2") == ["mariadb"]
 
 
