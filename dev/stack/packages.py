@@ -52,7 +52,9 @@ def install(names: list[str]) -> None:
     say("packages", f"installing {' '.join(names)}")
     log = paths.LOGS / "packages.log"
     with _services_stay_down(), log.open("ab") as output:
-        for argv in (["apt-get", "update"], ["apt-get", "install", "-y", "--no-install-recommends", *names]):
+        # A machine that has just booted may be updating itself: wait for dpkg's lock.
+        apt = ["apt-get", "-o", "DPkg::Lock::Timeout=300"]
+        for argv in ([*apt, "update"], [*apt, "install", "-y", "--no-install-recommends", *names]):
             environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
             if subprocess.run(argv, stdout=output, stderr=output, env=environment, check=False).returncode:
                 raise StackError("packages", f"{' '.join(argv)!r} failed", log)
