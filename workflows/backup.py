@@ -11,6 +11,7 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 from workflows import _options, _runner, _undo
 from workflows._failures import operation, typed
 from workflows._holder import LeaseHeld
+from workflows._operation import Operation
 from workflows._progress import ProgressReport
 
 with workflow.unsafe.imports_passed_through():
@@ -22,7 +23,6 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.cluster import ClusterObservation, MemberObservation
     from galera_backup.models.lease import DesyncOrder, LeaseEvent, Mark
     from galera_backup.models.manifest import Manifest
-    from galera_backup.models.progress import Progress
     from galera_backup.models.runner import BackupJob, PruneJob, PruneReport
     from galera_backup.runner import protocol
 
@@ -32,12 +32,8 @@ PRUNE_LIMIT = timedelta(minutes=15)
 
 
 @workflow.defn(name="GaleraBackup")
-class GaleraBackup:
+class GaleraBackup(Operation):
     """Takes one replica out of the cluster, copies it, and puts it back, whatever happens."""
-
-    def __init__(self) -> None:
-        self._progress: ProgressReport | None = None
-        self._lease: LeaseHeld | None = None
 
     @workflow.run
     @operation
@@ -58,19 +54,6 @@ class GaleraBackup:
             progress.fail(error)
             raise
         return result.model_copy(update={"phases": progress.end("done")})
-
-    @workflow.signal
-    def lease_event(self, event: LeaseEvent) -> None:
-        """The lease's answer to an order."""
-        if self._lease is not None:
-            self._lease.on_event(event)
-
-    @workflow.query
-    def progress(self) -> Progress:
-        """Where the backup is."""
-        if self._progress is None:
-            raise InternalError("the backup has not begun yet")
-        return self._progress.answer()
 
 
 class _Steps:

@@ -11,6 +11,7 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 from workflows import _options, _runner, _undo
 from workflows._failures import operation, typed
 from workflows._holder import LeaseHeld
+from workflows._operation import Operation
 from workflows._progress import ProgressReport
 
 with workflow.unsafe.imports_passed_through():
@@ -21,7 +22,6 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.cluster import ClaimObservation, ClusterObservation
     from galera_backup.models.lease import LeaseEvent, Mark, StartOrder, StopOrder
     from galera_backup.models.manifest import Manifest
-    from galera_backup.models.progress import Progress
     from galera_backup.models.restore import ClaimReport, ClaimRestore, ClaimState, RestoreRequest, RestoreResult
     from galera_backup.models.runner import CheckJob, CheckReport, RestoreJob
 
@@ -32,12 +32,8 @@ CHECK_LIMIT = timedelta(hours=2)
 
 
 @workflow.defn(name="GaleraRestore")
-class GaleraRestore:
+class GaleraRestore(Operation):
     """Stops a cluster, replaces the data of every replica by a backup, starts it again."""
-
-    def __init__(self) -> None:
-        self._progress: ProgressReport | None = None
-        self._lease: LeaseHeld | None = None
 
     @workflow.run
     @operation
@@ -67,19 +63,6 @@ class GaleraRestore:
                 raise
             raise failure from error
         return result.model_copy(update={"phases": progress.end("done")})
-
-    @workflow.signal
-    def lease_event(self, event: LeaseEvent) -> None:
-        """The lease's answer to an order."""
-        if self._lease is not None:
-            self._lease.on_event(event)
-
-    @workflow.query
-    def progress(self) -> Progress:
-        """Where the restore is."""
-        if self._progress is None:
-            raise InternalError("the restore has not begun yet")
-        return self._progress.answer()
 
 
 class _Steps:
