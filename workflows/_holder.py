@@ -203,6 +203,8 @@ class LeaseHeld:
         if not body.done():
             body.cancel()
             await workflow.wait([body])  # no runner works on the replica when it goes back
+            if not body.cancelled():
+                body.exception()  # of a body that was told to stop: what ended the operation is the error that counts
         if not self._lease.done():
             try:
                 await self._handle().signal("release", workflow.info().workflow_id)

@@ -44,8 +44,20 @@ def server_of(pod: str) -> int:
 
 
 def kill(pid: int) -> None:
-    """End a process as the kernel's out-of-memory killer does."""
+    """End a process as the kernel's out-of-memory killer does, and wait until nobody can find it again."""
     os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while _is_alive(pid):
+        assert time.monotonic() < deadline, f"expected process {pid} to end within 10 s of SIGKILL"
+        time.sleep(0.005)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
 
 
 def kill_container_of(pid: int) -> None:
