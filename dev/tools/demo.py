@@ -25,6 +25,7 @@ _PODS = tuple(f"{settings.STATEFULSET}-{ordinal}" for ordinal in range(settings.
 _SERVICE = f"mariadb.{settings.NAMESPACE}.svc.cluster.local"
 _USER = "demo"
 _CLEANUP_SECONDS = 180
+_WORKER_SECONDS = 60
 
 _DISASTER = """
 DROP TABLE cinder.attachment;
@@ -146,6 +147,7 @@ def _worker(venv: Path, variables: dict[str, str]) -> Iterator[None]:
         )
     say("worker", f"started, pid {process.pid}, log {_worker_log()}")
     try:
+        _await_polling(process)
         yield
     finally:
         process.terminate()
@@ -154,6 +156,17 @@ def _worker(venv: Path, variables: dict[str, str]) -> Iterator[None]:
         except subprocess.TimeoutExpired:
             process.kill()
         say("worker", "ended")
+
+
+def _await_polling(process: subprocess.Popen[bytes]) -> None:
+    """A worker that cannot start must not leave the demo waiting for it."""
+    deadline = time.monotonic() + _WORKER_SECONDS
+    while " polling " not in _worker_log().read_text():
+        if process.poll() is not None:
+            raise StackError("worker", f"ended with {process.returncode}", _worker_log())
+        if time.monotonic() > deadline:
+            raise StackError("worker", f"does not poll after {_WORKER_SECONDS} s", _worker_log())
+        time.sleep(0.2)
 
 
 @contextmanager
