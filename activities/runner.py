@@ -112,7 +112,9 @@ class RunnerActivities:
                 gone = _without_answer(task, None, "it was deleted while it worked")
                 return gone.model_copy(update={"deleted": True})
             if AGENT_CONTAINER in pod.ended or pod.phase in ("Succeeded", "Failed"):
-                return await in_thread(self._collect, task, pod)
+                outcome = await in_thread(self._collect, task, pod)
+                deleted = pod.deleting and outcome.result.error is not None
+                return outcome.model_copy(update={"deleted": deleted})
             if (stuck := _stuck(pod)) is not None:
                 return _without_answer(task, pod, stuck)
             mariadb = pod.ended.get(MARIADB_CONTAINER)

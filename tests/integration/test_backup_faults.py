@@ -43,12 +43,16 @@ async def _succeeds(backup: Backup, galera: Galera, before: dict[str, Any]) -> B
 
 
 async def test_its_pod_is_deleted(galera: Galera, operations: Operations) -> None:
+    """Whoever deletes a runner wants it to end: it is not started again, and the replica goes back."""
     before = stored_manifests()
     backup, _ = await _streaming(operations)
     first = _the_only_runner(galera)
     galera.core.delete_namespaced_pod(first.metadata.name, NAMESPACE)
-    result = await _succeeds(backup, galera, before)
-    assert result.runner.pod == f"{first.metadata.name}-2"
+    error = await failure_of(backup)
+    assert error.type == "RunnerFailed"
+    assert galera.problems() == []
+    assert stored_manifests() == before
+    assert [pod for pod in await runner_attempts(backup) if "prune" not in pod] == [first.metadata.name]
 
 
 async def test_mariadb_backup_is_killed(galera: Galera, operations: Operations) -> None:
