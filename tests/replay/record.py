@@ -29,6 +29,7 @@ from tests.fakes.faults import ALWAYS, Fault
 from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, open_stage
 from tests.fakes.world import RunnerPlan, World
 
+CHECKOUT = Path(__file__).resolve().parents[2]
 HISTORIES = Path(__file__).parent / "histories"
 
 Branch = Callable[[Stage, World], Awaitable[Handle]]
@@ -210,7 +211,14 @@ async def record(folder: Path) -> None:
 
 async def write(path: Path, handle: Handle) -> None:
     """One history, as `temporal workflow show -o json` would write it."""
-    path.write_text((await handle.fetch_history()).to_json() + "\n")
+    path.write_text(_without_paths((await handle.fetch_history()).to_json()) + "\n")
+
+
+def _without_paths(history: str) -> str:
+    """Stack traces name files of the machine that recorded them: only their names below the checkout stay."""
+    for folder in sorted({str(CHECKOUT), *(each for each in sys.path if each.startswith("/"))}, key=len, reverse=True):
+        history = history.replace(f"{folder}/", "")
+    return history
 
 
 if __name__ == "__main__":
