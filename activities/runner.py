@@ -165,7 +165,13 @@ def _without_answer(task: RunnerTask, pod: PodFacts | None, why: str, log: str =
 
 def _log(task: RunnerTask, pod: PodFacts | None, exit_code: int | None, text: str) -> RunnerLog:
     tail = "\n".join(text.splitlines()[-TAIL_LINES:])
-    return RunnerLog(pod=task.pod, node=pod.node if pod else "", exit_code=exit_code, tail=tail[-TAIL_CHARACTERS:])
+    return RunnerLog(
+        pod=task.pod,
+        node=pod.node if pod else "",
+        exit_code=exit_code,
+        tail=tail[-TAIL_CHARACTERS:],
+        path=_log_path(task),
+    )
 
 
 def _log_path(task: RunnerTask) -> str | None:

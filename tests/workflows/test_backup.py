@@ -45,6 +45,7 @@ async def test_order_of_a_backup(stage: Stage) -> None:
     result = await (await stage.backup(world)).result()
     await stage.assert_settled(world)
     pod = result.runner.pod
+    assert result.runner.path == f"{result.path}/runner.log"
     assert pod.startswith("mariadb-phy-backup-runner-20")
     expected = [
         "mark mariadb-server-2",
