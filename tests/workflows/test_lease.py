@@ -120,11 +120,11 @@ DESYNC = {"pod": "mariadb-server-2", "primary_label": None, "drain_timeout": 60}
 
 async def test_time_to_live_ends_it(stage: Stage) -> None:
     world = stage.world()
-    lease = await start_lease(stage, world, timedelta(seconds=3))
+    lease = await start_lease(stage, world, timedelta(seconds=20))
     await lease.signal("desync", DESYNC)
     await assert_eventually(lambda: world.look().member(2).desync)
     result = await lease.result()
-    assert result.reason == "its time to live of 0:00:03 is over"
+    assert result.reason == "its time to live of 0:00:20 is over"
     await stage.assert_settled(world)
     assert "desync OFF mariadb-server-2" in world.events
 
@@ -132,8 +132,8 @@ async def test_time_to_live_ends_it(stage: Stage) -> None:
 async def test_time_to_live_passes_while_on_is_under_way(stage: Stage) -> None:
     world = stage.world()
     loop = asyncio.get_running_loop()
-    world.member(2).blocked_until = loop.time() + 5
-    lease = await start_lease(stage, world, timedelta(seconds=2))
+    world.member(2).blocked_until = loop.time() + 25
+    lease = await start_lease(stage, world, timedelta(seconds=20))
     await lease.signal("desync", DESYNC)
     await lease.result()
     await stage.assert_settled(world)
