@@ -43,10 +43,11 @@ def sql(statements: str, pod: str = f"{settings.STATEFULSET}-0", timeout: float 
 
 def apply_foundation(volumes: Iterable[Volume]) -> None:
     """Apply what CoreDNS and the claims need: roles, namespace, volumes."""
-    documents = [_manifest("cluster", namespace=settings.NAMESPACE)]
+    documents = [manifest("cluster", namespace=settings.NAMESPACE)]
     documents += [
-        _manifest(
+        manifest(
             "volume",
+            volume=volume.claim,
             claim=volume.claim,
             gib=volume.gib,
             mount=volume.mount,
@@ -56,13 +57,13 @@ def apply_foundation(volumes: Iterable[Volume]) -> None:
         for volume in volumes
     ]
     _release_volumes()
-    _apply("\n---\n".join(documents))
+    apply("\n---\n".join(documents))
 
 
 def apply_galera(image: str) -> None:
     """Apply the database's Services, claims and StatefulSet, and make the Secret of the backup account once."""
-    _apply(
-        _manifest(
+    apply(
+        manifest(
             "galera",
             namespace=settings.NAMESPACE,
             statefulset=settings.STATEFULSET,
@@ -70,19 +71,24 @@ def apply_galera(image: str) -> None:
             replicas=settings.REPLICAS,
             uid=settings.MYSQL_UID,
             image=image,
+            backup_volume=settings.BACKUP_CLAIM,
+            cpu="200m",
+            memory="512Mi",
         )
     )
     if not _exists("secret", settings.BACKUP_SECRET):
         data = {"username": settings.BACKUP_USER, "password": secrets.token_urlsafe(24)}
         metadata = {"name": settings.BACKUP_SECRET, "namespace": settings.NAMESPACE}
-        _apply(json.dumps({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data}))
+        apply(json.dumps({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data}))
 
 
-def _manifest(name: str, **values: object) -> str:
+def manifest(name: str, **values: object) -> str:
+    """One of the files in `manifests/` with its values."""
     return Template((paths.DEV / "manifests" / f"{name}.yaml").read_text()).substitute(values)
 
 
-def _apply(documents: str) -> None:
+def apply(documents: str) -> None:
+    """Make the API server's objects what these documents say."""
     kubectl("apply", "--server-side", "--force-conflicts", "--field-manager=dev-up", "--filename=-", stdin=documents)
 
 

@@ -26,6 +26,7 @@ _NEEDED = {
     "losetup": "mount",
     "openssl": "openssl",
     "modprobe": "kmod",
+    "faketime": "faketime",
 }
 CNI_DIRECTORIES = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
 _CNI_PLUGINS = ("bridge", "host-local", "loopback")

@@ -31,6 +31,7 @@ NAMESPACE: Final = "openstack"
 STATEFULSET: Final = "mariadb-server"
 CONTAINER: Final = "mariadb"
 REPLICAS: Final = 3
+BACKUP_CLAIM: Final = "mariadb-phy-backup-data"
 BACKUP_SECRET: Final = "mariadb-backup"
 BACKUP_USER: Final = "backup"
 PRIMARY_LABEL: Final = "mariadb-role=primary"

@@ -43,7 +43,7 @@ def data_volumes() -> list[Volume]:
 
 
 def all_volumes(backup_gib: int = settings.BACKUP_VOLUME_GIB) -> list[Volume]:
-    return [*data_volumes(), Volume("mariadb-phy-backup-data", backup_gib)]
+    return [*data_volumes(), Volume(settings.BACKUP_CLAIM, backup_gib)]
 
 
 def up(volumes: Iterable[Volume]) -> None:

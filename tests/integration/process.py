@@ -10,12 +10,16 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from dev.stack import paths
+from dev.stack import paths, settings
 from tests.integration.waiting import eventually
 
 BACKUP = ("mariadb-backup", "--backup", "--extra-lsndir=/run/galera-backup/lsn")
 """mariadb-backup of a runner; a state transfer between replicas has other options."""
 PREPARE = ("mariadb-backup", "--prepare", "--tmpdir=/run/galera-backup/tmp")
+
+
+_OF_THE_CLUSTER = {f"DISCOVERY=mariadb-discovery.{settings.NAMESPACE}.svc.cluster.local".encode()}
+"""What tells the cluster's servers from those of other clusters on the same node."""
 
 
 def find(program: str, *arguments: str) -> int | None:
@@ -37,7 +41,8 @@ def server_of(pod: str) -> int:
             if (
                 folder.name.isdigit()
                 and (folder / "comm").read_text().strip() == "mariadbd"
-                and f"POD_NAME={pod}".encode() in (folder / "environ").read_bytes().split(b"\0")
+                and _OF_THE_CLUSTER | {f"POD_NAME={pod}".encode()}
+                <= set((folder / "environ").read_bytes().split(b"\0"))
             ):
                 return int(folder.name)
     raise AssertionError(f"no mariadbd runs in {pod}")

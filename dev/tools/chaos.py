@@ -1,0 +1,26 @@
+"""dev/chaos: the stack up, and then the faulted runs of tests/chaos in the tests' environment."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from dev.stack import cli, console, lifecycle, paths
+from dev.stack.console import StackError
+from dev.tools import environment
+
+
+def main() -> int:
+    """Bring up what is missing, then become the harness."""
+    try:
+        venv = environment.ensure()
+        if not {"-h", "--help"} & set(sys.argv):
+            lifecycle.up()
+    except StackError as error:
+        console.show(error)
+        return 1
+    variables = environment.variables(venv) | cli.environment()
+    variables["PATH"] = f"{variables['PATH']}:{paths.BIN}"
+    os.chdir(paths.CHECKOUT)
+    python = str(venv / "bin" / "python")
+    os.execve(python, [python, "-m", "tests.chaos", *sys.argv[1:]], variables)

@@ -1,0 +1,303 @@
+"""One faulted run: bring an operation to a point, strike, mend, wait until all is settled, and judge."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
+from temporalio.exceptions import ApplicationError, FailureError
+from temporalio.service import RPCError, RPCStatusCode
+
+from dev.stack import settings
+from tests.chaos import invariants
+from tests.chaos.faults import EXECUTION_MARGIN, FAULTS, Fault, Run
+from tests.chaos.invariants import Expected
+from tests.chaos.lane import Lane, NotSeen, eventually
+from tests.chaos.points import Point, points_of
+from tests.chaos.site import TARGET, make_all
+from tests.chaos.watch import History
+
+Handle = WorkflowHandle[Any, Any]
+
+SETTLED_WITHIN = 420
+"""Seconds from the mended fault to the end of the operation and its lease; slow faults have pods that never start."""
+SETTLING = 10
+"""Seconds for endpoints to follow readiness after the lease has ended."""
+KEEP = 30
+UNDO = {"resync", "remove_runners", "scale_up", "wait_in_service", "take_back_primary", "unmark_replica"}
+_TYPES = {"backup": "GaleraBackup", "restore": "GaleraRestore"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One fault at one point of one operation."""
+
+    operation: str
+    point: Point
+    fault: str
+
+    @property
+    def name(self) -> str:
+        """As `--only` takes it."""
+        return f"{self.operation}/{self.point}/{self.fault}"
+
+
+@dataclass
+class Record:
+    """What one run was and what was seen; times in seconds."""
+
+    case: str
+    operation: str
+    fault: str
+    point: str
+    outcome: str = ""
+    seconds: float = 0
+    """Of the whole run, with its checks."""
+    resumed: float | None = None
+    """From `all is back` to the first activity of the operation or its lease."""
+    resync_begun: float | None = None
+    """From `all is back` to the first step that undoes."""
+    in_sync: float | None = None
+    """From `all is back` to the target in sync, if it was not then."""
+    desynced: float = 0
+    """wsrep_desync=ON on the target, from the start of the operation to its end."""
+    outage: float = 0
+    """The longest time without a committed write."""
+    notes: list[str] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For a line of JSON."""
+        return asdict(self)
+
+
+@dataclass
+class State:
+    """What the rows of a site must be."""
+
+    now: History = field(default_factory=History)
+    base_id: str = ""
+    """The newest backup that was made without a fault."""
+    base: History = field(default_factory=History)
+    """What it has for certain: what was committed before it began."""
+    base_ended_at: float = 0
+
+
+class Engine:
+    """Runs cases on lanes."""
+
+    def __init__(self, lanes: Sequence[Lane]) -> None:
+        self.lanes = lanes
+        self._states: dict[str, State] = {}
+        self._number = 0
+
+    # --- fault-free runs
+
+    async def baseline(self, lane: Lane) -> dict[str, list[Point]]:
+        """A backup and a restore without a fault: where faults can strike."""
+        found = {}
+        for operation in ("backup", "restore"):
+            handle = await self._start(lane, operation)
+            await self._settled(lane, handle)
+            lease = f"galera-lease/{lane.site.namespace}/{settings.STATEFULSET}"
+            found[operation] = await points_of(lane.client, (handle.id, None), (lease, None))
+        return found
+
+    async def first_backup(self, lane: Lane) -> None:
+        """A restore needs one."""
+        wrong = await self._following_backup(lane)
+        if wrong:
+            raise NotSeen(f"a backup without a fault failed on {lane.site.namespace}: {wrong}")
+
+    # --- one case
+
+    async def run(self, lane: Lane, case: Case, wave: asyncio.Barrier | None = None) -> Record:
+        """Run it; never raises for what the product does."""
+        record = Record(case.name, case.operation, case.fault, str(case.point))
+        began = time.time()
+        try:
+            await self._run(lane, case, record, wave)
+        except (NotSeen, AssertionError, RPCError) as error:
+            record.violations.append(f"{type(error).__name__}: {error}")
+            if wave is not None:
+                await wave.abort()
+        except asyncio.BrokenBarrierError:
+            record.notes.append("another lane of the wave failed")
+        finally:
+            lane.hold(None)
+            lane.api.mode = lane.database.mode = "pass"
+            await lane.ensure_worker()
+        record.seconds = round(time.time() - began, 1)
+        return record
+
+    async def _run(self, lane: Lane, case: Case, record: Record, wave: asyncio.Barrier | None) -> None:
+        fault = FAULTS[case.fault]
+        lane.hold(case.point)
+        started_at = time.time()
+        timeout = timedelta(seconds=case.point.seconds * 1.5) + EXECUTION_MARGIN if fault.execution_timeout else None
+        handle = await self._start(lane, case.operation, execution_timeout=timeout)
+        await eventually(lambda: lane.reached, 150, lambda: f"{case.point} is reached", every=0.02)
+        run = Run(
+            lane=lane,
+            point=case.point,
+            operation=case.operation,
+            handle=handle,
+            started_at=started_at,
+            settled=lambda: self._settled(lane, handle),
+            second=lambda: self._second(lane, case.operation),
+        )
+        if wave is None:
+            await fault.strike(run)
+        else:
+            # All lanes stand at their points; one of them strikes for all.
+            if await wave.wait() == 0:
+                await fault.strike(run)
+            await wave.wait()
+            run.back()
+        await self._settled(lane, handle)
+        ended_at = time.time()
+        record.notes += run.notes
+        record.violations += run.violations
+        await self._judge(lane, record, handle, fault, (started_at, run.back_at, ended_at))
+
+    async def _judge(
+        self,
+        lane: Lane,
+        record: Record,
+        handle: Handle,
+        fault: Fault,
+        times: tuple[float, float, float],
+    ) -> None:
+        started_at = times[0]
+        site = lane.site
+        self._measure(lane, record, times)
+        record.outcome, told = await self._outcome(handle, fault)
+        record.violations += told
+        record.violations += await asyncio.to_thread(invariants.settle, site, SETTLING)
+        record.violations += await invariants.open_leases(lane.client, site)
+        record.violations += await asyncio.to_thread(self._compare_rows, lane, record, times)
+        record.violations += await asyncio.to_thread(invariants.damaged_backups, site, started_at)
+        if record.operation == "backup" and record.outcome == "COMPLETED":
+            backup_id = (await handle.result())["manifest"]["backup_id"]
+            must = self._states[site.namespace].now.until(started_at).rows(lane.watch.writer.rows)
+            record.violations += await asyncio.to_thread(invariants.does_not_restore, site, backup_id, must)
+        record.violations += await self._following_backup(lane)
+
+    def _compare_rows(self, lane: Lane, record: Record, times: tuple[float, float, float]) -> list[str]:
+        """Every row that a client saw committed is there; a restore may have cut some out, as it was told to."""
+        started_at, _, ended_at = times
+        writer, state = lane.watch.writer, self._states[lane.site.namespace]
+        writer.pause()
+        try:
+            old = Expected("old", state.now.rows(writer.rows))
+            histories, restored = [old], state.now
+            if record.operation == "restore":
+                _, resumed = writer.rows.longest_interruption(started_at, ended_at) or (0, ended_at)
+                restored = state.base.then(resumed)
+                gone = state.now.since(state.base_ended_at).until(started_at)
+                history = Expected("restored", restored.rows(writer.rows), gone.rows(writer.rows))
+                histories = [history] if record.outcome == "COMPLETED" else [old, history]
+            name, wrong = invariants.compare_rows(lane.site, histories)
+            if name == "restored":
+                state.now = restored
+            record.notes += [f"data: {name}"] if record.operation == "restore" else []
+            return wrong
+        finally:
+            writer.resume()
+
+    def _measure(self, lane: Lane, record: Record, times: tuple[float, float, float]) -> None:
+        started_at, back_at, ended_at = times
+        target = lane.watch.members[TARGET]
+        record.desynced = target.seconds_desynced(started_at, ended_at)
+        gap = lane.watch.writer.rows.longest_interruption(started_at, ended_at)
+        record.outage = round(gap[1] - gap[0], 1) if gap else 0
+        rows = lane.activities(back_at)
+        if rows:
+            record.resumed = round(rows[0]["at"] - back_at, 2)
+        undo = [row["at"] for row in rows if row["workflow"] == "GaleraLease" and row["activity"] in UNDO]
+        if undo:
+            record.resync_begun = round(undo[0] - back_at, 2)
+        synced = target.synced_after(back_at)
+        if synced is not None:
+            record.in_sync = round(synced - back_at, 2)
+
+    # --- operations
+
+    async def _start(self, lane: Lane, operation: str, **options: Any) -> Handle:
+        namespace = lane.site.namespace
+        cluster = {"namespace": namespace, "statefulset": settings.STATEFULSET}
+        request: dict[str, Any] = {"cluster": cluster}
+        if operation == "backup":
+            request |= {"backups_to_keep": KEEP, "drain_timeout": 30}
+        else:
+            backup_id = self._states[namespace].base_id
+            request |= {"backup_id": backup_id, "confirm": f"{namespace}/{settings.STATEFULSET}"}
+        self._number += 1
+        started = await lane.client.start_workflow(
+            _TYPES[operation], request, id=f"{lane.queue}-{operation}-{self._number}", task_queue=lane.queue, **options
+        )
+        return lane.client.get_workflow_handle(started.id)  # not of this run: it may be reset
+
+    async def _second(self, lane: Lane, operation: str) -> str:
+        handle = await self._start(lane, operation)
+        try:
+            await handle.result()
+        except WorkflowFailureError as error:
+            return str(getattr(error.cause, "type", error.cause))
+        return "succeeded"
+
+    async def _following_backup(self, lane: Lane) -> list[str]:
+        """A backup succeeds without anyone's help; the next restore restores it."""
+        state = self._states.setdefault(lane.site.namespace, State())
+        began = time.time()
+        handle = await self._start(lane, "backup")
+        try:
+            result = await asyncio.wait_for(handle.result(), 120)
+        except (WorkflowFailureError, TimeoutError) as error:
+            return [f"a following backup failed: {error!r} {getattr(error, 'cause', None)!r}"]
+        state.base_id = result["manifest"]["backup_id"]
+        state.base, state.base_ended_at = state.now.until(began), time.time()
+        return []
+
+    async def _outcome(self, handle: Handle, fault: Fault) -> tuple[str, list[str]]:
+        """How the operation ended, and what is wrong with how it says so."""
+        status = (await handle.describe()).status
+        assert status is not None
+        if status == WorkflowExecutionStatus.FAILED:
+            try:
+                await handle.result()
+            except WorkflowFailureError as error:
+                cause = error.cause
+                name = (cause.type if isinstance(cause, ApplicationError) else "") or ""
+                message = cause.message if isinstance(cause, FailureError) else str(cause)
+                return f"FAILED: {name}", invariants.badly_told(name, message)
+        if status != WorkflowExecutionStatus.COMPLETED and status.name not in fault.ends:
+            return status.name, [f"the operation ended as {status.name}, which nobody asked for"]
+        return status.name, []
+
+    async def _settled(self, lane: Lane, handle: Handle) -> None:
+        await eventually(lambda: self._is_closed(handle), SETTLED_WITHIN, f"{handle.id} is closed", every=0.2)
+        lease = lane.client.get_workflow_handle(f"galera-lease/{lane.site.namespace}/{settings.STATEFULSET}")
+        await eventually(lambda: self._is_closed(lease), SETTLED_WITHIN, f"{lease.id} is closed", every=0.2)
+
+    async def _is_closed(self, handle: Handle) -> bool:
+        try:
+            return (await handle.describe()).status != WorkflowExecutionStatus.RUNNING
+        except RPCError as error:
+            if error.status == RPCStatusCode.NOT_FOUND:
+                return True
+            if error.status == RPCStatusCode.UNAVAILABLE:
+                return False
+            raise
+
+
+async def open_lanes(client: Client, count: int) -> list[Lane]:
+    """So many lanes, with a healthy cluster and a first backup each."""
+    lanes = [Lane(site, client) for site in await make_all(count)]
+    await asyncio.gather(*(lane.open() for lane in lanes))
+    return lanes

@@ -1,0 +1,54 @@
+"""Which fault strikes where: every point of every operation, every fault at many points, the same plan each time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from tests.chaos.engine import Case
+from tests.chaos.faults import FAULTS, Fault
+from tests.chaos.points import Point
+
+EACH_FAULT = {"backup": 7, "restore": 5}
+"""Points at which each fault strikes, beyond what it takes to have one at each point."""
+
+
+_GOLDEN = 0.618
+"""Multiples of it spread evenly: faults that follow each other strike at points far from each other."""
+
+
+def whole_plan(points: Mapping[str, Sequence[Point]]) -> list[Case]:
+    """All cases, those of one fault beside each other."""
+    return [
+        Case(operation, point, fault.name)
+        for operation, there in points.items()
+        for fault in FAULTS.values()
+        for point in _spread(fault, operation, there)
+    ]
+
+
+def _spread(fault: Fault, operation: str, points: Sequence[Point]) -> list[Point]:
+    """Points for one fault, evenly over the operation; which ones differs from fault to fault."""
+    fit = [point for point in points if fault.fits(operation, point)]
+    wanted = 1 if fault.slow else EACH_FAULT[operation]
+    if len(fit) <= wanted:
+        return fit
+    step = len(fit) / wanted
+    shift = list(FAULTS).index(fault.name) * _GOLDEN % 1
+    return [fit[int((number + shift) * step)] for number in range(wanted)]
+
+
+def subset(cases: Sequence[Case], shard: int, of: int) -> list[Case]:
+    """Every `of`-th case, without the slow ones; each fault is in it where the plan has it often enough."""
+    quick = [case for case in cases if not FAULTS[case.fault].slow]
+    return quick[shard::of]
+
+
+def uncovered(cases: Sequence[Case], points: Mapping[str, Sequence[Point]]) -> list[str]:
+    """Points that no case strikes."""
+    struck = {(case.operation, case.point) for case in cases}
+    return [
+        f"{operation}/{point}"
+        for operation, there in points.items()
+        for point in there
+        if (operation, point) not in struck
+    ]

@@ -1,0 +1,50 @@
+"""The points at which a fault can strike, read from the history of a run without any."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import Client
+
+Stage = Literal["scheduled", "started", "completed"]
+STAGES: tuple[Stage, ...] = ("scheduled", "started", "completed")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One event of one activity of an operation or of its lease.
+
+    `scheduled`: the server waits to hand it out; `started`: a worker has it and has done nothing yet; `completed`: its
+    effect is there, and its answer has not left the worker yet.
+    """
+
+    workflow: str
+    activity_id: str
+    activity: str
+    stage: Stage
+    seconds: float
+    """After the start of the operation, in the run without a fault."""
+
+    def __str__(self) -> str:
+        return f"{self.workflow.removeprefix('Galera').lower()}.{self.activity_id}.{self.activity}.{self.stage}"
+
+
+async def points_of(client: Client, *runs: tuple[str, str | None]) -> list[Point]:
+    """Of the histories of these runs (workflow id, run id), the operation's first, in the order of time."""
+    begin = 0.0
+    found: list[Point] = []
+    for workflow_id, run_id in runs:
+        handle = client.get_workflow_handle(workflow_id, run_id=run_id)
+        workflow = (await handle.describe()).workflow_type
+        async for event in handle.fetch_history_events():
+            at = event.event_time.ToDatetime().timestamp()
+            begin = begin or at
+            if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
+                scheduled = event.activity_task_scheduled_event_attributes
+                found += [
+                    Point(workflow, scheduled.activity_id, scheduled.activity_type.name, stage, round(at - begin, 1))
+                    for stage in STAGES
+                ]
+    return sorted(found, key=lambda point: point.seconds)

@@ -1,0 +1,144 @@
+"""Small proxies between a site's worker and its servers, which misbehave when they are told to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import ssl
+from typing import Literal
+
+from dev.stack import certificates, settings
+from tests.chaos.site import Site
+
+ApiMode = Literal["pass", "429", "500", "hang", "drop"]
+DatabaseMode = Literal["pass", "hang", "drop"]
+
+_ANSWERS = {
+    "429": b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+    "500": b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+}
+_HANGING = 600
+
+
+class ApiProxy:
+    """In front of the API server: plain HTTP inside, the admin's certificate outside."""
+
+    def __init__(self, site: Site) -> None:
+        self.mode: ApiMode = "pass"
+        self.refused = 0
+        """Requests that it has spoilt."""
+        self.kubeconfig = site.control / "kubeconfig"
+        self._server: asyncio.Server | None = None
+        self._context = ssl.create_default_context(cafile=str(certificates.certificate("ca")))
+        self._context.load_cert_chain(certificates.certificate("admin"), certificates.key("admin"))
+
+    async def start(self) -> None:
+        """Listen, and write a kubeconfig that leads here."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=1 << 22)
+        port = self._server.sockets[0].getsockname()[1]
+        document = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "proxy", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
+            "users": [{"name": "nobody", "user": {}}],
+            "contexts": [{"name": "proxy", "context": {"cluster": "proxy", "user": "nobody"}}],
+            "current-context": "proxy",
+        }
+        self.kubeconfig.write_text(json.dumps(document))
+
+    def stop(self) -> None:
+        """Listen no more."""
+        if self._server is not None:
+            self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            head = await reader.readuntil(b"\r\n\r\n")
+            body = await reader.readexactly(_length(head))
+            mode = self.mode
+            if mode == "pass":
+                await self._forward(_with_close(head) + body, writer)
+            else:
+                self.refused += 1
+            if mode == "hang":
+                await asyncio.sleep(_HANGING)
+            if mode == "drop":  # the effect is there, its answer is lost
+                await self._forward(_with_close(head) + body, None)
+            if mode in _ANSWERS:
+                writer.write(_ANSWERS[mode])
+                await writer.drain()
+        writer.close()
+
+    async def _forward(self, request: bytes, writer: asyncio.StreamWriter | None) -> None:
+        upstream, sender = await asyncio.open_connection(settings.NODE_IP, settings.API_PORT, ssl=self._context)
+        try:
+            sender.write(request)
+            await sender.drain()
+            while chunk := await upstream.read(65536):
+                if writer is not None:
+                    writer.write(chunk)
+                    await writer.drain()
+        finally:
+            sender.close()
+
+
+def _length(head: bytes) -> int:
+    for line in head.lower().split(b"\r\n"):
+        if line.startswith(b"content-length:"):
+            return int(line.split(b":")[1])
+    return 0
+
+
+def _with_close(head: bytes) -> bytes:
+    lines = [line for line in head.split(b"\r\n") if line and not line.lower().startswith(b"connection:")]
+    return b"\r\n".join([*lines, b"Connection: close", b"", b""])
+
+
+class DatabaseProxy:
+    """In front of the members; a connection's first line says where it wants to go."""
+
+    def __init__(self) -> None:
+        self.mode: DatabaseMode = "pass"
+        self.port = 0
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Listen."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def stop(self) -> None:
+        """Listen no more."""
+        if self._server is not None:
+            self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            host, port = (await reader.readline()).decode().split()
+            mode = self.mode
+            if mode == "hang":
+                await asyncio.sleep(_HANGING)
+            upstream, sender = await asyncio.open_connection(host, int(port))
+            # Dropped after the third thing that the client sends: login, its settings, and then a statement.
+            limit = 3 if mode == "drop" else 0
+            await asyncio.wait(
+                [
+                    asyncio.ensure_future(_pump(reader, sender, limit)),
+                    asyncio.ensure_future(_pump(upstream, writer)),
+                ],
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            sender.close()
+        writer.close()
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limit: int = 0) -> None:
+    count = 0
+    with contextlib.suppress(OSError):
+        while chunk := await reader.read(65536):
+            writer.write(chunk)
+            await writer.drain()
+            count += 1
+            if count == limit:
+                return

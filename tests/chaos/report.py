@@ -1,0 +1,61 @@
+"""What all runs together say: one table, by fault."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tests.chaos.engine import Record
+
+_COLUMNS = ("resumed", "resync_begun", "in_sync", "desynced", "outage")
+
+
+def append(path: Path, record: Record) -> None:
+    """Keep one record, as a line of JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        file.write(json.dumps(record.as_dict()) + "\n")
+
+
+def read(path: Path) -> list[Record]:
+    """The records of a file."""
+    return [Record(**json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def table(records: Sequence[Record]) -> str:
+    """Median and maximum of each time, in seconds, for each operation and fault; as Markdown."""
+    groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    for record in records:
+        groups[record.operation, record.fault].append(record)
+    lines = [
+        "| operation | fault | runs | violations | back to next activity | back to resync begun | back to in sync "
+        "| desynced | longest outage |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for (operation, fault), group in sorted(groups.items()):
+        cells = [_median_and_maximum(group, column) for column in _COLUMNS]
+        broken = sum(bool(record.violations) for record in group)
+        lines.append(f"| {operation} | {fault} | {len(group)} | {broken} | {' | '.join(cells)} |")
+    broken = sum(bool(record.violations) for record in records)
+    cells = [_median_and_maximum(records, column) for column in _COLUMNS]
+    lines.append(f"| **all** | | {len(records)} | {broken} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _median_and_maximum(records: Iterable[Record], column: str) -> str:
+    values = [value for record in records if (value := getattr(record, column)) is not None]
+    if not values:
+        return ""
+    return f"{statistics.median(values):.1f}, {max(values):.1f}"
+
+
+def violations(records: Sequence[Record]) -> str:
+    """Each run that broke a promise, and how."""
+    return "\n".join(
+        f"{record.case} ({record.outcome})\n" + "\n".join(f"    {each}" for each in record.violations)
+        for record in records
+        if record.violations
+    )
