@@ -23,15 +23,22 @@ _OF_THE_CLUSTER = {f"DISCOVERY=mariadb-discovery.{settings.NAMESPACE}.svc.cluste
 
 
 def find(program: str, *arguments: str) -> int | None:
-    """Pid of the process that runs this program with these arguments among others."""
+    """Pid of the process of a runner pod that runs this program with these arguments among others."""
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit():
             continue
         with suppress(OSError):
             argv = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
-            if os.path.basename(argv[0]) == program and set(arguments) <= set(argv):
+            if os.path.basename(argv[0]) == program and set(arguments) <= set(argv) and _has_backup_volume(folder):
                 return int(folder.name)
     return None
+
+
+def _has_backup_volume(process: Path) -> bool:
+    """Whether it is in a runner pod of this cluster: those of others mount another volume."""
+    device = os.stat(paths.VOLUME_MOUNTS / settings.BACKUP_CLAIM).st_dev
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    return any(line.split()[2] == wanted for line in (process / "mountinfo").read_text().splitlines())
 
 
 def server_of(pod: str) -> int:
