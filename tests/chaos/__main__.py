@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -33,16 +34,25 @@ def main() -> int:
     parser.add_argument("--resume", action="store_true", help="leave out cases that an earlier run has done")
     parser.add_argument("--keep", action="store_true", help="leave the clusters of the lanes there")
     parser.add_argument("--records", type=Path, default=RECORDS, help="where to keep what was seen (%(default)s)")
-    return asyncio.run(_run(parser.parse_args()))
+    return asyncio.run(_until_ended(parser.parse_args()))
+
+
+async def _until_ended(arguments: argparse.Namespace) -> int:
+    """SIGTERM cancels the run, so that its workers and clusters are cleaned up."""
+    running = asyncio.ensure_future(_run(arguments))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
+    try:
+        return await running
+    except asyncio.CancelledError:
+        return 130
 
 
 async def _run(arguments: argparse.Namespace) -> int:
     took = stopwatch()
     images.ensure_loaded(images.agent())
     client = await connect(TemporalAddress(settings.TEMPORAL_ADDRESS, "default"))
-    lanes = await open_lanes(client, arguments.lanes)
-    engine = Engine(lanes)
-    try:
+    async with open_lanes(client, arguments.lanes, keep=arguments.keep) as lanes:
+        engine = Engine(lanes)
         await asyncio.gather(*(engine.first_backup(lane) for lane in lanes))
         points = await engine.baseline(lanes[0])
         cases = plan.whole_plan(points)
@@ -59,10 +69,6 @@ async def _run(arguments: argparse.Namespace) -> int:
         done = {record.case for record in report.read(arguments.records)}
         campaign = Campaign(engine, lambda record: report.append(arguments.records, record))
         await campaign.run([case for case in cases if case.name not in done])
-    finally:
-        await asyncio.gather(*(lane.close() for lane in lanes))
-        if not arguments.keep:
-            await asyncio.gather(*(asyncio.to_thread(lane.site.remove) for lane in lanes))
     records = report.read(arguments.records)
     print(report.table(records))
     broken = report.violations(records)

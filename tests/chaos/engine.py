@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from kubernetes.client import ApiException
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError, FailureError
 from temporalio.service import RPCError, RPCStatusCode
@@ -19,7 +21,7 @@ from tests.chaos.faults import EXECUTION_MARGIN, FAULTS, Fault, Run
 from tests.chaos.invariants import Expected
 from tests.chaos.lane import Lane, NotSeen, eventually
 from tests.chaos.points import Point, points_of
-from tests.chaos.site import TARGET, make_all
+from tests.chaos.site import TARGET, Site
 from tests.chaos.watch import History
 
 Handle = WorkflowHandle[Any, Any]
@@ -30,6 +32,7 @@ SETTLING = 10
 """Seconds for endpoints to follow readiness after the lease has ended."""
 KEEP = 30
 UNDO = {"resync", "remove_runners", "scale_up", "wait_in_service", "take_back_primary", "unmark_replica"}
+CLUSTER_ATTRIBUTE = "GaleraCluster"
 _TYPES = {"backup": "GaleraBackup", "restore": "GaleraRestore"}
 
 
@@ -104,8 +107,7 @@ class Engine:
         for operation in ("backup", "restore"):
             handle = await self._start(lane, operation)
             await self._settled(lane, handle)
-            lease = f"galera-lease/{lane.site.namespace}/{settings.STATEFULSET}"
-            found[operation] = await points_of(lane.client, (handle.id, None), (lease, None))
+            found[operation] = await points_of(lane.client, (handle.id, None), (_lease_id(lane.site), None))
         return found
 
     async def first_backup(self, lane: Lane) -> None:
@@ -282,7 +284,7 @@ class Engine:
 
     async def _settled(self, lane: Lane, handle: Handle) -> None:
         await eventually(lambda: self._is_closed(handle), SETTLED_WITHIN, f"{handle.id} is closed", every=0.2)
-        lease = lane.client.get_workflow_handle(f"galera-lease/{lane.site.namespace}/{settings.STATEFULSET}")
+        lease = lane.client.get_workflow_handle(_lease_id(lane.site))
         await eventually(lambda: self._is_closed(lease), SETTLED_WITHIN, f"{lease.id} is closed", every=0.2)
 
     async def _is_closed(self, handle: Handle) -> bool:
@@ -296,8 +298,36 @@ class Engine:
             raise
 
 
-async def open_lanes(client: Client, count: int) -> list[Lane]:
-    """So many lanes, with a healthy cluster and a first backup each."""
-    lanes = [Lane(site, client) for site in await make_all(count)]
-    await asyncio.gather(*(lane.open() for lane in lanes))
-    return lanes
+@asynccontextmanager
+async def open_lanes(client: Client, count: int, *, keep: bool = False) -> AsyncIterator[list[Lane]]:
+    """So many lanes, each with a healthy cluster and a worker. `keep`: leave the clusters there."""
+    lanes = [Lane(Site(number + 1), client) for number in range(count)]
+    try:
+        await asyncio.gather(*(_fresh(client, lane.site) for lane in lanes))
+        await asyncio.gather(*(lane.open() for lane in lanes))
+        yield lanes
+    finally:
+        await asyncio.gather(*(lane.close() for lane in lanes))
+        if not keep:
+            await asyncio.gather(*(asyncio.to_thread(lane.site.remove) for lane in lanes))
+
+
+async def _fresh(client: Client, site: Site) -> None:
+    """Make the site; one that a killed harness has left in the middle of something is made anew."""
+    where = f'{CLUSTER_ATTRIBUTE}="{site.namespace}/{settings.STATEFULSET}" AND ExecutionStatus="Running"'
+    async for run in client.list_workflows(where):
+        await client.get_workflow_handle(run.id).terminate("left by a killed harness")
+    with suppress(RPCError):  # there is none
+        await client.get_workflow_handle(_lease_id(site)).terminate("left by a killed harness")
+    await asyncio.to_thread(site.make_anew if await asyncio.to_thread(_is_broken, site) else site.make)
+
+
+def _lease_id(site: Site) -> str:
+    return f"galera-lease/{site.namespace}/{settings.STATEFULSET}"
+
+
+def _is_broken(site: Site) -> bool:
+    try:
+        return bool(invariants.problems(site))
+    except ApiException:
+        return False  # there is none yet

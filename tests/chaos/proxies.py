@@ -18,7 +18,17 @@ _ANSWERS = {
     "429": b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
     "500": b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
 }
-_HANGING = 600
+_HANGING = 60
+"""Seconds; longer than any client waits."""
+_at_work: set[asyncio.Task[None]] = set()
+"""The loop itself holds its tasks by weak references."""
+
+
+def _kept() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    _at_work.add(task)
+    task.add_done_callback(_at_work.discard)
 
 
 class ApiProxy:
@@ -53,6 +63,7 @@ class ApiProxy:
             self._server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        _kept()
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             head = await reader.readuntil(b"\r\n\r\n")
             body = await reader.readexactly(_length(head))
@@ -114,6 +125,7 @@ class DatabaseProxy:
             self._server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        _kept()
         with contextlib.suppress(OSError, ValueError):
             host, port = (await reader.readline()).decode().split()
             mode = self.mode

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
-import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -128,6 +126,11 @@ class Site:
             "USE chaos; INSERT INTO chaos.ballast (content) SELECT RANDOM_BYTES(1024) FROM seq_1_to_2000"
             " WHERE NOT EXISTS (SELECT 1 FROM chaos.ballast);"
         )
+
+    def make_anew(self) -> None:
+        """Remove it, and bring it up from nothing."""
+        self.remove()
+        self.make()
 
     def remove(self) -> None:
         """Delete the namespace, its volumes and what is in them."""
@@ -282,11 +285,3 @@ def connect(address: str, timeout: float = 2) -> Connection[Any]:
         write_timeout=timeout,
         autocommit=True,
     )
-
-
-async def make_all(count: int) -> list[Site]:
-    """So many sites, made beside each other."""
-    sites = [Site(number + 1) for number in range(count)]
-    os.environ["KUBECONFIG"] = str(paths.KUBECONFIG)
-    await asyncio.gather(*(asyncio.to_thread(site.make) for site in sites))
-    return sites

@@ -61,7 +61,7 @@ class Writer:
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._address = site.service_address("mariadb")
+        self._address = ""
         self._stop = threading.Event()
         self._pause = threading.Event()
         self._idle = threading.Event()
@@ -71,12 +71,14 @@ class Writer:
 
     def start(self) -> None:
         """Begin to write."""
+        self._address = self._site.service_address("mariadb")
         self._thread.start()
 
     def stop(self) -> None:
         """End."""
         self._stop.set()
-        self._thread.join(30)
+        if self._thread.is_alive():
+            self._thread.join(30)
 
     def pause(self) -> None:
         """Write nothing until `resume`; returns when no write is under way."""
