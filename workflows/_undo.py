@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError
+from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from workflows import _options, _runner
 from workflows._failures import typed
@@ -53,6 +53,8 @@ async def persist(activity: Callable[[Any, A], Awaitable[R]], argument: A, summa
                 activity, argument, task_queue=queue, summary=summary, **_options.undo()
             )
         except ActivityError as error:
+            if is_cancelled_exception(error):  # only the janitor's steps can be
+                raise
             failure = typed(error)
             if isinstance(failure, LeaseLost):
                 raise failure from error

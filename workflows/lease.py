@@ -241,7 +241,7 @@ class GaleraLease:
             pod=order.pod,
             credentials=request.credentials,
             container=request.container,
-            mark=Mark(lease=self._ref(), owner=request.owner, until=self._until),
+            mark=Mark(lease=self._ref(), owner=request.owner, until=self._until, since=workflow.now()),
             primary_label=order.primary_label,
             only_if_marked=True,  # until the mark is known to be there: a desync before that is somebody else's
         )
@@ -263,7 +263,14 @@ class GaleraLease:
 
     async def _stop(self, order: StopOrder) -> LeaseEvent:
         request = self._request
-        mark = Mark(lease=self._ref(), owner=request.owner, until=self._until, replicas_before=order.replicas_before)
+        mark = Mark(
+            lease=self._ref(),
+            owner=request.owner,
+            until=self._until,
+            replicas_before=order.replicas_before,
+            since=workflow.now(),
+            order=order,
+        )
         self._stopped = _undo.Stopped(
             cluster=request.cluster,
             mark=mark,
