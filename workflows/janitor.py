@@ -41,8 +41,8 @@ with workflow.unsafe.imports_passed_through():
 
 T = TypeVar("T")
 
-MARGIN = timedelta(minutes=5)
-"""For a step beside the drain; what takes longer keeps the cluster's lease from others, and the next run goes on."""
+MARGIN = timedelta(minutes=10)
+"""What looking may take beside that, before the lease ends by itself."""
 INSPECTION = timedelta(hours=1)
 """For looking at all volumes of a stopped cluster, with a second try each."""
 
@@ -98,7 +98,8 @@ class _Steps:
 
     def _ttl(self, seen: Survey) -> timedelta:
         """At most what all steps may take; the lease must not end while one is at work."""
-        ttl = MARGIN * (2 + len(seen.members)) + self._request.drain_timeout * len(seen.members)
+        request, members = self._request, len(seen.members)
+        ttl = request.step_timeout * (2 + members) + request.drain_timeout * members + MARGIN
         if seen.mark is not None and seen.mark.mark.order is not None:
             ttl += INSPECTION + seen.mark.mark.order.ready_timeout
         return ttl
@@ -181,11 +182,12 @@ class _Steps:
         pods = ", ".join(runner.pod for runner in orphans)
         try:
             for lease in {runner.lease.run_id: runner.lease for runner in orphans}.values():
-                await _within(MARGIN, self._remove_runners_of(lease))
+                await _within(self._request.step_timeout, self._remove_runners_of(lease))
         except TimeoutError:
             raise JanitorFailed(
                 f"removing runner pods {pods} of {str(self._request.cluster)!r}: expected them to be gone within "
-                f"{MARGIN}. Nothing else was touched; look at their node, and delete them by force when it is down"
+                f"{self._request.step_timeout}. Nothing else was touched; look at their node, and delete them by force "
+                "when it is down"
             ) from None
         self._mended += [Mended(name=runner.pod, text="removed") for runner in orphans]
 
@@ -212,7 +214,7 @@ class _Steps:
             drain_until=workflow.now() + request.drain_timeout,
             only_if_marked=True,
         )
-        limit = request.drain_timeout + MARGIN
+        limit = request.drain_timeout + request.step_timeout
         try:
             report = await _within(limit, _undo.bring_back(task, self._queue()))
         except TimeoutError:
@@ -251,8 +253,8 @@ class _Steps:
         request, order = self._request, mark.order
         assert order is not None
         self._enter("start", f"starting {request.cluster}: {finding.text}")
-        # Pods of its own: those of a killed janitor or operation may still be on their way out.
-        prefix = f"{names.JANITOR_RUNNER_PREFIX}-{workflow.info().run_id[:8]}"
+        # Pods of its own (the id begins with the time): those of a killed janitor may still be on their way out.
+        prefix = f"{names.JANITOR_RUNNER_PREFIX}-{workflow.info().run_id[-8:]}"
         stopped = _undo.Stopped(
             cluster=request.cluster,
             mark=mark,
@@ -311,13 +313,17 @@ async def _within(limit: timedelta, work: Coroutine[Any, Any, T]) -> T:
     task = asyncio.ensure_future(work)
     try:
         await workflow.wait([task], timeout=limit.total_seconds())
-    finally:
-        in_time = task.done()
-        if not in_time:
-            task.cancel()
-            await workflow.wait([task])
-            if not task.cancelled():
-                task.exception()  # of work that was told to stop
-    if not in_time:
+    except asyncio.CancelledError:
+        await _stop(task)
+        raise
+    if not task.done():
+        await _stop(task)
         raise TimeoutError
     return task.result()
+
+
+async def _stop(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    await workflow.wait([task])
+    if not task.cancelled():
+        task.exception()  # of work that was told to stop

@@ -31,6 +31,8 @@ class JanitorRequest(Model):
     """Only shown; what is put back is what the mark says."""
     drain_timeout: PositiveDuration = timedelta(minutes=10)
     """How long a resync waits for the replica to catch up before it rejoins flow control anyway."""
+    step_timeout: PositiveDuration = timedelta(minutes=5)
+    """How long bringing one object back may take beside the drain; meanwhile no other operation gets the cluster."""
 
 
 # --- facts
