@@ -190,7 +190,7 @@ def describe(claims: Sequence[ClaimReport]) -> str:
 
 
 JANITOR_MENDS = frozenset({Verdict.ABANDONED, Verdict.STALE_MARK})
-JANITOR_IS_CONTENT = frozenset({Verdict.IN_SYNC, Verdict.HELD, Verdict.OWNED})
+JANITOR_IS_CONTENT = frozenset({Verdict.IN_SYNC, Verdict.HELD})
 TRY_AGAIN_AFTER = timedelta(hours=1)
 """A mixture of data does not mend itself; but a volume that could not be read counts as one, and may be readable."""
 
@@ -285,7 +285,10 @@ def _statefulset_verdict(seen: Survey, now: datetime) -> tuple[Verdict | None, s
 def _in_good_hands(mark: MarkSeen) -> tuple[Verdict, str]:
     if mark.lease_open:
         return Verdict.HELD, f"held by {mark.mark.owner!r}, whose lease is open"
-    return Verdict.OWNED, f"the lease is closed, but {mark.mark.owner!r} is open, and undoes what its lease did"
+    return Verdict.OWNED, (
+        f"the lease is closed, but {mark.mark.owner!r} is open, and undoes what its lease did. If it hangs, terminate "
+        "it: then the janitor does"
+    )
 
 
 def findings_table(found: Sequence[Finding]) -> str:
