@@ -87,8 +87,12 @@ class JanitorActivities:
     async def _seen(self, mark: Mark | None) -> MarkSeen | None:
         if mark is None:
             return None
-        lease_open = await self._is_open(mark.lease.workflow_id, mark.lease.run_id)
-        return MarkSeen(mark=mark, lease_open=lease_open, owner_open=await self._is_open(mark.owner))
+        return MarkSeen(
+            mark=mark,
+            lease_open=await self._is_open(mark.lease.workflow_id, mark.lease.run_id),
+            owner_open=await self._is_open(mark.owner),
+            elsewhere=mark.namespace not in (None, self._client.namespace),
+        )
 
     async def _runner(self, cluster: ClusterRef, pod: PodFacts) -> RunnerSeen:
         lease = LeaseRef(workflow_id=names.lease_id(cluster), run_id=pod.labels[names.LEASE_LABEL])

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from galera_backup.models.cluster import ClusterObservation, MemberObservation, WsrepStatus
 from galera_backup.models.common import PrimaryLabel
-from galera_backup.models.janitor import Finding, MarkSeen, MemberSeen, Survey, Verdict
+from galera_backup.models.janitor import Finding, MarkSeen, MemberSeen, RunnerSeen, Survey, Verdict
 from galera_backup.models.restore import ClaimReport, ClaimState
 from galera_backup.models.runner import CheckReport, ClaimMarker
 from galera_backup.names import LEASE_ANNOTATION
@@ -197,14 +197,12 @@ TRY_AGAIN_AFTER = timedelta(hours=1)
 
 def triage(seen: Survey, now: datetime) -> tuple[Finding, ...]:
     """What the janitor finds: runner pods without a lease, the StatefulSet, every member; in the order of mending."""
+    marks = [seen.mark, *(member.mark for member in seen.members)]
+    elsewhere = next((mark for mark in marks if mark is not None and mark.elsewhere), None)
     runners = [
-        Finding(
-            kind="runner",
-            name=runner.pod,
-            verdict=Verdict.HELD if runner.lease_open else Verdict.ABANDONED,
-            text=f"works under lease run {runner.lease.run_id}, which is {'' if runner.lease_open else 'not '}open",
-        )
+        Finding(kind="runner", name=runner.pod, verdict=verdict, text=text)
         for runner in seen.runners
+        for verdict, text in (_judge_runner(runner, elsewhere),)
     ]
     members = [
         Finding(kind="replica", name=member.member.pod, verdict=verdict, text=text)
@@ -214,9 +212,17 @@ def triage(seen: Survey, now: datetime) -> tuple[Finding, ...]:
     return (*runners, *_judge_statefulset(seen, now), *members)
 
 
+def _judge_runner(seen: RunnerSeen, elsewhere: MarkSeen | None) -> tuple[Verdict, str]:
+    if seen.lease_open:
+        return Verdict.HELD, f"works under lease run {seen.lease.run_id}, which is open"
+    if elsewhere is not None:
+        return _in_good_hands(elsewhere)
+    return Verdict.ABANDONED, f"works under lease run {seen.lease.run_id}, which is not open"
+
+
 def _judge_member(seen: MemberSeen) -> tuple[Verdict, str]:
     mark, wsrep = seen.mark, seen.member.wsrep
-    if mark is not None and (mark.lease_open or mark.owner_open):
+    if mark is not None and (mark.lease_open or mark.owner_open or mark.elsewhere):
         return _in_good_hands(mark)
     if not seen.member.exists:
         return Verdict.UNREACHABLE, "there is no such pod. Look at the events of the StatefulSet"
@@ -267,7 +273,7 @@ def _statefulset_verdict(seen: Survey, now: datetime) -> tuple[Verdict | None, s
         unreadable = f", and its annotation {LEASE_ANNOTATION!r} cannot be read" if seen.unreadable else ""
         stopped = seen.replicas == 0
         return (Verdict.FOREIGN if stopped else None), f"scaled to 0 without our mark{unreadable}: by somebody else"
-    if seen.mark.lease_open or seen.mark.owner_open:
+    if seen.mark.lease_open or seen.mark.owner_open or seen.mark.elsewhere:
         return _in_good_hands(seen.mark)
     mark = seen.mark.mark
     if seen.replicas:
@@ -283,6 +289,11 @@ def _statefulset_verdict(seen: Survey, now: datetime) -> tuple[Verdict | None, s
 
 
 def _in_good_hands(mark: MarkSeen) -> tuple[Verdict, str]:
+    if mark.elsewhere:
+        return Verdict.FOREIGN, (
+            f"the work of {mark.mark.owner!r} in the Temporal namespace {mark.mark.namespace!r}, which is another one. "
+            "Run the janitor there"
+        )
     if mark.lease_open:
         return Verdict.HELD, f"held by {mark.mark.owner!r}, whose lease is open"
     return Verdict.OWNED, (

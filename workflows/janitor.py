@@ -175,7 +175,7 @@ class _Steps:
 
     async def _remove_runners(self, seen: Survey) -> None:
         """First of all: a runner that still works must not meet a replica in sync, or a server on its volume."""
-        orphans = [runner for runner in seen.runners if not runner.lease_open]
+        orphans = [each for each in seen.runners if self._found["runner", each.pod].verdict is Verdict.ABANDONED]
         if not orphans:
             return
         self._enter("runners", "removing runner pods whose lease is not open")

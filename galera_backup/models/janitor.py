@@ -46,6 +46,8 @@ class MarkSeen(Model):
     """The run of the lease that it names is open; one that Temporal does not know is not."""
     owner_open: bool
     """The operation is open: it undoes by itself what its lease did."""
+    elsewhere: bool = False
+    """It was written from another Temporal namespace, whose leases cannot be asked for here."""
 
 
 class MemberSeen(Model):

@@ -122,6 +122,8 @@ class Mark(Model):
     """On a pod that carried the primary label: what to put back."""
     replicas_before: int | None = None
     """On a StatefulSet: the replica count to go back to."""
+    namespace: str | None = None
+    """Temporal's own namespace, in which the lease is; None: written by an older version."""
     since: datetime | None = None
     """When it was written, just before its effect."""
     order: StopOrder | None = None

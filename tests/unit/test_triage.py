@@ -53,9 +53,9 @@ ORDER = StopOrder(
 )
 
 
-def mark(lease_open: bool = False, owner_open: bool = False, **fields: Any) -> MarkSeen:
+def mark(lease_open: bool = False, owner_open: bool = False, elsewhere: bool = False, **fields: Any) -> MarkSeen:
     values = {"lease": LEASE, "owner": "backup-by-hand", "until": NOW, **fields}
-    return MarkSeen(mark=Mark.model_validate(values), lease_open=lease_open, owner_open=owner_open)
+    return MarkSeen(mark=Mark.model_validate(values), lease_open=lease_open, owner_open=owner_open, elsewhere=elsewhere)
 
 
 def member(wsrep: dict[str, Any] | None, marked: MarkSeen | None = None, **fields: Any) -> MemberSeen:
@@ -71,6 +71,7 @@ def survey(*members: MemberSeen, replicas: int = 3, **fields: Any) -> Survey:
 
 
 ABANDONED, OPEN, OWNED = mark(), mark(lease_open=True, owner_open=True), mark(owner_open=True)
+ELSEWHERE = mark(elsewhere=True, namespace="another")
 
 
 @pytest.mark.parametrize(
@@ -87,6 +88,8 @@ ABANDONED, OPEN, OWNED = mark(), mark(lease_open=True, owner_open=True), mark(ow
         (member(ON, ABANDONED, ready=False), Verdict.ABANDONED),
         (member(ON, OPEN), Verdict.HELD),
         (member(ON, OWNED), Verdict.OWNED),
+        (member(ON, ELSEWHERE), Verdict.FOREIGN),
+        (member({}, ELSEWHERE), Verdict.FOREIGN),
         (member({**ON, "desync_count": 2}, ABANDONED), Verdict.ABANDONED),  # OFF takes only our own count back
         (member({**ON, "desync_count": 2}), Verdict.FOREIGN),
         (member({**ON, **PARTITIONED}, ABANDONED), Verdict.ABANDONED),  # it stays unusable until OFF
@@ -132,6 +135,7 @@ def test_member(seen: MemberSeen, verdict: Verdict) -> None:
             survey(replicas=0, mark=mark(order=ORDER, tried="mixed", tried_at=NOW - timedelta(minutes=60))),
             Verdict.ABANDONED,
         ),
+        (survey(replicas=0, mark=mark(order=ORDER, elsewhere=True)), Verdict.FOREIGN),
         (survey(mark=mark(order=ORDER)), Verdict.STALE_MARK),
         (survey(mark=mark(lease_open=True, order=ORDER)), Verdict.HELD),
     ],
@@ -146,6 +150,13 @@ def test_runner(lease_open: bool, verdict: Verdict) -> None:
     runner = RunnerSeen(pod="runner", lease=LEASE, lease_open=lease_open)
     [found] = rules.triage(survey(runners=(runner,)), NOW)
     assert (found.kind, found.verdict) == ("runner", verdict)
+
+
+def test_runner_beside_the_mark_of_another_temporal_namespace() -> None:
+    runner = RunnerSeen(pod="runner", lease=LEASE, lease_open=False)
+    found = rules.triage(survey(member(ON, ELSEWHERE), runners=(runner,)), NOW)
+    assert [each.verdict for each in found] == [Verdict.FOREIGN, Verdict.FOREIGN]
+    assert all("Run the janitor there" in each.text for each in found)
 
 
 def test_runners_come_first() -> None:

@@ -279,6 +279,17 @@ async def test_desync_of_an_operator_beside_one_of_ours(stage: Stage) -> None:
     assert not world.member(2).desync
 
 
+async def test_work_from_another_temporal_namespace_is_not_touched(stage: Stage) -> None:
+    world = stage.world()
+    put_mark(world, namespace="another")
+    with world.lock:
+        world.member(2).set_desync(True)
+    result = await clean(stage, world)
+    assert verdicts(result)["mariadb-server-2"] == Verdict.FOREIGN
+    assert "'another'" in result.left_alone[0]
+    assert world.look().member(2).desync
+
+
 async def test_donor_is_not_touched(stage: Stage) -> None:
     world = stage.world()
     with world.lock:

@@ -29,6 +29,8 @@ from tests.fakes.world import World, fresh_cluster
 class Temporal:
     """A client that knows which workflows are open, by id or by run."""
 
+    namespace = "here"
+
     def __init__(self) -> None:
         self.open: set[str] = set()
         self.closed: set[str] = set()
@@ -62,8 +64,9 @@ class Bench:
         task = Observe(cluster=cluster or self.world.cluster, credentials=SecretRef(), container="mariadb")
         return cast(Survey, await self.env.run(self.janitor.survey_cluster, task))
 
-    def mark(self, annotations: dict[str, str], run: str = "run") -> Mark:
-        mark = Mark(lease=LeaseRef(workflow_id="lease", run_id=run), owner="owner", until=datetime.now(UTC))
+    def mark(self, annotations: dict[str, str], run: str = "run", namespace: str | None = None) -> Mark:
+        lease = LeaseRef(workflow_id="lease", run_id=run)
+        mark = Mark(lease=lease, owner="owner", until=datetime.now(UTC), namespace=namespace)
         annotations[names.LEASE_ANNOTATION] = mark.model_dump_json()
         return mark
 
@@ -97,6 +100,13 @@ async def test_ids_that_temporal_refuses_are_not_open(bench: Bench) -> None:
     assert seen.mark is not None
     assert not seen.mark.lease_open
     assert not seen.mark.owner_open
+
+
+async def test_marks_of_other_temporal_namespaces(bench: Bench) -> None:
+    for ordinal, namespace in enumerate((None, "here", "there")):
+        bench.mark(bench.world.member(ordinal).annotations, namespace=namespace)
+    marks = [each.mark for each in (await bench.survey()).members]
+    assert [each and each.elsewhere for each in marks] == [False, False, True]
 
 
 async def test_temporal_that_does_not_answer_is_no_closed_lease(bench: Bench) -> None:
