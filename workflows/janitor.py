@@ -261,6 +261,7 @@ class _Steps:
             order=order.model_copy(update={"runner_pod_prefix": prefix}),
             credentials=request.credentials,
             container=request.container,
+            by=self._lease.ref,
         )
         limit = INSPECTION + order.ready_timeout
         try:

@@ -373,7 +373,7 @@ async def test_restore_and_its_lease_terminated(stage: Stage, name: str) -> None
     fault = world.faults.add(step.held())
     assert fault.gate is not None
     restore = await stage.restore(world)
-    await assert_eventually(fault.gate.entered.is_set, lambda: world.events)
+    await assert_eventually(fault.gate.entered.is_set, lambda: world.events, seconds=100)
     await kill_both(stage, world, restore)
     if "claim" in name or "scale up" in name:  # the call never comes: its worker is gone
         fault.before = DEAD
@@ -432,7 +432,7 @@ async def test_restored_cluster_gets_its_new_size(stage: Stage) -> None:
     stop(world)
     await assert_eventually(lambda: not world.look().members)
     restore = await stage.restore(world, replicas=3)
-    await assert_eventually(fault.gate.entered.is_set, lambda: world.events)
+    await assert_eventually(fault.gate.entered.is_set, lambda: world.events, seconds=100)
     await kill_both(stage, world, restore)
     fault.before = DEAD
     fault.gate.open()
