@@ -9,6 +9,7 @@ from temporalio.client import Client
 
 from activities._fence import Fence
 from activities.galera import GaleraActivities
+from activities.janitor import JanitorActivities
 from activities.kubernetes import KubernetesActivities
 from activities.runner import RunnerActivities
 from activities.temporal import TemporalActivities
@@ -25,6 +26,7 @@ def build_activities(
     kubernetes = KubernetesActivities(kube, fence)
     runner = RunnerActivities(kube, mysql, fence, agent_image)
     temporal = TemporalActivities(client)
+    janitor = JanitorActivities(kube, mysql, client)
     return [
         galera.observe_cluster,
         galera.mark_replica,
@@ -43,4 +45,6 @@ def build_activities(
         runner.remove_runners,
         temporal.lease_holder,
         temporal.wait_until_closed,
+        janitor.survey_cluster,
+        janitor.remark_statefulset,
     ]

@@ -40,17 +40,22 @@ class Observer:
         """All members; a server that cannot be asked is a fact, not an error."""
         cluster = request.cluster
         statefulset = self._kube.statefulset(cluster, request.container)
-        credentials = self._kube.credentials(cluster.namespace, request.credentials)
-        pods = {pod.name: pod for pod in self._kube.members(cluster)}
         ordinals = range(statefulset.replicas or request.replicas or 0)
-        wanted = [names.pod(cluster, ordinal) for ordinal in ordinals]
         return ClusterObservation(
             cluster=cluster,
             replicas=statefulset.replicas,
             data_directory=statefulset.data_path,
-            members=tuple(self._member(cluster, name, pods.get(name), credentials, request) for name in wanted),
+            members=self.members(request, ordinals),
             claims=tuple(self._claim(statefulset, ordinal) for ordinal in ordinals),
         )
+
+    def members(self, request: Observe, ordinals: range) -> tuple[MemberObservation, ...]:
+        """The members with these ordinals; a pod that is missing is a fact too."""
+        cluster = request.cluster
+        credentials = self._kube.credentials(cluster.namespace, request.credentials)
+        pods = {pod.name: pod for pod in self._kube.members(cluster)}
+        wanted = [names.pod(cluster, ordinal) for ordinal in ordinals]
+        return tuple(self._member(cluster, name, pods.get(name), credentials, request) for name in wanted)
 
     def endpoint(self, cluster: ClusterRef, pod: PodFacts, secret: SecretRef) -> Endpoint:
         """Where one member's server listens."""

@@ -73,6 +73,10 @@ class ClusterLeftStopped(GaleraBackupError):
     """The StatefulSet stays at 0 replicas, because its claims hold a mixture of old and restored data."""
 
 
+class JanitorFailed(GaleraBackupError):
+    """What an abandoned operation left on the cluster could not be mended."""
+
+
 # --- the runner and its work
 
 

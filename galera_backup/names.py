@@ -11,6 +11,7 @@ TASK_QUEUE = "galera-backup"
 
 BACKUP_RUNNER_PREFIX = "mariadb-phy-backup-runner"
 RESTORE_RUNNER_PREFIX = "openstack-mariadb-phy-restore-runner"
+JANITOR_RUNNER_PREFIX = "mariadb-phy-janitor"
 
 LEASE_ANNOTATION = "galera-backup/lease"
 """On a pod: who desynced it. On a StatefulSet: who scaled it to 0. JSON of `models.lease.Mark`."""
@@ -39,6 +40,11 @@ def operation_id(operation: str, cluster: ClusterRef, at: datetime) -> str:
 def schedule_id(cluster: ClusterRef) -> str:
     """Id of the schedule of a cluster's periodic backup."""
     return f"galera-backup/{cluster}"
+
+
+def janitor_schedule_id(cluster: ClusterRef) -> str:
+    """Id of the schedule of a cluster's janitor."""
+    return f"galera-janitor/{cluster}"
 
 
 def timestamp(at: datetime) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 
 from galera_backup.models.cluster import ClusterObservation, MemberObservation, WsrepStatus
 from galera_backup.models.common import PrimaryLabel
+from galera_backup.models.janitor import Finding, MarkSeen, MemberSeen, RunnerSeen, Survey, Verdict
 from galera_backup.models.restore import ClaimReport, ClaimState
 from galera_backup.models.runner import CheckReport, ClaimMarker
+from galera_backup.names import LEASE_ANNOTATION
 
 SYNCED = 4
 DONOR_DESYNCED = 2
@@ -181,3 +184,125 @@ def may_start(claims: Sequence[ClaimReport]) -> bool:
 def describe(claims: Sequence[ClaimReport]) -> str:
     """The state of each claim, in one line."""
     return ", ".join(f"{each.claim} {each.state}" for each in claims)
+
+
+# --- the janitor
+
+
+JANITOR_MENDS = frozenset({Verdict.ABANDONED, Verdict.STALE_MARK})
+JANITOR_IS_CONTENT = frozenset({Verdict.IN_SYNC, Verdict.HELD})
+TRY_AGAIN_AFTER = timedelta(hours=1)
+"""A mixture of data does not mend itself; but a volume that could not be read counts as one, and may be readable."""
+
+
+def triage(seen: Survey, now: datetime) -> tuple[Finding, ...]:
+    """What the janitor finds: runner pods without a lease, the StatefulSet, every member; in the order of mending."""
+    marks = [seen.mark, *(member.mark for member in seen.members)]
+    elsewhere = next((mark for mark in marks if mark is not None and mark.elsewhere), None)
+    runners = [
+        Finding(kind="runner", name=runner.pod, verdict=verdict, text=text)
+        for runner in seen.runners
+        for verdict, text in (_judge_runner(runner, elsewhere),)
+    ]
+    members = [
+        Finding(kind="replica", name=member.member.pod, verdict=verdict, text=text)
+        for member in seen.members
+        for verdict, text in (_judge_member(member),)
+    ]
+    return (*runners, *_judge_statefulset(seen, now), *members)
+
+
+def _judge_runner(seen: RunnerSeen, elsewhere: MarkSeen | None) -> tuple[Verdict, str]:
+    if seen.lease_open:
+        return Verdict.HELD, f"works under lease run {seen.lease.run_id}, which is open"
+    if elsewhere is not None:
+        return _in_good_hands(elsewhere)
+    return Verdict.ABANDONED, f"works under lease run {seen.lease.run_id}, which is not open"
+
+
+def _judge_member(seen: MemberSeen) -> tuple[Verdict, str]:
+    mark, wsrep = seen.mark, seen.member.wsrep
+    if mark is not None and (mark.lease_open or mark.owner_open or mark.elsewhere):
+        return _in_good_hands(mark)
+    if not seen.member.exists:
+        return Verdict.UNREACHABLE, "there is no such pod. Look at the events of the StatefulSet"
+    if wsrep is None:
+        return Verdict.UNREACHABLE, f"its server could not be asked: {seen.member.error}"
+    if wsrep.desync or wsrep.pending_desync:
+        return _judge_desync(seen)
+    return _judge_not_desynced(seen, wsrep)
+
+
+def _judge_not_desynced(seen: MemberSeen, wsrep: WsrepStatus) -> tuple[Verdict, str]:
+    mark = seen.mark
+    if wsrep.desync_count or (wsrep.local_state == DONOR_DESYNCED and mark is None):
+        return Verdict.DONOR, (
+            f"{wsrep.local_state_comment} with wsrep_desync=OFF and wsrep_desync_count {wsrep.desync_count}: an SST "
+            "donor, another backup or FLUSH TABLES WITH READ LOCK. It ends by itself"
+        )
+    if mark is not None and (is_synced(wsrep) or wsrep.local_state == DONOR_DESYNCED):
+        return Verdict.STALE_MARK, f"carries the mark of {mark.mark.owner!r}, which is closed, as is its lease"
+    if is_synced(wsrep):
+        return Verdict.IN_SYNC, "Synced" if seen.member.ready else "Synced, but Not Ready in Kubernetes"
+    return Verdict.NOT_IN_SYNC, (
+        f"{wsrep.local_state_comment}, {wsrep.cluster_status}, wsrep_ready {_on(wsrep.ready)}, for another reason than "
+        "wsrep_desync. Look at its log"
+    )
+
+
+def _judge_desync(seen: MemberSeen) -> tuple[Verdict, str]:
+    if seen.mark is not None:
+        mark = seen.mark.mark
+        since = f" since {mark.since:%Y-%m-%d %H:%M:%S}Z" if mark.since else ""
+        return Verdict.ABANDONED, f"desynced by {mark.owner!r}{since}, which is closed, as is its lease"
+    unreadable = f", and its annotation {LEASE_ANNOTATION!r} cannot be read" if seen.unreadable else ""
+    return Verdict.FOREIGN, (
+        f"wsrep_desync=ON without our mark{unreadable}: somebody else desynced it. When nobody needs that any more, "
+        "run SET GLOBAL wsrep_desync=OFF on it"
+    )
+
+
+def _judge_statefulset(seen: Survey, now: datetime) -> Iterable[Finding]:
+    verdict, text = _statefulset_verdict(seen, now)
+    if verdict is not None:
+        yield Finding(kind="statefulset", name=seen.cluster.statefulset, verdict=verdict, text=text)
+
+
+def _statefulset_verdict(seen: Survey, now: datetime) -> tuple[Verdict | None, str]:
+    if seen.mark is None:
+        unreadable = f", and its annotation {LEASE_ANNOTATION!r} cannot be read" if seen.unreadable else ""
+        stopped = seen.replicas == 0
+        return (Verdict.FOREIGN if stopped else None), f"scaled to 0 without our mark{unreadable}: by somebody else"
+    if seen.mark.lease_open or seen.mark.owner_open or seen.mark.elsewhere:
+        return _in_good_hands(seen.mark)
+    mark = seen.mark.mark
+    if seen.replicas:
+        return Verdict.STALE_MARK, f"carries the mark of {mark.owner!r}, and somebody has scaled it up since"
+    if mark.order is None:
+        return Verdict.STAYS_STOPPED, (
+            f"scaled to 0 by {mark.owner!r}, whose mark does not say how to start it (written by an older version). "
+            f"Start the restore again with 'replicas': {mark.replicas_before}"
+        )
+    if mark.tried_at is not None and now < mark.tried_at + TRY_AGAIN_AFTER:
+        return Verdict.STAYS_STOPPED, f"at {mark.tried_at:%Y-%m-%d %H:%M:%S}Z: {mark.tried}"
+    return Verdict.ABANDONED, f"scaled to 0 by {mark.owner!r}, which is closed, as is its lease"
+
+
+def _in_good_hands(mark: MarkSeen) -> tuple[Verdict, str]:
+    if mark.elsewhere:
+        return Verdict.FOREIGN, (
+            f"the work of {mark.mark.owner!r} in the Temporal namespace {mark.mark.namespace!r}, which is another one. "
+            "Run the janitor there"
+        )
+    if mark.lease_open:
+        return Verdict.HELD, f"held by {mark.mark.owner!r}, whose lease is open"
+    return Verdict.OWNED, (
+        f"the lease is closed, but {mark.mark.owner!r} is open, and undoes what its lease did. If it hangs, terminate "
+        "it: then the janitor does"
+    )
+
+
+def findings_table(found: Sequence[Finding]) -> str:
+    """What the janitor found, as a Markdown table for the UI."""
+    rows = ["| object | verdict | |", "|---|---|---|"]
+    return "\n".join([*rows, *(f"| {each.name} | {each.verdict} | {each.text} |" for each in found)])

@@ -13,6 +13,7 @@ from starters import schedule
 from starters._exit import EXIT_CODES, ExitCode, Failure
 from starters._screen import Screen
 from starters.backup import backup
+from starters.janitor import janitor
 from starters.list import list_backups
 from starters.restore import restore
 from starters.search_attributes import search_attributes
@@ -54,6 +55,7 @@ app.command("backup", epilog=EXIT_CODES)(backup)
 app.command("restore", epilog=EXIT_CODES)(restore)
 app.command("list", epilog=EXIT_CODES)(list_backups)
 app.command("status", epilog=EXIT_CODES)(status)
+app.command("janitor", epilog=EXIT_CODES)(janitor)
 app.add_typer(schedule.app, name="schedule")
 app.command("search-attributes", epilog=EXIT_CODES)(search_attributes)
 

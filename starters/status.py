@@ -22,7 +22,7 @@ from galera_backup.errors import InvalidInput, bounded
 from galera_backup.models.common import ClusterRef
 from galera_backup.models.lease import LeaseStatus
 from galera_backup.models.progress import Progress
-from starters import schedule
+from starters import _schedules
 from starters._exit import failure
 from starters._grouped import grouped
 from starters._options import AsJson, Cluster, TemporalOptions
@@ -39,7 +39,7 @@ _SILENT = (RPCError, WorkflowQueryFailedError, WorkflowQueryRejectedError, Inval
 
 @grouped
 def status(*, cluster: Cluster, temporal: TemporalOptions, as_json: AsJson = False) -> None:
-    """Show who holds the cluster, how far the running operation is, the last operations, and the schedule."""
+    """Show who holds the cluster, how far the running operation is, the last operations, and the schedules."""
 
     async def work(screen: Screen) -> None:
         where = cluster_of(cluster)
@@ -52,7 +52,8 @@ def status(*, cluster: Cluster, temporal: TemporalOptions, as_json: AsJson = Fal
             "lease": lease,
             "progress": await _progress(session, lease.owner) if lease else None,
             "operations": [each async for each in _operations(session, where)],
-            "schedule": await _schedule(session, where),
+            "schedule": await _schedules.summary_if_there(session, _schedules.backup_handle(session, where)),
+            "janitor": await _schedules.summary_if_there(session, _schedules.janitor_handle(session, where)),
         }
         screen.answer(document, *shown(document, session.task_queue))
 
@@ -115,22 +116,13 @@ async def _why(session: Session, run: WorkflowExecution) -> dict[str, str] | Non
     return None
 
 
-async def _schedule(session: Session, cluster: ClusterRef) -> dict[str, Any] | None:
-    try:
-        return await schedule.summary(session, cluster)
-    except RPCError as error:
-        if error.status == RPCStatusCode.NOT_FOUND:
-            return None
-        raise
-
-
 def shown(document: dict[str, Any], task_queue: str) -> list[RenderableType]:
     """The status as a person reads it."""
     lease, progress, plan = document["lease"], document["progress"], document["schedule"]
     state = "free"
     if document["held"]:
         state = f"held by {lease.owner} ({lease.operation}: {lease.phase})" if lease else "held; no worker says by whom"
-    next_runs = ", ".join(filter(None, map(moment, plan["next_runs"][:3]))) if plan else None
+    next_runs = _schedules.moments(plan["next_runs"][:3]) if plan else None
     head = facts(
         {
             "cluster": f"{document['cluster']}: {state}",
@@ -139,6 +131,7 @@ def shown(document: dict[str, Any], task_queue: str) -> list[RenderableType]:
             "phase": f"{progress.phase}: {progress.waiting_for}" if progress else None,
             "worker": "polling" if document["worker"] else f"no worker polls task queue {task_queue!r}",
             "schedule": f"{'paused; ' if plan['paused'] else ''}next {next_runs or 'never'}" if plan else "none",
+            "janitor": _schedules.janitor_line(document["janitor"]),
         }
     )
     return [head, _table(document["operations"])]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from temporalio import workflow
 from temporalio.common import WorkflowIDReusePolicy
@@ -28,7 +28,7 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.errors import ClusterBusy, GaleraBackupError, LeaseLost, by_name
     from galera_backup.models.activities import LeaseHolder, LeaseName
     from galera_backup.models.common import LeaseRef, OperationRequest
-    from galera_backup.models.lease import LeaseEvent, LeaseRequest, LeaseResult, OrderKind
+    from galera_backup.models.lease import LeaseEvent, LeaseRequest, LeaseResult, OperationName, OrderKind
 
 T = TypeVar("T")
 
@@ -44,9 +44,9 @@ REPORT_LIMIT = timedelta(seconds=10)
 class LeaseHeld:
     """The lease of one operation, from its start as a child workflow to its end."""
 
-    def __init__(self, request: OperationRequest, operation: Literal["backup", "restore"]) -> None:
+    def __init__(self, request: OperationRequest, operation: OperationName) -> None:
         self._request = request
-        self._operation: Literal["backup", "restore"] = operation
+        self._operation: OperationName = operation
         self._lease: Lease | None = None
         self._events: dict[tuple[str, str], LeaseEvent] = {}
         self._ending = False

@@ -54,5 +54,6 @@ def undo() -> Options:
         start_to_close_timeout=timedelta(hours=1),  # a wait that hangs unnoticed is begun anew
         heartbeat_timeout=_HEARTBEAT,
         retry_policy=RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=5)),
+        cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,  # the janitor's can be cancelled
         priority=Priority(priority_key=1),
     )

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError
+from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from workflows import _options, _runner
 from workflows._failures import typed
@@ -31,7 +31,7 @@ with workflow.unsafe.imports_passed_through():
         RunnerTask,
         ScaleTask,
     )
-    from galera_backup.models.common import ClusterRef, SecretRef
+    from galera_backup.models.common import ClusterRef, LeaseRef, SecretRef
     from galera_backup.models.lease import Mark, StopOrder
     from galera_backup.models.restore import ClaimReport, ClaimState
     from galera_backup.models.runner import CheckJob
@@ -53,6 +53,8 @@ async def persist(activity: Callable[[Any, A], Awaitable[R]], argument: A, summa
                 activity, argument, task_queue=queue, summary=summary, **_options.undo()
             )
         except ActivityError as error:
+            if is_cancelled_exception(error):  # only the janitor's steps can be
+                raise
             failure = typed(error)
             if isinstance(failure, LeaseLost):
                 raise failure from error
@@ -88,6 +90,8 @@ class Stopped:
     order: StopOrder
     credentials: SecretRef
     container: str
+    by: LeaseRef | None = None
+    """The janitor's own lease: the pods that look at the volumes carry it, so that they are removed with it."""
 
 
 async def bring_up(stopped: Stopped, claims: tuple[ClaimReport, ...] | None, queue: str) -> tuple[ClaimReport, ...]:
@@ -161,8 +165,8 @@ async def _inspect_claim(stopped: Stopped, ordinal: int, claim: str) -> ClaimRep
     order = stopped.order
     task = RunnerTask(
         cluster=stopped.cluster,
-        lease=None,
-        fence="none",
+        lease=stopped.by,
+        fence="lease" if stopped.by else "none",
         pod=f"{order.runner_pod_prefix}-{order.restore_id}-look-{ordinal}",
         job=CheckJob(cluster=stopped.cluster),
         container=stopped.container,

@@ -241,7 +241,7 @@ class GaleraLease:
             pod=order.pod,
             credentials=request.credentials,
             container=request.container,
-            mark=Mark(lease=self._ref(), owner=request.owner, until=self._until),
+            mark=self._mark(),
             primary_label=order.primary_label,
             only_if_marked=True,  # until the mark is known to be there: a desync before that is somebody else's
         )
@@ -263,7 +263,7 @@ class GaleraLease:
 
     async def _stop(self, order: StopOrder) -> LeaseEvent:
         request = self._request
-        mark = Mark(lease=self._ref(), owner=request.owner, until=self._until, replicas_before=order.replicas_before)
+        mark = self._mark().model_copy(update={"replicas_before": order.replicas_before, "order": order})
         self._stopped = _undo.Stopped(
             cluster=request.cluster,
             mark=mark,
@@ -329,6 +329,12 @@ class GaleraLease:
                 f"{summary}: not done, because the lease ends: {self._reason}. What it did is undone; start the "
                 "operation anew"
             ) from error
+
+    def _mark(self) -> Mark:
+        info, now = workflow.info(), workflow.now()
+        return Mark(
+            lease=self._ref(), owner=self._request.owner, until=self._until, namespace=info.namespace, since=now
+        )
 
     def _ref(self) -> LeaseRef:
         return LeaseRef(workflow_id=workflow.info().workflow_id, run_id=workflow.info().run_id)

@@ -188,13 +188,16 @@ class KubeGateway:
         except ClusterNotFound:
             return
 
-    def runner_pods(self, cluster: ClusterRef, lease_run: str) -> list[PodFacts]:
-        """The runner pods that work under one run of the cluster's lease."""
+    def runner_pods(self, cluster: ClusterRef, lease_run: str | None = None) -> list[PodFacts]:
+        """The runner pods that work under one run of the cluster's lease; None: all that work on this cluster."""
+        selector = {names.MANAGED_BY_LABEL: names.MANAGED_BY, names.CLUSTER_LABEL: cluster.statefulset}
+        if lease_run is not None:
+            selector[names.LEASE_LABEL] = lease_run
         pods = _call(
             f"listing runner pods of {str(cluster)!r}",
             self._core.list_namespaced_pod,
             cluster.namespace,
-            label_selector=f"{names.CLUSTER_LABEL}={cluster.statefulset},{names.LEASE_LABEL}={lease_run}",
+            label_selector=",".join(f"{key}={value}" for key, value in selector.items()),
         )
         return [pod_facts(pod) for pod in pods.items]
 

@@ -10,12 +10,15 @@ from pydantic import ConfigDict
 from galera_backup.models.common import ClusterRef, LeaseRef, Model, PrimaryLabel, SecretRef
 from galera_backup.models.restore import ClaimReport
 
+OperationName = Literal["backup", "restore", "janitor"]
+"""Who may hold a cluster."""
+
 
 class LeaseRequest(Model):
     """Hold the cluster for one operation, at most for `ttl`."""
 
     cluster: ClusterRef
-    operation: Literal["backup", "restore"]
+    operation: OperationName
     owner: str
     """Workflow id of the operation."""
     ttl: timedelta
@@ -32,7 +35,9 @@ class DesyncOrder(Model):
 
 
 class StopOrder(Model):
-    """Scale the StatefulSet to 0. The rest is what the lease needs to start it again by itself."""
+    """Scale the StatefulSet to 0. The rest is what the lease, or the janitor, needs to start it again by itself."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")  # part of a mark: a newer worker may have written more
 
     replicas_before: int
     """Where to go back to when no claim was touched."""
@@ -117,3 +122,13 @@ class Mark(Model):
     """On a pod that carried the primary label: what to put back."""
     replicas_before: int | None = None
     """On a StatefulSet: the replica count to go back to."""
+    namespace: str | None = None
+    """Temporal's own namespace, in which the lease is; None: written by an older version."""
+    since: datetime | None = None
+    """When it was written, just before its effect."""
+    order: StopOrder | None = None
+    """On a StatefulSet: what the janitor needs to start it, when the lease and its owner are gone."""
+    tried_at: datetime | None = None
+    """On a StatefulSet: when a janitor last found that its data cannot be started."""
+    tried: str = ""
+    """What it found then."""

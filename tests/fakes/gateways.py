@@ -167,9 +167,11 @@ class FakeKube(_Fake):
             world.runners[name].delete()
 
     @_call
-    def runner_pods(self, cluster: ClusterRef, lease_run: str) -> list[PodFacts]:
+    def runner_pods(self, cluster: ClusterRef, lease_run: str | None = None) -> list[PodFacts]:
         pods = self.worlds.at(cluster.namespace).present_runners()
-        wanted = {names.CLUSTER_LABEL: cluster.statefulset, names.LEASE_LABEL: lease_run}
+        wanted = {names.MANAGED_BY_LABEL: names.MANAGED_BY, names.CLUSTER_LABEL: cluster.statefulset}
+        if lease_run is not None:
+            wanted[names.LEASE_LABEL] = lease_run
         return [pod.facts() for pod in pods if wanted.items() <= pod.labels.items()]
 
     @_call

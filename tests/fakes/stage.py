@@ -23,6 +23,7 @@ from galera_backup import names
 from galera_backup.errors import GaleraBackupError, by_name
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.models.backup import BackupRequest, BackupResult
+from galera_backup.models.janitor import JanitorRequest, JanitorResult
 from galera_backup.models.restore import RestoreRequest, RestoreResult
 from galera_backup.mysql.gateway import MysqlGateway
 from tests.fakes.gateways import FakeKube, FakeMysql, Worlds
@@ -78,6 +79,11 @@ class Stage:
             {"cluster": world.cluster, "backup_id": BACKUP_ID, "confirm": str(world.cluster), **fields}
         )
         return await self.start("GaleraRestore", request, RestoreResult, **options)
+
+    async def janitor(self, world: World, **fields: Any) -> WorkflowHandle[Any, JanitorResult]:
+        """Start a janitor."""
+        request = JanitorRequest.model_validate({"cluster": world.cluster, **fields})
+        return await self.start("GaleraJanitor", request, JanitorResult)
 
     async def start(self, workflow_type: str, request: Any, result: type | None = None, **options: Any) -> Handle:
         """Start an operation as a client does, by the name of its type."""

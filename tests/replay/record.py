@@ -14,18 +14,20 @@ import shutil
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from temporalio.client import WorkflowFailureError
 from temporalio.testing import WorkflowEnvironment
 
 from galera_backup import __version__
-from galera_backup.errors import DatabaseRefused
+from galera_backup.errors import DatabaseRefused, DatabaseUnavailable
 from galera_backup.models.catalog import CatalogRequest
+from galera_backup.models.common import LeaseRef
+from galera_backup.models.lease import Mark, StopOrder
 from galera_backup.temporal import SEARCH_ATTRIBUTES, plugin
 from tests.conftest import find_temporal_cli
-from tests.fakes.faults import ALWAYS, Fault
+from tests.fakes.faults import ALWAYS, Fault, Gate
 from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, open_stage
 from tests.fakes.world import RunnerPlan, World
 
@@ -127,7 +129,7 @@ async def backup_that_waited(stage: Stage, world: World) -> Handle:
 
 @branch
 async def backup_with_on_that_lands_late(stage: Stage, world: World) -> Handle:
-    world.member(2).blocked_until = time.monotonic() + 6
+    world.member(2).blocked_until = time.monotonic() + 20  # all branches at once, on a busy machine
     handle = await stage.backup(world)
     await assert_eventually(lambda: any("blocked" in event for event in world.look().events))
     await handle.cancel()
@@ -181,6 +183,102 @@ async def restore_with_its_lease_terminated(stage: Stage, world: World) -> Handl
     handle = await stage.restore(world)
     await working(world, "restore")
     await stage.lease(world).terminate("recording")
+    return await ended(handle)
+
+
+async def abandoned_backup(stage: Stage, world: World) -> None:
+    """Its lease and itself were terminated while the runner worked; the runner is still there."""
+    world.plan(RunnerPlan("backup", held=True))
+    handle = await stage.backup(world, replica=0)
+    await working(world, "backup")
+    await asyncio.gather(stage.lease(world).terminate("recording"), handle.terminate("recording"))
+
+
+async def abandoned_restore(stage: Stage, world: World, ordinal: int) -> None:
+    """Its lease and itself were terminated while one claim was restored."""
+    world.plan(RunnerPlan("restore", ordinal=ordinal, held=True))
+    handle = await stage.restore(world)
+    await working(world, "restore", ordinal + 1)
+    await asyncio.gather(stage.lease(world).terminate("recording"), handle.terminate("recording"))
+    await assert_eventually(lambda: not list(world.look().present_runners()))
+
+
+@branch
+async def janitor_in_order(stage: Stage, world: World) -> Handle:
+    return await ended(await stage.janitor(world))
+
+
+@branch
+async def janitor_of_a_backup(stage: Stage, world: World) -> Handle:
+    await abandoned_backup(stage, world)
+    return await ended(await stage.janitor(world))
+
+
+@branch
+async def janitor_of_a_held_cluster(stage: Stage, world: World) -> Handle:
+    world.plan(RunnerPlan("backup", held=True))
+    backup = await stage.backup(world)
+    await working(world, "backup")
+    handle = await ended(await stage.janitor(world))
+    world.let_go()
+    await ended(backup)
+    return handle
+
+
+@branch
+async def janitor_that_came_second(stage: Stage, world: World) -> Handle:
+    await abandoned_backup(stage, world)
+    world.faults.add(Fault("set_desync", "resync", before=DatabaseUnavailable("MariaDB error 2013"), times=3))
+    handles = [await stage.janitor(world) for _ in range(2)]
+    results = [await handle.result() for handle in handles]
+    return handles[0] if results[0].busy else handles[1]
+
+
+@branch
+async def janitor_of_a_restore(stage: Stage, world: World) -> Handle:
+    order = StopOrder(
+        replicas_before=3,
+        replicas=3,
+        restore_id="20261122t020000z",
+        claims=tuple(world.claims),
+        backup_claim="backups",
+        run_as_user=None,
+        runner_pod_prefix="restore",
+        primary_label=None,
+        primary_pod=None,
+        stop_timeout=timedelta(minutes=1),
+        ready_timeout=timedelta(minutes=1),
+    )
+    lease = LeaseRef(workflow_id="lost", run_id="6c1ff9a5-9d1a-4c4d-9c7b-9b1f0f4a3f55")
+    mark = Mark(lease=lease, owner="lost", until=datetime.now(UTC), order=order)
+    with world.lock:
+        world.scale(world.statefulset_facts("mariadb"), 0, mark)
+    return await ended(await stage.janitor(world))
+
+
+@branch
+async def janitor_of_a_mixture(stage: Stage, world: World) -> Handle:
+    await abandoned_restore(stage, world, 1)
+    return await ended(await stage.janitor(world))
+
+
+@branch
+async def janitor_that_took_too_long(stage: Stage, world: World) -> Handle:
+    await abandoned_backup(stage, world)
+    world.faults.add(Fault("set_desync", "resync", before=DatabaseRefused("MariaDB error 1227"), times=ALWAYS))
+    short = timedelta(seconds=2)
+    return await ended(await stage.janitor(world, drain_timeout=short, step_timeout=short))
+
+
+@branch
+async def janitor_cancelled(stage: Stage, world: World) -> Handle:
+    await abandoned_backup(stage, world)
+    gate = Gate()
+    world.faults.add(Fault("set_desync", "resync", gate=gate))
+    handle = await stage.janitor(world)
+    await assert_eventually(gate.entered.is_set)
+    await handle.cancel()
+    gate.open()
     return await ended(handle)
 
 

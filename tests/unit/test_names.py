@@ -19,6 +19,7 @@ def test_of_a_cluster() -> None:
     assert names.lease_id(CLUSTER) == "galera-lease/openstack/mariadb-server"
     assert names.lease_queue("galera-backup") == "galera-backup-lease"
     assert names.schedule_id(CLUSTER) == "galera-backup/openstack/mariadb-server"
+    assert names.janitor_schedule_id(CLUSTER) == "galera-janitor/openstack/mariadb-server"
     assert names.operation_id("backup", CLUSTER, AT) == "galera-backup/openstack/mariadb-server/20261122T010000Z"
 
 

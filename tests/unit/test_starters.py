@@ -22,10 +22,11 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 from galera_backup import names
-from galera_backup.errors import ClusterBusy, InternalError
+from galera_backup.errors import ClusterBusy, InternalError, JanitorFailed
 from galera_backup.models.backup import BackupRequest, BackupResult
 from galera_backup.models.catalog import Catalog, CatalogRequest
 from galera_backup.models.common import ClusterRef, PhaseTime, PrimaryLabel, SecretRef
+from galera_backup.models.janitor import Finding, JanitorRequest, JanitorResult, Mended, Verdict
 from galera_backup.models.lease import LeaseStatus
 from galera_backup.models.manifest import GaleraPosition, LogSequenceNumbers, Manifest
 from galera_backup.models.progress import Progress
@@ -35,6 +36,7 @@ from galera_backup.temporal import CLUSTER
 
 with workflow.unsafe.imports_passed_through():  # the stand-ins are loaded in the sandbox with this module
     from starters import cli
+    from starters import janitor as janitor_command
     from starters import list as list_command
     from starters._options import BackupOptions, LabelMover, PlaceOptions, RestoreOptions
     from starters._request import request
@@ -124,6 +126,19 @@ class ListBackups:
         return Catalog(backups=() if request.cluster.namespace == "empty" else (manifest(request.cluster),))
 
 
+@workflow.defn(name="GaleraJanitor")
+class Janitor:
+    @workflow.run
+    async def run(self, request: JanitorRequest) -> JanitorResult:
+        if request.cluster.namespace == "broken":
+            raise JanitorFailed("bringing 'db-2' back: expected it in sync")
+        if request.cluster.namespace == "held":
+            return JanitorResult(found=(), mended=(), left_alone=(), busy="galera-backup/held/db/now", looked_at=AT)
+        found = Finding(kind="replica", name="db-2", verdict=Verdict.ABANDONED, text="desynced by 'w'")
+        mended = Mended(name="db-2", text="resynced", desynced_seconds=90, drained=False)
+        return JanitorResult(found=(found,), mended=(mended,), left_alone=("db-1: a donor",), looked_at=AT)
+
+
 @workflow.defn(name="GaleraLease")
 class Lease:
     def __init__(self) -> None:
@@ -149,7 +164,7 @@ class Lease:
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def queue(temporal_env: WorkflowEnvironment) -> AsyncIterator[str]:
     name = f"starters-{uuid.uuid4()}"
-    async with Worker(temporal_env.client, task_queue=name, workflows=[Backup, Restore, ListBackups, Lease]):
+    async with Worker(temporal_env.client, task_queue=name, workflows=[Backup, Restore, ListBackups, Janitor, Lease]):
         yield name
 
 
@@ -452,6 +467,54 @@ async def test_search_attributes(run: Cli) -> None:
     assert (code, document) == (0, {"registered": []})
 
 
+# --- janitor
+
+
+async def test_janitor_prints_what_it_found_and_mended(run: Cli) -> None:
+    code, out = await run("janitor", "good/db")
+    assert code == 0
+    assert "started galera-janitor/good/db/" in run.err
+    for text in ("db-2", "abandoned", "resynced, after 1m30s desynced, rejoined before it caught up", "db-1: a donor"):
+        assert text in out
+    code, document = await run.json("janitor", "good/db", "--workflow-id", f"by-hand-{uuid.uuid4()}")
+    assert JanitorResult.model_validate(document).mended[0].desynced_seconds == 90
+
+
+async def test_janitor_of_a_cluster_that_is_held(run: Cli) -> None:
+    code, out = await run("janitor", "held/db")
+    assert code == 0
+    assert "the cluster is held, so nothing was mended: galera-backup/held/db/now" in out
+
+
+async def test_janitor_that_could_not_mend_fails(run: Cli) -> None:
+    code, document = await run.json("janitor", "broken/db")
+    assert code == 1
+    assert document["error"]["type"] == "JanitorFailed"
+
+
+async def test_janitor_without_waiting(run: Cli, temporal_env: WorkflowEnvironment) -> None:
+    code, document = await run.json("janitor", "good/nowait", "--no-wait")
+    assert code == 0
+    handle = temporal_env.client.get_workflow_handle(document["workflow_id"], run_id=document["run_id"])
+    assert (await handle.describe()).typed_search_attributes.get(CLUSTER) == "good/nowait"
+
+
+def test_every_field_of_a_janitor_has_an_option() -> None:
+    servers = janitor_command.ServerOptions("s", "u", "p", "db", LabelMover.CONTROLLER, "role", "leader", "away")
+    limits = {"drain_timeout": "1m", "step_timeout": "2m"}
+    order = request(JanitorRequest, "a/b", servers.fields() | limits)
+    assert order.credentials == SecretRef(secret="s", user_key="u", password_key="p")
+    assert order.step_timeout == timedelta(minutes=2)
+    assert set(JanitorRequest.model_fields) == order.model_fields_set
+
+
+async def test_janitor_with_wrong_options(run: Cli) -> None:
+    code, document = await run.json("janitor", "Bad", "--step-timeout", "0s")
+    assert code == 2
+    assert "NAMESPACE/STATEFULSET: " in document["error"]["message"]
+    assert "--step-timeout: " in document["error"]["message"]
+
+
 # --- schedule
 
 
@@ -506,6 +569,64 @@ async def test_schedule_from_set_to_delete(run: Cli, temporal_env: WorkflowEnvir
     assert "galera-backup schedule set" in document["error"]["message"]
 
 
+async def test_janitor_has_a_schedule_of_its_own(run: Cli, temporal_env: WorkflowEnvironment) -> None:
+    cluster = f"good/db-{uuid.uuid4().hex[:8]}"
+    typed = ("--secret", "other", "--drain-timeout", "3m", "--run-as-user", "999")
+    code, document = await run.json("schedule", "set", cluster, *typed)
+    assert code == 0
+    janitor = document["janitor"]
+    assert janitor["schedule_id"] == f"galera-janitor/{cluster}"
+    assert janitor["every"] == "5m"
+    assert janitor["request"]["credentials"]["secret"] == "other"
+    assert janitor["request"]["drain_timeout"] == "PT3M"
+    handle = temporal_env.client.get_schedule_handle(f"galera-janitor/{cluster}")
+    described = await handle.describe()
+    assert described.schedule.policy.catchup_window == timedelta(minutes=5)
+    assert described.schedule.policy.overlap.name == "SKIP"
+    assert described.typed_search_attributes.get(CLUSTER) == cluster
+
+    _, document = await run.json("schedule", "pause", cluster)
+    assert (document["paused"], document["janitor"]["paused"]) == (True, False)
+    await handle.pause(note="by hand")
+    _, document = await run.json("schedule", "set", cluster, "--janitor-every", "10m")
+    assert (document["janitor"]["every"], document["janitor"]["paused"]) == ("10m", True)
+    _, out = await run("schedule", "show", cluster)
+    assert "paused; every 10m" in out
+    await handle.unpause()
+    await handle.trigger()
+    async with asyncio.timeout(15):
+        while not document["janitor"]["recent_runs"]:
+            _, document = await run.json("schedule", "show", cluster)
+    [scheduled] = document["janitor"]["recent_runs"]
+    assert scheduled.startswith(f"galera-janitor/{cluster}-")
+    result = await temporal_env.client.get_workflow_handle_for(Janitor.run, scheduled).result()
+    assert result.mended
+
+    _, out = await run("status", cluster)
+    assert "every 10m, next 20" in out
+    for _ in range(2):
+        _, document = await run.json("schedule", "set", cluster, "--janitor-every", "0s")
+        assert document["janitor"] is None
+    assert "none" in (await run("schedule", "show", cluster))[1]
+    assert (await run("schedule", "set", cluster))[0] == 0
+    assert await run.json("schedule", "delete", cluster) == (0, {"deleted": True})
+    with pytest.raises(RPCError, match="not found"):
+        await handle.describe()
+
+
+async def test_a_janitors_schedule_without_one_for_backups_is_shown_and_deleted(
+    run: Cli, temporal_env: WorkflowEnvironment
+) -> None:
+    cluster = f"good/db-{uuid.uuid4().hex[:8]}"
+    assert (await run("schedule", "set", cluster))[0] == 0
+    await temporal_env.client.get_schedule_handle(f"galera-backup/{cluster}").delete()
+    _, document = await run.json("status", cluster)
+    assert document["schedule"] is None
+    assert document["janitor"]["every"] == "5m"
+    assert await run.json("schedule", "delete", cluster) == (0, {"deleted": True})
+    assert await run.json("schedule", "delete", cluster) == (0, {"deleted": False})
+
+
 async def test_status_shows_the_schedule(run: Cli) -> None:
     cluster = f"good/db-{uuid.uuid4().hex[:8]}"
     assert (await run("schedule", "set", cluster, "--cron", "30 2 * * sun"))[0] == 0
@@ -524,6 +645,8 @@ async def test_status_shows_the_schedule(run: Cli) -> None:
         ("--time-zone", "Mars/Olympus"),
         ("--jitter", "some"),
         ("--keep", "0"),
+        ("--janitor-every", "often"),
+        ("--janitor-every", "5s"),
     ],
 )
 async def test_a_wrong_schedule_is_wrong_usage(run: Cli, wrong: tuple[str, ...]) -> None:
@@ -541,6 +664,7 @@ async def test_a_wrong_schedule_is_wrong_usage(run: Cli, wrong: tuple[str, ...])
         ["backup"],
         ["restore"],
         ["list"],
+        ["janitor"],
         ["status"],
         ["search-attributes"],
         *(["schedule", each] for each in ("set", "show", "pause", "resume", "trigger", "delete")),

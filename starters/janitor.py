@@ -1,0 +1,204 @@
+"""`galera-backup janitor`: mend what an operation left whose lease was lost with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+from rich.console import RenderableType
+from temporalio.client import (
+    Schedule,
+    ScheduleActionStartWorkflow,
+    ScheduleIntervalSpec,
+    ScheduleOverlapPolicy,
+    SchedulePolicy,
+    ScheduleSpec,
+)
+
+from galera_backup import names
+from galera_backup.errors import InvalidInput
+from galera_backup.models.janitor import JanitorRequest, JanitorResult
+from galera_backup.settings import duration
+from starters._grouped import grouped
+from starters._options import (
+    DURATION,
+    AsJson,
+    Cluster,
+    Container,
+    LabelBackup,
+    LabelKey,
+    LabelMovedBy,
+    LabelMover,
+    LabelPrimary,
+    NoWait,
+    PasswordKey,
+    PlaceOptions,
+    Secret,
+    TemporalOptions,
+    UserKey,
+    WorkflowId,
+)
+from starters._request import request
+from starters._screen import Screen, conduct, facts, seconds, table
+from starters._session import Session, cluster_attributes, details
+
+EVERY = "5m"
+SHORTEST = timedelta(minutes=1)
+CATCH_UP = timedelta(minutes=5)
+"""A look that was missed by more than this is not made up for: the next one sees the same."""
+
+Every = Annotated[
+    str,
+    typer.Option(
+        "--janitor-every",
+        metavar=DURATION,
+        help="How often the janitor looks for what a lost operation left; 0s: no janitor (30m, 6h, PT30M or seconds).",
+        rich_help_panel="Times",
+    ),
+]
+Drain = Annotated[
+    str | None,
+    typer.Option(
+        "--drain-timeout",
+        metavar=DURATION,
+        help="How long a replica may take to catch up before it rejoins flow control anyway"
+        " (30m, 6h, PT30M or seconds).",
+        show_default="10m",
+        rich_help_panel="Request",
+    ),
+]
+Step = Annotated[
+    str | None,
+    typer.Option(
+        "--step-timeout",
+        metavar=DURATION,
+        help="How long bringing one replica back may take beside that (30m, 6h, PT30M or seconds).",
+        show_default="5m",
+        rich_help_panel="Request",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """Where the janitor finds the user and the server: the part of `PlaceOptions` that it needs."""
+
+    secret: Secret = None
+    user_key: UserKey = None
+    password_key: PasswordKey = None
+    container: Container = None
+    primary_label_moved_by: LabelMovedBy = LabelMover.GALERA_BACKUP
+    primary_label: LabelKey = None
+    primary_value: LabelPrimary = None
+    backup_value: LabelBackup = None
+
+    def fields(self) -> dict[str, Any]:
+        """Of a `JanitorRequest`."""
+        return janitor_fields(PlaceOptions(**vars(self)))
+
+
+@grouped
+def janitor(
+    *,
+    cluster: Cluster,
+    servers: ServerOptions,
+    temporal: TemporalOptions,
+    drain_timeout: Drain = None,
+    step_timeout: Step = None,
+    workflow_id: WorkflowId = None,
+    no_wait: NoWait = False,
+    as_json: AsJson = False,
+) -> None:
+    """Look once for what a lost operation left on the cluster, and mend it.
+
+    For a lease that was terminated by hand with its operation, and for a Temporal database that was lost. What is not
+    the work of this tool is told, and not touched.
+    """
+    limits = {"drain_timeout": drain_timeout, "step_timeout": step_timeout}
+
+    async def work(screen: Screen) -> None:
+        typed = {name: value for name, value in limits.items() if value is not None}
+        order = request(JanitorRequest, cluster, servers.fields() | typed)
+        session = await Session.open(screen, temporal)
+        handle = await session.start(
+            "GaleraJanitor",
+            order,
+            JanitorResult,
+            workflow_id=workflow_id or names.operation_id("janitor", order.cluster, datetime.now(UTC)),
+            cluster=order.cluster,
+            what="Janitor",
+        )
+        if no_wait:
+            screen.answer({"workflow_id": handle.id, "run_id": handle.result_run_id}, handle.id)
+            return
+        result = await session.follow(handle)
+        screen.answer(result, *shown(result))
+
+    conduct(as_json, work)
+
+
+def janitor_fields(places: PlaceOptions) -> dict[str, Any]:
+    """Of a `JanitorRequest`, from the options of a backup."""
+    return {name: value for name, value in places.fields().items() if name in JanitorRequest.model_fields}
+
+
+def shown(result: JanitorResult) -> list[RenderableType]:
+    """The result as a person reads it."""
+    rows = table("OBJECT", "VERDICT", "WHAT WAS SEEN")
+    for each in result.found:
+        rows.add_row(each.name, each.verdict, each.text)
+    mended = [
+        f"{each.name}: {each.text}"
+        + (f", after {seconds(each.desynced_seconds)} desynced" if each.desynced_seconds is not None else "")
+        + ("" if each.drained else ", rejoined before it caught up")
+        for each in result.mended
+    ]
+    return [
+        rows,
+        facts(
+            {
+                "mended": "\n".join(mended) or "nothing",
+                "left alone": "\n".join(result.left_alone) or "nothing",
+                "busy": result.busy and f"the cluster is held, so nothing was mended: {result.busy}",
+            }
+        ),
+    ]
+
+
+# --- its schedule
+
+
+def interval(every: str) -> timedelta:
+    """How often; zero: no janitor. Raises `InvalidInput`."""
+    try:
+        typed = duration(every)
+    except ValueError as error:
+        raise InvalidInput(f"--janitor-every: {error}, got {every!r}") from error
+    if timedelta(0) < typed < SHORTEST:
+        raise InvalidInput(f"--janitor-every: expected 0s, or at least 1m, got {every!r}")
+    return typed
+
+
+def janitor_schedule(order: JanitorRequest, every: timedelta, task_queue: str) -> Schedule:
+    """The schedule of a cluster's janitor."""
+    action = ScheduleActionStartWorkflow(
+        "GaleraJanitor",
+        order,
+        id=names.janitor_schedule_id(order.cluster),
+        task_queue=task_queue,
+        typed_search_attributes=cluster_attributes(order.cluster),
+        static_summary=f"Scheduled janitor **{order.cluster}**",
+        static_details=details("Scheduled janitor", order.cluster),
+        memo={"started_by": "galera-backup schedule"},
+    )
+    return Schedule(
+        action=action,
+        spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=every)]),
+        policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=CATCH_UP),
+    )
+
+
+if __name__ == "__main__":
+    typer.run(janitor)

@@ -1,0 +1,330 @@
+"""GaleraJanitor: mends what an operation left when its lease was lost with it.
+
+A lease that was terminated by hand together with its operation, or a Temporal database that was lost, leaves a replica
+desynced or the cluster stopped, and nobody who would undo it. What was done is in the mark on the cluster.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, is_cancelled_exception
+
+from workflows import _options, _undo
+from workflows._failures import first_sentence_of, operation, typed
+from workflows._holder import LeaseHeld
+from workflows._operation import Operation
+from workflows._progress import ProgressReport
+
+with workflow.unsafe.imports_passed_through():
+    from activities.janitor import JanitorActivities
+    from activities.runner import RunnerActivities
+    from galera_backup import names, rules
+    from galera_backup.errors import ClusterBusy, ClusterLeftStopped, GaleraBackupError, JanitorFailed
+    from galera_backup.models.activities import Observe, RemoveRunners, ReplicaTask
+    from galera_backup.models.common import LeaseRef, OperationRequest
+    from galera_backup.models.janitor import (
+        Finding,
+        JanitorRequest,
+        JanitorResult,
+        MarkSeen,
+        Mended,
+        Remark,
+        Survey,
+        Verdict,
+    )
+    from galera_backup.models.lease import Mark
+
+T = TypeVar("T")
+
+MARGIN = timedelta(minutes=10)
+"""What looking may take beside that, before the lease ends by itself."""
+INSPECTION = timedelta(hours=1)
+"""For looking at all volumes of a stopped cluster, with a second try each."""
+
+
+@workflow.defn(name="GaleraJanitor")
+class GaleraJanitor(Operation):
+    """Looks without the lease, and takes it only when there is something to mend."""
+
+    @workflow.run
+    @operation
+    async def run(self, request: JanitorRequest) -> JanitorResult:
+        """One look, and what follows from it."""
+        self._progress = progress = ProgressReport("janitor", request.cluster)
+        shared = OperationRequest(
+            cluster=request.cluster, credentials=request.credentials, container=request.container
+        )  # without waiting for the cluster: whoever holds it undoes, or the next run does
+        self._lease = lease = LeaseHeld(shared, "janitor")
+        steps = _Steps(request, lease, progress)
+        try:
+            result = await steps.run()
+        except asyncio.CancelledError:
+            progress.end("cancelled")
+            raise
+        except BaseException as error:
+            progress.fail(error)
+            raise
+        return result.model_copy(update={"phases": progress.end("done")})
+
+
+class _Steps:
+    """The phases of one run."""
+
+    def __init__(self, request: JanitorRequest, lease: LeaseHeld, progress: ProgressReport) -> None:
+        self._request = request
+        self._lease = lease
+        self._progress = progress
+        self._found: dict[tuple[str, str], Finding] = {}
+        self._mended: list[Mended] = []
+        self._errors: list[GaleraBackupError] = []
+
+    async def run(self) -> JanitorResult:
+        """Look; when there is something to mend and nobody holds the cluster, take the lease and mend."""
+        self._progress.enter("look", "members, marks, and whether the leases that they name are open")
+        seen = await self._survey()
+        if not self._to_mend() or seen.holder is not None:
+            return self._result(busy=seen.holder)
+        self._progress.enter("lease", "acquiring the cluster's lease")
+        try:
+            await self._lease.acquire(self._ttl(seen), self._progress.waiting)
+        except ClusterBusy as error:
+            return self._result(busy=error.message)
+        return await self._lease.guard(self._mend(), second_line=_nothing)
+
+    def _ttl(self, seen: Survey) -> timedelta:
+        """At most what all steps may take; the lease must not end while one is at work."""
+        request, members = self._request, len(seen.members)
+        ttl = request.step_timeout * (2 + members) + request.drain_timeout * members + MARGIN
+        if seen.mark is not None and seen.mark.mark.order is not None:
+            ttl += INSPECTION + seen.mark.mark.order.ready_timeout
+        return ttl
+
+    # --- looking
+
+    async def _survey(self) -> Survey:
+        request = self._request
+        seen = await workflow.execute_activity_method(
+            JanitorActivities.survey_cluster,
+            Observe(
+                cluster=request.cluster,
+                credentials=request.credentials,
+                container=request.container,
+                primary_label=request.primary_label,
+            ),
+            summary="members, marks, runner pods, and the leases that they name",
+            **_options.act(),
+        )
+        found = rules.triage(seen, workflow.now())
+        self._found = {(each.kind, each.name): each for each in found}
+        self._progress.note(rules.findings_table(found))
+        return seen
+
+    def _to_mend(self) -> list[Finding]:
+        return [each for each in self._found.values() if each.verdict in rules.JANITOR_MENDS]
+
+    def _result(self, busy: str | None = None) -> JanitorResult:
+        found = tuple(self._found.values())
+        contents = rules.JANITOR_MENDS | rules.JANITOR_IS_CONTENT
+        left_alone = tuple(f"{each.name}: {each.text}" for each in found if each.verdict not in contents)
+        for each in left_alone:
+            workflow.logger.warning("left alone", extra={"cluster": str(self._request.cluster), "found": each})
+        if busy is not None:
+            self._progress.fact("nothing mended", f"the cluster is held: {busy}")
+        for mended in self._mended:
+            self._progress.fact(f"mended `{mended.name}`", mended.text)
+        return JanitorResult(
+            found=found, mended=tuple(self._mended), left_alone=left_alone, busy=busy, looked_at=workflow.now()
+        )
+
+    # --- mending, under the lease
+
+    async def _mend(self) -> JanitorResult:
+        self._enter("look again", "no operation can begin meanwhile")
+        seen = await self._survey()
+        found, marks = self._to_mend(), {member.member.pod: member.mark for member in seen.members}
+        await self._remove_runners(seen)
+        for each in found:
+            if each.kind == "statefulset" and seen.mark is not None:
+                await self._each(each, self._mend_statefulset(each, seen.mark.mark, stopped=seen.replicas == 0))
+            elif each.kind == "replica" and (mark := marks[each.name]) is not None:
+                await self._each(each, self._bring_back(each, mark))
+        if self._errors:
+            raise self._failure()
+        return self._result()
+
+    async def _each(self, finding: Finding, work: Coroutine[Any, Any, None]) -> None:
+        """One object after another; what cannot be mended does not keep the janitor from the rest."""
+        try:
+            await work
+        except (GaleraBackupError, ActivityError) as error:
+            if is_cancelled_exception(error):
+                raise
+            failure = typed(error) if isinstance(error, ActivityError) else error
+            workflow.logger.error("not mended", extra={"object": finding.name, "error": failure.message})
+            self._errors.append(failure)
+
+    def _failure(self) -> GaleraBackupError:
+        if len(self._errors) == 1:
+            return self._errors[0]
+        return JanitorFailed(". ".join(f"{error.type}: {error.message}" for error in self._errors))
+
+    async def _remove_runners(self, seen: Survey) -> None:
+        """First of all: a runner that still works must not meet a replica in sync, or a server on its volume."""
+        orphans = [each for each in seen.runners if self._found["runner", each.pod].verdict is Verdict.ABANDONED]
+        if not orphans:
+            return
+        self._enter("runners", "removing runner pods whose lease is not open")
+        pods = ", ".join(runner.pod for runner in orphans)
+        try:
+            for lease in {runner.lease.run_id: runner.lease for runner in orphans}.values():
+                await _within(self._request.step_timeout, self._remove_runners_of(lease))
+        except TimeoutError:
+            raise JanitorFailed(
+                f"removing runner pods {pods} of {str(self._request.cluster)!r}: expected them to be gone within "
+                f"{self._request.step_timeout}. Nothing else was touched; look at their node, and delete them by force "
+                "when it is down"
+            ) from None
+        self._mended += [Mended(name=runner.pod, text="removed") for runner in orphans]
+
+    async def _remove_runners_of(self, lease: LeaseRef) -> None:
+        await _undo.persist(
+            RunnerActivities.remove_runners,
+            RemoveRunners(cluster=self._request.cluster, lease=lease),
+            f"remove the runner pods of lease run {lease.run_id}",
+            self._queue(),
+        )
+
+    async def _bring_back(self, finding: Finding, mark: MarkSeen) -> None:
+        """Undo what the mark on a replica stands for. Every step is conditional on that mark."""
+        request, pod = self._request, finding.name
+        self._enter("resync", f"bringing {pod} back: {finding.text}")
+        self._progress.replica(pod)
+        task = ReplicaTask(
+            cluster=request.cluster,
+            lease=mark.mark.lease,
+            pod=pod,
+            credentials=request.credentials,
+            container=request.container,
+            mark=mark.mark,
+            drain_until=workflow.now() + request.drain_timeout,
+            only_if_marked=True,
+        )
+        limit = request.drain_timeout + request.step_timeout
+        try:
+            report = await _within(limit, _undo.bring_back(task, self._queue()))
+        except TimeoutError:
+            await self._look_why(pod, limit)
+            return
+        since = mark.mark.since if report.was_desynced else None
+        self._mended.append(
+            Mended(
+                name=pod,
+                text="resynced, in service, mark removed" if report.was_desynced else "mark removed",
+                desynced_seconds=round((workflow.now() - since).total_seconds(), 3) if since else None,
+                drained=report.drained,
+            )
+        )
+
+    async def _look_why(self, pod: str, limit: timedelta) -> None:
+        """It took too long: a donor is not held up by us any more; for anything else a person is needed."""
+        await self._survey()
+        now = self._found["replica", pod]
+        if now.verdict is not Verdict.DONOR:
+            raise JanitorFailed(
+                f"bringing {pod!r} back: expected it in sync and in service within {limit}, it is {now.verdict}: "
+                f"{now.text}. The next run tries again; look at the failures of this run's activities"
+            )
+
+    async def _mend_statefulset(self, finding: Finding, mark: Mark, stopped: bool) -> None:
+        if stopped:
+            await self._bring_up(finding, mark)
+        else:
+            self._enter("unmark", f"removing the mark on {self._request.cluster}")
+            await self._remark(mark, None)
+            self._mended.append(Mended(name=finding.name, text="mark removed"))
+
+    async def _bring_up(self, finding: Finding, mark: Mark) -> None:
+        """Start a cluster that a restore left at 0, when its claims allow it."""
+        request, order = self._request, mark.order
+        assert order is not None
+        self._enter("start", f"starting {request.cluster}: {finding.text}")
+        # Pods of its own (the id begins with the time): those of a killed janitor may still be on their way out.
+        prefix = f"{names.JANITOR_RUNNER_PREFIX}-{workflow.info().run_id[-8:]}"
+        stopped = _undo.Stopped(
+            cluster=request.cluster,
+            mark=mark,
+            order=order.model_copy(update={"runner_pod_prefix": prefix}),
+            credentials=request.credentials,
+            container=request.container,
+            by=self._lease.ref,
+        )
+        limit = INSPECTION + order.ready_timeout
+        try:
+            claims = await _within(limit, _undo.bring_up(stopped, None, self._queue()))
+        except ClusterLeftStopped as error:
+            await self._note_attempt(mark, error)
+            raise
+        except TimeoutError:
+            raise JanitorFailed(
+                f"starting StatefulSet {str(request.cluster)!r}: expected all replicas in one cluster within {limit}. "
+                "The next run tries again; look at the failures of this run's activities"
+            ) from None
+        self._mended.append(Mended(name=finding.name, text=f"started; claims: {rules.describe(claims)}"))
+
+    async def _note_attempt(self, mark: Mark, error: ClusterLeftStopped) -> None:
+        """So that the next runs leave the lease to the restore that has to mend this."""
+        tried = mark.model_copy(update={"tried_at": workflow.now(), "tried": error.message})
+        try:
+            await self._remark(mark, tried)
+        except ActivityError as failed:
+            if is_cancelled_exception(failed):
+                raise
+            workflow.logger.warning("attempt not noted", extra={"error": first_sentence_of(failed)})
+
+    async def _remark(self, old: Mark, new: Mark | None) -> None:
+        await workflow.execute_activity_method(
+            JanitorActivities.remark_statefulset,
+            Remark(cluster=self._request.cluster, container=self._request.container, lease=old.lease, mark=new),
+            summary="the mark on the StatefulSet",
+            **_options.act(),
+        )
+
+    def _queue(self) -> str:
+        return names.lease_queue(workflow.info().task_queue)
+
+    def _enter(self, phase: str, waiting_for: str) -> None:
+        self._lease.check()
+        self._progress.enter(phase, waiting_for)
+
+
+async def _nothing() -> None:
+    """When the janitor's lease is killed there is nothing to undo: all that it does is conditional on marks."""
+
+
+async def _within(limit: timedelta, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, which is cancelled, and awaited, when it takes longer or when the caller is cancelled.
+
+    Error: `TimeoutError`. `asyncio.wait_for` does not do: a cancelled activity raises no `CancelledError`.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        await workflow.wait([task], timeout=limit.total_seconds())
+    except asyncio.CancelledError:
+        await _stop(task)
+        raise
+    if not task.done():
+        await _stop(task)
+        raise TimeoutError
+    return task.result()
+
+
+async def _stop(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    await workflow.wait([task])
+    if not task.cancelled():
+        task.exception()  # of work that was told to stop
