@@ -206,7 +206,7 @@ def _changed_checkout(folder: Path) -> Path:
     for name in ("galera_backup", "workflows", "activities"):
         shutil.copytree(paths.CHECKOUT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "tests" / "chaos").mkdir(parents=True)
-    for name in ("worker.py", "tests/__init__.py", "tests/chaos/__init__.py", "tests/chaos/hooks.py"):
+    for name in ("worker.py", "tests/chaos/__init__.py", "tests/chaos/hooks.py"):
         shutil.copy(paths.CHECKOUT / name, folder / name)
     sleep = "await workflow.sleep(0.001)"
     for name, line in (
