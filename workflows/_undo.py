@@ -64,12 +64,15 @@ async def persist(activity: Callable[[Any, A], Awaitable[R]], argument: A, summa
 async def bring_back(task: ReplicaTask, queue: str) -> ResyncReport:
     """Stop what reads the replica, resync it, put it back into the Services, remove the mark."""
     pod = task.pod
+    await persist(KubernetesActivities.revoke_replica, task, f"nothing more is done to {pod} but undo", queue)
     await persist(
         RunnerActivities.remove_runners,
         RemoveRunners(cluster=task.cluster, lease=task.lease),
         "no runner pod works on the replica",
         queue,
     )
+    if task.on_may_land:
+        await workflow.sleep(rules.DESYNC_WINDOW, summary="until no wsrep_desync=ON can come any more")
     report = await persist(GaleraActivities.resync, task, f"drain {pod}, wsrep_desync=OFF, wait for Synced", queue)
     await persist(KubernetesActivities.wait_in_service, task, f"{pod} Ready and in the endpoints", queue)
     if task.mark.handover is not None or task.only_if_marked:
@@ -94,10 +97,16 @@ async def bring_up(stopped: Stopped, claims: tuple[ClaimReport, ...] | None, que
     """Scale the StatefulSet back if its data allows it, and wait until the cluster is whole.
 
     `claims`: what the restore knows that it wrote; None: it did not live to tell, so the volumes are looked at.
-    Returns the claims it was started on.
+    Returns the claims it was started on; none when the lease did not stop it, or it was started already.
     Errors: `ClusterLeftStopped`, `ClusterNotFormed`, `LeaseLost`.
     """
     order = stopped.order
+    revoke = ScaleTask(cluster=stopped.cluster, mark=stopped.mark, container=stopped.container, replicas=0)
+    found = await persist(
+        KubernetesActivities.revoke_statefulset, revoke, "the StatefulSet is scaled back from here on", queue
+    )
+    if claims is None and not found.marked:
+        return ()  # it was never stopped, or is started already: nobody looks into the volumes of a cluster that runs
     await persist(
         RunnerActivities.remove_runners,
         RemoveRunners(cluster=stopped.cluster, lease=stopped.mark.lease),
@@ -119,6 +128,7 @@ async def bring_up(stopped: Stopped, claims: tuple[ClaimReport, ...] | None, que
         return claims
     form = FormTask(
         cluster=stopped.cluster,
+        lease=stopped.mark.lease,
         replicas=replicas,
         credentials=stopped.credentials,
         container=stopped.container,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Literal
 
+from galera_backup.models.cluster import ClusterObservation
 from galera_backup.models.common import ClusterRef, LeaseRef, Model, PrimaryLabel, SecretRef
 from galera_backup.models.lease import Mark
 from galera_backup.models.manifest import Manifest
@@ -37,12 +38,18 @@ class ReplicaTask(Model):
     """When to set wsrep_desync=OFF although write-sets still wait; None: at once."""
     only_if_marked: bool = False
     """Undo only what carries the lease's mark: for everyone but the lease itself."""
+    others_in_sync: int = 0
+    """Before it is desynced: so many other members must be in sync."""
+    on_may_land: bool = True
+    """Of an attempt to desync it nobody knows the end: it may have its effect until its time is over."""
 
 
 class DesyncReport(Model):
     """When the replica was seen desynced."""
 
     at: datetime
+    attempt: int = 1
+    """More than 1: earlier attempts have ended, or were given up, and may still be under way."""
 
 
 class ResyncReport(Model):
@@ -65,10 +72,18 @@ class ScaleTask(Model):
     """Replicas to scale up to; scaling down is always to 0."""
 
 
+class Revoked(Model):
+    """What was found when a lease's right to change an object was taken away."""
+
+    marked: bool
+    """The object carried the lease's mark."""
+
+
 class FormTask(Model):
     """Wait until the pods are Ready and form one cluster, then put the primary label back."""
 
     cluster: ClusterRef
+    lease: LeaseRef
     replicas: int
     credentials: SecretRef
     container: str
@@ -101,6 +116,8 @@ class RunnerTask(Model):
     """Pod of the cluster whose node the runner must share, and whose server it asks."""
     run_as_user: int | None
     timeout: timedelta
+    others_in_sync: int = 0
+    """So many members beside `replica` must be in sync before it starts."""
 
 
 class RunnerOutcome(Model):
@@ -112,6 +129,22 @@ class RunnerOutcome(Model):
     """Somebody deleted the pod while it worked, so nobody tries again."""
     listed: tuple[Manifest, ...] = ()
     """Manifests that a ListJob printed."""
+
+
+class QuorumTask(Model):
+    """Watch the members beside the one that is backed up."""
+
+    observe: Observe
+    replica: str
+    others_in_sync: int
+
+
+class Degraded(Model):
+    """Too few other members were in sync for a while."""
+
+    seen: ClusterObservation
+    others_in_sync: int
+    """So many were, at the last look."""
 
 
 class RemoveRunners(Model):

@@ -9,6 +9,7 @@ from pydantic import ConfigDict
 
 from galera_backup.models.common import ClusterRef, LeaseRef, Model, PrimaryLabel, SecretRef
 from galera_backup.models.restore import ClaimReport
+from galera_backup.rules import OTHERS_IN_SYNC
 
 
 class LeaseRequest(Model):
@@ -29,6 +30,8 @@ class DesyncOrder(Model):
     pod: str
     primary_label: PrimaryLabel | None
     drain_timeout: timedelta
+    others_in_sync: int = OTHERS_IN_SYNC
+    """So many other members must be in sync at that moment."""
 
 
 class StopOrder(Model):

@@ -33,6 +33,7 @@ AGENT_IMAGE = "agent:test"
 FASTER = 10
 """Pauses between two looks of an activity are this much shorter; the delays of the fakes fit to that."""
 BACKUP_ID = "20261122T010000Z-full"
+HEARTBEAT_INTERVAL = timedelta(seconds=2)
 
 Handle = WorkflowHandle[Any, Any]
 
@@ -144,6 +145,8 @@ def stage_workers(stage: Stage, graceful: timedelta = timedelta(0)) -> list[Work
             workflows=list(types),
             activities=activities,
             graceful_shutdown_timeout=graceful,
+            max_heartbeat_throttle_interval=HEARTBEAT_INTERVAL,
+            default_heartbeat_throttle_interval=HEARTBEAT_INTERVAL,
         )
         for queue, types in queues.items()
     ]
