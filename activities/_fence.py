@@ -50,8 +50,8 @@ class Fence:
         `marked`: it must carry the lease's mark.
         """
         found = await in_thread(self._kube.pod, cluster.namespace, name)
-        _may_change(found.annotations, lease, f"pod {name!r}", marked)
         await self.lease_is_open(lease)
+        _may_change(found.annotations, lease, f"pod {name!r}", marked)
         return found
 
     async def statefulset(
@@ -59,8 +59,8 @@ class Fence:
     ) -> StatefulSetFacts:
         """The StatefulSet, which this lease may change; as `replica`."""
         found = await in_thread(self._kube.statefulset, cluster, container)
-        _may_change(found.annotations, lease, f"StatefulSet {str(cluster)!r}", marked)
         await self.lease_is_open(lease)
+        _may_change(found.annotations, lease, f"StatefulSet {str(cluster)!r}", marked)
         return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -115,10 +115,16 @@ class Bench:
         }
         return RunnerTask.model_validate({**values, **changes})
 
-    async def freeze(self, method: str, activity: Callable[[Any], Any], argument: Any) -> Frozen:
+    async def freeze(
+        self,
+        method: str,
+        activity: Callable[[Any], Any],
+        argument: Any,
+        when: Callable[[Mapping[str, Any]], bool] = lambda arguments: True,
+    ) -> Frozen:
         """Run an activity on a worker of its own until it is about to make this call; there the worker freezes."""
         gate = Gate()
-        self.world.faults.add(Fault(method, gate=gate))
+        self.world.faults.add(Fault(method, gate=gate, when=when))
         running = asyncio.ensure_future(ActivityEnvironment().run(activity, argument))
         await assert_eventually(lambda: gate.entered.is_set() or running.done())
         assert not running.done(), running.exception()
