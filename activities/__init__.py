@@ -29,7 +29,6 @@ def build_activities(
         galera.observe_cluster,
         galera.mark_replica,
         galera.desync,
-        galera.watch_quorum,
         galera.resync,
         galera.wait_formed,
         kubernetes.hand_over_primary,

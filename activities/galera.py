@@ -9,17 +9,16 @@ from temporalio import activity
 from activities._fence import Fence, mark_of
 from activities._heartbeat import in_thread, pause
 from activities._observer import Observer
+from activities._quorum import Quorum
 from galera_backup import rules
-from galera_backup.errors import ClusterUnhealthy, DatabaseUnavailable, DesyncFailed, GaleraBackupError, NotYet
+from galera_backup.errors import DatabaseUnavailable, DesyncFailed, GaleraBackupError, NotYet
 from galera_backup.kube.facts import PodFacts
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.models.activities import (
     ClusterFormed,
-    Degraded,
     DesyncReport,
     FormTask,
     Observe,
-    QuorumTask,
     ReplicaTask,
     ResyncReport,
 )
@@ -40,6 +39,7 @@ class GaleraActivities:
         self._mysql = mysql
         self._fence = fence
         self._observer = Observer(kube, mysql)
+        self._quorum = Quorum(self._observer)
 
     @activity.defn
     async def observe_cluster(self, request: Observe) -> ClusterObservation:
@@ -79,7 +79,8 @@ class GaleraActivities:
     @activity.defn
     async def desync(self, task: ReplicaTask) -> DesyncReport:
         """SET GLOBAL wsrep_desync=ON on the replica and wait until it is Donor/Desynced."""
-        await in_thread(self._check_quorum, task)
+        look = Observe(cluster=task.cluster, credentials=task.credentials, container=task.container)
+        await self._quorum.check(look, task.pod, task.others_in_sync, f"desyncing {task.pod!r}")
         server = await self._server(task)
         # MariaDB has no compare-and-set. So its own clock decides whether ON still comes soon after these checks.
         until = await in_thread(self._mysql.now, server) + rules.DESYNC_WINDOW
@@ -100,33 +101,6 @@ class GaleraActivities:
             f"desyncing {task.pod!r}: expected Donor/Desynced within {DESYNC_LOOKS} s after wsrep_desync=ON, "
             f"saw {wsrep.local_state_comment if wsrep else 'nothing'}"
         )
-
-    def _check_quorum(self, task: ReplicaTask) -> None:
-        if not task.others_in_sync:
-            return
-        request = Observe(cluster=task.cluster, credentials=task.credentials, container=task.container)
-        lacking = rules.lacking_quorum(self._observer.observe(request), task.pod, task.others_in_sync)
-        if lacking is not None:
-            raise ClusterUnhealthy(f"desyncing {task.pod!r}: {lacking}")
-
-    @activity.defn
-    async def watch_quorum(self, task: QuorumTask) -> Degraded:
-        """Look at the other members of a replica that is backed up; ends when they are too few for a while.
-
-        What cannot be known, because the API server does not answer, is no reason to give up a backup.
-        """
-        too_few = 0
-        while True:
-            try:
-                seen = await in_thread(self._observer.observe, task.observe)
-            except GaleraBackupError as error:
-                await pause(2, f"the cluster cannot be looked at: {error.message}")
-                continue
-            others = rules.others_in_sync(seen, task.replica)
-            too_few = too_few + 1 if others < task.others_in_sync else 0
-            if too_few == rules.LOOKS_UNTIL_DEGRADED:
-                return Degraded(seen=seen, others_in_sync=others)
-            await pause(2, f"{others} other members in sync")
 
     @activity.defn
     async def resync(self, task: ReplicaTask) -> ResyncReport:

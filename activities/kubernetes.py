@@ -160,7 +160,8 @@ class KubernetesActivities:
         """
         statefulset = await in_thread(self._kube.statefulset, task.cluster, task.container)
         await in_thread(self._kube.revoke_statefulset, statefulset, task.mark.lease.run_id)
-        return Revoked(marked=_is_marked(statefulset.annotations, task.mark.lease))
+        marked = _is_marked(statefulset.annotations, task.mark.lease)
+        return Revoked(marked=marked, replicas=statefulset.replicas)
 
     @activity.defn
     async def scale_up(self, task: ScaleTask) -> None:

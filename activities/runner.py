@@ -13,8 +13,9 @@ from temporalio import activity
 from activities._fence import Fence
 from activities._heartbeat import in_thread, pause, wanted_to_stop
 from activities._observer import Observer
-from galera_backup import names, rules
-from galera_backup.errors import ClusterNotFound, ClusterUnhealthy, LeaseLost, bounded
+from activities._quorum import Quorum
+from galera_backup import names
+from galera_backup.errors import ClusterDegraded, ClusterNotFound, ClusterUnhealthy, LeaseLost, bounded
 from galera_backup.kube.facts import PodFacts
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.kube.runner_pod import runner_pod
@@ -40,7 +41,7 @@ class RunnerActivities:
         self._kube = kube
         self._mysql = mysql
         self._fence = fence
-        self._observer = Observer(kube, mysql)
+        self._quorum = Quorum(Observer(kube, mysql))
         self._agent_image = agent_image
 
     @activity.defn
@@ -54,10 +55,10 @@ class RunnerActivities:
             if await in_thread(self._kube.find_pod, task.cluster.namespace, task.pod) is None:
                 await in_thread(self._create, task)
             await self._release(task)
-            outcome = await self._watch(task)
+            outcome = await self._watch_both(task)
             if task.lease is not None:
                 await self._fence.lease_is_open(task.lease)  # else nobody is left who would remove the pod
-        except (asyncio.CancelledError, ClusterUnhealthy, LeaseLost) as error:
+        except (asyncio.CancelledError, ClusterDegraded, ClusterUnhealthy, LeaseLost) as error:
             if not isinstance(error, asyncio.CancelledError) or wanted_to_stop():
                 await asyncio.to_thread(self._kube.delete_pod, task.cluster.namespace, task.pod)
             raise
@@ -72,7 +73,9 @@ class RunnerActivities:
         pod = await in_thread(self._kube.find_pod, task.cluster.namespace, task.pod)
         if pod is None or pod.deleting or not pod.gated:
             return
-        await in_thread(self._check_quorum, task)
+        if task.replica is not None:
+            doing = f"starting runner pod {task.pod!r}"
+            await self._quorum.check(_look(task), task.replica, task.others_in_sync, doing)
         await self._check_fence(task)
         with contextlib.suppress(ClusterNotFound):  # removed meanwhile
             await in_thread(self._kube.release_pod, task.cluster.namespace, pod)
@@ -126,15 +129,6 @@ class RunnerActivities:
             await self._fence.replica(task.cluster, task.replica, task.lease)
             await in_thread(self._check_desynced, task, task.replica)
 
-    def _check_quorum(self, task: RunnerTask) -> None:
-        if not task.others_in_sync:
-            return
-        assert task.replica is not None
-        request = Observe(cluster=task.cluster, credentials=task.credentials, container=task.container)
-        lacking = rules.lacking_quorum(self._observer.observe(request), task.replica, task.others_in_sync)
-        if lacking is not None:
-            raise ClusterUnhealthy(f"starting runner pod {task.pod!r}: {lacking}")
-
     def _check_desynced(self, task: RunnerTask, replica: str) -> None:
         pod = self._kube.pod(task.cluster.namespace, replica)
         credentials = self._kube.credentials(task.cluster.namespace, task.credentials)
@@ -149,6 +143,26 @@ class RunnerActivities:
         statefulset = self._kube.statefulset(task.cluster, task.container)
         replica = self._kube.pod(task.cluster.namespace, task.replica) if task.replica else None
         self._kube.create_pod(task.cluster.namespace, runner_pod(task, statefulset, replica, self._agent_image))
+
+    async def _watch_both(self, task: RunnerTask) -> RunnerOutcome:
+        """The runner to its end, and meanwhile the members that must do without its replica.
+
+        In one activity: a second one could hold the slot that the removal of a finished runner waits for.
+        Error: `ClusterDegraded`.
+        """
+        if not task.give_back_when_degraded or task.replica is None or not task.others_in_sync:
+            return await self._watch(task)
+        runner = asyncio.ensure_future(self._watch(task))
+        others = asyncio.ensure_future(self._quorum.watch(_look(task), task.replica, task.others_in_sync))
+        try:
+            await asyncio.wait({runner, others}, return_when=asyncio.FIRST_COMPLETED)
+            if runner.done():
+                return runner.result()
+            raise others.result()
+        finally:
+            runner.cancel()
+            others.cancel()
+            await asyncio.gather(runner, others, return_exceptions=True)
 
     async def _watch(self, task: RunnerTask) -> RunnerOutcome:
         looks = 0
@@ -189,6 +203,10 @@ class RunnerActivities:
         log = _log(task, pod, agent.exit_code if agent else None, text)
         listed = tuple(_manifests(text)) if isinstance(task.job, ListJob) else ()
         return RunnerOutcome(log=log, result=result, listed=listed)
+
+
+def _look(task: RunnerTask) -> Observe:
+    return Observe(cluster=task.cluster, credentials=task.credentials, container=task.container)
 
 
 def _stuck(pod: PodFacts) -> str | None:

@@ -51,16 +51,6 @@ def wait(limit: timedelta) -> Options:
     )
 
 
-def watch(limit: timedelta) -> Options:
-    """Looking on, at most `limit`, without any effect: nobody waits for its end."""
-    return Options(
-        schedule_to_close_timeout=limit,
-        heartbeat_timeout=_HEARTBEAT,
-        retry_policy=_RETRY,
-        cancellation_type=ActivityCancellationType.TRY_CANCEL,
-    )
-
-
 def undo() -> Options:
     """What must come to its end: retried for ever, quickly, and before anything else that waits for a worker."""
     return Options(

@@ -105,8 +105,9 @@ async def bring_up(stopped: Stopped, claims: tuple[ClaimReport, ...] | None, que
     found = await persist(
         KubernetesActivities.revoke_statefulset, revoke, "the StatefulSet is scaled back from here on", queue
     )
-    if claims is None and not found.marked:
-        return ()  # it was never stopped, or is started already: nobody looks into the volumes of a cluster that runs
+    if claims is None and not found.marked:  # it runs: nobody looks into its volumes
+        await _wait_formed(stopped, found.replicas, "was not stopped, or was started already", queue)
+        return ()
     await persist(
         RunnerActivities.remove_runners,
         RemoveRunners(cluster=stopped.cluster, lease=stopped.mark.lease),
@@ -124,8 +125,17 @@ async def bring_up(stopped: Stopped, claims: tuple[ClaimReport, ...] | None, que
     replicas = order.replicas if restored else order.replicas_before
     scale = ScaleTask(cluster=stopped.cluster, mark=stopped.mark, container=stopped.container, replicas=replicas)
     await persist(KubernetesActivities.scale_up, scale, f"scale StatefulSet back to {replicas}", queue)
+    data = "restored" if restored else "its old"
+    how = f"was scaled back to {replicas} on {data} data ({rules.describe(claims)})"
+    await _wait_formed(stopped, replicas, how, queue)
+    return claims
+
+
+async def _wait_formed(stopped: Stopped, replicas: int, how: str, queue: str) -> None:
+    """`how` it comes that the cluster is up. Error: `ClusterNotFormed`."""
     if replicas == 0:
-        return claims
+        return
+    order = stopped.order
     form = FormTask(
         cluster=stopped.cluster,
         lease=stopped.mark.lease,
@@ -146,11 +156,8 @@ async def bring_up(stopped: Stopped, claims: tuple[ClaimReport, ...] | None, que
     except ActivityError as error:
         failure = typed(error, late=ClusterNotFormed)
         raise ClusterNotFormed(
-            f"StatefulSet {str(stopped.cluster)!r} was scaled back to {replicas} on "
-            f"{'restored' if restored else 'its old'} data ({rules.describe(claims)}), but: {failure.message}. "
-            "Look at the logs of its pods"
+            f"StatefulSet {str(stopped.cluster)!r} {how}, but: {failure.message}. Look at the logs of its pods"
         ) from error
-    return claims
 
 
 def untouched(stopped: Stopped) -> tuple[ClaimReport, ...]:

@@ -13,20 +13,12 @@ from workflows._failures import operation, typed
 from workflows._holder import LeaseHeld
 from workflows._operation import Operation
 from workflows._progress import ProgressReport
-from workflows._uncancellable import uncancellable
 
 with workflow.unsafe.imports_passed_through():
     from activities.galera import GaleraActivities
     from galera_backup import names, rules
-    from galera_backup.errors import ClusterDegraded, ClusterUnhealthy, GaleraBackupError, InternalError, PruneFailed
-    from galera_backup.models.activities import (
-        Degraded,
-        Observe,
-        QuorumTask,
-        ReplicaTask,
-        RunnerOutcome,
-        RunnerTask,
-    )
+    from galera_backup.errors import ClusterUnhealthy, GaleraBackupError, InternalError, PruneFailed
+    from galera_backup.models.activities import Observe, ReplicaTask, RunnerOutcome, RunnerTask
     from galera_backup.models.backup import BackupRequest, BackupResult
     from galera_backup.models.cluster import ClusterObservation, MemberObservation
     from galera_backup.models.lease import DesyncOrder, LeaseEvent, Mark
@@ -99,7 +91,12 @@ class _Steps:
         request = self._request
         seen = await workflow.execute_activity_method(
             GaleraActivities.observe_cluster,
-            self._look(),
+            Observe(
+                cluster=request.cluster,
+                credentials=request.credentials,
+                container=request.container,
+                primary_label=request.primary_label,
+            ),
             summary="Kubernetes and wsrep status of every pod",
             **_options.act(),
         )
@@ -175,59 +172,15 @@ class _Steps:
             run_as_user=request.run_as_user,
             timeout=request.runner_timeout,
             others_in_sync=self._others_in_sync,
+            give_back_when_degraded=request.give_back_when_degraded,
         )
-        outcome = await self._run_watched(task, f"pod {pod}: mariadb-backup of {target.pod}")
+        outcome = await _runner.run(task, f"pod {pod}: mariadb-backup of {target.pod}")
         manifest = outcome.result.backup
         if manifest is None:
             raise InternalError(f"runner pod {outcome.log.pod!r} answered without a manifest")
         self._progress.fact("data", f"{manifest.data_bytes:,} bytes")
         self._progress.fact("stored", f"{manifest.stored_bytes:,} bytes")
         return outcome, manifest
-
-    async def _run_watched(self, task: RunnerTask, summary: str) -> RunnerOutcome:
-        """Run the runner, but stop it when the cluster cannot do without the replica any more."""
-        assert task.replica is not None
-        runner = asyncio.ensure_future(_runner.run(task, summary))
-        watch = asyncio.ensure_future(self._watch_quorum(task.replica))
-        try:
-            await workflow.wait([runner, watch], return_when=asyncio.FIRST_COMPLETED)
-            degraded = watch.result() if watch.done() else None
-            if degraded is not None and not runner.done():
-                raise ClusterDegraded(rules.given_back(degraded.seen, task.replica, task.others_in_sync))
-            return await runner
-        except (Exception, asyncio.CancelledError):  # not GeneratorExit: an evicted run goes on elsewhere
-            runner.cancel()
-            await uncancellable(_end_of(runner))
-            raise
-        finally:
-            watch.cancel()
-
-    async def _watch_quorum(self, replica: str) -> Degraded | None:
-        """Returns when the cluster is degraded; None: that is not watched, or cannot be."""
-        request = self._request
-        if not self._others_in_sync or not request.give_back_when_degraded:
-            return None
-        task = QuorumTask(observe=self._look(), replica=replica, others_in_sync=self._others_in_sync)
-        try:
-            return await workflow.execute_activity_method(
-                GaleraActivities.watch_quorum,
-                task,
-                summary=f"do {self._others_in_sync} others stay in sync?",
-                **_options.watch(request.runner_timeout * _runner.ATTEMPTS + MARGIN),
-            )
-        except ActivityError as error:
-            if not is_cancelled_exception(error):
-                workflow.logger.warning("the other members are not watched", extra={"error": typed(error).message})
-            return None
-
-    def _look(self) -> Observe:
-        request = self._request
-        return Observe(
-            cluster=request.cluster,
-            credentials=request.credentials,
-            container=request.container,
-            primary_label=request.primary_label,
-        )
 
     async def _resync(self, target: MemberObservation) -> LeaseEvent:
         self._enter(
@@ -291,10 +244,3 @@ class _Steps:
     def _enter(self, phase: str, waiting_for: str) -> None:
         self._lease.check()
         self._progress.enter(phase, waiting_for)
-
-
-async def _end_of(runner: asyncio.Task[RunnerOutcome]) -> None:
-    """No runner works on the replica when it goes back."""
-    await workflow.wait([runner])
-    if not runner.cancelled():
-        runner.exception()  # how it ended is told by `_run_watched`

@@ -279,7 +279,7 @@ class GaleraLease:
         self._stopped_at = workflow.now()
         self._show("scaling to 0")
         self._stop_failed = True
-        await self._remove_strangers()
+        await self._remove_strangers(late=ScaleFailed)
         task = ScaleTask(cluster=request.cluster, mark=mark, container=request.container, replicas=0)
         await self._step(KubernetesActivities.scale_down, task, "scale StatefulSet to 0", late=ScaleFailed)
         await self._step(
@@ -308,10 +308,11 @@ class GaleraLease:
 
     # --- common
 
-    async def _remove_strangers(self) -> None:
+    async def _remove_strangers(self, late: type[GaleraBackupError] = DesyncFailed) -> None:
         """A lease that was killed together with its owner leaves runner pods; nobody works beside ours."""
         task = RemoveRunners(cluster=self._request.cluster, lease=self._ref())
-        await self._step(RunnerActivities.remove_strangers, task, "no runner pod of an earlier lease is left")
+        summary = "no runner pod of an earlier lease is left"
+        await self._step(RunnerActivities.remove_strangers, task, summary, late=late)
 
     async def _step(
         self,

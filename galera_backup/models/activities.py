@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Literal
 
-from galera_backup.models.cluster import ClusterObservation
 from galera_backup.models.common import ClusterRef, LeaseRef, Model, PrimaryLabel, SecretRef
 from galera_backup.models.lease import Mark
 from galera_backup.models.manifest import Manifest
@@ -77,6 +76,8 @@ class Revoked(Model):
 
     marked: bool
     """The object carried the lease's mark."""
+    replicas: int = 0
+    """Of a StatefulSet: how many it wants."""
 
 
 class FormTask(Model):
@@ -118,6 +119,8 @@ class RunnerTask(Model):
     timeout: timedelta
     others_in_sync: int = 0
     """So many members beside `replica` must be in sync before it starts."""
+    give_back_when_degraded: bool = False
+    """They must stay so while it works, else it is stopped."""
 
 
 class RunnerOutcome(Model):
@@ -129,22 +132,6 @@ class RunnerOutcome(Model):
     """Somebody deleted the pod while it worked, so nobody tries again."""
     listed: tuple[Manifest, ...] = ()
     """Manifests that a ListJob printed."""
-
-
-class QuorumTask(Model):
-    """Watch the members beside the one that is backed up."""
-
-    observe: Observe
-    replica: str
-    others_in_sync: int
-
-
-class Degraded(Model):
-    """Too few other members were in sync for a while."""
-
-    seen: ClusterObservation
-    others_in_sync: int
-    """So many were, at the last look."""
 
 
 class RemoveRunners(Model):

@@ -46,7 +46,7 @@ async def _short_pause(seconds: float, *details: str) -> None:
 def shortened_pauses() -> Any:
     """Time in activities runs `FASTER`."""
     with contextlib.ExitStack() as patches:
-        for module in ("galera", "kubernetes", "runner"):
+        for module in ("galera", "kubernetes", "runner", "_quorum"):
             patches.enter_context(mock.patch(f"activities.{module}.pause", _short_pause))
         yield
 

@@ -130,10 +130,8 @@ async def test_blip(stage: Stage, method: str, error: GaleraBackupError, looks: 
     def is_meant(arguments: Any) -> bool:
         return "server" not in arguments or arguments["server"].pod == "mariadb-server-1"
 
-    world = stage.world()
-    world.plan(RunnerPlan("backup", held=True))
-    fault = world.faults.add(Fault(method, "watch_quorum", is_meant, before=error, times=looks))
-    handle = await stage.backup(world)
+    world, handle = await working_backup(stage)
+    fault = world.faults.add(Fault(method, "run_runner", is_meant, before=error, times=looks))
     await assert_eventually(lambda: fault.times == 0)
     await asyncio.sleep(1)
     world.let_go()
@@ -142,18 +140,6 @@ async def test_blip(stage: Stage, method: str, error: GaleraBackupError, looks: 
 
 
 # --- the watch itself
-
-
-async def test_watch_ends_with_the_runner(stage: Stage) -> None:
-    world, handle = await working_backup(stage)
-    world.let_go()
-    await handle.result()
-    await asyncio.sleep(5)  # more than two heartbeats
-    gate = Gate()
-    world.faults.add(Fault("statefulset", "watch_quorum", gate=gate))
-    await asyncio.sleep(1)
-    assert not gate.entered.is_set()
-    gate.open()
 
 
 async def test_cancelled_while_it_is_watched(stage: Stage) -> None:
