@@ -237,6 +237,7 @@ class _Steps:
             primary_label=request.primary_label,
             drain_until=workflow.now() + request.drain_timeout,
             only_if_marked=True,
+            on_may_land=True,  # the killed lease may have had an attempt under way
         )
         self._progress.enter("resync", f"the lease was killed: bringing {self._desynced} back from here")
         await _undo.bring_back(task, names.lease_queue(workflow.info().task_queue))

@@ -40,7 +40,7 @@ START = {
 }
 FORWARD = {**BEFORE, **OUTAGE}
 STEPS = {**FORWARD, **START}
-LATER = timedelta(seconds=40)
+LATER = timedelta(seconds=55)
 """Execution timeout of a restore that shall come far on a busy machine."""
 TOUCHED = {"restore-1", "restore-2", "remove"}
 """Steps at whose begin some claims are restored, and others are not."""
