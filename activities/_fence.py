@@ -1,4 +1,9 @@
-"""The fence: an activity acts only while its lease is open and the mark on the cluster is that lease's."""
+"""The fence: an activity acts only while its lease is open and the mark on the cluster is that lease's.
+
+A process can be frozen between the check and the effect, and go on when its lease has long ended. So an activity first
+reads the object that it will change, then checks, then patches what it has read: undoing begins with a change of that
+object, and the late patch meets a conflict. See docs/adr/0007-fencing.md.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +16,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from activities._heartbeat import in_thread
 from galera_backup import names
 from galera_backup.errors import LeaseLost
+from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.models.common import ClusterRef, LeaseRef
 from galera_backup.models.lease import Mark
@@ -38,15 +44,24 @@ class Fence:
                 f"it is {status.name if status else 'unknown to Temporal'}. Nothing was done; start the operation anew"
             )
 
-    async def replica_is_marked(self, cluster: ClusterRef, pod: str, lease: LeaseRef) -> None:
-        """The pod carries this lease's mark."""
-        found = await in_thread(self._kube.pod, cluster.namespace, pod)
-        _same_lease(mark_of(found.annotations), lease, f"pod {pod!r}")
+    async def replica(self, cluster: ClusterRef, name: str, lease: LeaseRef, *, marked: bool = True) -> PodFacts:
+        """A replica that this lease may change; as it was before the lease was seen open, so patch what is returned.
 
-    async def statefulset_is_marked(self, cluster: ClusterRef, container: str, lease: LeaseRef) -> None:
-        """The StatefulSet carries this lease's mark: it was this lease that scaled it to 0."""
+        `marked`: it must carry the lease's mark.
+        """
+        found = await in_thread(self._kube.pod, cluster.namespace, name)
+        await self.lease_is_open(lease)
+        _may_change(found.annotations, lease, f"pod {name!r}", marked)
+        return found
+
+    async def statefulset(
+        self, cluster: ClusterRef, container: str, lease: LeaseRef, *, marked: bool = True
+    ) -> StatefulSetFacts:
+        """The StatefulSet, which this lease may change; as `replica`."""
         found = await in_thread(self._kube.statefulset, cluster, container)
-        _same_lease(mark_of(found.annotations), lease, f"StatefulSet {str(cluster)!r}")
+        await self.lease_is_open(lease)
+        _may_change(found.annotations, lease, f"StatefulSet {str(cluster)!r}", marked)
+        return found
 
 
 def mark_of(annotations: Mapping[str, str]) -> Mark | None:
@@ -58,8 +73,14 @@ def mark_of(annotations: Mapping[str, str]) -> Mark | None:
         return None
 
 
-def _same_lease(mark: Mark | None, lease: LeaseRef, what: str) -> None:
-    if mark is None or mark.lease != lease:
+def _may_change(annotations: Mapping[str, str], lease: LeaseRef, what: str, marked: bool) -> None:
+    if annotations.get(names.LAST_LEASE_ANNOTATION) == lease.run_id:
+        raise LeaseLost(
+            f"{what}: lease {lease.workflow_id!r}, run {lease.run_id} has begun to undo what it did, and does nothing "
+            "more. Start the operation anew"
+        )
+    mark = mark_of(annotations)
+    if marked and (mark is None or mark.lease != lease):
         holder = f"that of {mark.lease.workflow_id!r}, run {mark.lease.run_id}" if mark else "none"
         raise LeaseLost(
             f"{what}: expected the mark of lease {lease.workflow_id!r}, run {lease.run_id}, it has {holder}. "

@@ -8,9 +8,11 @@ from temporalio import activity
 
 from activities._fence import Fence, mark_of
 from activities._heartbeat import in_thread, pause
-from galera_backup import names, rules
+from activities._observer import Observer
+from activities._quorum import Quorum
+from galera_backup import rules
 from galera_backup.errors import DatabaseUnavailable, DesyncFailed, GaleraBackupError, NotYet
-from galera_backup.kube.facts import PodFacts, StatefulSetFacts
+from galera_backup.kube.facts import PodFacts
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.models.activities import (
     ClusterFormed,
@@ -20,77 +22,13 @@ from galera_backup.models.activities import (
     ReplicaTask,
     ResyncReport,
 )
-from galera_backup.models.cluster import ClaimObservation, ClusterObservation, MemberObservation, WsrepStatus
-from galera_backup.models.common import ClusterRef, PrimaryLabel, SecretRef
+from galera_backup.models.cluster import ClusterObservation, WsrepStatus
+from galera_backup.models.common import PrimaryLabel
 from galera_backup.models.lease import HandOver, Mark
-from galera_backup.mysql.gateway import Credentials, Endpoint, MysqlGateway
+from galera_backup.mysql.gateway import Endpoint, MysqlGateway
 
 DESYNC_LOOKS = 20
 """Seconds that a replica may take from ON to Donor/Desynced; it takes milliseconds."""
-
-
-class Observer:
-    """Puts together what Kubernetes and the servers say of a cluster. Blocking."""
-
-    def __init__(self, kube: KubeGateway, mysql: MysqlGateway) -> None:
-        self._kube = kube
-        self._mysql = mysql
-
-    def observe(self, request: Observe) -> ClusterObservation:
-        """All members; a server that cannot be asked is a fact, not an error."""
-        cluster = request.cluster
-        statefulset = self._kube.statefulset(cluster, request.container)
-        ordinals = range(statefulset.replicas or request.replicas or 0)
-        return ClusterObservation(
-            cluster=cluster,
-            replicas=statefulset.replicas,
-            data_directory=statefulset.data_path,
-            members=self.members(request, ordinals),
-            claims=tuple(self._claim(statefulset, ordinal) for ordinal in ordinals),
-        )
-
-    def members(self, request: Observe, ordinals: range) -> tuple[MemberObservation, ...]:
-        """The members with these ordinals; a pod that is missing is a fact too."""
-        cluster = request.cluster
-        credentials = self._kube.credentials(cluster.namespace, request.credentials)
-        pods = {pod.name: pod for pod in self._kube.members(cluster)}
-        wanted = [names.pod(cluster, ordinal) for ordinal in ordinals]
-        return tuple(self._member(cluster, name, pods.get(name), credentials, request) for name in wanted)
-
-    def endpoint(self, cluster: ClusterRef, pod: PodFacts, secret: SecretRef) -> Endpoint:
-        """Where one member's server listens."""
-        credentials = self._kube.credentials(cluster.namespace, secret)
-        return Endpoint(namespace=cluster.namespace, pod=pod.name, host=pod.ip, credentials=credentials)
-
-    def _member(
-        self, cluster: ClusterRef, name: str, pod: PodFacts | None, credentials: Credentials, request: Observe
-    ) -> MemberObservation:
-        if pod is None:
-            return MemberObservation(pod=name, ordinal=names.ordinal(name), exists=False)
-        wsrep, error = None, None
-        if pod.ip:
-            try:
-                wsrep = self._mysql.wsrep_status(Endpoint(cluster.namespace, name, pod.ip, credentials))
-            except GaleraBackupError as failure:
-                error = failure.message
-        else:
-            error = "the pod has no address"
-        return MemberObservation(
-            pod=name,
-            ordinal=names.ordinal(name),
-            exists=True,
-            phase=pod.phase,
-            ready=pod.ready,
-            node=pod.node,
-            role=pod.labels.get(request.primary_label.key) if request.primary_label else None,
-            wsrep=wsrep,
-            error=error,
-        )
-
-    def _claim(self, statefulset: StatefulSetFacts, ordinal: int) -> ClaimObservation:
-        name = statefulset.claim(ordinal)
-        uid = self._kube.claim_uid(statefulset.cluster.namespace, name)
-        return ClaimObservation(ordinal=ordinal, claim=name, uid=uid)
 
 
 class GaleraActivities:
@@ -101,6 +39,7 @@ class GaleraActivities:
         self._mysql = mysql
         self._fence = fence
         self._observer = Observer(kube, mysql)
+        self._quorum = Quorum(self._observer)
 
     @activity.defn
     async def observe_cluster(self, request: Observe) -> ClusterObservation:
@@ -113,8 +52,7 @@ class GaleraActivities:
 
         A mark that a dead lease left is replaced: the cluster check has seen the replica in sync.
         """
-        await self._fence.lease_is_open(task.lease)
-        pod = await in_thread(self._kube.pod, task.cluster.namespace, task.pod)
+        pod = await self._fence.replica(task.cluster, task.pod, task.lease, marked=False)
         present = mark_of(pod.annotations)
         if present is not None and present.lease == task.lease:
             return present
@@ -141,15 +79,23 @@ class GaleraActivities:
     @activity.defn
     async def desync(self, task: ReplicaTask) -> DesyncReport:
         """SET GLOBAL wsrep_desync=ON on the replica and wait until it is Donor/Desynced."""
-        await self._fence.lease_is_open(task.lease)
-        await self._fence.replica_is_marked(task.cluster, task.pod, task.lease)
+        look = Observe(cluster=task.cluster, credentials=task.credentials, container=task.container)
+        await self._quorum.check(look, task.pod, task.others_in_sync, f"desyncing {task.pod!r}")
         server = await self._server(task)
-        await in_thread(self._mysql.set_desync, server, on=True)
+        # MariaDB has no compare-and-set. So its own clock decides whether ON still comes soon after these checks.
+        until = await in_thread(self._mysql.now, server) + rules.DESYNC_WINDOW
+        await self._fence.replica(task.cluster, task.pod, task.lease)
+        await in_thread(self._mysql.set_desync, server, on=True, until=until)
         wsrep = None
         for _ in range(DESYNC_LOOKS):
             wsrep = await in_thread(self._mysql.wsrep_status, server)
-            if wsrep.desync and wsrep.local_state == rules.DONOR_DESYNCED:
-                return DesyncReport(at=datetime.now(UTC))
+            if not wsrep.desync:
+                raise NotYet(
+                    f"desyncing {task.pod!r}: wsrep_desync=ON came later than {rules.DESYNC_WINDOW} after the checks "
+                    "before it, and the server did not obey it"
+                )
+            if wsrep.local_state == rules.DONOR_DESYNCED:
+                return DesyncReport(at=datetime.now(UTC), attempt=activity.info().attempt)
             await pause(1, f"{task.pod} is {wsrep.local_state_comment}")
         raise DesyncFailed(
             f"desyncing {task.pod!r}: expected Donor/Desynced within {DESYNC_LOOKS} s after wsrep_desync=ON, "
@@ -177,13 +123,20 @@ class GaleraActivities:
                     overdue = task.drain_until is None or datetime.now(UTC) >= task.drain_until
                     if wsrep.recv_queue <= rules.SMALL_QUEUE or overdue:
                         drained = wsrep.recv_queue <= rules.SMALL_QUEUE
-                        await in_thread(self._mysql.set_desync, server, on=False)
+                        await self._set_off(task, server)
             except GaleraBackupError as error:
                 raise DatabaseUnavailable(error.message) from error
             good = good + 1 if rules.is_resynced(wsrep) else 0
             if good == 2:
                 return ResyncReport(at=datetime.now(UTC), was_desynced=was_desynced, drained=drained)
             await pause(1, _waiting(task.pod, wsrep))
+
+    async def _set_off(self, task: ReplicaTask, server: Endpoint) -> None:
+        """OFF, soon after the mark was seen: the next lease may have desynced the replica when a frozen one goes on."""
+        until = await in_thread(self._mysql.now, server) + rules.DESYNC_WINDOW
+        pod = await in_thread(self._kube.find_pod, task.cluster.namespace, task.pod)
+        if pod is not None and not _is_not_ours(pod, task):
+            await in_thread(self._mysql.set_desync, server, on=False, until=until)
 
     @activity.defn
     async def wait_formed(self, task: FormTask) -> ClusterFormed:
@@ -204,12 +157,23 @@ class GaleraActivities:
                 break
             await pause(0.5, missing[0])
         label = task.primary_label
-        if label is not None and task.primary_pod is not None and label.moved_by == "galera-backup":
-            held = rules.primary_pod(seen, label)
-            await in_thread(
-                self._kube.set_label, task.cluster.namespace, held or task.primary_pod, label.key, label.primary
-            )
+        if label is not None and label.moved_by == "galera-backup":
+            await self._put_back_primary(task, label, request)
         return ClusterFormed(at=datetime.now(UTC))
+
+    async def _put_back_primary(self, task: FormTask, label: PrimaryLabel, request: Observe) -> None:
+        """The pod is read before the look at all, and changed in any case: a second, late one meets a conflict."""
+        namespace = task.cluster.namespace
+        if task.primary_pod is None:
+            return
+        pod = await in_thread(self._kube.find_pod, namespace, task.primary_pod)
+        if pod is None:
+            return
+        held = rules.primary_pod(await in_thread(self._observer.observe, request), label)
+        if held is None:
+            await in_thread(self._kube.set_label, namespace, pod, label.key, label.primary)
+        else:
+            await in_thread(self._kube.revoke, namespace, pod, task.lease.run_id)
 
     async def _server(self, task: ReplicaTask) -> Endpoint:
         pod = await in_thread(self._kube.pod, task.cluster.namespace, task.pod)

@@ -11,7 +11,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from activities._fence import mark_of
 from activities._heartbeat import in_thread
-from activities.galera import Observer
+from activities._observer import Observer
 from galera_backup import names
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.kube.gateway import KubeGateway
@@ -78,7 +78,7 @@ class JanitorActivities:
         statefulset = self._kube.statefulset(cluster, request.container)
         before = self._pods(cluster)
         members = self._observer.members(request, range(statefulset.replicas))
-        runners = [pod for pod in self._kube.runner_pods(cluster) if names.LEASE_LABEL in pod.labels]
+        runners = self._kube.runner_pods(cluster, None)
         return _Seen(statefulset, before, members, self._pods(cluster), tuple(runners))
 
     def _pods(self, cluster: ClusterRef) -> dict[str, PodFacts]:

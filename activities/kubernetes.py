@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from temporalio import activity
 
 from activities._fence import Fence, mark_of
@@ -10,7 +12,8 @@ from galera_backup import names
 from galera_backup.errors import LeaseLost
 from galera_backup.kube.facts import PodFacts
 from galera_backup.kube.gateway import KubeGateway
-from galera_backup.models.activities import ReplicaTask, ScaleTask
+from galera_backup.models.activities import ReplicaTask, Revoked, ScaleTask
+from galera_backup.models.common import LeaseRef
 from galera_backup.models.lease import HandOver
 
 
@@ -29,31 +32,45 @@ class KubernetesActivities:
 
         In this order the Service is never without an endpoint.
         """
-        await self._fence.lease_is_open(task.lease)
-        await self._fence.replica_is_marked(task.cluster, task.pod, task.lease)
         handover = task.mark.handover
         assert handover is not None
         label, namespace = handover.label, task.cluster.namespace
-        await in_thread(self._kube.set_label, namespace, handover.heir, label.key, label.primary)
-        await in_thread(self._kube.set_label, namespace, task.pod, label.key, label.backup)
+        # The heir is read first: undoing changes it after the replica, which is not yet being put back here.
+        heir = await in_thread(self._kube.pod, namespace, handover.heir)
+        replica = await self._fence.replica(task.cluster, task.pod, task.lease)
+        await in_thread(self._kube.set_label, namespace, heir, label.key, label.primary)
+        await in_thread(self._kube.set_label, namespace, replica, label.key, label.backup)
 
     @activity.defn
     async def take_back_primary(self, task: ReplicaTask) -> None:
         """Put the labels back as they were before `hand_over_primary`; nothing to do without such a handover.
 
-        A replica that is gone, or an heir that has lost the label since, is left as it is: somebody decided anew.
+        A replica that is gone, or an heir that has lost the label since, keeps its label: somebody decided anew. The
+        heir is changed all the same, so that a `hand_over_primary` that is still under way fails.
         """
         namespace = task.cluster.namespace
         pod = await in_thread(self._kube.find_pod, namespace, task.pod)
         handover = task.mark.handover or _handover_on(pod)
-        if pod is None or handover is None:
+        if handover is None:
+            await self._revoke_possible_heirs(task)
             return
         label = handover.label
         heir = await in_thread(self._kube.find_pod, namespace, handover.heir)
-        if heir is None or heir.labels.get(label.key) != label.primary:
+        if heir is None:
             return
-        await in_thread(self._kube.set_label, namespace, task.pod, label.key, label.primary)
-        await in_thread(self._kube.set_label, namespace, handover.heir, label.key, handover.heir_role)
+        if pod is None or heir.labels.get(label.key) != label.primary:
+            await in_thread(self._kube.revoke, namespace, heir, task.lease.run_id)
+            return
+        await in_thread(self._kube.set_label, namespace, pod, label.key, label.primary)
+        await in_thread(self._kube.set_label, namespace, heir, label.key, handover.heir_role)
+
+    async def _revoke_possible_heirs(self, task: ReplicaTask) -> None:
+        """No handover was planned; or the plan went with the replica's pod, and any member may be the heir."""
+        if task.primary_label is None or task.primary_label.moved_by != "galera-backup":
+            return
+        for member in await in_thread(self._kube.members, task.cluster):
+            if member.name != task.pod:
+                await in_thread(self._kube.revoke, task.cluster.namespace, member, task.lease.run_id)
 
     @activity.defn
     async def wait_out_of_service(self, task: ReplicaTask) -> None:
@@ -96,24 +113,37 @@ class KubernetesActivities:
                 await pause(0.5, f"{task.pod} is not Ready yet")
 
     @activity.defn
-    async def unmark_replica(self, task: ReplicaTask) -> None:
-        """Remove the lease's mark, if it is still there."""
+    async def revoke_replica(self, task: ReplicaTask) -> Revoked:
+        """The first step of undoing: no activity of this lease takes the replica out of the cluster from now on.
+
+        The pod is changed, marked or not, so that one that has checked its lease already meets a conflict.
+        """
         pod = await in_thread(self._kube.find_pod, task.cluster.namespace, task.pod)
         if pod is None:
+            return Revoked(marked=False)
+        await in_thread(self._kube.revoke, task.cluster.namespace, pod, task.lease.run_id)
+        return Revoked(marked=_is_marked(pod.annotations, task.lease))
+
+    @activity.defn
+    async def unmark_replica(self, task: ReplicaTask) -> None:
+        """Remove the lease's mark, if it is still there; a pod that came anew is changed, as by `revoke_replica`."""
+        namespace = task.cluster.namespace
+        pod = await in_thread(self._kube.find_pod, namespace, task.pod)
+        if pod is None:
             return
-        mark = mark_of(pod.annotations)
-        if mark is not None and mark.lease == task.lease:
-            await in_thread(self._kube.set_mark, task.cluster.namespace, pod, None)
+        if _is_marked(pod.annotations, task.lease):
+            await in_thread(self._kube.set_mark, namespace, pod, None)
+        elif names.LAST_LEASE_ANNOTATION not in pod.annotations:
+            await in_thread(self._kube.revoke, namespace, pod, task.lease.run_id)
 
     # --- the StatefulSet's replica count
 
     @activity.defn
     async def scale_down(self, task: ScaleTask) -> None:
         """Scale the StatefulSet to 0 and leave the lease's mark on it, in one patch."""
-        await self._fence.lease_is_open(task.mark.lease)
-        statefulset = await in_thread(self._kube.statefulset, task.cluster, task.container)
-        mark = mark_of(statefulset.annotations)
-        if mark is None or mark.lease != task.mark.lease:
+        lease = task.mark.lease
+        statefulset = await self._fence.statefulset(task.cluster, task.container, lease, marked=False)
+        if not _is_marked(statefulset.annotations, lease):
             await in_thread(self._kube.scale, statefulset, 0, task.mark)
 
     @activity.defn
@@ -121,6 +151,17 @@ class KubernetesActivities:
         """Wait until every pod of the StatefulSet is gone: only then are its volumes nobody's."""
         while pods := await in_thread(self._kube.members, task.cluster):
             await pause(0.5, f"waiting for {', '.join(pod.name for pod in pods)} to be gone")
+
+    @activity.defn
+    async def revoke_statefulset(self, task: ScaleTask) -> Revoked:
+        """The first step of undoing: no activity of this lease scales down, or writes to a volume, from now on.
+
+        The StatefulSet is changed, marked or not, so that one that has checked its lease already meets a conflict.
+        """
+        statefulset = await in_thread(self._kube.statefulset, task.cluster, task.container)
+        await in_thread(self._kube.revoke_statefulset, statefulset, task.mark.lease.run_id)
+        marked = _is_marked(statefulset.annotations, task.mark.lease)
+        return Revoked(marked=marked, replicas=statefulset.replicas)
 
     @activity.defn
     async def scale_up(self, task: ScaleTask) -> None:
@@ -135,6 +176,11 @@ class KubernetesActivities:
                 f"run {mark.lease.run_id}, which decides about it now"
             )
         await in_thread(self._kube.scale, statefulset, task.replicas, None)
+
+
+def _is_marked(annotations: Mapping[str, str], lease: LeaseRef) -> bool:
+    mark = mark_of(annotations)
+    return mark is not None and mark.lease == lease
 
 
 def _handover_on(pod: PodFacts | None) -> HandOver | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from datetime import UTC, datetime, timedelta
 
@@ -11,11 +12,14 @@ from temporalio import activity
 
 from activities._fence import Fence
 from activities._heartbeat import in_thread, pause, wanted_to_stop
-from galera_backup.errors import LeaseLost, bounded
+from activities._observer import Observer
+from activities._quorum import Quorum
+from galera_backup import names
+from galera_backup.errors import ClusterDegraded, ClusterNotFound, ClusterUnhealthy, LeaseLost, bounded
 from galera_backup.kube.facts import PodFacts
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.kube.runner_pod import runner_pod
-from galera_backup.models.activities import RemoveRunners, RunnerOutcome, RunnerTask
+from galera_backup.models.activities import Observe, RemoveRunners, RunnerOutcome, RunnerTask
 from galera_backup.models.manifest import Manifest
 from galera_backup.models.runner import BackupJob, ListJob, RestoreJob, RunnerError, RunnerLog, RunnerResult
 from galera_backup.mysql.gateway import Endpoint, MysqlGateway
@@ -23,7 +27,7 @@ from galera_backup.runner import protocol
 from galera_backup.runner.protocol import AGENT_CONTAINER, MARIADB_CONTAINER
 
 START_LIMIT = timedelta(minutes=5)
-"""For scheduling, mounting and pulling images; a pod's own deadline does not count before it has started."""
+"""From the removal of its gate: for scheduling, mounting and pulling images; only then a pod's own deadline counts."""
 FOLLOW_SECONDS = 30
 """How long one container may go on after the other has failed."""
 TAIL_LINES, TAIL_CHARACTERS = 20, 2000
@@ -37,6 +41,7 @@ class RunnerActivities:
         self._kube = kube
         self._mysql = mysql
         self._fence = fence
+        self._quorum = Quorum(Observer(kube, mysql))
         self._agent_image = agent_image
 
     @activity.defn
@@ -45,18 +50,35 @@ class RunnerActivities:
 
         A cancel that means stop removes the pod; a worker that shuts down leaves it for the next attempt.
         """
-        await self._check_fence(task)
-        if await in_thread(self._kube.find_pod, task.cluster.namespace, task.pod) is None:
-            await in_thread(self._create, task)
         try:
-            outcome = await self._watch(task)
+            await self._check_fence(task)
+            if await in_thread(self._kube.find_pod, task.cluster.namespace, task.pod) is None:
+                await in_thread(self._create, task)
+            await self._release(task)
+            outcome = await self._watch_both(task)
             if task.lease is not None:
                 await self._fence.lease_is_open(task.lease)  # else nobody is left who would remove the pod
-        except (asyncio.CancelledError, LeaseLost) as error:
-            if isinstance(error, LeaseLost) or wanted_to_stop():
+        except (asyncio.CancelledError, ClusterDegraded, ClusterUnhealthy, LeaseLost) as error:
+            if not isinstance(error, asyncio.CancelledError) or wanted_to_stop():
                 await asyncio.to_thread(self._kube.delete_pod, task.cluster.namespace, task.pod)
             raise
         return outcome
+
+    async def _release(self, task: RunnerTask) -> None:
+        """Let the scheduler see the pod, if all that must hold holds now that the pod is there.
+
+        Whoever undoes closes the fence first and then removes the pods that are there: a pod that was created too
+        late does not pass this check, and one that passed it is gone when its gate is to be removed.
+        """
+        pod = await in_thread(self._kube.find_pod, task.cluster.namespace, task.pod)
+        if pod is None or pod.deleting or not pod.gated:
+            return
+        if task.replica is not None:
+            doing = f"starting runner pod {task.pod!r}"
+            await self._quorum.check(_look(task), task.replica, task.others_in_sync, doing)
+        await self._check_fence(task)
+        with contextlib.suppress(ClusterNotFound):  # removed meanwhile
+            await in_thread(self._kube.release_pod, task.cluster.namespace, pod)
 
     @activity.defn
     async def remove_runners(self, request: RemoveRunners) -> None:
@@ -70,6 +92,24 @@ class RunnerActivities:
                     await in_thread(self._kube.delete_pod, request.cluster.namespace, pod.name)
             await pause(0.5, f"waiting for {', '.join(pod.name for pod in pods)} to be gone")
 
+    @activity.defn
+    async def remove_strangers(self, request: RemoveRunners) -> None:
+        """Delete the cluster's runner pods of all leases but this, and wait until they are gone.
+
+        A lease that was killed together with its owner leaves them.
+        """
+        assert request.lease is not None
+        while True:
+            pods = await in_thread(self._kube.runner_pods, request.cluster, None)
+            strangers = [pod for pod in pods if pod.labels[names.LEASE_LABEL] != request.lease.run_id]
+            if not strangers:
+                return
+            await self._fence.lease_is_open(request.lease)  # after the look: no pod of a later lease is among them
+            for pod in strangers:
+                if not pod.deleting:
+                    await in_thread(self._kube.delete_pod, request.cluster.namespace, pod.name)
+            await pause(0.5, f"waiting for {', '.join(pod.name for pod in strangers)} to be gone")
+
     def _runners(self, request: RemoveRunners) -> list[PodFacts]:
         if request.pod is not None:
             found = self._kube.find_pod(request.cluster.namespace, request.pod)
@@ -80,12 +120,13 @@ class RunnerActivities:
     async def _check_fence(self, task: RunnerTask) -> None:
         if task.lease is None:
             return
-        await self._fence.lease_is_open(task.lease)
+        if task.fence == "lease":
+            await self._fence.lease_is_open(task.lease)
         if task.fence == "stopped":
-            await self._fence.statefulset_is_marked(task.cluster, task.container, task.lease)
+            await self._fence.statefulset(task.cluster, task.container, task.lease)
         if task.fence == "desynced":
             assert task.replica is not None
-            await self._fence.replica_is_marked(task.cluster, task.replica, task.lease)
+            await self._fence.replica(task.cluster, task.replica, task.lease)
             await in_thread(self._check_desynced, task, task.replica)
 
     def _check_desynced(self, task: RunnerTask, replica: str) -> None:
@@ -102,6 +143,26 @@ class RunnerActivities:
         statefulset = self._kube.statefulset(task.cluster, task.container)
         replica = self._kube.pod(task.cluster.namespace, task.replica) if task.replica else None
         self._kube.create_pod(task.cluster.namespace, runner_pod(task, statefulset, replica, self._agent_image))
+
+    async def _watch_both(self, task: RunnerTask) -> RunnerOutcome:
+        """The runner to its end, and meanwhile the members that must do without its replica.
+
+        In one activity: a second one could hold the slot that the removal of a finished runner waits for.
+        Error: `ClusterDegraded`.
+        """
+        if not task.give_back_when_degraded or task.replica is None or not task.others_in_sync:
+            return await self._watch(task)
+        runner = asyncio.ensure_future(self._watch(task))
+        others = asyncio.ensure_future(self._quorum.watch(_look(task), task.replica, task.others_in_sync))
+        try:
+            await asyncio.wait({runner, others}, return_when=asyncio.FIRST_COMPLETED)
+            if runner.done():
+                return runner.result()
+            raise others.result()
+        finally:
+            runner.cancel()
+            others.cancel()
+            await asyncio.gather(runner, others, return_exceptions=True)
 
     async def _watch(self, task: RunnerTask) -> RunnerOutcome:
         looks = 0
@@ -144,9 +205,15 @@ class RunnerActivities:
         return RunnerOutcome(log=log, result=result, listed=listed)
 
 
+def _look(task: RunnerTask) -> Observe:
+    return Observe(cluster=task.cluster, credentials=task.credentials, container=task.container)
+
+
 def _stuck(pod: PodFacts) -> str | None:
     """Why the pod will not start, or None."""
-    if pod.phase != "Pending" or datetime.now(UTC) - pod.created_at < START_LIMIT:
+    released = pod.annotations.get(names.RELEASED_ANNOTATION)
+    since = datetime.fromisoformat(released) if released else pod.created_at
+    if pod.phase != "Pending" or pod.gated or datetime.now(UTC) - since < START_LIMIT:
         return None
     waits = [f"{name}: {wait.reason} {wait.message}".strip() for name, wait in sorted(pod.waiting.items())]
     return f"it did not start within {START_LIMIT}: {'; '.join(waits) or pod.unscheduled or 'no reason is known'}"

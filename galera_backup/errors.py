@@ -53,6 +53,10 @@ class ClusterUnhealthy(GaleraBackupError):
     """The cluster check failed; the message has the table of what was seen."""
 
 
+class ClusterDegraded(GaleraBackupError):
+    """Too few members were left in sync while one was backed up; it was given back and the backup given up."""
+
+
 class LeaseLost(GaleraBackupError):
     """The lease ended, or the mark on the cluster names another one: whoever sees this must not act any more."""
 

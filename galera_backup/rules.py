@@ -16,6 +16,14 @@ SYNCED = 4
 DONOR_DESYNCED = 2
 OTHERS_IN_SYNC = 2
 """Members that must stay in sync beside the one that is backed up: one may fail, and one still can be a donor."""
+LOOKS_UNTIL_DEGRADED = 3
+"""Looks in a row at too few members in sync; one can miss a member that answers late."""
+DESYNC_WINDOW = timedelta(seconds=5)
+"""From the checks before `SET GLOBAL wsrep_desync` to the last moment at which the server obeys it.
+
+Shorter than the time after which the attempt of a frozen worker is given up: its heartbeat timeout of 10 s, less the
+4 s for which a heartbeat may be due.
+"""
 SMALL_QUEUE = 20
 """Write-sets; a replica with fewer waiting ones rejoins flow control without stalling the cluster's writers."""
 RESTORE_RESERVE = 1.05
@@ -57,6 +65,31 @@ def problems(seen: ClusterObservation) -> tuple[str, ...]:
             f"while one is backed up, saw {synced} of {seen.replicas}"
         )
     return tuple(found)
+
+
+def others_in_sync(seen: ClusterObservation, replica: str) -> int:
+    """Members in sync beside this one."""
+    return sum(member.pod != replica and is_synced(member.wsrep) for member in seen.members)
+
+
+def lacking_quorum(seen: ClusterObservation, replica: str, needed: int) -> str | None:
+    """Why `replica` must not be out of the cluster's flow now, with the table of what was seen; or None."""
+    others = others_in_sync(seen, replica)
+    if others >= needed:
+        return None
+    return (
+        f"expected at least {needed} other members in sync, so that one may fail, saw {others}. "
+        f"Mend the cluster and start the backup again\n{table(seen)}"
+    )
+
+
+def given_back(seen: ClusterObservation, replica: str, needed: int) -> str:
+    """What a backup says that was given up because the cluster needs the replica."""
+    return (
+        f"the backup of {replica!r} was stopped and the replica put back: expected at least {needed} other members in "
+        f"sync, saw {others_in_sync(seen, replica)} for {LOOKS_UNTIL_DEGRADED} looks in a row. Mend the cluster and "
+        "start the backup again; with 'give_back_when_degraded' false it would have gone on\n" + table(seen)
+    )
 
 
 def _problems_of(member: MemberObservation, replicas: int) -> Iterable[str]:

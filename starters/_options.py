@@ -233,6 +233,14 @@ AllowUnsafe = Annotated[
         rich_help_panel=_REQUEST,
     ),
 ]
+GiveBack = Annotated[
+    bool,
+    typer.Option(
+        "--give-back-when-degraded/--no-give-back-when-degraded",
+        help="Stop the backup and put the replica back when fewer than two others are in sync meanwhile.",
+        rich_help_panel=_REQUEST,
+    ),
+]
 DrainTimeout = Annotated[
     str | None,
     _seconds(
@@ -344,6 +352,7 @@ class BackupOptions:
     allow_unsafe: AllowUnsafe = False
     runner_timeout: RunnerTimeout = None
     drain_timeout: DrainTimeout = None
+    give_back_when_degraded: GiveBack = True
 
     def fields(self) -> dict[str, Any]:
         """Of a `BackupRequest`."""
@@ -352,6 +361,7 @@ class BackupOptions:
             backups_to_keep=self.keep,
             required_space_ratio=self.space_ratio,
             allow_unsafe=self.allow_unsafe,
+            give_back_when_degraded=self.give_back_when_degraded,
             runner_timeout=self.runner_timeout,
             drain_timeout=self.drain_timeout,
         )

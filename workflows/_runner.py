@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 from temporalio import workflow
@@ -29,6 +30,7 @@ async def run(task: RunnerTask, summary: str) -> RunnerOutcome:
         error = outcome.result.error
         if error is None or outcome.deleted or error.type not in _WORTH_ANOTHER:
             break
+        _stop_if_cancelled()
         workflow.logger.warning("runner failed, trying again", extra={"pod": task.pod, "error": error.message})
         again = task.model_copy(update={"pod": f"{task.pod}-{attempt}"})
         outcome = await _run_once(again, f"{summary} (attempt {attempt})")
@@ -36,6 +38,13 @@ async def run(task: RunnerTask, summary: str) -> RunnerOutcome:
         error = outcome.result.error
         raise by_name(error.type)(error.message, outcome.log.model_dump(mode="json"))
     return outcome
+
+
+def _stop_if_cancelled() -> None:
+    """A cancel is lost when the activity that it hits ends normally all the same."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError("the runner is not tried again")
 
 
 async def _run_once(task: RunnerTask, summary: str) -> RunnerOutcome:

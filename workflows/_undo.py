@@ -66,12 +66,15 @@ async def persist(activity: Callable[[Any, A], Awaitable[R]], argument: A, summa
 async def bring_back(task: ReplicaTask, queue: str) -> ResyncReport:
     """Stop what reads the replica, resync it, put it back into the Services, remove the mark."""
     pod = task.pod
+    await persist(KubernetesActivities.revoke_replica, task, f"nothing more is done to {pod} but undo", queue)
     await persist(
         RunnerActivities.remove_runners,
         RemoveRunners(cluster=task.cluster, lease=task.lease),
         "no runner pod works on the replica",
         queue,
     )
+    if task.on_may_land:
+        await workflow.sleep(rules.DESYNC_WINDOW, summary="until no wsrep_desync=ON can come any more")
     report = await persist(GaleraActivities.resync, task, f"drain {pod}, wsrep_desync=OFF, wait for Synced", queue)
     await persist(KubernetesActivities.wait_in_service, task, f"{pod} Ready and in the endpoints", queue)
     if task.mark.handover is not None or task.only_if_marked:
@@ -98,10 +101,17 @@ async def bring_up(stopped: Stopped, claims: tuple[ClaimReport, ...] | None, que
     """Scale the StatefulSet back if its data allows it, and wait until the cluster is whole.
 
     `claims`: what the restore knows that it wrote; None: it did not live to tell, so the volumes are looked at.
-    Returns the claims it was started on.
+    Returns the claims it was started on; none when the lease did not stop it, or it was started already.
     Errors: `ClusterLeftStopped`, `ClusterNotFormed`, `LeaseLost`.
     """
     order = stopped.order
+    revoke = ScaleTask(cluster=stopped.cluster, mark=stopped.mark, container=stopped.container, replicas=0)
+    found = await persist(
+        KubernetesActivities.revoke_statefulset, revoke, "the StatefulSet is scaled back from here on", queue
+    )
+    if claims is None and not found.marked:  # it runs: nobody looks into its volumes
+        await _wait_formed(stopped, found.replicas, "was not stopped, or was started already", queue)
+        return ()
     await persist(
         RunnerActivities.remove_runners,
         RemoveRunners(cluster=stopped.cluster, lease=stopped.mark.lease),
@@ -119,10 +129,20 @@ async def bring_up(stopped: Stopped, claims: tuple[ClaimReport, ...] | None, que
     replicas = order.replicas if restored else order.replicas_before
     scale = ScaleTask(cluster=stopped.cluster, mark=stopped.mark, container=stopped.container, replicas=replicas)
     await persist(KubernetesActivities.scale_up, scale, f"scale StatefulSet back to {replicas}", queue)
+    data = "restored" if restored else "its old"
+    how = f"was scaled back to {replicas} on {data} data ({rules.describe(claims)})"
+    await _wait_formed(stopped, replicas, how, queue)
+    return claims
+
+
+async def _wait_formed(stopped: Stopped, replicas: int, how: str, queue: str) -> None:
+    """`how` it comes that the cluster is up. Error: `ClusterNotFormed`."""
     if replicas == 0:
-        return claims
+        return
+    order = stopped.order
     form = FormTask(
         cluster=stopped.cluster,
+        lease=stopped.mark.lease,
         replicas=replicas,
         credentials=stopped.credentials,
         container=stopped.container,
@@ -140,11 +160,8 @@ async def bring_up(stopped: Stopped, claims: tuple[ClaimReport, ...] | None, que
     except ActivityError as error:
         failure = typed(error, late=ClusterNotFormed)
         raise ClusterNotFormed(
-            f"StatefulSet {str(stopped.cluster)!r} was scaled back to {replicas} on "
-            f"{'restored' if restored else 'its old'} data ({rules.describe(claims)}), but: {failure.message}. "
-            "Look at the logs of its pods"
+            f"StatefulSet {str(stopped.cluster)!r} {how}, but: {failure.message}. Look at the logs of its pods"
         ) from error
-    return claims
 
 
 def untouched(stopped: Stopped) -> tuple[ClaimReport, ...]:

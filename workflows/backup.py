@@ -64,6 +64,7 @@ class _Steps:
         self._lease = lease
         self._progress = progress
         self._desynced: str | None = None
+        self._others_in_sync = 0 if request.allow_unsafe else rules.OTHERS_IN_SYNC
 
     async def run(self) -> BackupResult:
         """Check, select, desync, run, resync, prune."""
@@ -132,6 +133,7 @@ class _Steps:
                 pod=target.pod,
                 primary_label=self._request.primary_label,
                 drain_timeout=self._request.drain_timeout,
+                others_in_sync=self._others_in_sync,
             ),
         )
 
@@ -169,6 +171,8 @@ class _Steps:
             replica=target.pod,
             run_as_user=request.run_as_user,
             timeout=request.runner_timeout,
+            others_in_sync=self._others_in_sync,
+            give_back_when_degraded=request.give_back_when_degraded,
         )
         outcome = await _runner.run(task, f"pod {pod}: mariadb-backup of {target.pod}")
         manifest = outcome.result.backup
@@ -233,6 +237,7 @@ class _Steps:
             primary_label=request.primary_label,
             drain_until=workflow.now() + request.drain_timeout,
             only_if_marked=True,
+            on_may_land=True,  # the killed lease may have had an attempt under way
         )
         self._progress.enter("resync", f"the lease was killed: bringing {self._desynced} back from here")
         await _undo.bring_back(task, names.lease_queue(workflow.info().task_queue))

@@ -217,13 +217,16 @@ class GaleraLease:
         self._replica, self._drain_timeout = task, order.drain_timeout
         self._show(f"desyncing {order.pod}")
         workflow.upsert_search_attributes([REPLICA.value_set(order.pod)])
+        await self._remove_strangers()
         mark = await self._step(GaleraActivities.mark_replica, task, f"mark {order.pod}")
         self._replica = task = task.model_copy(update={"mark": mark, "only_if_marked": False})
         if mark.handover is not None:
             summary = f"primary label from {order.pod} to {mark.handover.heir}"
             await self._step(KubernetesActivities.hand_over_primary, task, summary)
         self._desynced_at = workflow.now()
-        await self._step(GaleraActivities.desync, task, f"wsrep_desync=ON on {order.pod}")
+        self._replica = task.model_copy(update={"on_may_land": True})
+        report = await self._step(GaleraActivities.desync, task, f"wsrep_desync=ON on {order.pod}")
+        self._replica = task.model_copy(update={"on_may_land": report.attempt > 1})
         await self._step(
             KubernetesActivities.wait_out_of_service,
             task,
@@ -244,6 +247,8 @@ class GaleraLease:
             mark=self._mark(),
             primary_label=order.primary_label,
             only_if_marked=True,  # until the mark is known to be there: a desync before that is somebody else's
+            others_in_sync=order.others_in_sync,
+            on_may_land=False,
         )
 
     async def _resync(self) -> LeaseEvent:
@@ -274,6 +279,7 @@ class GaleraLease:
         self._stopped_at = workflow.now()
         self._show("scaling to 0")
         self._stop_failed = True
+        await self._remove_strangers(late=ScaleFailed)
         task = ScaleTask(cluster=request.cluster, mark=mark, container=request.container, replicas=0)
         await self._step(KubernetesActivities.scale_down, task, "scale StatefulSet to 0", late=ScaleFailed)
         await self._step(
@@ -301,6 +307,12 @@ class GaleraLease:
         return self._event("start", seconds=round(seconds, 3))
 
     # --- common
+
+    async def _remove_strangers(self, late: type[GaleraBackupError] = DesyncFailed) -> None:
+        """A lease that was killed together with its owner leaves runner pods; nobody works beside ours."""
+        task = RemoveRunners(cluster=self._request.cluster, lease=self._ref())
+        summary = "no runner pod of an earlier lease is left"
+        await self._step(RunnerActivities.remove_strangers, task, summary, late=late)
 
     async def _step(
         self,

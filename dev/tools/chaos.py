@@ -23,4 +23,4 @@ def main() -> int:
     variables["PATH"] = f"{variables['PATH']}:{paths.BIN}"
     os.chdir(paths.CHECKOUT)
     python = str(venv / "bin" / "python")
-    os.execve(python, [python, "-m", "tests.chaos", *sys.argv[1:]], variables)
+    return os.execve(python, [python, "-m", "tests.chaos", *sys.argv[1:]], variables)

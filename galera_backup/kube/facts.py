@@ -48,6 +48,8 @@ class PodFacts:
     created_at: datetime
     unscheduled: str
     """Why the scheduler finds no node; empty when it did."""
+    gated: bool = False
+    """The scheduler does not look at it yet."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ def pod_facts(pod: V1Pod) -> PodFacts:
         waiting={container.name: _wait(container) for container in containers if container.state.waiting},
         created_at=metadata.creation_timestamp,
         unscheduled=next((each.message or "" for each in conditions.values() if _unscheduled(each)), ""),
+        gated=bool(spec.scheduling_gates),
     )
 
 

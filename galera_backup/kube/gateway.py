@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -132,42 +133,41 @@ class KubeGateway:
         )
         return list(slices.items)
 
-    # --- what the lease changes
+    # --- what the lease changes: each patch only if the object has not changed since it was read, else a 409
 
     def set_mark(self, namespace: str, pod: PodFacts, mark: Mark | None) -> None:
-        """Write or remove the lease's mark on a pod, if the pod has not changed since it was read."""
-        self._patch_pod(
-            namespace,
-            pod.name,
-            {
-                "resourceVersion": pod.resource_version,
-                "annotations": {names.LEASE_ANNOTATION: mark.model_dump_json() if mark else None},
-            },
-        )
+        """Write or remove the lease's mark on a pod."""
+        self._patch_pod(namespace, pod, annotations={names.LEASE_ANNOTATION: mark.model_dump_json() if mark else None})
 
-    def set_label(self, namespace: str, pod: str, key: str, value: str | None) -> None:
+    def set_label(self, namespace: str, pod: PodFacts, key: str, value: str | None) -> None:
         """Set a label of a pod; None removes it."""
-        self._patch_pod(namespace, pod, {"labels": {key: value}})
+        self._patch_pod(namespace, pod, labels={key: value})
 
-    def _patch_pod(self, namespace: str, pod: str, metadata: dict[str, Any]) -> None:
-        _call(f"patching pod {pod!r}", self._core.patch_namespaced_pod, pod, namespace, {"metadata": metadata})
+    def revoke(self, namespace: str, pod: PodFacts, lease_run: str) -> None:
+        """Note on a pod that this run of a lease may not change it any more."""
+        self._patch_pod(namespace, pod, annotations={names.LAST_LEASE_ANNOTATION: lease_run})
+
+    def _patch_pod(self, namespace: str, pod: PodFacts, spec: Mapping[str, Any] | None = None, **metadata: Any) -> None:
+        body = {"metadata": {"resourceVersion": pod.resource_version, **metadata}, "spec": spec or {}}
+        _call(f"patching pod {pod.name!r}", self._core.patch_namespaced_pod, pod.name, namespace, body)
 
     def scale(self, statefulset: StatefulSetFacts, replicas: int, mark: Mark | None) -> None:
-        """Set `spec.replicas` and the mark in one patch, if the StatefulSet has not changed since it was read."""
-        cluster = statefulset.cluster
-        _call(
-            f"scaling StatefulSet {str(cluster)!r} to {replicas}",
-            self._apps.patch_namespaced_stateful_set,
-            cluster.statefulset,
-            cluster.namespace,
-            {
-                "metadata": {
-                    "resourceVersion": statefulset.resource_version,
-                    "annotations": {names.LEASE_ANNOTATION: mark.model_dump_json() if mark else None},
-                },
-                "spec": {"replicas": replicas},
-            },
-        )
+        """Set `spec.replicas` and the mark in one patch."""
+        doing = f"scaling StatefulSet {str(statefulset.cluster)!r} to {replicas}"
+        annotations = {names.LEASE_ANNOTATION: mark.model_dump_json() if mark else None}
+        self._patch_statefulset(doing, statefulset, annotations, {"replicas": replicas})
+
+    def revoke_statefulset(self, statefulset: StatefulSetFacts, lease_run: str) -> None:
+        """Note on a StatefulSet that this run of a lease may not scale it down any more."""
+        doing = f"patching StatefulSet {str(statefulset.cluster)!r}"
+        self._patch_statefulset(doing, statefulset, {names.LAST_LEASE_ANNOTATION: lease_run}, {})
+
+    def _patch_statefulset(
+        self, doing: str, found: StatefulSetFacts, annotations: Mapping[str, str | None], spec: Mapping[str, Any]
+    ) -> None:
+        metadata = {"resourceVersion": found.resource_version, "annotations": annotations}
+        cluster, patch = found.cluster, self._apps.patch_namespaced_stateful_set
+        _call(doing, patch, cluster.statefulset, cluster.namespace, {"metadata": metadata, "spec": spec})
 
     # --- runner pods
 
@@ -181,6 +181,12 @@ class KubeGateway:
         except HTTPError as error:
             raise _unreachable(error, f"creating pod {pod.metadata.name!r}") from error
 
+    def release_pod(self, namespace: str, pod: PodFacts) -> None:
+        """Remove a runner pod's gate, so that it is scheduled, if the pod has not changed since it was read."""
+        # None: in a strategic merge patch an empty list would leave the gate in its place.
+        released = {names.RELEASED_ANNOTATION: datetime.now(UTC).isoformat()}
+        self._patch_pod(namespace, pod, {"schedulingGates": None}, annotations=released)
+
     def delete_pod(self, namespace: str, name: str) -> None:
         """Delete a pod; one that is gone already is success. Returns before the pod is gone."""
         try:
@@ -188,16 +194,15 @@ class KubeGateway:
         except ClusterNotFound:
             return
 
-    def runner_pods(self, cluster: ClusterRef, lease_run: str | None = None) -> list[PodFacts]:
-        """The runner pods that work under one run of the cluster's lease; None: all that work on this cluster."""
-        selector = {names.MANAGED_BY_LABEL: names.MANAGED_BY, names.CLUSTER_LABEL: cluster.statefulset}
-        if lease_run is not None:
-            selector[names.LEASE_LABEL] = lease_run
+    def runner_pods(self, cluster: ClusterRef, lease_run: str | None) -> list[PodFacts]:
+        """The runner pods that work under one run of the cluster's lease; None: under whatever run."""
+        of_lease = names.LEASE_LABEL if lease_run is None else f"{names.LEASE_LABEL}={lease_run}"
+        managed = f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY},{names.CLUSTER_LABEL}={cluster.statefulset}"
         pods = _call(
             f"listing runner pods of {str(cluster)!r}",
             self._core.list_namespaced_pod,
             cluster.namespace,
-            label_selector=",".join(f"{key}={value}" for key, value in selector.items()),
+            label_selector=f"{managed},{of_lease}",
         )
         return [pod_facts(pod) for pod in pods.items]
 

@@ -18,6 +18,7 @@ from kubernetes.client import (
     V1ObjectMeta,
     V1PersistentVolumeClaimVolumeSource,
     V1Pod,
+    V1PodSchedulingGate,
     V1PodSecurityContext,
     V1PodSpec,
     V1ResourceRequirements,
@@ -77,6 +78,7 @@ def runner_pod(task: RunnerTask, statefulset: StatefulSetFacts, replica: PodFact
         spec=V1PodSpec(
             containers=containers,
             volumes=volumes,
+            scheduling_gates=_gates(task),
             restart_policy="Never",
             active_deadline_seconds=int(task.timeout.total_seconds()),
             termination_grace_period_seconds=int(_GRACE.total_seconds()),
@@ -96,6 +98,11 @@ def runner_pod(task: RunnerTask, statefulset: StatefulSetFacts, replica: PodFact
             ),
         ),
     )
+
+
+def _gates(task: RunnerTask) -> list[V1PodSchedulingGate] | None:
+    """Creating a pod cannot be conditional: what works under a lease waits until the lease is checked once more."""
+    return None if task.fence == "none" else [V1PodSchedulingGate(name=names.LEASE_GATE)]
 
 
 def _script(task: RunnerTask) -> str | None:

@@ -37,12 +37,18 @@ class ReplicaTask(Model):
     """When to set wsrep_desync=OFF although write-sets still wait; None: at once."""
     only_if_marked: bool = False
     """Undo only what carries the lease's mark: for everyone but the lease itself."""
+    others_in_sync: int = 0
+    """Before it is desynced: so many other members must be in sync."""
+    on_may_land: bool = True
+    """Of an attempt to desync it nobody knows the end: it may have its effect until its time is over."""
 
 
 class DesyncReport(Model):
     """When the replica was seen desynced."""
 
     at: datetime
+    attempt: int = 1
+    """More than 1: earlier attempts have ended, or were given up, and may still be under way."""
 
 
 class ResyncReport(Model):
@@ -65,10 +71,20 @@ class ScaleTask(Model):
     """Replicas to scale up to; scaling down is always to 0."""
 
 
+class Revoked(Model):
+    """What was found when a lease's right to change an object was taken away."""
+
+    marked: bool
+    """The object carried the lease's mark."""
+    replicas: int = 0
+    """Of a StatefulSet: how many it wants."""
+
+
 class FormTask(Model):
     """Wait until the pods are Ready and form one cluster, then put the primary label back."""
 
     cluster: ClusterRef
+    lease: LeaseRef
     replicas: int
     credentials: SecretRef
     container: str
@@ -101,6 +117,10 @@ class RunnerTask(Model):
     """Pod of the cluster whose node the runner must share, and whose server it asks."""
     run_as_user: int | None
     timeout: timedelta
+    others_in_sync: int = 0
+    """So many members beside `replica` must be in sync before it starts."""
+    give_back_when_degraded: bool = False
+    """They must stay so while it works, else it is stopped."""
 
 
 class RunnerOutcome(Model):

@@ -22,6 +22,8 @@ class BackupRequest(OperationRequest):
     """The backup volume must have more free KB than the data directory's KB times this."""
     allow_unsafe: bool = False
     """Back up although the cluster check failed. Recorded in the manifest."""
+    give_back_when_degraded: bool = True
+    """Stop the backup and put the replica back when fewer than two others are in sync meanwhile."""
     runner_timeout: PositiveDuration = timedelta(hours=6)
     """The runner pod is stopped, and the replica put back, after this long."""
     drain_timeout: PositiveDuration = timedelta(minutes=10)

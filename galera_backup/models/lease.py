@@ -32,6 +32,8 @@ class DesyncOrder(Model):
     pod: str
     primary_label: PrimaryLabel | None
     drain_timeout: timedelta
+    others_in_sync: int
+    """So many other members must be in sync at that moment."""
 
 
 class StopOrder(Model):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import pymysql
@@ -104,17 +105,29 @@ class MysqlGateway:
             data_directory=str(data_directory),
         )
 
-    def set_desync(self, server: Endpoint, on: bool) -> None:
-        """SET GLOBAL wsrep_desync. It does not nest, and setting what is set already is no error.
+    def now(self, server: Endpoint) -> datetime:
+        """The server's own time, for `set_desync`."""
+        with self._connection(server, "reading the time") as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT UTC_TIMESTAMP(6)")
+            (now,) = _row(cursor.fetchone())
+        if not isinstance(now, datetime):
+            raise DatabaseUnavailable(f"reading the time of {server.pod!r}: expected a time, got {now!r}")
+        return now.replace(tzinfo=UTC)
 
+    def set_desync(self, server: Endpoint, on: bool, until: datetime) -> None:
+        """SET GLOBAL wsrep_desync, if it is not later than `until` by the server's clock when the statement arrives.
+
+        Whether it was in time the variable tells. It does not nest, and setting what is set already is no error.
         ON can block behind a lock and land long after its connection was lost, even after a later OFF.
         """
         value = "ON" if on else "OFF"
+        in_time = f"UTC_TIMESTAMP(6) < TIMESTAMP'{until.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}'"
         with (
             self._connection(server, f"setting wsrep_desync={value}") as connection,
             connection.cursor() as cursor,
         ):
-            cursor.execute(f"SET GLOBAL wsrep_desync={value}")
+            # One statement, so that nothing can come between its look at the clock and its effect.
+            cursor.execute(f"SET GLOBAL wsrep_desync=IF({in_time}, {int(on)}, @@global.wsrep_desync)")
 
     @contextmanager
     def _connection(self, server: Endpoint, doing: str) -> Iterator[Connection[Any]]:

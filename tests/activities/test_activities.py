@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
-import pytest_asyncio
 from temporalio.activity import ActivityCancellationDetails
-from temporalio.client import Client, WorkflowExecutionStatus
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.client import WorkflowExecutionStatus
 from temporalio.testing import ActivityEnvironment
 
-from activities._fence import Fence
-from activities.galera import GaleraActivities
-from activities.kubernetes import KubernetesActivities
-from activities.runner import RunnerActivities
 from galera_backup import names
 from galera_backup.errors import (
     DatabaseRefused,
@@ -29,123 +20,15 @@ from galera_backup.errors import (
     KubernetesUnavailable,
     LeaseLost,
 )
-from galera_backup.kube.gateway import KubeGateway
-from galera_backup.models.activities import FormTask, Observe, RemoveRunners, ReplicaTask, RunnerTask, ScaleTask
-from galera_backup.models.common import LeaseRef, PrimaryLabel, SecretRef
-from galera_backup.models.lease import Mark
-from galera_backup.models.runner import ListJob
-from galera_backup.mysql.gateway import MysqlGateway
+from galera_backup.models.activities import FormTask, Observe, RemoveRunners, ReplicaTask
+from galera_backup.models.common import PrimaryLabel, SecretRef
+from galera_backup.models.lease import HandOver, Mark
+from tests.fakes.bench import LEASE, OTHER, Bench, without_note
 from tests.fakes.faults import Fault, Gate
-from tests.fakes.gateways import FakeKube, FakeMysql, Worlds
+from tests.fakes.gateways import FakeKube, Worlds
 from tests.fakes.member import Delays
-from tests.fakes.stage import assert_eventually, shortened_pauses
-from tests.fakes.world import RunnerPlan, World, fresh_cluster
-
-LEASE = LeaseRef(workflow_id="galera-lease/x", run_id="lease-run")
-OTHER = LeaseRef(workflow_id="galera-lease/x", run_id="other-run")
-
-
-class Leases:
-    """A Temporal client that knows which leases are open, and nothing else."""
-
-    def __init__(self) -> None:
-        self.status: dict[str, WorkflowExecutionStatus] = {LEASE.run_id: WorkflowExecutionStatus.RUNNING}
-
-    def get_workflow_handle(self, workflow_id: str, run_id: str) -> Any:
-        async def describe() -> Any:
-            if run_id not in self.status:
-                raise RPCError("no such workflow", RPCStatusCode.NOT_FOUND, b"")
-            return SimpleNamespace(status=self.status[run_id])
-
-        return SimpleNamespace(describe=describe)
-
-
-@dataclass
-class Bench:
-    """Activities over one world, and an environment to run them in."""
-
-    world: World
-    leases: Leases
-    galera: GaleraActivities
-    kubernetes: KubernetesActivities
-    runner: RunnerActivities
-    env: ActivityEnvironment
-    beats: list[tuple[Any, ...]]
-
-    async def run(self, activity: Callable[[Any], Any], argument: Any) -> Any:
-        return await self.env.run(activity, argument)
-
-    async def twice(self, activity: Callable[[Any], Any], argument: Any) -> Any:
-        """The second run finds the first one's work done, and changes nothing."""
-        await self.run(activity, argument)
-        before = self.state()
-        result = await self.run(activity, argument)
-        assert self.state() == before
-        return result
-
-    def state(self) -> Any:
-        world = self.world.look()
-        return (
-            {name: (dict(m.labels), dict(m.annotations), m.desync) for name, m in world.members.items()},
-            (world.statefulset.replicas, dict(world.statefulset.annotations)),
-            sorted(pod.name for pod in world.present_runners()),
-        )
-
-    def replica(self, **changes: Any) -> ReplicaTask:
-        mark = Mark(lease=LEASE, owner="o", until=datetime.now(UTC))
-        values = {"cluster": self.world.cluster, "lease": LEASE, "pod": "mariadb-server-2", "mark": mark}
-        values |= {"credentials": SecretRef(), "container": "mariadb", "primary_label": PrimaryLabel()}
-        return ReplicaTask.model_validate({**values, **changes})
-
-    def scale(self, replicas: int, lease: LeaseRef = LEASE) -> ScaleTask:
-        mark = Mark(lease=lease, owner="o", until=datetime.now(UTC), replicas_before=3)
-        return ScaleTask(cluster=self.world.cluster, mark=mark, container="mariadb", replicas=replicas)
-
-    def job(self, fence: str = "none", **changes: Any) -> RunnerTask:
-        values = {
-            "cluster": self.world.cluster,
-            "lease": None if fence == "none" else LEASE,
-            "fence": fence,
-            "pod": "runner-1",
-            "job": ListJob(cluster=self.world.cluster),
-            "container": "mariadb",
-            "credentials": SecretRef(),
-            "backup_claim": "backups",
-            "data_claim": None,
-            "run_as_user": None,
-            "timeout": timedelta(minutes=5),
-        }
-        return RunnerTask.model_validate({**values, **changes})
-
-    async def desynced(self) -> ReplicaTask:
-        """As after the first steps of a backup."""
-        task = self.replica()
-        await self.run(self.galera.mark_replica, task)
-        await self.run(self.galera.desync, task)
-        return task
-
-
-@pytest_asyncio.fixture
-async def bench() -> AsyncIterator[Bench]:
-    world = World(fresh_cluster())
-    worlds = Worlds()
-    worlds.add(world)
-    kube, mysql, leases = cast(KubeGateway, FakeKube(worlds)), cast(MysqlGateway, FakeMysql(worlds)), Leases()
-    fence = Fence(cast(Client, leases), kube)
-    env = ActivityEnvironment()
-    beats: list[tuple[Any, ...]] = []
-    env.on_heartbeat = lambda *details: beats.append(details)
-    with shortened_pauses():
-        yield Bench(
-            world,
-            leases,
-            GaleraActivities(kube, mysql, fence),
-            KubernetesActivities(kube, fence),
-            RunnerActivities(kube, mysql, fence, "agent:1"),
-            env,
-            beats,
-        )
-
+from tests.fakes.stage import assert_eventually
+from tests.fakes.world import RunnerPlan
 
 # --- twice is as once
 
@@ -169,7 +52,7 @@ async def test_mark_plans_the_handover_once(bench: Bench) -> None:
     await bench.twice(bench.kubernetes.take_back_primary, task)
     assert bench.world.labels() == bench.world.labels_before
     await bench.twice(bench.kubernetes.unmark_replica, task)
-    assert not bench.world.member(0).annotations
+    assert not without_note(bench.world.member(0).annotations)
 
 
 async def test_handover_without_an_heir(bench: Bench) -> None:
@@ -227,6 +110,7 @@ async def test_stop_and_start(bench: Bench) -> None:
     await bench.twice(bench.kubernetes.scale_up, bench.scale(3))
     form = FormTask(
         cluster=bench.world.cluster,
+        lease=LEASE,
         replicas=3,
         credentials=SecretRef(),
         container="mariadb",
@@ -266,7 +150,7 @@ async def test_conflict_is_worth_a_retry(bench: Bench) -> None:
     kube, namespace = FakeKube(Worlds()), bench.world.cluster.namespace
     kube.worlds.add(bench.world)
     found = kube.pod(namespace, "mariadb-server-2")
-    kube.set_label(namespace, "mariadb-server-2", "a", "b")
+    kube.set_label(namespace, found, "a", "b")
     with pytest.raises(KubernetesUnavailable) as raised:
         kube.set_mark(namespace, found, None)
     assert not raised.value.non_retryable
@@ -364,8 +248,13 @@ async def test_every_error_of_a_resync_is_worth_a_retry(bench: Bench) -> None:
 # --- the fence
 
 
+def with_heir(task: ReplicaTask) -> ReplicaTask:
+    handover = HandOver(label=PrimaryLabel(), heir="mariadb-server-1", heir_role=None)
+    return task.model_copy(update={"mark": task.mark.model_copy(update={"handover": handover})})
+
+
 async def test_nothing_happens_under_a_closed_lease(bench: Bench) -> None:
-    task = await bench.desynced()
+    task = with_heir(await bench.desynced())
     bench.leases.status[LEASE.run_id] = WorkflowExecutionStatus.TERMINATED
     before = bench.state()
     for activity, argument in (
@@ -393,7 +282,7 @@ async def test_nothing_happens_without_the_mark(bench: Bench) -> None:
     before = bench.state()
     for activity, argument in (
         (bench.galera.desync, bench.replica()),
-        (bench.kubernetes.hand_over_primary, bench.replica()),
+        (bench.kubernetes.hand_over_primary, with_heir(bench.replica())),
         (bench.runner.run_runner, bench.job("desynced", replica="mariadb-server-2")),
         (bench.runner.run_runner, bench.job("stopped")),
     ):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from kubernetes.client import V1Pod
@@ -141,7 +142,7 @@ class FakeKube(_Fake):
         self.worlds.at(namespace).patch_member(pod.name, pod.resource_version, change)
 
     @_call
-    def set_label(self, namespace: str, pod: str, key: str, value: str | None) -> None:
+    def set_label(self, namespace: str, pod: PodFacts, key: str, value: str | None) -> None:
         def change(member: Member) -> None:
             if member.labels.get(key) != value:
                 member.events.append(f"label {member.name} {value}")
@@ -150,7 +151,20 @@ class FakeKube(_Fake):
             else:
                 member.labels[key] = value
 
-        self.worlds.at(namespace).patch_member(pod, None, change)
+        self.worlds.at(namespace).patch_member(pod.name, pod.resource_version, change)
+
+    @_call
+    def revoke(self, namespace: str, pod: PodFacts, lease_run: str) -> None:
+        def change(member: Member) -> None:
+            member.annotations[names.LAST_LEASE_ANNOTATION] = lease_run
+
+        self.worlds.at(namespace).patch_member(pod.name, pod.resource_version, change)
+
+    @_call
+    def revoke_statefulset(self, statefulset: StatefulSetFacts, lease_run: str) -> None:
+        world = self.worlds.at(statefulset.cluster.namespace)
+        annotations = {**statefulset.annotations, names.LAST_LEASE_ANNOTATION: lease_run}
+        world.patch_statefulset(statefulset.resource_version, world.statefulset.replicas, annotations)
 
     @_call
     def scale(self, statefulset: StatefulSetFacts, replicas: int, mark: Mark | None) -> None:
@@ -161,18 +175,21 @@ class FakeKube(_Fake):
         self.worlds.at(namespace).create_runner(pod)
 
     @_call
+    def release_pod(self, namespace: str, pod: PodFacts) -> None:
+        self.worlds.at(namespace).release_runner(pod)
+
+    @_call
     def delete_pod(self, namespace: str, name: str) -> None:
         world = self.worlds.at(namespace)
         if name in world.runners:
             world.runners[name].delete()
 
     @_call
-    def runner_pods(self, cluster: ClusterRef, lease_run: str | None = None) -> list[PodFacts]:
+    def runner_pods(self, cluster: ClusterRef, lease_run: str | None) -> list[PodFacts]:
         pods = self.worlds.at(cluster.namespace).present_runners()
-        wanted = {names.MANAGED_BY_LABEL: names.MANAGED_BY, names.CLUSTER_LABEL: cluster.statefulset}
-        if lease_run is not None:
-            wanted[names.LEASE_LABEL] = lease_run
-        return [pod.facts() for pod in pods if wanted.items() <= pod.labels.items()]
+        managed = {names.MANAGED_BY_LABEL: names.MANAGED_BY, names.CLUSTER_LABEL: cluster.statefulset}
+        ours = [pod for pod in pods if managed.items() <= pod.labels.items() and names.LEASE_LABEL in pod.labels]
+        return [pod.facts() for pod in ours if lease_run in (None, pod.labels[names.LEASE_LABEL])]
 
     @_call
     def log(self, namespace: str, pod: str, container: str, tail_lines: int | None = None) -> str:
@@ -190,8 +207,14 @@ class FakeMysql(_Fake):
         return self._member(server).status(len(world.members), world.cluster_uuid)
 
     @_call
-    def set_desync(self, server: Endpoint, on: bool) -> None:
-        self._member(server).set_desync(on)
+    def now(self, server: Endpoint) -> datetime:
+        self._member(server).answer()
+        return datetime.now(UTC)
+
+    @_call
+    def set_desync(self, server: Endpoint, on: bool, until: datetime) -> None:
+        if datetime.now(UTC) < until:
+            self._member(server).set_desync(on)
 
     def _member(self, server: Endpoint) -> Member:
         member = self.worlds.at(server.namespace).members.get(server.pod)

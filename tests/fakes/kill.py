@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
 
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.service import RPCError
 
@@ -18,7 +20,7 @@ from tests.fakes.world import World
 
 Kill = Literal["cancel", "terminate", "time out", "cancel lease", "terminate lease"]
 KILLS: tuple[Kill, ...] = ("cancel", "terminate", "time out", "cancel lease", "terminate lease")
-EXECUTION_TIMEOUT = timedelta(seconds=15)
+EXECUTION_TIMEOUT = timedelta(seconds=25)
 """Of operations that time out: long enough to come to the step in which they do."""
 
 
@@ -90,3 +92,24 @@ async def kill_at_gate(stage: Stage, world: World, operation: Handle, *, how: Ki
 
 async def _is(stage: Stage, handle: Handle, status: WorkflowExecutionStatus) -> bool:
     return await stage.status(handle) == status
+
+
+async def reset(stage: Stage, handle: Handle, event_id: int) -> Handle:
+    """Begin the operation anew after this event of its history."""
+    description = await handle.describe()
+    response = await stage.client.workflow_service.reset_workflow_execution(
+        ResetWorkflowExecutionRequest(
+            namespace=stage.client.namespace,
+            workflow_execution=WorkflowExecution(workflow_id=handle.id, run_id=description.run_id),
+            reason="by a test",
+            workflow_task_finish_event_id=event_id,
+            request_id=f"{handle.id}-{event_id}",
+        )
+    )
+    return stage.client.get_workflow_handle(handle.id, run_id=response.run_id)
+
+
+async def workflow_tasks(handle: Handle) -> list[int]:
+    """Ids of the events that a reset may name."""
+    history = await handle.fetch_history()
+    return [each.event_id for each in history.events if each.HasField("workflow_task_completed_event_attributes")]

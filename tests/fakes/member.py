@@ -62,6 +62,8 @@ class Member:
     late_is_hidden: bool = False
     """The processlist does not show them."""
     blocked_until: float = 0
+    blocks_for: float = 0
+    """The first ON that comes is blocked for so many seconds."""
     on_changed: Callable[[], None] = lambda: None
 
     # --- the pod
@@ -121,6 +123,8 @@ class Member:
     def set_desync(self, on: bool) -> None:
         """Idempotent; ON waits while the provider is paused, and nothing calls it back; OFF does not wait."""
         self.answer()
+        if on and self.blocks_for:
+            self.blocked_until, self.blocks_for = self.time.now() + self.blocks_for, 0
         if on and self.time.now() < self.blocked_until:
             due = self.blocked_until
             self.late.append(due)

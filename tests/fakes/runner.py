@@ -116,6 +116,9 @@ class RunnerPod:
     reason: str = ""
     ended: dict[str, ContainerEnd] = field(default_factory=dict)
     log: str = "working\n"
+    gated: bool = False
+    annotations: dict[str, str] = field(default_factory=dict)
+    version: str = field(default_factory=lambda: str(uuid.uuid4()))
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @staticmethod
@@ -127,6 +130,7 @@ class RunnerPod:
         """Start in a moment."""
         if self.end == "never starts":
             self.created_at -= timedelta(hours=1)
+            self.annotations.pop(names.RELEASED_ANNOTATION, None)
             return
         self.time.after(0.02, self._start)
 
@@ -142,15 +146,23 @@ class RunnerPod:
             node="node-1",
             ip="10.0.1.1",
             labels=dict(self.labels),
-            annotations={},
-            resource_version="1",
+            annotations=dict(self.annotations),
+            resource_version=self.version,
             reason=self.reason,
             message="",
             ended=dict(self.ended),
-            waiting=waits if self.phase == "Pending" else {},
+            waiting=waits if self.phase == "Pending" and not self.gated else {},
             created_at=self.created_at,
-            unscheduled="",
+            unscheduled="Scheduling is blocked due to non-empty scheduling gates" if self.gated else "",
+            gated=self.gated,
         )
+
+    def release(self) -> None:
+        """Its gate is removed: the scheduler sees it."""
+        if self.gated:
+            self.gated, self.version = False, str(uuid.uuid4())
+            self.annotations[names.RELEASED_ANNOTATION] = datetime.now(UTC).isoformat()
+            self.schedule()
 
     def let_go(self) -> None:
         """A held pod finishes."""
@@ -160,7 +172,7 @@ class RunnerPod:
     def delete(self) -> None:
         """Ask it to stop; it is gone a moment later."""
         if not self.deleting:
-            self.deleting = True
+            self.deleting, self.version = True, str(uuid.uuid4())
             self.time.after(0.05, self._go)
 
     def _go(self) -> None:

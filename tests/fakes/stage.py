@@ -34,6 +34,7 @@ AGENT_IMAGE = "agent:test"
 FASTER = 10
 """Pauses between two looks of an activity are this much shorter; the delays of the fakes fit to that."""
 BACKUP_ID = "20261122T010000Z-full"
+HEARTBEAT_INTERVAL = timedelta(seconds=2)
 
 Handle = WorkflowHandle[Any, Any]
 
@@ -46,7 +47,7 @@ async def _short_pause(seconds: float, *details: str) -> None:
 def shortened_pauses() -> Any:
     """Time in activities runs `FASTER`."""
     with contextlib.ExitStack() as patches:
-        for module in ("galera", "kubernetes", "runner"):
+        for module in ("galera", "kubernetes", "runner", "_quorum"):
             patches.enter_context(mock.patch(f"activities.{module}.pause", _short_pause))
         yield
 
@@ -150,6 +151,8 @@ def stage_workers(stage: Stage, graceful: timedelta = timedelta(0)) -> list[Work
             workflows=list(types),
             activities=activities,
             graceful_shutdown_timeout=graceful,
+            max_heartbeat_throttle_interval=HEARTBEAT_INTERVAL,
+            default_heartbeat_throttle_interval=HEARTBEAT_INTERVAL,
         )
         for queue, types in queues.items()
     ]

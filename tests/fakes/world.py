@@ -11,7 +11,7 @@ from kubernetes.client import V1Pod
 
 from galera_backup import names
 from galera_backup.errors import ClusterNotFound, KubernetesUnavailable
-from galera_backup.kube.facts import StatefulSetFacts
+from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.models.common import ClusterRef
 from galera_backup.models.lease import Mark
 from galera_backup.models.runner import BackupJob, RestoreJob, RunnerErrorType
@@ -154,27 +154,33 @@ class World:
 
     # --- what a person, or the gateway, changes
 
-    def patch_member(self, name: str, version: str | None, change: Callable[[Member], None]) -> None:
-        """Change a pod's metadata; `version`: only if it has not changed since (409)."""
+    def patch_member(self, name: str, version: str, change: Callable[[Member], None]) -> None:
+        """Change a pod's metadata, only if it has not changed since (409)."""
         member = self.members.get(name)
         if member is None:
             raise ClusterNotFound(f"patching pod {name!r}: it does not exist")
-        if version is not None and version != str(member.version):
+        if version != str(member.version):
             raise KubernetesUnavailable(f"patching pod {name!r}: Kubernetes answered 409 Conflict")
+        before = dict(member.labels), dict(member.annotations)
         change(member)
-        member.version += 1
-        member.follow_labels()
+        if before != (member.labels, member.annotations):  # a patch that changes nothing leaves the version
+            member.version += 1
+            member.follow_labels()
+
+    def patch_statefulset(self, version: str, replicas: int, annotations: dict[str, str]) -> None:
+        """Change it only if it has not changed since (409); a patch that changes nothing leaves its version."""
+        if version != str(self.statefulset.version):
+            raise KubernetesUnavailable("patching the StatefulSet: Kubernetes answered 409 Conflict")
+        if (replicas, annotations) != (self.statefulset.replicas, self.statefulset.annotations):
+            self.statefulset.version += 1
+        self.statefulset.replicas, self.statefulset.annotations = replicas, annotations
 
     def scale(self, facts: StatefulSetFacts, replicas: int, mark: Mark | None) -> None:
         """Replica count and mark in one patch."""
-        if facts.resource_version != str(self.statefulset.version):
-            raise KubernetesUnavailable("scaling: Kubernetes answered 409 Conflict")
-        self.statefulset.version += 1
-        self.statefulset.replicas = replicas
-        if mark is None:
-            self.statefulset.annotations.pop(names.LEASE_ANNOTATION, None)
-        else:
-            self.statefulset.annotations[names.LEASE_ANNOTATION] = mark.model_dump_json()
+        annotations = {name: text for name, text in facts.annotations.items() if name != names.LEASE_ANNOTATION}
+        if mark is not None:
+            annotations[names.LEASE_ANNOTATION] = mark.model_dump_json()
+        self.patch_statefulset(facts.resource_version, replicas, annotations)
         self.events.append(f"scale {replicas}")
         working = [pod.name for pod in self.runners.values() if pod.working and isinstance(pod.job, RestoreJob)]
         if replicas and working:
@@ -208,7 +214,18 @@ class World:
                 runner.end, runner.error, runner.held = plan.end, plan.error, plan.held
                 break
         self.runners[name] = runner
-        runner.schedule()
+        runner.gated = bool(spec.scheduling_gates)
+        if not runner.gated:
+            runner.schedule()
+
+    def release_runner(self, facts: PodFacts) -> None:
+        """Remove a runner pod's gate, only if the pod has not changed since (409)."""
+        pod = self.runners.get(facts.name)
+        if pod is None or pod.gone:
+            raise ClusterNotFound(f"patching pod {facts.name!r}: it does not exist")
+        if facts.resource_version != pod.version:
+            raise KubernetesUnavailable(f"patching pod {facts.name!r}: Kubernetes answered 409 Conflict")
+        pod.release()
 
     def present_runners(self) -> Iterable[RunnerPod]:
         """Those that are not gone."""

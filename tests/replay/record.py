@@ -155,6 +155,15 @@ async def backup_with_its_lease_terminated(stage: Stage, world: World) -> Handle
 
 
 @branch
+async def backup_given_up_because_the_cluster_degraded(stage: Stage, world: World) -> Handle:
+    world.plan(RunnerPlan("backup", held=True))
+    handle = await stage.backup(world)
+    await working(world, "backup")
+    world.member(1).up = False
+    return await ended(handle)
+
+
+@branch
 async def restore_ok(stage: Stage, world: World) -> Handle:
     return await ended(await stage.restore(world))
 

@@ -132,6 +132,13 @@ def test_pod_without_node() -> None:
     assert pod_facts(pod({"Ready": "False", "PodScheduled": "False"})).unscheduled == "0/3 nodes"
 
 
+def test_gated_pod() -> None:
+    assert not pod_facts(pod({})).gated
+    gated = pod({})
+    gated.spec.scheduling_gates = [client.V1PodSchedulingGate(name="galera-backup/lease")]
+    assert pod_facts(gated).gated
+
+
 def test_containers() -> None:
     ended = client.V1ContainerState(
         terminated=client.V1ContainerStateTerminated(exit_code=137, reason="OOMKilled", message="m")

@@ -47,6 +47,26 @@ def cluster(replicas: int = 3, odd: int = 1, member: dict[str, Any] | None = Non
     )
 
 
+@pytest.mark.parametrize(
+    ("seen", "others"),
+    [
+        (cluster(), 2),
+        (cluster(odd=2, desync=True), 2),
+        (cluster(desync=True), 1),
+        (cluster(local_state=1), 1),
+        (cluster(cluster_status="non-Primary"), 1),
+        (cluster(member={"wsrep": None, "error": "timed out"}), 1),
+        (cluster(replicas=5, local_state=1), 3),
+        (cluster(replicas=1, odd=9), 0),
+    ],
+)
+def test_others_in_sync(seen: ClusterObservation, others: int) -> None:
+    replica = f"mariadb-server-{len(seen.members) - 1}"
+    assert rules.others_in_sync(seen, replica) == others
+    assert (rules.lacking_quorum(seen, replica, 2) is None) == (others >= 2)
+    assert rules.lacking_quorum(seen, replica, 0) is None
+
+
 def test_healthy_cluster() -> None:
     assert rules.problems(cluster()) == ()
     assert rules.not_formed(cluster(), 3) == ()

@@ -186,6 +186,13 @@ def test_labels_find_it() -> None:
         assert re.fullmatch(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", value)
 
 
+def test_gate() -> None:
+    """The scheduler waits for the second check of the lease; without a lease there is nothing to check."""
+    for fence in ("lease", "desynced", "stopped"):
+        assert build("restore", fence=fence)["spec"]["schedulingGates"] == [{"name": names.LEASE_GATE}]
+    assert "schedulingGates" not in build("look")["spec"]
+
+
 @pytest.mark.parametrize("user", [None, 0])
 def test_never_root(user: int | None) -> None:
     with pytest.raises(InvalidInput, match="run_as_user"):

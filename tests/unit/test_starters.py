@@ -391,7 +391,7 @@ def test_options_that_were_not_typed_keep_the_models_default() -> None:
 
 
 def test_every_option_reaches_its_field() -> None:
-    what = BackupOptions("1", "2", "1.5", True, "3h", "4m")
+    what = BackupOptions("1", "2", "1.5", True, "3h", "4m", False)
     places = PlaceOptions("s", "u", "p", "claim", "db", "999", LabelMover.CONTROLLER, "role", "leader", "away")
     order = request(BackupRequest, "a/b", what.fields() | places.fields() | {"wait_for_cluster": "5m"})
     assert order == BackupRequest(
@@ -400,6 +400,7 @@ def test_every_option_reaches_its_field() -> None:
         backups_to_keep=2,
         required_space_ratio=1.5,
         allow_unsafe=True,
+        give_back_when_degraded=False,
         runner_timeout=timedelta(hours=3),
         drain_timeout=timedelta(minutes=4),
         credentials=SecretRef(secret="s", user_key="u", password_key="p"),

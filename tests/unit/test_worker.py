@@ -22,12 +22,14 @@ from temporalio.runtime import Runtime
 from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
+from activities._heartbeat import BEAT_SECONDS
+from galera_backup import rules
 from galera_backup.settings import WorkerSettings
 
 with workflow.unsafe.imports_passed_through():  # the stand-ins are loaded in the sandbox with this module
     import worker
     from galera_backup import logs
-    from workflows import GUARDS, OPERATIONS
+    from workflows import GUARDS, OPERATIONS, _options
 
 KUBECONFIG = """
 apiVersion: v1
@@ -119,6 +121,20 @@ async def test_each_worker_has_slots_of_its_own(temporal_env: WorkflowEnvironmen
     configs = [each.config(active_config=True) for each in workers]
     assert [each["max_concurrent_activities"] for each in configs] == [2, 2]
     assert configs[0]["graceful_shutdown_timeout"] == timedelta(seconds=20)
+
+
+async def test_a_frozen_worker_is_given_up_after_its_last_chance_to_desync(temporal_env: WorkflowEnvironment) -> None:
+    """It may have been due to beat, and to send that, when it froze."""
+
+    @activity.defn(name="test-nothing")
+    async def nothing() -> None: ...
+
+    for each in worker.build_workers(settings(), temporal_env.client, [nothing], [Long], [Guard]):
+        config = each.config(active_config=True)
+        throttle = max(config["max_heartbeat_throttle_interval"], config["default_heartbeat_throttle_interval"])
+        for options in (_options.act(), _options.wait(timedelta(hours=1)), _options.undo()):
+            left = options["heartbeat_timeout"] - throttle - timedelta(seconds=BEAT_SECONDS)
+            assert left > rules.DESYNC_WINDOW
 
 
 def test_the_real_registries() -> None:

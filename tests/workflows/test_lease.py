@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.service import RPCError
 
@@ -16,6 +14,7 @@ from galera_backup.models.backup import BackupRequest
 from galera_backup.models.common import LeaseRef
 from galera_backup.models.lease import LeaseRequest, LeaseResult, Mark
 from tests.fakes.faults import Fault
+from tests.fakes.kill import reset, workflow_tasks
 from tests.fakes.stage import Handle, Stage, assert_eventually, failure_of, open_stage, stage_workers
 from tests.fakes.world import RunnerPlan, World
 
@@ -115,7 +114,7 @@ async def start_lease(stage: Stage, world: World, ttl: timedelta) -> Handle:
     )
 
 
-DESYNC = {"pod": "mariadb-server-2", "primary_label": None, "drain_timeout": 60}
+DESYNC = {"pod": "mariadb-server-2", "primary_label": None, "drain_timeout": 60, "others_in_sync": 2}
 
 
 async def test_time_to_live_ends_it(stage: Stage) -> None:
@@ -259,28 +258,20 @@ async def test_mark_of_a_dead_lease_is_replaced(stage: Stage) -> None:
     await stage.assert_settled(world)
 
 
+async def test_runners_of_a_lease_that_was_killed_with_its_owner_are_removed(stage: Stage) -> None:
+    world, first = await held_backup(stage)
+    lease = stage.lease(world)
+    await asyncio.gather(first.terminate("by a test"), lease.terminate("by a test"))
+    with world.lock:
+        world.member(2).set_desync(False)  # a person mended the replica, and overlooked the pod
+    await assert_eventually(lambda: not world.look().member(2).desync and world.member(2).ready)
+    world.violations.clear()
+    result = await (await stage.backup(world)).result()
+    await stage.assert_settled(world)
+    assert list(world.volume.manifests) == [result.manifest.backup_id]
+
+
 # --- reset
-
-
-async def reset(stage: Stage, handle: Handle, event_id: int) -> Handle:
-    """Begin the operation anew after this event of its history."""
-    description = await handle.describe()
-    response = await stage.client.workflow_service.reset_workflow_execution(
-        ResetWorkflowExecutionRequest(
-            namespace=stage.client.namespace,
-            workflow_execution=WorkflowExecution(workflow_id=handle.id, run_id=description.run_id),
-            reason="by a test",
-            workflow_task_finish_event_id=event_id,
-            request_id=f"{handle.id}-{event_id}",
-        )
-    )
-    return stage.client.get_workflow_handle(handle.id, run_id=response.run_id)
-
-
-async def workflow_tasks(handle: Handle) -> list[int]:
-    """Ids of the events that a reset may name."""
-    history = await handle.fetch_history()
-    return [each.event_id for each in history.events if each.HasField("workflow_task_completed_event_attributes")]
 
 
 async def test_reset_to_the_first_task_meets_its_own_old_lease(stage: Stage) -> None:

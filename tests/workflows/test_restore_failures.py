@@ -9,7 +9,7 @@ import pytest
 from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
-from tests.fakes.kill import EXECUTION_TIMEOUT, KILLS, Kill, Step, kill, kill_at_gate
+from tests.fakes.kill import EXECUTION_TIMEOUT, KILLS, Kill, Step, kill, kill_at_gate, reset, workflow_tasks
 from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, failure_of
 from tests.fakes.world import RunnerPlan, World
 
@@ -40,7 +40,7 @@ START = {
 }
 FORWARD = {**BEFORE, **OUTAGE}
 STEPS = {**FORWARD, **START}
-LATER = timedelta(seconds=40)
+LATER = timedelta(seconds=55)
 """Execution timeout of a restore that shall come far on a busy machine."""
 TOUCHED = {"restore-1", "restore-2", "remove"}
 """Steps at whose begin some claims are restored, and others are not."""
@@ -211,6 +211,21 @@ async def test_cluster_that_does_not_form(stage: Stage) -> None:
     assert "mariadb-server-2" in failure.message
     assert (await failure_of(stage.lease(world))).type == "ClusterNotFormed"
     assert world.statefulset.replicas == 3
+
+
+async def test_reset_of_a_terminated_restore_does_not_look_into_live_volumes(stage: Stage) -> None:
+    world = stage.world(backups=(BACKUP_ID,))
+    world.plan(RunnerPlan("restore", ordinal=0, end="fails early", held=True))
+    handle = await stage.restore(world)
+    await assert_eventually(lambda: any("started: restore" in event for event in world.look().events))
+    await handle.terminate("by a test")
+    await stage.assert_settled(world)
+    looked = sum("-look-" in event for event in world.events)
+    assert looked
+    again = await reset(stage, handle, (await workflow_tasks(handle))[-1])
+    assert (await failure_of(again)).type == "RestoreFailed"
+    await stage.assert_settled(world)
+    assert sum("-look-" in event for event in world.events) == looked
 
 
 async def start(stage: Stage, world: World, how: Kill, timeout: timedelta) -> Handle:

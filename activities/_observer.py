@@ -1,0 +1,76 @@
+"""What Kubernetes and the servers say of a cluster, put together."""
+
+from __future__ import annotations
+
+from galera_backup import names
+from galera_backup.errors import GaleraBackupError
+from galera_backup.kube.facts import PodFacts, StatefulSetFacts
+from galera_backup.kube.gateway import KubeGateway
+from galera_backup.models.activities import Observe
+from galera_backup.models.cluster import ClaimObservation, ClusterObservation, MemberObservation
+from galera_backup.models.common import ClusterRef, SecretRef
+from galera_backup.mysql.gateway import Credentials, Endpoint, MysqlGateway
+
+
+class Observer:
+    """Puts together what Kubernetes and the servers say of a cluster. Blocking."""
+
+    def __init__(self, kube: KubeGateway, mysql: MysqlGateway) -> None:
+        self._kube = kube
+        self._mysql = mysql
+
+    def observe(self, request: Observe) -> ClusterObservation:
+        """All members; a server that cannot be asked is a fact, not an error."""
+        cluster = request.cluster
+        statefulset = self._kube.statefulset(cluster, request.container)
+        ordinals = range(statefulset.replicas or request.replicas or 0)
+        return ClusterObservation(
+            cluster=cluster,
+            replicas=statefulset.replicas,
+            data_directory=statefulset.data_path,
+            members=self.members(request, ordinals),
+            claims=tuple(self._claim(statefulset, ordinal) for ordinal in ordinals),
+        )
+
+    def members(self, request: Observe, ordinals: range) -> tuple[MemberObservation, ...]:
+        """The members with these ordinals; a pod that is missing is a fact too."""
+        cluster = request.cluster
+        credentials = self._kube.credentials(cluster.namespace, request.credentials)
+        pods = {pod.name: pod for pod in self._kube.members(cluster)}
+        wanted = [names.pod(cluster, ordinal) for ordinal in ordinals]
+        return tuple(self._member(cluster, name, pods.get(name), credentials, request) for name in wanted)
+
+    def endpoint(self, cluster: ClusterRef, pod: PodFacts, secret: SecretRef) -> Endpoint:
+        """Where one member's server listens."""
+        credentials = self._kube.credentials(cluster.namespace, secret)
+        return Endpoint(namespace=cluster.namespace, pod=pod.name, host=pod.ip, credentials=credentials)
+
+    def _member(
+        self, cluster: ClusterRef, name: str, pod: PodFacts | None, credentials: Credentials, request: Observe
+    ) -> MemberObservation:
+        if pod is None:
+            return MemberObservation(pod=name, ordinal=names.ordinal(name), exists=False)
+        wsrep, error = None, None
+        if pod.ip:
+            try:
+                wsrep = self._mysql.wsrep_status(Endpoint(cluster.namespace, name, pod.ip, credentials))
+            except GaleraBackupError as failure:
+                error = failure.message
+        else:
+            error = "the pod has no address"
+        return MemberObservation(
+            pod=name,
+            ordinal=names.ordinal(name),
+            exists=True,
+            phase=pod.phase,
+            ready=pod.ready,
+            node=pod.node,
+            role=pod.labels.get(request.primary_label.key) if request.primary_label else None,
+            wsrep=wsrep,
+            error=error,
+        )
+
+    def _claim(self, statefulset: StatefulSetFacts, ordinal: int) -> ClaimObservation:
+        name = statefulset.claim(ordinal)
+        uid = self._kube.claim_uid(statefulset.cluster.namespace, name)
+        return ClaimObservation(ordinal=ordinal, claim=name, uid=uid)

@@ -1,0 +1,143 @@
+"""Activities over one world, without workflows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+from temporalio.client import WorkflowExecutionStatus
+from temporalio.service import RPCError, RPCStatusCode
+from temporalio.testing import ActivityEnvironment
+
+from activities.galera import GaleraActivities
+from activities.kubernetes import KubernetesActivities
+from activities.runner import RunnerActivities
+from galera_backup import names
+from galera_backup.models.activities import ReplicaTask, RunnerTask, ScaleTask
+from galera_backup.models.common import LeaseRef, PrimaryLabel, SecretRef
+from galera_backup.models.lease import Mark
+from galera_backup.models.runner import ListJob
+from tests.fakes.faults import Fault, Gate
+from tests.fakes.stage import assert_eventually
+from tests.fakes.world import World
+
+LEASE = LeaseRef(workflow_id="galera-lease/x", run_id="lease-run")
+OTHER = LeaseRef(workflow_id="galera-lease/x", run_id="other-run")
+
+
+class Leases:
+    """A Temporal client that knows which leases are open, and nothing else."""
+
+    def __init__(self) -> None:
+        self.status: dict[str, WorkflowExecutionStatus] = {LEASE.run_id: WorkflowExecutionStatus.RUNNING}
+
+    def get_workflow_handle(self, workflow_id: str, run_id: str) -> Any:
+        async def describe() -> Any:
+            if run_id not in self.status:
+                raise RPCError("no such workflow", RPCStatusCode.NOT_FOUND, b"")
+            return SimpleNamespace(status=self.status[run_id])
+
+        return SimpleNamespace(describe=describe)
+
+
+@dataclass
+class Frozen:
+    """An activity on a worker that was frozen between its check and its effect."""
+
+    gate: Gate
+    running: asyncio.Future[Any]
+
+    async def goes_on(self) -> BaseException | None:
+        """The worker wakes up; how the activity ends: its error, or None."""
+        self.gate.open()
+        await asyncio.wait([self.running], timeout=20)
+        return self.running.exception()
+
+
+@dataclass
+class Bench:
+    """Activities over one world, and an environment to run them in."""
+
+    world: World
+    leases: Leases
+    galera: GaleraActivities
+    kubernetes: KubernetesActivities
+    runner: RunnerActivities
+    env: ActivityEnvironment
+    beats: list[tuple[Any, ...]]
+
+    async def run(self, activity: Callable[[Any], Any], argument: Any) -> Any:
+        return await self.env.run(activity, argument)
+
+    async def twice(self, activity: Callable[[Any], Any], argument: Any) -> Any:
+        """The second run finds the first one's work done, and changes nothing."""
+        await self.run(activity, argument)
+        before = self.state()
+        result = await self.run(activity, argument)
+        assert self.state() == before
+        return result
+
+    def state(self) -> Any:
+        world = self.world.look()
+        return (
+            {name: (dict(m.labels), without_note(m.annotations), m.desync) for name, m in world.members.items()},
+            (world.statefulset.replicas, without_note(world.statefulset.annotations)),
+            sorted(pod.name for pod in world.present_runners()),
+        )
+
+    def replica(self, **changes: Any) -> ReplicaTask:
+        mark = Mark(lease=LEASE, owner="o", until=datetime.now(UTC))
+        values = {"cluster": self.world.cluster, "lease": LEASE, "pod": "mariadb-server-2", "mark": mark}
+        values |= {"credentials": SecretRef(), "container": "mariadb", "primary_label": PrimaryLabel()}
+        return ReplicaTask.model_validate({**values, **changes})
+
+    def scale(self, replicas: int, lease: LeaseRef = LEASE) -> ScaleTask:
+        mark = Mark(lease=lease, owner="o", until=datetime.now(UTC), replicas_before=3)
+        return ScaleTask(cluster=self.world.cluster, mark=mark, container="mariadb", replicas=replicas)
+
+    def job(self, fence: str = "none", **changes: Any) -> RunnerTask:
+        values = {
+            "cluster": self.world.cluster,
+            "lease": None if fence == "none" else LEASE,
+            "fence": fence,
+            "pod": "runner-1",
+            "job": ListJob(cluster=self.world.cluster),
+            "container": "mariadb",
+            "credentials": SecretRef(),
+            "backup_claim": "backups",
+            "data_claim": None,
+            "run_as_user": None,
+            "timeout": timedelta(minutes=5),
+        }
+        return RunnerTask.model_validate({**values, **changes})
+
+    async def freeze(
+        self,
+        method: str,
+        activity: Callable[[Any], Any],
+        argument: Any,
+        when: Callable[[Mapping[str, Any]], bool] = lambda arguments: True,
+    ) -> Frozen:
+        """Run an activity on a worker of its own until it is about to make this call; there the worker freezes."""
+        gate = Gate()
+        self.world.faults.add(Fault(method, gate=gate, when=when))
+        running = asyncio.ensure_future(ActivityEnvironment().run(activity, argument))
+        await assert_eventually(lambda: gate.entered.is_set() or running.done())
+        assert not running.done(), running.exception()
+        return Frozen(gate, running)
+
+    async def desynced(self) -> ReplicaTask:
+        """As after the first steps of a backup."""
+        task = self.replica()
+        await self.run(self.galera.mark_replica, task)
+        await self.run(self.galera.desync, task)
+        return task
+
+
+def without_note(annotations: dict[str, str]) -> dict[str, str]:
+    """The note of the last lease is for the fence alone."""
+    return {name: text for name, text in annotations.items() if name != names.LAST_LEASE_ANNOTATION}
