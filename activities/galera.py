@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import time
+from datetime import UTC, datetime, timedelta
 
 from temporalio import activity
 
@@ -111,6 +112,7 @@ class GaleraActivities:
         Every error is retryable: this must never give up.
         """
         was_desynced, drained, good = False, True, 0
+        begun_at, begun = activity.info().started_time, time.monotonic()  # the worker's clock may be wrong
         while True:
             pod = await in_thread(self._kube.find_pod, task.cluster.namespace, task.pod)
             if pod is None or _is_not_ours(pod, task):
@@ -120,7 +122,8 @@ class GaleraActivities:
                 wsrep = await in_thread(self._mysql.wsrep_status, server)
                 if wsrep.desync:
                     was_desynced = True
-                    overdue = task.drain_until is None or datetime.now(UTC) >= task.drain_until
+                    now = begun_at + timedelta(seconds=time.monotonic() - begun)
+                    overdue = task.drain_until is None or now >= task.drain_until
                     if wsrep.recv_queue <= rules.SMALL_QUEUE or overdue:
                         drained = wsrep.recv_queue <= rules.SMALL_QUEUE
                         await self._set_off(task, server)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from datetime import UTC, datetime, timedelta
+import time
+from datetime import timedelta
 
 from pydantic import ValidationError
 from temporalio import activity
@@ -27,7 +28,16 @@ from galera_backup.runner import protocol
 from galera_backup.runner.protocol import AGENT_CONTAINER, MARIADB_CONTAINER
 
 START_LIMIT = timedelta(minutes=5)
-"""From the removal of its gate: for scheduling, mounting and pulling images; only then a pod's own deadline counts."""
+"""For scheduling, mounting and pulling images, as one worker watches it; only then a pod's own deadline counts."""
+NOT_STARTABLE = {
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "CreateContainerConfigError",
+}
+NOT_STARTABLE_LIMIT = timedelta(minutes=1)
+"""For what is as good as final: a registry may stumble, but the replica waits meanwhile."""
 FOLLOW_SECONDS = 30
 """How long one container may go on after the other has failed."""
 TAIL_LINES, TAIL_CHARACTERS = 20, 2000
@@ -165,8 +175,8 @@ class RunnerActivities:
             await asyncio.gather(runner, others, return_exceptions=True)
 
     async def _watch(self, task: RunnerTask) -> RunnerOutcome:
-        looks = 0
-        follow_until: datetime | None = None
+        looks, begun = 0, time.monotonic()  # the worker's clock may be wrong
+        follow_until: float | None = None
         while True:
             pod = await in_thread(self._kube.find_pod, task.cluster.namespace, task.pod)
             if pod is None:
@@ -176,12 +186,12 @@ class RunnerActivities:
                 outcome = await in_thread(self._collect, task, pod)
                 deleted = pod.deleting and outcome.result.error is not None
                 return outcome.model_copy(update={"deleted": deleted})
-            if (stuck := _stuck(pod)) is not None:
-                return _without_answer(task, pod, stuck)
+            if (stuck := _stuck(pod, timedelta(seconds=time.monotonic() - begun))) is not None:
+                return _without_answer(task, pod, stuck, error="RunnerNotStarted")
             mariadb = pod.ended.get(MARIADB_CONTAINER)
             if mariadb is not None and mariadb.exit_code != 0:
-                follow_until = follow_until or datetime.now(UTC) + timedelta(seconds=FOLLOW_SECONDS)
-                if datetime.now(UTC) > follow_until:
+                follow_until = follow_until or time.monotonic() + FOLLOW_SECONDS
+                if time.monotonic() > follow_until:
                     why = f"its container {MARIADB_CONTAINER!r} ended with {mariadb.exit_code} ({mariadb.reason})"
                     return _without_answer(task, pod, f"{why} and the agent did not notice")
             looks += 1
@@ -209,24 +219,26 @@ def _look(task: RunnerTask) -> Observe:
     return Observe(cluster=task.cluster, credentials=task.credentials, container=task.container)
 
 
-def _stuck(pod: PodFacts) -> str | None:
+def _stuck(pod: PodFacts, waited: timedelta) -> str | None:
     """Why the pod will not start, or None."""
-    released = pod.annotations.get(names.RELEASED_ANNOTATION)
-    since = datetime.fromisoformat(released) if released else pod.created_at
-    if pod.phase != "Pending" or pod.gated or datetime.now(UTC) - since < START_LIMIT:
+    hopeless = any(wait.reason in NOT_STARTABLE for wait in pod.waiting.values())
+    limit = NOT_STARTABLE_LIMIT if hopeless else START_LIMIT
+    if pod.phase != "Pending" or waited < limit:
         return None
     waits = [f"{name}: {wait.reason} {wait.message}".strip() for name, wait in sorted(pod.waiting.items())]
-    return f"it did not start within {START_LIMIT}: {'; '.join(waits) or pod.unscheduled or 'no reason is known'}"
+    return f"it did not start within {limit}: {'; '.join(waits) or pod.unscheduled or 'no reason is known'}"
 
 
-def _without_answer(task: RunnerTask, pod: PodFacts | None, why: str, log: str = "") -> RunnerOutcome:
+def _without_answer(
+    task: RunnerTask, pod: PodFacts | None, why: str, log: str = "", error: str = "RunnerFailed"
+) -> RunnerOutcome:
     message = bounded(
         f"runner pod {task.pod!r}: expected it to end with an answer, but {why}. Look at the events of the pod and its "
         f"node; the operation can be started again"
     )
     return RunnerOutcome(
         log=_log(task, pod, None, log),
-        result=RunnerResult(error=RunnerError(type="RunnerFailed", message=message)),
+        result=RunnerResult(error=RunnerError(type=error, message=message)),
     )
 
 

@@ -85,7 +85,11 @@ class JanitorFailed(GaleraBackupError):
 
 
 class RunnerFailed(GaleraBackupError):
-    """The runner pod did not start, was killed, or ended without an answer."""
+    """The runner pod was killed, or ended without an answer."""
+
+
+class RunnerNotStarted(GaleraBackupError):
+    """The runner pod did not start: its image, node or volumes cannot be had. Another pod would fare no better."""
 
 
 class NotEnoughSpace(GaleraBackupError):

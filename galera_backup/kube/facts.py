@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 from kubernetes.client import V1Container, V1ContainerStatus, V1Pod, V1StatefulSet
@@ -45,7 +44,6 @@ class PodFacts:
     """Containers that have ended, by name."""
     waiting: Mapping[str, ContainerEnd]
     """Containers that have not started, by name."""
-    created_at: datetime
     unscheduled: str
     """Why the scheduler finds no node; empty when it did."""
     gated: bool = False
@@ -99,7 +97,6 @@ def pod_facts(pod: V1Pod) -> PodFacts:
         message=status.message or "",
         ended={container.name: _end(container) for container in containers if container.state.terminated},
         waiting={container.name: _wait(container) for container in containers if container.state.waiting},
-        created_at=metadata.creation_timestamp,
         unscheduled=next((each.message or "" for each in conditions.values() if _unscheduled(each)), ""),
         gated=bool(spec.scheduling_gates),
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -184,8 +183,7 @@ class KubeGateway:
     def release_pod(self, namespace: str, pod: PodFacts) -> None:
         """Remove a runner pod's gate, so that it is scheduled, if the pod has not changed since it was read."""
         # None: in a strategic merge patch an empty list would leave the gate in its place.
-        released = {names.RELEASED_ANNOTATION: datetime.now(UTC).isoformat()}
-        self._patch_pod(namespace, pod, {"schedulingGates": None}, annotations=released)
+        self._patch_pod(namespace, pod, {"schedulingGates": None})
 
     def delete_pod(self, namespace: str, name: str) -> None:
         """Delete a pod; one that is gone already is success. Returns before the pod is gone."""

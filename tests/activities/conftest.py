@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest_asyncio
@@ -29,6 +31,7 @@ async def bench() -> AsyncIterator[Bench]:
     kube, mysql, leases = cast(KubeGateway, FakeKube(worlds)), cast(MysqlGateway, FakeMysql(worlds)), Leases()
     fence = Fence(cast(Client, leases), kube)
     env = ActivityEnvironment()
+    env.info = replace(env.info, started_time=datetime.now(UTC))
     beats: list[tuple[Any, ...]] = []
     env.on_heartbeat = lambda *details: beats.append(details)
     with shortened_pauses():

@@ -384,18 +384,20 @@ async def test_heartbeats_say_what_is_waited_for(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    ("end", "text", "deleted"),
+    ("end", "error", "text", "deleted"),
     [
-        ("killed", "agent 137 OOMKilled", False),
-        ("evicted", "Evicted", False),
-        ("vanishes", "it was deleted while it worked", True),
-        ("never starts", "ImagePullBackOff", False),
+        ("killed", "RunnerFailed", "agent 137 OOMKilled", False),
+        ("evicted", "RunnerFailed", "Evicted", False),
+        ("vanishes", "RunnerFailed", "it was deleted while it worked", True),
+        ("never starts", "RunnerNotStarted", "ImagePullBackOff", False),
     ],
 )
-async def test_pod_without_an_answer_is_an_outcome(bench: Bench, end: Any, text: str, deleted: bool) -> None:
+async def test_pod_without_an_answer_is_an_outcome(
+    bench: Bench, end: Any, error: str, text: str, deleted: bool
+) -> None:
     bench.world.plan(RunnerPlan("list", end=end))
     outcome = await bench.run(bench.runner.run_runner, bench.job())
-    assert outcome.result.error.type == "RunnerFailed"
+    assert outcome.result.error.type == error
     assert text in outcome.result.error.message
     assert outcome.deleted == deleted
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from galera_backup import rules
 from galera_backup.errors import DatabaseUnavailable
@@ -85,7 +84,6 @@ class Member:
             message="",
             ended={},
             waiting={},
-            created_at=datetime.now(UTC),
             unscheduled="",
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Literal
 
 from pydantic import TypeAdapter
@@ -119,7 +119,6 @@ class RunnerPod:
     gated: bool = False
     annotations: dict[str, str] = field(default_factory=dict)
     version: str = field(default_factory=lambda: str(uuid.uuid4()))
-    created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @staticmethod
     def job_of(environment: Mapping[str, str]) -> RunnerJob:
@@ -129,8 +128,6 @@ class RunnerPod:
     def schedule(self) -> None:
         """Start in a moment."""
         if self.end == "never starts":
-            self.created_at -= timedelta(hours=1)
-            self.annotations.pop(names.RELEASED_ANNOTATION, None)
             return
         self.time.after(0.02, self._start)
 
@@ -152,7 +149,6 @@ class RunnerPod:
             message="",
             ended=dict(self.ended),
             waiting=waits if self.phase == "Pending" and not self.gated else {},
-            created_at=self.created_at,
             unscheduled="Scheduling is blocked due to non-empty scheduling gates" if self.gated else "",
             gated=self.gated,
         )
@@ -161,7 +157,6 @@ class RunnerPod:
         """Its gate is removed: the scheduler sees it."""
         if self.gated:
             self.gated, self.version = False, str(uuid.uuid4())
-            self.annotations[names.RELEASED_ANNOTATION] = datetime.now(UTC).isoformat()
             self.schedule()
 
     def let_go(self) -> None:

@@ -70,7 +70,6 @@ def test_gate_is_removed_by_a_null() -> None:
     """The client sends a strategic merge patch, in which an empty list of gates would leave them."""
     body = sent("release_pod", "n", POD)
     assert body["spec"] == {"schedulingGates": None}
-    assert set(body["metadata"]["annotations"]) == {names.RELEASED_ANNOTATION}
 
 
 @pytest.mark.parametrize(("on", "value"), [(True, 1), (False, 0)])

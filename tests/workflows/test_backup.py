@@ -151,9 +151,9 @@ async def test_error_of_the_agent_is_the_error_of_the_backup(stage: Stage, error
 
 async def test_runner_that_never_starts(stage: Stage) -> None:
     world = stage.world()
-    world.plan(RunnerPlan("backup", end="never starts", times=2))
+    world.plan(RunnerPlan("backup", end="never starts"))
     failure = await failure_of(await stage.backup(world))
-    assert failure.type == "RunnerFailed"
+    assert failure.type == "RunnerNotStarted"
     assert "ImagePullBackOff" in failure.message
     await stage.assert_settled(world)
 
