@@ -139,7 +139,7 @@ class GaleraActivities:
         await self._fence.lease_is_open(task.lease)
         await self._fence.replica_is_marked(task.cluster, task.pod, task.lease)
         server = await self._server(task)
-        await in_thread(self._mysql.set_desync, server, on=True)
+        await self._set_on_once(task.pod, server)
         wsrep = None
         for _ in range(DESYNC_LOOKS):
             wsrep = await in_thread(self._mysql.wsrep_status, server)
@@ -150,6 +150,18 @@ class GaleraActivities:
             f"desyncing {task.pod!r}: expected Donor/Desynced within {DESYNC_LOOKS} s after wsrep_desync=ON, "
             f"saw {wsrep.local_state_comment if wsrep else 'nothing'}"
         )
+
+    async def _set_on_once(self, pod: str, server: Endpoint) -> None:
+        """Send ON, unless one that an earlier attempt lost is still in the server: that one is waited for.
+
+        Each ON that waits behind a lock raises wsrep_desync_count when it lands, and OFF takes back one alone: with
+        two, the replica would stay desynced until its server restarts.
+        """
+        while not (wsrep := await in_thread(self._mysql.wsrep_status, server)).desync:
+            if not wsrep.pending_desync:
+                await in_thread(self._mysql.set_desync, server, on=True)
+                return
+            await pause(1, f"{pod}: an earlier wsrep_desync=ON waits behind a lock")
 
     @activity.defn
     async def resync(self, task: ReplicaTask) -> ResyncReport:
