@@ -83,10 +83,7 @@ class GaleraActivities:
         look = Observe(cluster=task.cluster, credentials=task.credentials, container=task.container)
         await self._quorum.check(look, task.pod, task.others_in_sync, f"desyncing {task.pod!r}")
         server = await self._server(task)
-        # MariaDB has no compare-and-set. So its own clock decides whether ON still comes soon after these checks.
-        until = await in_thread(self._mysql.now, server) + rules.DESYNC_WINDOW
-        await self._fence.replica(task.cluster, task.pod, task.lease)
-        await in_thread(self._mysql.set_desync, server, on=True, until=until)
+        await self._set_on_once(task, server)
         wsrep = None
         for _ in range(DESYNC_LOOKS):
             wsrep = await in_thread(self._mysql.wsrep_status, server)
@@ -102,6 +99,21 @@ class GaleraActivities:
             f"desyncing {task.pod!r}: expected Donor/Desynced within {DESYNC_LOOKS} s after wsrep_desync=ON, "
             f"saw {wsrep.local_state_comment if wsrep else 'nothing'}"
         )
+
+    async def _set_on_once(self, task: ReplicaTask, server: Endpoint) -> None:
+        """Send ON, unless one that an earlier attempt lost is still in the server: that one is waited for.
+
+        Each ON that waits behind a lock raises wsrep_desync_count when it lands, and OFF takes back one alone: with
+        two, the replica would stay desynced until its server restarts.
+        """
+        while not (wsrep := await in_thread(self._mysql.wsrep_status, server)).desync:
+            if not wsrep.pending_desync:
+                # MariaDB has no compare-and-set. So its own clock decides whether ON still comes soon after the check.
+                until = await in_thread(self._mysql.now, server) + rules.DESYNC_WINDOW
+                await self._fence.replica(task.cluster, task.pod, task.lease)
+                await in_thread(self._mysql.set_desync, server, on=True, until=until)
+                return
+            await pause(1, f"{task.pod}: an earlier wsrep_desync=ON waits behind a lock")
 
     @activity.defn
     async def resync(self, task: ReplicaTask) -> ResyncReport:

@@ -132,7 +132,9 @@ class Member:
         self._set(on)
 
     def _land(self, due: float) -> None:
+        """Each of several lost ONs counts, though the variable does not nest: one OFF takes back one of them."""
         self.late.remove(due)
+        self.other_holders += self.desync
         self._set(True)
 
     def _set(self, on: bool) -> None:

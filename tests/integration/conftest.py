@@ -16,11 +16,15 @@ from galera_backup.temporal import TemporalAddress, connect
 from tests.integration import process
 from tests.integration.clients import JOURNAL
 from tests.integration.galera import FIRST, PASSWORD, PODS, USER, Galera
+from tests.integration.network import Partition
 from tests.integration.operations import Operations
 from tests.integration.waiting import eventually
 from tests.integration.worker_process import WorkerProcess, size_of
 
-ORDER = ("test_stack", "test_backup", "test_starters", "test_refusals", "test_backup_faults", "test_restore")
+ORDER = (
+    *("test_stack", "test_backup", "test_starters", "test_refusals", "test_backup_faults"),
+    *("test_late_on", "test_partitions", "test_frozen_server", "test_donor", "test_lessons", "test_restore"),
+)
 """What changes least comes first."""
 LOG_LINES = 60
 _log_at_start = pytest.StashKey[int]()
@@ -117,3 +121,11 @@ async def healthy(galera: Galera, operations: Operations, worker: WorkerProcess)
         await worker.start()
     await eventually(lambda: not galera.problems(), 120, f"healthy after the test: {galera.problems()}", every=0.5)
     assert not await operations.lease_is_open()
+
+
+@pytest.fixture
+def partition(healthy: None) -> Iterator[Partition]:
+    """Cuts a replica off; healed after the test, and before its cluster must be healthy again."""
+    partition = Partition()
+    yield partition
+    partition.heal()

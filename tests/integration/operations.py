@@ -6,16 +6,19 @@ import asyncio
 import itertools
 import re
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from temporalio.api.enums.v1 import EventType
+from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.service import RPCError, RPCStatusCode
 
 from galera_backup import names
 from galera_backup.models.backup import BackupRequest, BackupResult
+from galera_backup.models.lease import LeaseResult
 from galera_backup.models.progress import Progress
 from galera_backup.models.restore import RestoreRequest, RestoreResult
 from tests.integration.galera import CLUSTER
@@ -75,6 +78,40 @@ class Operations:
             raise
         return described.status == WorkflowExecutionStatus.RUNNING
 
+    @property
+    def lease(self) -> WorkflowHandle[Any, LeaseResult]:
+        """The cluster's lease, whichever is the last."""
+        return self.client.get_workflow_handle(names.lease_id(CLUSTER), result_type=LeaseResult)
+
+    async def lease_tries(self, activity: str, attempt: int = 1, within: float = 60) -> None:
+        """Wait until the lease is at this activity, for the `attempt`th time: those before have failed."""
+        deadline = time.monotonic() + within
+        seen: dict[str, int] = {}
+        while seen.get(activity, 0) < attempt:
+            assert time.monotonic() < deadline, f"expected attempt {attempt} of {activity!r}, the lease is at {seen}"
+            await asyncio.sleep(0.1)
+            seen = {name: each.attempt for name, each in (await self._pending()).items()}
+
+    async def lease_looks_again(self, activity: str, within: float = 30) -> None:
+        """Wait for a heartbeat from now on: the lease is at this activity, and does not leave it."""
+        since, deadline = datetime.now(UTC), time.monotonic() + within
+        while True:
+            pending = (await self._pending()).get(activity)
+            assert pending is not None, f"expected the lease at {activity!r}"
+            if pending.last_heartbeat_time.ToDatetime(UTC) > since:
+                return
+            assert time.monotonic() < deadline, f"expected a heartbeat of {activity!r} within {within:.0f} s"
+            await asyncio.sleep(0.2)
+
+    async def _pending(self) -> dict[str, PendingActivityInfo]:
+        try:
+            described = await self.lease.describe()
+        except RPCError as error:
+            if error.status == RPCStatusCode.NOT_FOUND:
+                return {}
+            raise
+        return {each.activity_type.name: each for each in described.raw_description.pending_activities}
+
 
 async def failure_of(handle: WorkflowHandle[Any, Any]) -> ApplicationError:
     """The error that a run fails with."""
@@ -83,6 +120,13 @@ async def failure_of(handle: WorkflowHandle[Any, Any]) -> ApplicationError:
     error = caught.value.cause
     assert isinstance(error, ApplicationError), repr(error)
     return error
+
+
+async def assert_cancelled(handle: WorkflowHandle[Any, Any]) -> None:
+    """The run ends, and as cancelled."""
+    with pytest.raises(WorkflowFailureError) as caught:
+        await handle.result()
+    assert isinstance(caught.value.cause, CancelledError), repr(caught.value.cause)
 
 
 async def in_phase(handle: WorkflowHandle[Any, Any], phase: str, within: float = 60) -> Progress:

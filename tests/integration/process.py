@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -53,6 +54,17 @@ def server_of(pod: str) -> int:
             ):
                 return int(folder.name)
     raise AssertionError(f"no mariadbd runs in {pod}")
+
+
+def state_transfer_of(donor: str) -> int | None:
+    """Pid of the mariadb-backup that copies a replica's data for another one."""
+    inside = os.readlink(f"/proc/{server_of(donor)}/ns/pid")
+    for folder in Path("/proc").iterdir():
+        with suppress(OSError):
+            argv = (folder / "cmdline").read_bytes().split(b"\0") if folder.name.isdigit() else []
+            if b"--backup" in argv and os.readlink(folder / "ns" / "pid") == inside:
+                return int(folder.name)
+    return None
 
 
 def kill(pid: int) -> None:
@@ -132,16 +144,25 @@ class Frozen:
         what = f"a process {program} {' '.join(arguments)}"
         pid = await eventually(lambda: find(program, *arguments), within, what, every=0.005)
         assert pid is not None
+        return cls.at(pid)
+
+    @classmethod
+    def at(cls, pid: int) -> Frozen:
+        """Stop this process."""
         freeze(pid)
         return cls(pid)
 
     async def move_until(self, folder: Path, pattern: str, within: float = 60) -> None:
         """Let it go on in small steps until a file of this pattern has something in it."""
+        await self.step_until(lambda: _written(folder, pattern), f"{pattern!r} in {folder}", within)
+
+    async def step_until(self, look: Callable[[], bool], what: str, within: float = 60, step: float = 0.01) -> None:
+        """Let it go on in small steps, of `step` seconds, until `look` says that it is where it shall stand."""
         deadline = time.monotonic() + within
-        while not _written(folder, pattern):
-            assert time.monotonic() < deadline, f"expected {pattern!r} in {folder} within {within:.0f} s"
+        while not look():
+            assert time.monotonic() < deadline, f"expected {what} within {within:.0f} s"
             self.go_on()
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(step)
             os.kill(self.pid, signal.SIGSTOP)
 
     def go_on(self) -> None:

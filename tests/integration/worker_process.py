@@ -45,6 +45,12 @@ class WorkerProcess:
         """Whether its process is alive."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """Of the process that is alive."""
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self) -> None:
         """As a machine that loses power."""
         assert self._process is not None
