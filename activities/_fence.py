@@ -81,8 +81,12 @@ def _may_change(annotations: Mapping[str, str], lease: LeaseRef, what: str, mark
         )
     mark = mark_of(annotations)
     if marked and (mark is None or mark.lease != lease):
-        holder = f"that of {mark.lease.workflow_id!r}, run {mark.lease.run_id}" if mark else "none"
+        saw = (
+            f"that of {mark.lease.workflow_id!r}, run {mark.lease.run_id}, which has taken over"
+            if mark
+            else "none: it was made anew, or somebody removed the mark"
+        )
         raise LeaseLost(
-            f"{what}: expected the mark of lease {lease.workflow_id!r}, run {lease.run_id}, it has {holder}. "
-            "Another operation took over; nothing was done"
+            f"{what}: expected the mark of lease {lease.workflow_id!r}, run {lease.run_id}, it has {saw}. "
+            "Nothing was done; start the operation anew"
         )

@@ -31,6 +31,8 @@ SETTLED_WITHIN = 420
 SETTLING = 10
 """Seconds for endpoints to follow readiness after the lease has ended."""
 KEEP = 30
+_JANITORS = 2
+"""The first may find runner pods on their way out, or an attempt that a dead lease still has under way."""
 UNDO = {"resync", "remove_runners", "scale_up", "wait_in_service", "take_back_primary", "unmark_replica"}
 CLUSTER_ATTRIBUTE = "GaleraCluster"
 _TYPES = {"backup": "GaleraBackup", "restore": "GaleraRestore"}
@@ -161,6 +163,8 @@ class Engine:
                 await fault.strike(run)
             await wave.wait()
             run.back()
+        if fault.janitor:
+            run.notes.append(f"the janitor: {'; '.join(await self._janitor(lane)) or 'nothing to mend'}")
         await self._settled(lane, handle)
         ended_at = time.time()
         record.notes += run.notes
@@ -253,6 +257,19 @@ class Engine:
             return str(getattr(error.cause, "type", error.cause))
         return "succeeded"
 
+    async def _janitor(self, lane: Lane) -> list[str]:
+        """A janitor that has something to mend finds the cluster free in a moment: its schedule starts it again."""
+        request = {"cluster": {"namespace": lane.site.namespace, "statefulset": settings.STATEFULSET}}
+        mended: list[str] = []
+        for _ in range(_JANITORS):
+            self._number += 1
+            handle = await lane.client.start_workflow(
+                "GaleraJanitor", request, id=f"{lane.queue}-janitor-{self._number}", task_queue=lane.queue
+            )
+            result = await asyncio.wait_for(handle.result(), 240)
+            mended += [f"{each['name']} {each['text']}" for each in result["mended"]]
+        return mended
+
     async def _following_backup(self, lane: Lane) -> list[str]:
         """A backup succeeds without anyone's help; the next restore restores it."""
         state = self._states.setdefault(lane.site.namespace, State())
@@ -268,7 +285,12 @@ class Engine:
 
     async def _outcome(self, handle: Handle, fault: Fault) -> tuple[str, list[str]]:
         """How the operation ended, and what is wrong with how it says so."""
-        status = (await handle.describe()).status
+        try:
+            status = (await handle.describe()).status
+        except RPCError as error:
+            if error.status != RPCStatusCode.NOT_FOUND or "LOST" not in fault.ends:
+                raise
+            return "LOST", []
         assert status is not None
         if status == WorkflowExecutionStatus.FAILED:
             try:

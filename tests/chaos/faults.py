@@ -80,6 +80,8 @@ class Fault:
     """It strikes all lanes at once."""
     execution_timeout: bool = False
     """The operation gets one that passes while it is held."""
+    janitor: bool = False
+    """Nobody is left who would undo, and then the time of the janitor's schedule comes."""
     slow: bool = False
     """Takes minutes: struck at one point only."""
 
@@ -102,10 +104,6 @@ def _held(operation: str, point: Point) -> bool:
     return point.stage != "scheduled"
 
 
-def _by_lease(operation: str, point: Point) -> bool:
-    return point.workflow == "GaleraLease"
-
-
 def _has_lease(operation: str, point: Point) -> bool:
     """The lease is open: the operation's first look is before it in a restore, and never in a backup."""
     return not (operation == "restore" and point.workflow == "GaleraRestore" and point.seconds < 0.5)
@@ -118,10 +116,6 @@ def _starts_runner(operation: str, point: Point) -> bool:
 def _copies(operation: str, point: Point) -> bool:
     """The runner that reads the replica or writes its data, not one that checks or prunes."""
     return _starts_runner(operation, point) and operation == "backup" and point.seconds < 6
-
-
-def _in_backup(operation: str, point: Point) -> bool:
-    return operation == "backup"
 
 
 # --- the worker
@@ -177,7 +171,7 @@ async def worker_frozen(run: Run) -> None:
 async def clock_jump(run: Run) -> None:
     """The next worker's clock is two hours ahead, or behind."""
     run.lane.kill_workers()
-    ahead = int(point_number(run.point)) % 2 == 0
+    ahead = int(run.point.activity_id) % 2 == 0
     run.notes.append("two hours ahead" if ahead else "two hours behind")
     await run.lane.start_worker(clock="+2h" if ahead else "-2h")
     run.back()
@@ -195,11 +189,6 @@ async def code_changed(run: Run) -> None:
         run.lane.kill_workers()
     await run.lane.start_worker()
     run.back()
-
-
-def point_number(point: Point) -> str:
-    """The number of the activity in its workflow."""
-    return point.activity_id
 
 
 def _changed_checkout(folder: Path) -> Path:
@@ -271,6 +260,27 @@ async def lease_cancelled(run: Run) -> None:
 async def lease_terminated(run: Run) -> None:
     """`temporal workflow terminate` of the lease."""
     await run.lease().terminate("by the harness")
+    run.back()
+
+
+@fault("operation and lease terminated", fits=_has_lease, ends=("TERMINATED",), janitor=True)
+async def both_terminated(run: Run) -> None:
+    """By hand, so that nobody is left who would undo."""
+    await run.handle.terminate("by the harness")
+    with contextlib.suppress(RPCError):  # not begun yet
+        await run.lease().terminate("by the harness")
+    run.back()
+
+
+@fault("Temporal's database lost", shared=True, slow=True, fits=_has_lease, ends=("LOST",), janitor=True)
+async def database_lost(run: Run) -> None:
+    """The server comes back with an empty one, and knows no operation and no lease."""
+
+    def lose() -> None:
+        for file in paths.STATE.glob(f"{paths.TEMPORAL_DB.name}*"):
+            file.unlink()
+
+    await _part_killed("temporal", lose)
     run.back()
 
 
@@ -358,8 +368,10 @@ async def _api(run: Run, mode: Any) -> None:
     run.back()
 
 
-async def _part_killed(name: str) -> None:
+async def _part_killed(name: str, meanwhile: Callable[[], None] = lambda: None) -> None:
     for command in (["down", "--only", name, "--kill"], ["up", "--only", name]):
+        if command[0] == "up":
+            meanwhile()
         process = await asyncio.create_subprocess_exec(
             paths.DEV / command[0], *command[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -543,11 +555,6 @@ async def _catch(run: Run, program: str) -> int:
         return None
 
     return int(await eventually(lambda: asyncio.to_thread(look), 60, f"{program} runs", every=0.01))
-
-
-def is_gone(error: Exception) -> bool:
-    """What was to be struck has ended already."""
-    return isinstance(error, RPCError) and "already completed" in str(error).lower()
 
 
 EXECUTION_MARGIN = timedelta(seconds=10)

@@ -13,6 +13,7 @@ from typing import Any
 import pymysql
 import zstandard
 from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.service import RPCError, RPCStatusCode
 
 from dev.stack import settings
 from dev.stack.console import StackError
@@ -187,7 +188,12 @@ def does_not_restore(site: Site, backup_id: str, must: set[int]) -> list[str]:
 async def open_leases(client: Client, site: Site) -> list[str]:
     """A lease that is still open."""
     handle = client.get_workflow_handle(f"galera-lease/{site.namespace}/{settings.STATEFULSET}")
-    description = await handle.describe()
+    try:
+        description = await handle.describe()
+    except RPCError as error:
+        if error.status != RPCStatusCode.NOT_FOUND:
+            raise
+        return []
     if description.status == WorkflowExecutionStatus.RUNNING:
         return [f"lease {handle.id} is still open"]
     return []

@@ -18,18 +18,23 @@ _GOLDEN = 0.618
 
 def whole_plan(points: Mapping[str, Sequence[Point]]) -> list[Case]:
     """All cases, those of one fault beside each other."""
-    return [
+    cases = [
         Case(operation, point, fault.name)
         for operation, there in points.items()
         for fault in FAULTS.values()
         for point in _spread(fault, operation, there)
     ]
+    quick = [fault for fault in FAULTS.values() if not fault.slow and not fault.shared]
+    for number, (operation, point) in enumerate(uncovered(cases, points)):
+        fit = [fault for fault in quick if fault.fits(operation, point)]
+        cases.append(Case(operation, point, fit[number % len(fit)].name))
+    return cases
 
 
 def _spread(fault: Fault, operation: str, points: Sequence[Point]) -> list[Point]:
     """Points for one fault, evenly over the operation; which ones differs from fault to fault."""
     fit = [point for point in points if fault.fits(operation, point)]
-    wanted = 1 if fault.slow else EACH_FAULT[operation]
+    wanted = 1 if fault.slow and not fault.shared else EACH_FAULT[operation]
     if len(fit) <= wanted:
         return fit
     step = len(fit) / wanted
@@ -43,12 +48,8 @@ def subset(cases: Sequence[Case], shard: int, of: int) -> list[Case]:
     return quick[shard::of]
 
 
-def uncovered(cases: Sequence[Case], points: Mapping[str, Sequence[Point]]) -> list[str]:
-    """Points that no case strikes."""
+def uncovered(cases: Sequence[Case], points: Mapping[str, Sequence[Point]]) -> list[tuple[str, Point]]:
+    """Points that no case strikes, with their operation."""
     struck = {(case.operation, case.point) for case in cases}
-    return [
-        f"{operation}/{point}"
-        for operation, there in points.items()
-        for point in there
-        if (operation, point) not in struck
-    ]
+    everywhere = [(operation, point) for operation, there in points.items() for point in there]
+    return [each for each in everywhere if each not in struck]
