@@ -63,6 +63,11 @@ class Fence:
         _may_change(found.annotations, lease, f"StatefulSet {str(cluster)!r}", marked)
         return found
 
+    async def statefulset_to_undo(self, cluster: ClusterRef, container: str, lease: LeaseRef) -> None:
+        """The StatefulSet still carries the mark of the lease, open or not, whose changes are undone."""
+        found = await in_thread(self._kube.statefulset, cluster, container)
+        _has_mark(found.annotations, lease, f"StatefulSet {str(cluster)!r}")
+
 
 def mark_of(annotations: Mapping[str, str]) -> Mark | None:
     """The lease's mark among an object's annotations; one that cannot be read is no mark of ours."""
@@ -79,8 +84,13 @@ def _may_change(annotations: Mapping[str, str], lease: LeaseRef, what: str, mark
             f"{what}: lease {lease.workflow_id!r}, run {lease.run_id} has begun to undo what it did, and does nothing "
             "more. Start the operation anew"
         )
+    if marked:
+        _has_mark(annotations, lease, what)
+
+
+def _has_mark(annotations: Mapping[str, str], lease: LeaseRef, what: str) -> None:
     mark = mark_of(annotations)
-    if marked and (mark is None or mark.lease != lease):
+    if mark is None or mark.lease != lease:
         saw = (
             f"that of {mark.lease.workflow_id!r}, run {mark.lease.run_id}, which has taken over"
             if mark

@@ -66,7 +66,7 @@ class RunnerActivities:
                 await in_thread(self._create, task)
             await self._release(task)
             outcome = await self._watch_both(task)
-            if task.lease is not None:
+            if task.lease is not None and task.fence != "undo":
                 await self._fence.lease_is_open(task.lease)  # else nobody is left who would remove the pod
         except (asyncio.CancelledError, ClusterDegraded, ClusterUnhealthy, LeaseLost) as error:
             if not isinstance(error, asyncio.CancelledError) or wanted_to_stop():
@@ -130,6 +130,8 @@ class RunnerActivities:
     async def _check_fence(self, task: RunnerTask) -> None:
         if task.lease is None:
             return
+        if task.fence == "undo":
+            await self._fence.statefulset_to_undo(task.cluster, task.container, task.lease)
         if task.fence == "lease":
             await self._fence.lease_is_open(task.lease)
         if task.fence == "stopped":

@@ -214,6 +214,15 @@ def may_start(claims: Sequence[ClaimReport]) -> bool:
     return states in ({ClaimState.UNTOUCHED}, {ClaimState.RESTORED})
 
 
+def must_be_finished(claims: Sequence[ClaimReport]) -> bool:
+    """Whether the only way to a cluster that can start is to restore the claims that are left.
+
+    Not when a volume could not be read: what is on it may still be the old data, and whole.
+    """
+    states = {claim.state for claim in claims}
+    return not may_start(claims) and ClaimState.UNKNOWN not in states
+
+
 def describe(claims: Sequence[ClaimReport]) -> str:
     """The state of each claim, in one line."""
     return ", ".join(f"{each.claim} {each.state}" for each in claims)

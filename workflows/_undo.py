@@ -34,7 +34,7 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.common import ClusterRef, LeaseRef, SecretRef
     from galera_backup.models.lease import Mark, StopOrder
     from galera_backup.models.restore import ClaimReport, ClaimState
-    from galera_backup.models.runner import CheckJob
+    from galera_backup.models.runner import CheckJob, RestoreJob
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -120,6 +120,8 @@ async def bring_up(stopped: Stopped, claims: tuple[ClaimReport, ...] | None, que
     )
     if claims is None:
         claims = await _inspect(stopped)
+    if rules.must_be_finished(claims):
+        claims = await _finish(stopped, claims)
     if not rules.may_start(claims):
         raise ClusterLeftStopped(
             f"StatefulSet {str(stopped.cluster)!r} stays at 0 replicas: expected all data claims untouched or all "
@@ -178,7 +180,7 @@ async def _inspect(stopped: Stopped) -> tuple[ClaimReport, ...]:
 
 
 async def _inspect_claim(stopped: Stopped, ordinal: int, claim: str) -> ClaimReport:
-    """Read the marker on one data volume; a volume that cannot be read counts as incomplete."""
+    """Read the marker on one data volume."""
     order = stopped.order
     task = RunnerTask(
         cluster=stopped.cluster,
@@ -197,6 +199,44 @@ async def _inspect_claim(stopped: Stopped, ordinal: int, claim: str) -> ClaimRep
         outcome = await _runner.run(task, f"what did the restore do to {claim}?")
     except (ActivityError, GaleraBackupError) as error:
         workflow.logger.error("a data volume cannot be read", extra={"claim": claim, "error": str(error)})
-        return ClaimReport(claim=claim, ordinal=ordinal, state=ClaimState.INCOMPLETE)
+        return ClaimReport(claim=claim, ordinal=ordinal, state=ClaimState.UNKNOWN)
     marker = outcome.result.check.marker if outcome.result.check else None
     return ClaimReport(claim=claim, ordinal=ordinal, state=rules.claim_state(marker, order.restore_id))
+
+
+async def _finish(stopped: Stopped, claims: tuple[ClaimReport, ...]) -> tuple[ClaimReport, ...]:
+    """Restore the claims that are left, in the document's order; the claims as they are afterwards."""
+    workflow.logger.warning("finishing the restore", extra={"claims": rules.describe(claims)})
+    done = list(claims)
+    for claim in claims:
+        try:
+            await _runner.run(_restore_task(stopped, claim), f"finish: restore {claim.claim}, or see that it is")
+        except (ActivityError, GaleraBackupError) as error:
+            workflow.logger.error("a claim cannot be restored", extra={"claim": claim.claim, "error": str(error)})
+            return tuple(done)
+        done[claim.ordinal] = claim.model_copy(update={"state": ClaimState.RESTORED})
+    return tuple(done)
+
+
+def _restore_task(stopped: Stopped, claim: ClaimReport) -> RunnerTask:
+    order = stopped.order
+    return RunnerTask(
+        cluster=stopped.cluster,
+        lease=stopped.mark.lease,
+        fence="undo",
+        pod=f"{order.runner_pod_prefix}-{order.restore_id}-finish-{claim.ordinal}",
+        job=RestoreJob(
+            cluster=stopped.cluster,
+            backup_id=order.backup_id,
+            restore_id=order.restore_id,
+            ordinal=claim.ordinal,
+            last=claim.ordinal == len(order.claims) - 1,
+            safe_to_bootstrap=claim.ordinal == 0,
+        ),
+        container=stopped.container,
+        credentials=stopped.credentials,
+        backup_claim=order.backup_claim,
+        data_claim=claim.claim,
+        run_as_user=order.run_as_user,
+        timeout=order.runner_timeout,
+    )

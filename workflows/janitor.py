@@ -214,7 +214,7 @@ class _Steps:
             drain_until=workflow.now() + request.drain_timeout,
             only_if_marked=True,
         )
-        limit = request.drain_timeout + request.step_timeout
+        limit = rules.DESYNC_WINDOW + request.drain_timeout + request.step_timeout
         try:
             report = await _within(limit, _undo.bring_back(task, self._queue()))
         except TimeoutError:

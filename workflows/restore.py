@@ -50,10 +50,9 @@ class GaleraRestore(Operation):
             await lease.acquire(ttl, progress.waiting)
             result = await lease.guard(steps.run(), second_line=steps.start_without_lease)
         except asyncio.CancelledError as error:
-            if lease.failure is not None:  # "cancelled" would hide that the database is down
-                stopped = RestoreFailed(f"the restore was cancelled. {lease.failure.message}")
-                progress.fail(stopped)
-                raise stopped from error
+            if (told := steps.cancelled_too_late()) is not None:
+                progress.fail(told)
+                raise told from error
             progress.end("cancelled")
             raise
         except BaseException as error:
@@ -169,6 +168,7 @@ class _Steps:
             replicas_before=seen.replicas,
             replicas=replicas,
             restore_id=self._restore_id,
+            backup_id=request.backup_id,
             claims=tuple(claim.claim for claim in seen.claims),
             backup_claim=request.backup_claim,
             run_as_user=request.run_as_user,
@@ -176,6 +176,7 @@ class _Steps:
             primary_label=request.primary_label,
             primary_pod=rules.primary_pod(seen, request.primary_label),
             stop_timeout=request.stop_timeout,
+            runner_timeout=request.runner_timeout,
             ready_timeout=request.ready_timeout,
         )
         await self._lease.order("stop", self._stop)
@@ -235,6 +236,18 @@ class _Steps:
         self._progress.enter("start", "the lease was killed: starting the cluster from here")
         claims = None if self._is_stopped else _undo.untouched(stopped)
         await _undo.bring_up(stopped, claims, names.lease_queue(workflow.info().task_queue))
+
+    def cancelled_too_late(self) -> RestoreFailed | None:
+        """What "cancelled" would hide: that the database is down, or that its data was replaced all the same."""
+        if self._lease.failure is not None:
+            return RestoreFailed(f"the restore was cancelled. {self._lease.failure.message}")
+        claims = self._lease.result.claims if self._lease.result is not None else ()
+        if any(claim.state == ClaimState.RESTORED for claim in claims):
+            return RestoreFailed(
+                "the restore was cancelled when claims were restored already, so it was finished: the cluster runs on "
+                f"the restored data ({rules.describe(claims)}). To go back, start a restore of an older backup"
+            )
+        return None
 
     def failure(self, error: BaseException) -> BaseException:
         """The error that the run ends with: after the stop it says what became of the cluster and each claim."""

@@ -104,8 +104,11 @@ class RunnerTask(Model):
     cluster: ClusterRef
     lease: LeaseRef | None
     """None: the runner only reads, so it needs no lease."""
-    fence: Literal["none", "lease", "desynced", "stopped"]
-    """What must hold before it is created: nothing, the lease open, and the mark on the replica or the StatefulSet."""
+    fence: Literal["none", "lease", "desynced", "stopped", "undo"]
+    """What must hold before it starts: nothing, the lease open, and the mark on the replica or the StatefulSet.
+
+    `undo`: the lease, open or not, is being undone, and the StatefulSet still carries its mark.
+    """
     pod: str
     job: RunnerJob
     container: str

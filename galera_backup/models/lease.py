@@ -46,6 +46,8 @@ class StopOrder(Model):
     replicas: int
     """Size of the restored cluster."""
     restore_id: str
+    backup_id: str
+    """What is restored: a restore that ends between two claims is finished, for a mixture cannot be started."""
     claims: tuple[str, ...]
     """Data claims by ordinal, 0 first."""
     backup_claim: str
@@ -55,6 +57,7 @@ class StopOrder(Model):
     primary_pod: str | None
     """Pod that carried the primary label before the stop."""
     stop_timeout: timedelta
+    runner_timeout: timedelta
     ready_timeout: timedelta
 
 

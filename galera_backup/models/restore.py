@@ -23,6 +23,8 @@ class ClaimState(StrEnum):
     """Wiped or partly written: a server must not start on it."""
     RESTORED = "restored"
     """The backup, whole."""
+    UNKNOWN = "unknown"
+    """Its volume could not be read."""
 
 
 class ClaimReport(Model):

@@ -160,7 +160,7 @@ def stage_workers(stage: Stage, graceful: timedelta = timedelta(0)) -> list[Work
 
 
 async def assert_eventually(
-    condition: Callable[[], bool | Awaitable[bool]], saw: Callable[[], object] = lambda: "", seconds: float = 60
+    condition: Callable[[], bool | Awaitable[bool]], saw: Callable[[], object] = lambda: "", seconds: float = 150
 ) -> None:
     """Wait for `condition`; fails with what `saw` says when it does not come."""
     until = time.monotonic() + seconds

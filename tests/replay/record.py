@@ -246,6 +246,7 @@ async def janitor_that_came_second(stage: Stage, world: World) -> Handle:
 @branch
 async def janitor_of_a_restore(stage: Stage, world: World) -> Handle:
     order = StopOrder(
+        backup_id=BACKUP_ID,
         replicas_before=3,
         replicas=3,
         restore_id="20261122t020000z",
@@ -256,6 +257,7 @@ async def janitor_of_a_restore(stage: Stage, world: World) -> Handle:
         primary_label=None,
         primary_pod=None,
         stop_timeout=timedelta(minutes=1),
+        runner_timeout=timedelta(minutes=1),
         ready_timeout=timedelta(minutes=1),
     )
     lease = LeaseRef(workflow_id="lost", run_id="6c1ff9a5-9d1a-4c4d-9c7b-9b1f0f4a3f55")

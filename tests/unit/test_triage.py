@@ -41,6 +41,7 @@ PENDING: dict[str, Any] = {"pending_desync": True}
 ORDER = StopOrder(
     replicas_before=3,
     replicas=3,
+    backup_id="20261122T010000Z-full",
     restore_id="r",
     claims=("c-0",),
     backup_claim="b",
@@ -49,6 +50,7 @@ ORDER = StopOrder(
     primary_label=None,
     primary_pod=None,
     stop_timeout=timedelta(minutes=1),
+    runner_timeout=timedelta(minutes=1),
     ready_timeout=timedelta(minutes=1),
 )
 

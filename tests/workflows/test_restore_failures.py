@@ -42,6 +42,8 @@ FORWARD = {**BEFORE, **OUTAGE}
 STEPS = {**FORWARD, **START}
 LATER = timedelta(seconds=55)
 """Execution timeout of a restore that shall come far on a busy machine."""
+BY_WHOM = 2
+"""A runner has two attempts in the restore, and two more when the lease finishes it."""
 TOUCHED = {"restore-1", "restore-2", "remove"}
 """Steps at whose begin some claims are restored, and others are not."""
 
@@ -92,7 +94,8 @@ async def test_step_fails_for_good(stage: Stage, step: str) -> None:
     fault.times = 0
     await assert_whole_or_told(stage, world, handle)
     if step in TOUCHED:
-        assert "stays at 0 replicas" in failure.message
+        assert f"{world.claim_name(2)} restored" in failure.message
+        assert {claim.data for claim in world.claims.values()} == {BACKUP_ID}
 
 
 @pytest.mark.parametrize("step", FORWARD)
@@ -146,8 +149,8 @@ async def test_killed_while_a_runner_works(stage: Stage, ordinal: int, how: Kill
     await assert_eventually(lambda: sum("started: restore" in event for event in world.look().events) == ordinal + 1)
     await kill(stage, world, handle, how)
     await assert_ended(stage, world, handle)
-    assert world.look().statefulset.replicas == 0
     await assert_whole_or_told(stage, world, handle)
+    assert {claim.data for claim in world.claims.values()} == {BACKUP_ID}
 
 
 async def test_runner_that_fails_early_leaves_the_old_data(stage: Stage) -> None:
@@ -163,7 +166,7 @@ async def test_runner_that_fails_early_leaves_the_old_data(stage: Stage) -> None
 
 async def test_runner_that_fails_in_the_middle_keeps_the_cluster_down(stage: Stage) -> None:
     world = stage.world(backups=(BACKUP_ID,))
-    world.plan(RunnerPlan("restore", ordinal=1, end="fails", error="RestoreFailed", times=2))
+    world.plan(RunnerPlan("restore", ordinal=1, end="fails", error="RestoreFailed", times=2 * BY_WHOM))
     handle = await stage.restore(world)
     failure = await failure_of(handle)
     assert failure.type == "RestoreFailed"
@@ -174,9 +177,24 @@ async def test_runner_that_fails_in_the_middle_keeps_the_cluster_down(stage: Sta
     await assert_whole_or_told(stage, world, handle)
 
 
+async def test_restore_that_is_cancelled_between_two_claims_is_finished(stage: Stage) -> None:
+    """A mixture could not be started, and what was there is gone."""
+    world = stage.world(backups=(BACKUP_ID,))
+    world.plan(RunnerPlan("restore", ordinal=1, held=True))
+    handle = await stage.restore(world)
+    await assert_eventually(lambda: sum("started: restore" in event for event in world.look().events) == 2)
+    await handle.cancel()
+    failure = await failure_of(handle)
+    assert failure.type == "RestoreFailed"
+    assert "runs on the restored data" in failure.message
+    assert {claim.data for claim in world.claims.values()} == {BACKUP_ID}
+    await stage.assert_settled(world)
+
+
 async def test_cancelled_restore_says_that_the_database_is_down(stage: Stage) -> None:
     world = stage.world(backups=(BACKUP_ID,))
     world.plan(RunnerPlan("restore", ordinal=1, held=True))
+    world.plan(RunnerPlan("restore", ordinal=1, end="fails", error="RestoreFailed", times=2))
     handle = await stage.restore(world)
     await assert_eventually(lambda: sum("started: restore" in event for event in world.look().events) == 2)
     await handle.cancel()
@@ -187,15 +205,16 @@ async def test_cancelled_restore_says_that_the_database_is_down(stage: Stage) ->
     await assert_whole_or_told(stage, world, handle)
 
 
-async def test_volume_that_cannot_be_read_counts_as_incomplete(stage: Stage) -> None:
+async def test_volume_that_cannot_be_read_is_not_overwritten(stage: Stage) -> None:
     world = stage.world(backups=(BACKUP_ID,))
     world.plan(RunnerPlan("restore", ordinal=0, end="fails early", error="BackupDamaged"))
     look = Step("run_runner", "create_pod", lambda arguments: "-look-1" in arguments["pod"].metadata.name)
     world.faults.add(look.fails())
     failure = await failure_of(await stage.restore(world))
     assert failure.type == "RestoreFailed"
-    assert f"{world.claim_name(1)} incomplete" in failure.message
+    assert f"{world.claim_name(1)} unknown" in failure.message
     assert world.statefulset.replicas == 0
+    assert {claim.data for claim in world.claims.values()} == {"live"}
 
 
 async def test_cluster_that_does_not_form(stage: Stage) -> None:
