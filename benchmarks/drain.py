@@ -138,10 +138,9 @@ async def returned(watch: Watch, unlocked: float, ordered: float | None) -> tupl
     while True:
         looks = list(watch.looks)
         back = next((look.at for look in looks if look.in_sync and look.at > unlocked), None)
-        if back is not None and ordered is None:
-            return unlocked, back
         if back is not None:
-            return next(look.at for look in looks if not look.desync and look.at > ordered), back
+            off = unlocked if ordered is None else next(x.at for x in looks if x.at > ordered and not x.desync)
+            return off, back
         await asyncio.sleep(0.1)
 
 
