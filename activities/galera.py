@@ -82,6 +82,7 @@ class GaleraActivities:
         """SET GLOBAL wsrep_desync=ON on the replica and wait until it is Donor/Desynced."""
         look = Observe(cluster=task.cluster, credentials=task.credentials, container=task.container)
         await self._quorum.check(look, task.pod, task.others_in_sync, f"desyncing {task.pod!r}")
+        await self._fence.replica(task.cluster, task.pod, task.lease)
         server = await self._server(task)
         await self._set_on_once(task, server)
         wsrep = None

@@ -131,6 +131,7 @@ RunnerErrorType = Literal[
     "RestoreFailed",
     "VersionMismatch",
     "RunnerFailed",
+    "RunnerNotStarted",
 ]
 
 

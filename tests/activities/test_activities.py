@@ -104,10 +104,11 @@ async def test_endpoints_that_lag_are_waited_for(bench: Bench) -> None:
 
 
 async def test_stop_and_start(bench: Bench) -> None:
-    await bench.twice(bench.kubernetes.scale_down, bench.scale(0))
+    await bench.run(bench.kubernetes.scale_down, bench.scale(0))
     await bench.twice(bench.kubernetes.wait_stopped, bench.scale(0))
     assert not bench.world.members
-    await bench.twice(bench.kubernetes.scale_up, bench.scale(3))
+    await bench.twice(bench.kubernetes.scale_down, bench.scale(0))
+    await bench.run(bench.kubernetes.scale_up, bench.scale(3))
     form = FormTask(
         cluster=bench.world.cluster,
         lease=LEASE,
@@ -118,6 +119,7 @@ async def test_stop_and_start(bench: Bench) -> None:
         primary_pod="mariadb-server-0",
     )
     await bench.twice(bench.galera.wait_formed, form)
+    await bench.twice(bench.kubernetes.scale_up, bench.scale(3))
     assert bench.world.labels() == bench.world.labels_before
 
 

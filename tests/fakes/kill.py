@@ -20,7 +20,7 @@ from tests.fakes.world import World
 
 Kill = Literal["cancel", "terminate", "time out", "cancel lease", "terminate lease"]
 KILLS: tuple[Kill, ...] = ("cancel", "terminate", "time out", "cancel lease", "terminate lease")
-EXECUTION_TIMEOUT = timedelta(seconds=25)
+EXECUTION_TIMEOUT = timedelta(seconds=40)
 """Of operations that time out: long enough to come to the step in which they do."""
 
 

@@ -37,7 +37,7 @@ def pending(galera: Galera) -> int:
     [(count,)] = galera.rows(
         TARGET,
         "SELECT COUNT(*) FROM information_schema.processlist"
-        " WHERE info = 'SET GLOBAL wsrep_desync=ON' AND id <> CONNECTION_ID()",
+        " WHERE info LIKE 'SET GLOBAL wsrep_desync=IF(%, 1, %' AND id <> CONNECTION_ID()",
     )
     return int(count)
 
