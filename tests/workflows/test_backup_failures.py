@@ -124,7 +124,7 @@ async def test_killed_while_the_runner_works(stage: Stage, how: Kill) -> None:
 async def test_killed_while_on_is_blocked(stage: Stage, how: Kill) -> None:
     """The client of `SET GLOBAL wsrep_desync=ON` has timed out, the statement lands later, maybe after an OFF."""
     world = new_world(stage)
-    world.member(2).blocks_for = 28 if how == "time out" else 6
+    world.member(2).blocks_for = EXECUTION_TIMEOUT.total_seconds() + 3 if how == "time out" else 6
     handle = await start(stage, world, how)
     await assert_eventually(lambda: any("blocked" in event for event in world.look().events))
     await kill(stage, world, handle, how)
