@@ -51,7 +51,8 @@ def load(image: oci.Image) -> None:
             image.write(process.stdin, present)
     except BrokenPipeError:
         pass  # its own words, below, say why
-    words = process.stderr.read().decode()
+    with process.stderr:
+        words = process.stderr.read().decode()
     if process.wait():
         message = f"import of {image.reference!r} failed: {words.strip()}"
         raise StackError("images", message, paths.LOGS / "containerd.log")

@@ -43,10 +43,10 @@ def pending(galera: Galera) -> int:
 
 
 async def before_the_on(
-    galera: Galera, operations: Operations, worker: WorkerProcess
+    galera: Galera, operations: Operations, worker: WorkerProcess, **fields: Any
 ) -> tuple[WorkflowHandle[Any, BackupResult], Frozen]:
-    """A backup whose worker stands still between the lease's mark and the ON."""
-    backup = await operations.start_backup()
+    """A backup, with these fields of its request, whose worker stands still between the lease's mark and the ON."""
+    backup = await operations.start_backup(**fields)
     standing = Frozen.at(worker.pid)
     await standing.step_until(
         lambda: names.LEASE_ANNOTATION in (galera.pod(TARGET).metadata.annotations or {}), "the mark", step=0.005
