@@ -107,8 +107,13 @@ class Engine:
         """A backup and a restore without a fault: where faults can strike."""
         found = {}
         for operation in ("backup", "restore"):
+            began = time.time()
             handle = await self._start(lane, operation)
             await self._settled(lane, handle)
+            if operation == "restore":
+                state, rows = self._states[lane.site.namespace], lane.watch.writer.rows
+                _, resumed = rows.longest_interruption(began, time.time()) or (0, time.time())
+                state.now = state.base.then(resumed)
             found[operation] = await points_of(lane.client, (handle.id, None), (_lease_id(lane.site), None))
         return found
 
