@@ -114,7 +114,7 @@ class Engine:
                 state, rows = self._states[lane.site.namespace], lane.watch.writer.rows
                 _, resumed = rows.longest_interruption(began, time.time()) or (0, time.time())
                 state.now = state.base.then(resumed)
-            found[operation] = await points_of(lane.client, (handle.id, None), (_lease_id(lane.site), None))
+            found[operation] = await points_of(lane.client, (handle.id, None), (lane.site.lease_id, None))
         return found
 
     async def first_backup(self, lane: Lane) -> None:
@@ -165,9 +165,7 @@ class Engine:
         run = Run(
             lane=lane,
             point=case.point,
-            operation=case.operation,
             handle=handle,
-            started_at=started_at,
             settled=lambda: self._settled(lane, handle),
             second=lambda: self._second(lane, case.operation),
         )
@@ -322,7 +320,7 @@ class Engine:
 
     async def _settled(self, lane: Lane, handle: Handle) -> None:
         await eventually(lambda: self._is_closed(handle), SETTLED_WITHIN, f"{handle.id} is closed", every=0.2)
-        lease = lane.client.get_workflow_handle(_lease_id(lane.site))
+        lease = lane.client.get_workflow_handle(lane.site.lease_id)
         await eventually(lambda: self._is_closed(lease), SETTLED_WITHIN, f"{lease.id} is closed", every=0.2)
 
     async def _is_closed(self, handle: Handle) -> bool:
@@ -356,12 +354,8 @@ async def _fresh(client: Client, site: Site) -> None:
     async for run in client.list_workflows(where):
         await client.get_workflow_handle(run.id).terminate("left by a killed harness")
     with suppress(RPCError):  # there is none
-        await client.get_workflow_handle(_lease_id(site)).terminate("left by a killed harness")
+        await client.get_workflow_handle(site.lease_id).terminate("left by a killed harness")
     await asyncio.to_thread(site.make_anew if await asyncio.to_thread(_is_broken, site) else site.make)
-
-
-def _lease_id(site: Site) -> str:
-    return f"galera-lease/{site.namespace}/{settings.STATEFULSET}"
 
 
 def _is_broken(site: Site) -> bool:

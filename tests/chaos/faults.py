@@ -40,10 +40,7 @@ class Run:
 
     lane: Lane
     point: Point
-    operation: str
-    """`backup` or `restore`."""
     handle: WorkflowHandle[Any, Any]
-    started_at: float
     settled: Callable[[], Awaitable[None]]
     """Wait until the operation and its lease are closed."""
     second: Callable[[], Awaitable[str]]
@@ -55,7 +52,7 @@ class Run:
 
     def lease(self) -> WorkflowHandle[Any, Any]:
         """The lease of the cluster."""
-        return self.lane.client.get_workflow_handle(f"galera-lease/{self.lane.site.namespace}/{settings.STATEFULSET}")
+        return self.lane.client.get_workflow_handle(self.lane.site.lease_id)
 
     def back(self) -> None:
         """All is there again; go on."""

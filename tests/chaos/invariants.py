@@ -15,7 +15,6 @@ import zstandard
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
-from dev.stack import settings
 from dev.stack.console import StackError
 from tests.chaos.site import JOURNAL, PODS, PRIMARY, TARGET, Site
 
@@ -187,7 +186,7 @@ def does_not_restore(site: Site, backup_id: str, must: set[int]) -> list[str]:
 
 async def open_leases(client: Client, site: Site) -> list[str]:
     """A lease that is still open."""
-    handle = client.get_workflow_handle(f"galera-lease/{site.namespace}/{settings.STATEFULSET}")
+    handle = client.get_workflow_handle(site.lease_id)
     try:
         description = await handle.describe()
     except RPCError as error:

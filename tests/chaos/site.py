@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import subprocess
 import time
@@ -62,6 +61,11 @@ class Site:
         self.control.mkdir(parents=True, exist_ok=True)
         self._data = [Volume(f"{self.namespace}-data-{ordinal}", _DATA_GIB) for ordinal in range(settings.REPLICAS)]
         self._backup = Volume(f"{self.namespace}-backup", _DATA_GIB)
+
+    @property
+    def lease_id(self) -> str:
+        """Workflow id of the cluster's lease."""
+        return f"galera-lease/{self.namespace}/{STATEFULSET}"
 
     # --- its life
 
@@ -260,14 +264,6 @@ class Site:
                 if in_pod and all(each.encode() in variables for each in environment):
                     return int(folder.name)
         return None
-
-    # --- the operations' side of it
-
-    def secret(self) -> tuple[str, str]:
-        """User and password of the backup."""
-        data = self.core.read_namespaced_secret(settings.BACKUP_SECRET, self.namespace).data
-        user, password = (base64.b64decode(data[key]).decode() for key in ("username", "password"))
-        return user, password
 
 
 def _arguments(folder: Path) -> list[str]:

@@ -9,28 +9,11 @@ from typing import Any, Literal
 import pytest
 
 from galera_backup import rules
-from galera_backup.models.cluster import ClaimObservation, ClusterObservation, MemberObservation, WsrepStatus
-from galera_backup.models.common import ClusterRef, PrimaryLabel
+from galera_backup.models.cluster import ClaimObservation, ClusterObservation, MemberObservation
+from galera_backup.models.common import PrimaryLabel
 from galera_backup.models.restore import ClaimReport, ClaimState
 from galera_backup.models.runner import CheckReport, ClaimMarker
-
-CLUSTER = ClusterRef(namespace="openstack", statefulset="mariadb-server")
-GOOD = WsrepStatus(
-    ready=True,
-    connected=True,
-    cluster_status="Primary",
-    local_state=4,
-    local_state_comment="Synced",
-    cluster_size=3,
-    cluster_state_uuid="u",
-    cluster_conf_id=7,
-    desync=False,
-    desync_count=0,
-    recv_queue=0,
-    pending_desync=False,
-    server_version="10.11.19",
-    data_directory="/var/lib/mysql/",
-)
+from tests.unit.members import CLUSTER, GOOD
 
 
 def cluster(replicas: int = 3, odd: int = 1, member: dict[str, Any] | None = None, **wsrep: Any) -> ClusterObservation:

@@ -8,30 +8,14 @@ from typing import Any
 import pytest
 
 from galera_backup import rules
-from galera_backup.models.cluster import MemberObservation, WsrepStatus
-from galera_backup.models.common import ClusterRef, LeaseRef
+from galera_backup.models.cluster import MemberObservation
+from galera_backup.models.common import LeaseRef
 from galera_backup.models.janitor import MarkSeen, MemberSeen, RunnerSeen, Survey, Verdict
 from galera_backup.models.lease import Mark, StopOrder
+from tests.unit.members import CLUSTER, GOOD
 
-CLUSTER = ClusterRef(namespace="openstack", statefulset="mariadb-server")
 LEASE = LeaseRef(workflow_id="galera-lease/openstack/mariadb-server", run_id="run")
 NOW = datetime(2026, 11, 22, 3, tzinfo=UTC)
-SYNCED = WsrepStatus(
-    ready=True,
-    connected=True,
-    cluster_status="Primary",
-    local_state=4,
-    local_state_comment="Synced",
-    cluster_size=3,
-    cluster_state_uuid="u",
-    cluster_conf_id=7,
-    desync=False,
-    desync_count=0,
-    recv_queue=0,
-    pending_desync=False,
-    server_version="10.11.19",
-    data_directory="/var/lib/mysql/",
-)
 ON: dict[str, Any] = {"desync": True, "desync_count": 1, "local_state": 2, "local_state_comment": "Donor/Desynced"}
 DONOR: dict[str, Any] = {"desync_count": 1, "local_state": 2, "local_state_comment": "Donor/Desynced"}
 CATCHING_UP: dict[str, Any] = {"local_state": 2, "local_state_comment": "Donor/Desynced"}
@@ -61,7 +45,7 @@ def mark(lease_open: bool = False, owner_open: bool = False, elsewhere: bool = F
 
 
 def member(wsrep: dict[str, Any] | None, marked: MarkSeen | None = None, **fields: Any) -> MemberSeen:
-    status = None if wsrep is None else SYNCED.model_copy(update=wsrep)
+    status = None if wsrep is None else GOOD.model_copy(update=wsrep)
     values = {"pod": "mariadb-server-2", "ordinal": 2, "exists": True, "phase": "Running", "ready": True}
     unreadable = fields.pop("unreadable", False)
     seen = MemberObservation.model_validate({**values, "wsrep": status, **fields})
