@@ -3,9 +3,10 @@
 
 Run it on the stack of dev/up, with nothing else at work: `PYTHONPATH=. python benchmarks/load_during_backup.py`.
 sysbench writes to replica 0 with a fixed number of threads, while real GaleraBackups of the last replica alternate:
-those of a worker as it is, and those of one that builds the same pod without `nice -n 19` before the tools, without the
-agent's `os.nice(19)`, and with the server's CPU request for both containers. "During" is the time between the
-manifest's `started_at` and `finished_at`: the copy, without the check, the desync and the resync around it.
+those of a worker as it is, the same without the limit of MB per second, and without the limit those of a worker that
+builds the same pod without `nice -n 19` before the tools, without the agent's idle scheduling class, and with the
+server's CPU request for both containers. "During" is the time between the manifest's `started_at` and `finished_at`:
+the copy, without the check, the desync and the resync around it.
 """
 
 from __future__ import annotations
@@ -37,12 +38,14 @@ from galera_backup.runner import protocol
 BEFORE, SETTLE = 15, 5
 """Seconds of load alone before each backup, and before these."""
 AS_WORKER = "--as-full-weight-worker"
-NICED, FULL = "niced, 10m", "full weight"
+USUAL, IDLE, FULL = "as it is", "without a limit", "without a limit, full weight"
+NO_LIMIT = 1_000_000
+RATES = {USUAL: None, IDLE: NO_LIMIT, FULL: NO_LIMIT}
 PLAIN_AGENT = """
 import os, sys
-os.nice = lambda increment: 0
-from galera_backup.runner.agent import main
-sys.exit(main(os.environ))
+from galera_backup.runner import agent
+agent.yield_the_processor = lambda: None
+sys.exit(agent.main(os.environ))
 """
 
 
@@ -75,16 +78,16 @@ def work_at_full_weight() -> None:
     worker.main()
 
 
-async def measure(client: Client, queue: str, load: Sysbench, number: int) -> dict[str, float]:
+async def measure(client: Client, queue: str, load: Sysbench, rate: float | None) -> dict[str, float]:
     """One backup; the figures of the table."""
     _load.wait_in_sync()
     await asyncio.sleep(SETTLE)
     begun = time.time()
     await asyncio.sleep(BEFORE)
     asked = time.time()
-    request = BackupRequest(cluster=CLUSTER, backups_to_keep=10_000, required_space_ratio=1)
+    request = BackupRequest(cluster=CLUSTER, backups_to_keep=10_000, required_space_ratio=1, max_mb_per_second=rate)
     result: BackupResult = await client.execute_workflow(
-        "GaleraBackup", request, id=f"{queue}-{number}", task_queue=queue, result_type=BackupResult
+        "GaleraBackup", request, id=f"{queue}-{begun:.0f}", task_queue=queue, result_type=BackupResult
     )
     manifest = result.manifest
     shutil.rmtree(VOLUME / str(CLUSTER) / manifest.backup_id)
@@ -110,9 +113,9 @@ async def main() -> None:
     parser.add_argument("--rows", type=int, default=20_000, help="of each table (%(default)s)")
     arguments = parser.parse_args()
     client = await _load.temporal()
-    figures: dict[str, list[dict[str, float]]] = {NICED: [], FULL: []}
+    figures: dict[str, list[dict[str, float]]] = {name: [] for name in RATES}
     with (
-        _load.worker() as niced,
+        _load.worker() as usual,
         _load.worker(Path(__file__), AS_WORKER) as full,
         _load.database(),
     ):
@@ -121,18 +124,20 @@ async def main() -> None:
             load = Sysbench(arguments.threads, arguments.tables, arguments.rows)
             with load.running():
                 for number in range(1, arguments.rounds + 1):
-                    for name, queue in ((NICED, niced), (FULL, full)):
-                        found = await measure(client, queue, load, number)
+                    for name, rate in RATES.items():
+                        found = await measure(client, full if name == FULL else usual, load, rate)
                         figures[name].append(found)
                         print(number, name, {key: round(value, 2) for key, value in found.items()}, flush=True)
         finally:
             cluster.sql("DROP DATABASE IF EXISTS benchmark")
         _load.wait_in_sync()
-    rows = {row: [[each[row] for each in rounds] for rounds in figures.values()] for row in figures[NICED][0]}
+    rows = {row: [[each[row] for each in rounds] for rounds in figures.values()] for row in figures[IDLE][0]}
     print("\n" + _load.table(f"median of {arguments.rounds} rounds (range)", list(figures), rows))
-    pairs = zip(figures[NICED], figures[FULL], strict=True)
-    gain = [ours["during / before"] / other["during / before"] for ours, other in pairs]
-    print(_load.row("during / before, niced : full weight", [gain, []]))
+    gains = [
+        [ours["during / before"] / other["during / before"] for ours, other in zip(rounds, figures[FULL], strict=True)]
+        for rounds in (figures[USUAL], figures[IDLE])
+    ]
+    print(_load.row("during / before, beside that at full weight", [*gains, []]))
 
 
 if __name__ == "__main__":

@@ -224,6 +224,15 @@ SpaceRatio = Annotated[
         _default(BackupRequest, "required_space_ratio"),
     ),
 ]
+MaxRate = Annotated[
+    str | None,
+    _request(
+        "--max-mb-per-second",
+        "Read the replica no faster than this, to spare a busy node.",
+        "MB/S",
+        "25 for each processor of the node",
+    ),
+]
 AllowUnsafe = Annotated[
     bool,
     typer.Option(
@@ -353,6 +362,7 @@ class BackupOptions:
     runner_timeout: RunnerTimeout = None
     drain_timeout: DrainTimeout = None
     give_back_when_degraded: GiveBack = True
+    max_mb_per_second: MaxRate = None
 
     def fields(self) -> dict[str, Any]:
         """Of a `BackupRequest`."""
@@ -364,6 +374,7 @@ class BackupOptions:
             give_back_when_degraded=self.give_back_when_degraded,
             runner_timeout=self.runner_timeout,
             drain_timeout=self.drain_timeout,
+            max_mb_per_second=self.max_mb_per_second,
         )
 
 

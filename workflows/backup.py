@@ -154,6 +154,7 @@ class _Steps:
             claim_uid=claim.uid,
             lease_run=self._lease.ref.run_id,
             required_space_ratio=request.required_space_ratio,
+            max_mb_per_second=request.max_mb_per_second,
             unsafe=bool(problems),
             problems=problems,
         )

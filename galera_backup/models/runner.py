@@ -27,6 +27,7 @@ class BackupJob(Model):
     claim_uid: str
     lease_run: str
     required_space_ratio: float
+    max_mb_per_second: float | None = None
     unsafe: bool = False
     problems: tuple[str, ...] = ()
 

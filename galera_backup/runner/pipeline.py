@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Generator, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -22,6 +23,8 @@ LEVEL = 1
 """zstd -1 -T0 on 2 cores: 345 MB/s, ratio 2.19; -3: 229 MB/s, 2.12; gzip -6: 26 MB/s, 2.11 (3.2 GiB of tables)."""
 _THREADS_LIMIT = 8
 """About 3 GB/s; each thread has buffers of some MiB, and a node may have a hundred cores."""
+_CREDIT = 0.2
+"""Seconds: a thread of the idle class wakes up late."""
 _AHEAD = 8
 """Blocks between two stages."""
 
@@ -70,6 +73,15 @@ def ahead(blocks: Generator[bytes]) -> Generator[bytes]:
             except Empty:
                 break
         thread.join(timeout=5)
+
+
+def paced(blocks: Iterator[bytes], bytes_per_second: float) -> Generator[bytes]:
+    """The same blocks, no faster than this; of the time that the source takes at most `_CREDIT` is made up for."""
+    next_at = time.monotonic()
+    for block in blocks:
+        time.sleep(max(0.0, next_at - time.monotonic()))
+        next_at = max(next_at, time.monotonic() - _CREDIT) + len(block) / bytes_per_second
+        yield block
 
 
 class Tally:

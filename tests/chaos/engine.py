@@ -33,7 +33,9 @@ SETTLING = 10
 KEEP = 30
 _JANITORS = 2
 """The first may find runner pods on their way out, or an attempt that a dead lease still has under way."""
-UNDO = {"resync", "remove_runners", "scale_up", "wait_in_service", "take_back_primary", "unmark_replica"}
+RESYNC_WITHIN = 10
+"""Seconds from `all is back` to the first step of a resync that is due."""
+UNDO = {"revoke_replica", "remove_runners", "resync", "wait_in_service", "take_back_primary", "unmark_replica"}
 CLUSTER_ATTRIBUTE = "GaleraCluster"
 _TYPES = {"backup": "GaleraBackup", "restore": "GaleraRestore"}
 
@@ -66,7 +68,8 @@ class Record:
     resumed: float | None = None
     """From `all is back` to the first activity of the operation or its lease."""
     resync_begun: float | None = None
-    """From `all is back` to the first step that undoes."""
+    """From `all is back` to the first step of the resync, where one was due: the replica was desynced, and the backup
+    failed or was in its resync already."""
     in_sync: float | None = None
     """From `all is back` to the target in sync, if it was not then."""
     desynced: float = 0
@@ -183,20 +186,22 @@ class Engine:
         ended_at = time.time()
         record.notes += run.notes
         record.violations += run.violations
-        await self._judge(lane, record, handle, fault, (started_at, run.back_at, ended_at))
+        await self._judge(lane, record, handle, case, (started_at, run.back_at, ended_at))
 
     async def _judge(
         self,
         lane: Lane,
         record: Record,
         handle: Handle,
-        fault: Fault,
+        case: Case,
         times: tuple[float, float, float],
     ) -> None:
         started_at = times[0]
         site = lane.site
-        self._measure(lane, record, times)
-        record.outcome, told = await self._outcome(handle, fault)
+        record.outcome, told = await self._outcome(handle, FAULTS[case.fault])
+        self._measure(lane, record, case, times)
+        if record.resync_begun is not None and record.resync_begun > RESYNC_WITHIN:
+            record.violations.append(f"the resync began {record.resync_begun} s after all was back")
         record.violations += told
         record.violations += await asyncio.to_thread(invariants.settle, site, SETTLING)
         record.violations += await invariants.open_leases(lane.client, site)
@@ -230,7 +235,7 @@ class Engine:
         finally:
             writer.resume()
 
-    def _measure(self, lane: Lane, record: Record, times: tuple[float, float, float]) -> None:
+    def _measure(self, lane: Lane, record: Record, case: Case, times: tuple[float, float, float]) -> None:
         started_at, back_at, ended_at = times
         target = lane.watch.members[TARGET]
         record.desynced = target.seconds_desynced(started_at, ended_at)
@@ -239,8 +244,9 @@ class Engine:
         rows = lane.activities(back_at)
         if rows:
             record.resumed = round(rows[0]["at"] - back_at, 2)
-        undo = [row["at"] for row in rows if row["workflow"] == "GaleraLease" and row["activity"] in UNDO]
-        if undo:
+        undo = [row["at"] for row in rows if row["activity"] in UNDO]
+        due = record.outcome != "COMPLETED" or case.point.activity in UNDO
+        if undo and due and target.is_desynced(back_at, undo[0]):
             record.resync_begun = round(undo[0] - back_at, 2)
         synced = target.synced_after(back_at)
         if synced is not None:

@@ -518,6 +518,8 @@ async def image_missing(run: Run) -> None:
     """The worker was given an image that nobody has."""
     run.lane.kill_workers()
     await run.lane.start_worker(agent="docker.io/galera-backup/agent:nobody-has-this")
+    run.lane.go()
+    await run.settled()
     run.back()
 
 

@@ -179,6 +179,17 @@ class MemberWatch:
                 total += max(0.0, min(following.at, end) - max(change.at, begin))
         return round(total, 2)
 
+    def is_desynced(self, begin: float, end: float) -> bool:
+        """Whether wsrep_desync was seen ON all the time between two moments."""
+        state = "down"
+        for change in list(self.changes):
+            if change.at > end:
+                break
+            if change.at > begin and state != "desynced":
+                return False
+            state = change.state
+        return state == "desynced"
+
     def synced_after(self, moment: float) -> float | None:
         """When it was first seen in sync at or after this moment."""
         state = "down"

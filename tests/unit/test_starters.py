@@ -391,7 +391,7 @@ def test_options_that_were_not_typed_keep_the_models_default() -> None:
 
 
 def test_every_option_reaches_its_field() -> None:
-    what = BackupOptions("1", "2", "1.5", True, "3h", "4m", False)
+    what = BackupOptions("1", "2", "1.5", True, "3h", "4m", False, "80")
     places = PlaceOptions("s", "u", "p", "claim", "db", "999", LabelMover.CONTROLLER, "role", "leader", "away")
     order = request(BackupRequest, "a/b", what.fields() | places.fields() | {"wait_for_cluster": "5m"})
     assert order == BackupRequest(
@@ -403,6 +403,7 @@ def test_every_option_reaches_its_field() -> None:
         give_back_when_degraded=False,
         runner_timeout=timedelta(hours=3),
         drain_timeout=timedelta(minutes=4),
+        max_mb_per_second=80,
         credentials=SecretRef(secret="s", user_key="u", password_key="p"),
         backup_claim="claim",
         container="db",

@@ -12,7 +12,7 @@ import pytest
 import zstandard
 
 from galera_backup.runner.container import BLOCK
-from galera_backup.runner.pipeline import Tally, ahead, compress, decompress, read_file
+from galera_backup.runner.pipeline import Tally, ahead, compress, decompress, paced, read_file
 
 
 def test_error_of_a_stage_comes_out() -> None:
@@ -45,6 +45,18 @@ def test_closing_stops_the_maker() -> None:
     while threading.active_count() > before:
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_pace_holds_and_a_stall_is_not_made_up_for() -> None:
+    def blocks() -> Generator[bytes]:
+        yield from [bytes(10_000)] * 5
+        time.sleep(1)
+        yield from [bytes(10_000)] * 5
+
+    began = time.monotonic()
+    moments = [time.monotonic() - began for _ in paced(blocks(), 100_000)]
+    assert moments[4] >= 0.4
+    assert moments[9] - moments[5] >= 0.2 - 0.01  # 0.4, less the credit
 
 
 def test_roundtrip_in_bounded_blocks(tmp_path: Path) -> None:
