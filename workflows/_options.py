@@ -21,6 +21,8 @@ class Options(TypedDict, total=False):
 
 
 _HEARTBEAT = timedelta(seconds=10)
+_UNDO_HEARTBEAT = timedelta(seconds=8)
+"""With the pause before the next attempt less than the 10 s in which a resync is to begin."""
 """A dead worker is noticed within about this; activities beat every 2 s, and then hear of a cancel.
 
 An attempt that is given up must not act later: `rules.DESYNC_WINDOW` is shorter by two beats.
@@ -55,7 +57,7 @@ def undo() -> Options:
     """What must come to its end: retried for ever, quickly, and before anything else that waits for a worker."""
     return Options(
         start_to_close_timeout=timedelta(hours=1),  # a wait that hangs unnoticed is begun anew
-        heartbeat_timeout=_HEARTBEAT,
+        heartbeat_timeout=_UNDO_HEARTBEAT,
         retry_policy=RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=5)),
         cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,  # the janitor's can be cancelled
         priority=Priority(priority_key=1),

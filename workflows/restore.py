@@ -27,6 +27,8 @@ with workflow.unsafe.imports_passed_through():
 
 MARGIN = timedelta(minutes=30)
 """What looking and checking may take beside the runners, the stop and the start, before the lease ends by itself."""
+REPLICAS_AT_MOST = 9
+"""For the lease's time to live, which is decided before the cluster is looked at."""
 CHECK_LIMIT = timedelta(hours=2)
 """For reading the whole backup once, to verify its checksum."""
 
@@ -43,9 +45,9 @@ class GaleraRestore(Operation):
         self._lease = lease = LeaseHeld(request, "restore")
         steps = _Steps(request, lease, progress)
         try:
-            replicas = await steps.plan()
+            # First of all: a run that was reset has a lease already, and failing without it would leave that open.
             progress.enter("lease", "acquiring the cluster's lease")
-            runners = request.runner_timeout * replicas * _runner.ATTEMPTS
+            runners = request.runner_timeout * (request.replicas or REPLICAS_AT_MOST) * _runner.ATTEMPTS
             ttl = CHECK_LIMIT + request.stop_timeout + runners + request.ready_timeout + MARGIN
             await lease.acquire(ttl, progress.waiting)
             result = await lease.guard(steps.run(), second_line=steps.start_without_lease)
@@ -76,15 +78,11 @@ class _Steps:
         self._is_stopped = False
         self._stop: StopOrder | None = None
 
-    async def plan(self) -> int:
-        """Look at the cluster before anything is held; returns the size that it will have."""
-        self._progress.enter("plan", "looking at the StatefulSet and its claims")
-        self._progress.backup(self._request.backup_id)
-        return _size(await self._observe(), self._request)
-
     async def run(self) -> RestoreResult:
-        """Check, stop, restore each claim in turn, start."""
+        """Plan, check, stop, restore each claim in turn, start."""
         self._restore_id = names.timestamp(workflow.now()).lower()
+        self._enter("plan", "looking at the StatefulSet and its claims")
+        self._progress.backup(self._request.backup_id)
         seen = await self._observe()
         replicas = _size(seen, self._request)
         manifest = await self._check(seen)

@@ -17,7 +17,7 @@ from dev.stack.console import StackError, say
 from dev.tools import environment
 
 FAST = ("tests/unit", "tests/activities", "tests/workflows", "tests/replay")
-SLOW = ("tests/integration", "tests/chaos")
+SLOW = ("tests/integration",)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,9 @@ def main() -> int:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--all", action="store_true", help="the whole plan, more than 300 runs")
     what.add_argument("--shard", metavar="N/M", help="every M-th case of the plan, from the N-th on (0/30)")
-    what.add_argument("--only", metavar="TEXT", help="cases whose name has this in it, for example 'worker frozen'")
+    what.add_argument(
+        "--only", metavar="TEXT", action="append", help="cases with this in their name, like 'worker frozen'"
+    )
     what.add_argument("--list", action="store_true", help="print the names of all cases")
     parser.add_argument("--lanes", type=int, default=3, help="clusters beside each other (%(default)s)")
     parser.add_argument("--resume", action="store_true", help="leave out cases that an earlier run has done")
@@ -81,7 +83,7 @@ def _chosen(cases: list[Case], arguments: argparse.Namespace) -> list[Case]:
         shard, of = map(int, arguments.shard.split("/"))
         return plan.subset(cases, shard, of)
     if arguments.only:
-        return [case for case in cases if arguments.only in case.name]
+        return [case for case in cases if any(text in case.name for text in arguments.only)]
     return cases
 
 

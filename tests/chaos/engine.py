@@ -115,8 +115,7 @@ class Engine:
             await self._settled(lane, handle)
             if operation == "restore":
                 state, rows = self._states[lane.site.namespace], lane.watch.writer.rows
-                _, resumed = rows.longest_interruption(began, time.time()) or (0, time.time())
-                state.now = state.base.then(resumed)
+                state.now = state.base.then(rows.resumed_after(began, time.time()))
             found[operation] = await points_of(lane.client, (handle.id, None), (lane.site.lease_id, None))
         return found
 
@@ -145,14 +144,14 @@ class Engine:
             lane.api.mode = lane.database.mode = "pass"
             await lane.ensure_worker()
         record.seconds = round(time.time() - began, 1)
-        if await asyncio.to_thread(_is_broken, lane.site):
+        if record.violations:
             await self._make_anew(lane)
         return record
 
     async def _make_anew(self, lane: Lane) -> None:
         """What a broken promise has left must not count against the next run."""
         await asyncio.to_thread(lane.watch.stop)
-        await _fresh(lane.client, lane.site)
+        await _fresh(lane.client, lane.site, anew=True)
         lane.watch = Watch(lane.site)
         await asyncio.to_thread(lane.watch.start)
         self._states.pop(lane.site.namespace, None)
@@ -222,7 +221,8 @@ class Engine:
             old = Expected("old", state.now.rows(writer.rows))
             histories, restored = [old], state.now
             if record.operation == "restore":
-                _, resumed = writer.rows.longest_interruption(started_at, ended_at) or (0, ended_at)
+                again = record.fault.startswith("reset")  # what was written after the first of two restores is gone
+                resumed = writer.rows.resumed_after(started_at, ended_at, last=again)
                 restored = state.base.then(resumed)
                 gone = state.now.since(state.base_ended_at).until(started_at)
                 history = Expected("restored", restored.rows(writer.rows), gone.rows(writer.rows))
@@ -354,14 +354,15 @@ async def open_lanes(client: Client, count: int, *, keep: bool = False) -> Async
             await asyncio.gather(*(asyncio.to_thread(lane.site.remove) for lane in lanes))
 
 
-async def _fresh(client: Client, site: Site) -> None:
-    """Make the site; one that a killed harness has left in the middle of something is made anew."""
+async def _fresh(client: Client, site: Site, *, anew: bool = False) -> None:
+    """Make the site; anew also when a killed harness has left it in the middle of something."""
     where = f'{CLUSTER_ATTRIBUTE}="{site.namespace}/{settings.STATEFULSET}" AND ExecutionStatus="Running"'
     async for run in client.list_workflows(where):
         await client.get_workflow_handle(run.id).terminate("left by a killed harness")
     with suppress(RPCError):  # there is none
         await client.get_workflow_handle(site.lease_id).terminate("left by a killed harness")
-    await asyncio.to_thread(site.make_anew if await asyncio.to_thread(_is_broken, site) else site.make)
+    anew = anew or await asyncio.to_thread(_is_broken, site)
+    await asyncio.to_thread(site.make_anew if anew else site.make)
 
 
 def _is_broken(site: Site) -> bool:

@@ -101,11 +101,6 @@ def _held(operation: str, point: Point) -> bool:
     return point.stage != "scheduled"
 
 
-def _has_lease(operation: str, point: Point) -> bool:
-    """The lease is open: the operation's first look is before it in a restore, and never in a backup."""
-    return not (operation == "restore" and point.workflow == "GaleraRestore" and point.seconds < 0.5)
-
-
 def _starts_runner(operation: str, point: Point) -> bool:
     return point.activity == "run_runner" and point.stage == "started"
 
@@ -177,6 +172,7 @@ async def clock_jump(run: Run) -> None:
 @fault("workflow code changed")
 async def code_changed(run: Run) -> None:
     """A deploy that does not fit the histories that run, for a while; then the right one again."""
+    await eventually(lambda: _has_begun(run.lease()), 30, "the lease has begun, on the right code", every=0.05)
     run.lane.kill_workers()
     with tempfile.TemporaryDirectory() as folder:
         wrong = _changed_checkout(Path(folder))
@@ -245,7 +241,7 @@ async def reset_last(run: Run) -> None:
     await _reset(run, first=False)
 
 
-@fault("lease cancelled", fits=_has_lease)
+@fault("lease cancelled")
 async def lease_cancelled(run: Run) -> None:
     """`temporal workflow cancel` of the lease."""
     await run.lease().cancel()
@@ -253,14 +249,14 @@ async def lease_cancelled(run: Run) -> None:
     run.back()
 
 
-@fault("lease terminated", fits=_has_lease)
+@fault("lease terminated")
 async def lease_terminated(run: Run) -> None:
     """`temporal workflow terminate` of the lease."""
     await run.lease().terminate("by the harness")
     run.back()
 
 
-@fault("operation and lease terminated", fits=_has_lease, ends=("TERMINATED",), janitor=True)
+@fault("operation and lease terminated", ends=("TERMINATED",), janitor=True)
 async def both_terminated(run: Run) -> None:
     """By hand, so that nobody is left who would undo."""
     await run.handle.terminate("by the harness")
@@ -269,7 +265,7 @@ async def both_terminated(run: Run) -> None:
     run.back()
 
 
-@fault("Temporal's database lost", shared=True, slow=True, fits=_has_lease, ends=("LOST",), janitor=True)
+@fault("Temporal's database lost", shared=True, slow=True, ends=("LOST",), janitor=True)
 async def database_lost(run: Run) -> None:
     """The server comes back with an empty one, and knows no operation and no lease."""
 
@@ -288,7 +284,7 @@ async def timed_out(run: Run) -> None:
     run.back()
 
 
-@fault("two operations", fits=_has_lease)
+@fault("two operations")
 async def two_operations(run: Run) -> None:
     """Another one is started on the same cluster: it is refused, and harms nothing."""
     answer = await run.second()
@@ -314,6 +310,11 @@ async def _reset(run: Run, *, first: bool) -> None:
         )
     )
     run.back()
+
+
+async def _has_begun(handle: WorkflowHandle[Any, Any]) -> bool:
+    completed = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
+    return any([event.event_type == completed async for event in handle.fetch_history_events()])
 
 
 async def _has_status(handle: WorkflowHandle[Any, Any], status: WorkflowExecutionStatus) -> bool:
@@ -520,6 +521,8 @@ async def image_missing(run: Run) -> None:
     await run.lane.start_worker(agent="docker.io/galera-backup/agent:nobody-has-this")
     run.lane.go()
     await run.settled()
+    run.lane.kill_workers()
+    await run.lane.start_worker()
     run.back()
 
 

@@ -17,6 +17,8 @@ from tests.chaos.site import JOURNAL, PODS, Site, connect
 _TROUBLE = (pymysql.MySQLError, OSError, ApiException, HTTPError)
 _WRITE_EVERY = 0.05
 _LOOK_EVERY = 0.2
+_OUTAGE = 5.0
+"""Seconds: no single replica that goes away keeps the writer for so long, a cluster that is stopped does."""
 
 
 @dataclass
@@ -29,8 +31,18 @@ class Rows:
 
     def longest_interruption(self, begin: float, end: float) -> tuple[float, float] | None:
         """Of those that touch the time between two moments."""
-        touching = [(first, last) for first, last in self.interruptions if last > begin and first < end]
-        return max(touching, key=lambda span: span[1] - span[0], default=None)
+        return max(self._touching(begin, end), key=lambda span: span[1] - span[0], default=None)
+
+    def resumed_after(self, begin: float, end: float, *, last: bool = False) -> float:
+        """The first answered write after the longest interruption; `last`: after the last that was an outage."""
+        longest = self.longest_interruption(begin, end)
+        outages = [span for span in self._touching(begin, end) if span[1] - span[0] > _OUTAGE]
+        if longest is None:
+            return end
+        return (outages[-1] if last and outages else longest)[1]
+
+    def _touching(self, begin: float, end: float) -> list[tuple[float, float]]:
+        return [(first, last) for first, last in self.interruptions if last > begin and first < end]
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ async def test_restores_every_claim_in_order(stage: Stage) -> None:
     assert result.manifest.backup_id == BACKUP_ID
     assert result.replicas == 3
     assert [each.claim for each in result.claims] == [world.claim_name(ordinal) for ordinal in range(3)]
-    phases = ["plan", "lease", "check", "stop", "restore-0", "restore-1", "restore-2", "start"]
+    phases = ["lease", "plan", "check", "stop", "restore-0", "restore-1", "restore-2", "start"]
     assert [each.phase for each in result.phases] == phases
     assert 0 < result.outage_seconds < 60
     assert {claim.data for claim in world.claims.values()} == {BACKUP_ID}
