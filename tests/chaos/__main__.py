@@ -33,7 +33,7 @@ def main() -> int:
     )
     what.add_argument("--list", action="store_true", help="print the names of all cases")
     parser.add_argument("--lanes", type=int, default=3, help="clusters beside each other (%(default)s)")
-    parser.add_argument("--resume", action="store_true", help="leave out cases that an earlier run has done")
+    parser.add_argument("--resume", action="store_true", help="leave out what has passed in an earlier run")
     parser.add_argument("--keep", action="store_true", help="leave the clusters of the lanes there")
     parser.add_argument("--records", type=Path, default=RECORDS, help="where to keep what was seen (%(default)s)")
     return asyncio.run(_until_ended(parser.parse_args()))
@@ -67,7 +67,7 @@ async def _run(arguments: argparse.Namespace) -> int:
             return 0
         if not arguments.resume:
             arguments.records.unlink(missing_ok=True)
-        done = {record.case for record in report.read(arguments.records)}
+        done = {record.case for record in report.read(arguments.records) if not record.violations}
         campaign = Campaign(engine, lambda record: report.append(arguments.records, record))
         await campaign.run([case for case in cases if case.name not in done])
     records = report.read(arguments.records)

@@ -139,10 +139,10 @@ class Engine:
             record.violations.append(f"{type(error).__name__}: {error}")
             if wave is not None:
                 await wave.abort()
-        finally:
-            lane.hold(None)
-            lane.api.mode = lane.database.mode = "pass"
-            await lane.ensure_worker()
+        # Not when the harness is cancelled: it ends the workers then, and would miss one that starts meanwhile.
+        lane.hold(None)
+        lane.api.mode = lane.database.mode = "pass"
+        await lane.ensure_worker()
         record.seconds = round(time.time() - began, 1)
         if record.violations:
             await self._make_anew(lane)

@@ -21,8 +21,9 @@ def append(path: Path, record: Record) -> None:
 
 
 def read(path: Path) -> list[Record]:
-    """The records of a file."""
-    return [Record(**json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []
+    """The records of a file; of a case that was run again the last one."""
+    records = [Record(**json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []
+    return list({record.case: record for record in records}.values())
 
 
 def table(records: Sequence[Record]) -> str:
