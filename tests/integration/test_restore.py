@@ -122,7 +122,7 @@ async def test_a_restore_undoes_a_disaster(galera: Galera, operations: Operation
     assert galera.problems() == []
     _assert_restored(galera, backup.manifest.position, checksums)
     assert [phase.phase for phase in result.phases] == [
-        *("plan", "lease", "check", "stop", "restore-0", "restore-1", "restore-2", "start")
+        *("lease", "plan", "check", "stop", "restore-0", "restore-1", "restore-2", "start")
     ]
     assert [claim.claim for claim in result.claims] == [f"mysql-data-{pod}" for pod in PODS]
     assert result.claims[0].report.unpack_seconds > 0
