@@ -280,4 +280,5 @@ def connect(address: str, timeout: float = 2) -> Connection[Any]:
         read_timeout=timeout,
         write_timeout=timeout,
         autocommit=True,
+        ssl_disabled=True,  # PyMySQL reads the system's certificates for each connection, which took half a processor
     )
