@@ -21,12 +21,12 @@ class Options(TypedDict, total=False):
 
 
 _HEARTBEAT = timedelta(seconds=10)
-_UNDO_HEARTBEAT = timedelta(seconds=8)
-"""With the pause before the next attempt less than the 10 s in which a resync is to begin."""
 """A dead worker is noticed within about this; activities beat every 2 s, and then hear of a cancel.
 
 An attempt that is given up must not act later: `rules.DESYNC_WINDOW` is shorter by two beats.
 """
+_UNDO_HEARTBEAT = timedelta(seconds=8)
+"""With the pause before the next attempt less than the 10 s in which a resync is to begin."""
 
 _RETRY = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=10))
 """Without a limit of attempts: what ends retrying is the error's class, or the time limit of the kind."""
