@@ -43,6 +43,7 @@ def build_activities(
         kubernetes.wait_stopped,
         kubernetes.revoke_statefulset,
         kubernetes.scale_up,
+        kubernetes.unmark_statefulset,
         runner.run_runner,
         runner.remove_runners,
         runner.remove_strangers,

@@ -54,19 +54,30 @@ class Fence:
         _may_change(found.annotations, lease, f"pod {name!r}", marked)
         return found
 
-    async def statefulset(
-        self, cluster: ClusterRef, container: str, lease: LeaseRef, *, marked: bool = True
-    ) -> StatefulSetFacts:
-        """The StatefulSet, which this lease may change; as `replica`."""
+    async def statefulset(self, cluster: ClusterRef, container: str, lease: LeaseRef) -> StatefulSetFacts:
+        """The StatefulSet, which this lease may scale down; as `replica`, and not marked yet."""
         found = await in_thread(self._kube.statefulset, cluster, container)
         await self.lease_is_open(lease)
-        _may_change(found.annotations, lease, f"StatefulSet {str(cluster)!r}", marked)
+        _may_change(found.annotations, lease, f"StatefulSet {str(cluster)!r}", marked=False)
         return found
 
-    async def statefulset_to_undo(self, cluster: ClusterRef, container: str, lease: LeaseRef) -> None:
-        """The StatefulSet still carries the mark of the lease, open or not, whose changes are undone."""
+    async def stopped(self, cluster: ClusterRef, container: str, lease: LeaseRef, *, undoing: bool = False) -> None:
+        """The StatefulSet is at 0 by this lease, which may write to its volumes.
+
+        `undoing`: the lease, open or not, is one whose changes are undone.
+        """
+        what = f"StatefulSet {str(cluster)!r}"
         found = await in_thread(self._kube.statefulset, cluster, container)
-        _has_mark(found.annotations, lease, f"StatefulSet {str(cluster)!r}")
+        if undoing:
+            _has_mark(found.annotations, lease, what)
+        else:
+            await self.lease_is_open(lease)
+            _may_change(found.annotations, lease, what, marked=True)
+        if found.replicas:
+            raise LeaseLost(
+                f"{what}: expected 0 replicas, it has {found.replicas}: it was started again. Nothing was done; start "
+                "the operation anew"
+            )
 
 
 def mark_of(annotations: Mapping[str, str]) -> Mark | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from activities._fence import mark_of
 from galera_backup import names
 from galera_backup.errors import GaleraBackupError
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
@@ -24,12 +25,14 @@ class Observer:
         cluster = request.cluster
         statefulset = self._kube.statefulset(cluster, request.container)
         ordinals = range(statefulset.replicas or request.replicas or 0)
+        mark = mark_of(statefulset.annotations)
         return ClusterObservation(
             cluster=cluster,
             replicas=statefulset.replicas,
             data_directory=statefulset.data_path,
             members=self.members(request, ordinals),
             claims=tuple(self._claim(statefulset, ordinal) for ordinal in ordinals),
+            primary_before=mark.order.primary_pod if mark and mark.order else None,
         )
 
     def members(self, request: Observe, ordinals: range) -> tuple[MemberObservation, ...]:

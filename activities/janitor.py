@@ -67,11 +67,11 @@ class JanitorActivities:
 
     @activity.defn
     async def remark_statefulset(self, task: Remark) -> None:
-        """Replace or remove the mark, if it still is that lease's; the replica count stays."""
+        """Replace the mark, if it still is that lease's."""
         statefulset = await in_thread(self._kube.statefulset, task.cluster, task.container)
         mark = mark_of(statefulset.annotations)
-        if mark is not None and mark.lease == task.lease and mark != task.mark:
-            await in_thread(self._kube.scale, statefulset, statefulset.replicas, task.mark)
+        if mark is not None and mark.lease == task.mark.lease and mark != task.mark:
+            await in_thread(self._kube.mark_statefulset, statefulset, task.mark)
 
     def _look(self, request: Observe) -> _Seen:
         cluster = request.cluster

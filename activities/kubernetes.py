@@ -142,7 +142,7 @@ class KubernetesActivities:
     async def scale_down(self, task: ScaleTask) -> None:
         """Scale the StatefulSet to 0 and leave the lease's mark on it, in one patch."""
         lease = task.mark.lease
-        statefulset = await self._fence.statefulset(task.cluster, task.container, lease, marked=False)
+        statefulset = await self._fence.statefulset(task.cluster, task.container, lease)
         if not _is_marked(statefulset.annotations, lease):
             await in_thread(self._kube.scale, statefulset, 0, task.mark)
 
@@ -165,17 +165,24 @@ class KubernetesActivities:
 
     @activity.defn
     async def scale_up(self, task: ScaleTask) -> None:
-        """Scale the StatefulSet back and remove the mark, in one patch; conditional on the mark being this lease's."""
+        """Scale the StatefulSet back; conditional on the mark being this lease's, which stays until all is in order."""
         statefulset = await in_thread(self._kube.statefulset, task.cluster, task.container)
         mark = mark_of(statefulset.annotations)
-        if mark is None:
+        if mark is None or statefulset.replicas:
             return  # done by an earlier attempt, or by a person
         if mark.lease != task.mark.lease:
             raise LeaseLost(
                 f"scaling StatefulSet {str(task.cluster)!r} back: it is marked by {mark.lease.workflow_id!r}, "
                 f"run {mark.lease.run_id}, which decides about it now"
             )
-        await in_thread(self._kube.scale, statefulset, task.replicas, None)
+        await in_thread(self._kube.scale, statefulset, task.replicas, mark)
+
+    @activity.defn
+    async def unmark_statefulset(self, task: ScaleTask) -> None:
+        """Remove the lease's mark, if it is still there."""
+        statefulset = await in_thread(self._kube.statefulset, task.cluster, task.container)
+        if _is_marked(statefulset.annotations, task.mark.lease):
+            await in_thread(self._kube.mark_statefulset, statefulset, None)
 
 
 def _is_marked(annotations: Mapping[str, str], lease: LeaseRef) -> bool:

@@ -131,11 +131,11 @@ class RunnerActivities:
         if task.lease is None:
             return
         if task.fence == "undo":
-            await self._fence.statefulset_to_undo(task.cluster, task.container, task.lease)
+            await self._fence.stopped(task.cluster, task.container, task.lease, undoing=True)
         if task.fence == "lease":
             await self._fence.lease_is_open(task.lease)
         if task.fence == "stopped":
-            await self._fence.statefulset(task.cluster, task.container, task.lease)
+            await self._fence.stopped(task.cluster, task.container, task.lease)
         if task.fence == "desynced":
             assert task.replica is not None
             await self._fence.replica(task.cluster, task.replica, task.lease)

@@ -318,16 +318,26 @@ def _statefulset_verdict(seen: Survey, now: datetime) -> tuple[Verdict | None, s
     if seen.mark.lease_open or seen.mark.owner_open or seen.mark.elsewhere:
         return _in_good_hands(seen.mark)
     mark = seen.mark.mark
-    if seen.replicas:
-        return Verdict.STALE_MARK, f"carries the mark of {mark.owner!r}, and somebody has scaled it up since"
     if mark.order is None:
         return Verdict.STAYS_STOPPED, (
-            f"scaled to 0 by {mark.owner!r}, whose mark does not say how to start it (written by an older version). "
-            f"Start the restore again with 'replicas': {mark.replicas_before}"
+            f"carries the mark of {mark.owner!r}, which does not say how to start it (written by an older version). At "
+            f"0 replicas, start the restore again with 'replicas': {mark.replicas_before}; else remove the annotation "
+            f"{LEASE_ANNOTATION!r}"
         )
+    if seen.replicas:
+        return _started_verdict(seen, f"carries the mark of {mark.owner!r}, which is closed, as is its lease")
     if mark.tried_at is not None and now < mark.tried_at + TRY_AGAIN_AFTER:
         return Verdict.STAYS_STOPPED, f"at {mark.tried_at:%Y-%m-%d %H:%M:%S}Z: {mark.tried}"
     return Verdict.ABANDONED, f"scaled to 0 by {mark.owner!r}, which is closed, as is its lease"
+
+
+def _started_verdict(seen: Survey, text: str) -> tuple[Verdict, str]:
+    if all(each.member.ready and is_synced(each.member.wsrep) for each in seen.members):
+        return Verdict.STALE_MARK, text
+    return Verdict.NOT_IN_SYNC, (
+        f"{text}. It was started, and is not whole yet: when all replicas are Ready and in sync, the next run puts the "
+        "primary label back and removes the mark"
+    )
 
 
 def _in_good_hands(mark: MarkSeen) -> tuple[Verdict, str]:

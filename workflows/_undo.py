@@ -98,7 +98,7 @@ class Stopped:
 
 
 async def bring_up(stopped: Stopped, claims: tuple[ClaimReport, ...] | None, queue: str) -> tuple[ClaimReport, ...]:
-    """Scale the StatefulSet back if its data allows it, and wait until the cluster is whole.
+    """Scale the StatefulSet back if its data allows it, and wait until the cluster is whole; then it has no mark.
 
     `claims`: what the restore knows that it wrote; None: it did not live to tell, so the volumes are looked at.
     Returns the claims it was started on; none when the lease did not stop it, or it was started already.
@@ -109,7 +109,7 @@ async def bring_up(stopped: Stopped, claims: tuple[ClaimReport, ...] | None, que
     found = await persist(
         KubernetesActivities.revoke_statefulset, revoke, "the StatefulSet is scaled back from here on", queue
     )
-    if claims is None and not found.marked:  # it runs: nobody looks into its volumes
+    if claims is None and (found.replicas or not found.marked):  # it runs: nobody looks into its volumes
         await _wait_formed(stopped, found.replicas, "was not stopped, or was started already", queue)
         return ()
     await persist(
@@ -138,7 +138,7 @@ async def bring_up(stopped: Stopped, claims: tuple[ClaimReport, ...] | None, que
 
 
 async def _wait_formed(stopped: Stopped, replicas: int, how: str, queue: str) -> None:
-    """`how` it comes that the cluster is up. Error: `ClusterNotFormed`."""
+    """Until all is as before; then the mark goes. `how` it comes that the cluster is up. Error: `ClusterNotFormed`."""
     if replicas == 0:
         return
     order = stopped.order
@@ -164,6 +164,8 @@ async def _wait_formed(stopped: Stopped, replicas: int, how: str, queue: str) ->
         raise ClusterNotFormed(
             f"StatefulSet {str(stopped.cluster)!r} {how}, but: {failure.message}. Look at the logs of its pods"
         ) from error
+    unmark = ScaleTask(cluster=stopped.cluster, mark=stopped.mark, container=stopped.container, replicas=replicas)
+    await persist(KubernetesActivities.unmark_statefulset, unmark, "remove the lease's mark", queue)
 
 
 def untouched(stopped: Stopped) -> tuple[ClaimReport, ...]:

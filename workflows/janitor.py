@@ -150,7 +150,7 @@ class _Steps:
         await self._remove_runners(seen)
         for each in found:
             if each.kind == "statefulset" and seen.mark is not None:
-                await self._each(each, self._mend_statefulset(each, seen.mark.mark, stopped=seen.replicas == 0))
+                await self._each(each, self._bring_up(each, seen.mark.mark))
             elif each.kind == "replica" and (mark := marks[each.name]) is not None:
                 await self._each(each, self._bring_back(each, mark))
         if self._errors:
@@ -240,16 +240,8 @@ class _Steps:
                 f"{now.text}. The next run tries again; look at the failures of this run's activities"
             )
 
-    async def _mend_statefulset(self, finding: Finding, mark: Mark, stopped: bool) -> None:
-        if stopped:
-            await self._bring_up(finding, mark)
-        else:
-            self._enter("unmark", f"removing the mark on {self._request.cluster}")
-            await self._remark(mark, None)
-            self._mended.append(Mended(name=finding.name, text="mark removed"))
-
     async def _bring_up(self, finding: Finding, mark: Mark) -> None:
-        """Start a cluster that a restore left at 0, when its claims allow it."""
+        """Start a cluster that a restore left at 0, when its claims allow it; put the rest in order where it runs."""
         request, order = self._request, mark.order
         assert order is not None
         self._enter("start", f"starting {request.cluster}: {finding.text}")
@@ -274,25 +266,23 @@ class _Steps:
                 f"starting StatefulSet {str(request.cluster)!r}: expected all replicas in one cluster within {limit}. "
                 "The next run tries again; look at the failures of this run's activities"
             ) from None
-        self._mended.append(Mended(name=finding.name, text=f"started; claims: {rules.describe(claims)}"))
+        text = f"started; claims: {rules.describe(claims)}" if claims else "primary label as before, mark removed"
+        self._mended.append(Mended(name=finding.name, text=text))
 
     async def _note_attempt(self, mark: Mark, error: ClusterLeftStopped) -> None:
         """So that the next runs leave the lease to the restore that has to mend this."""
         tried = mark.model_copy(update={"tried_at": workflow.now(), "tried": error.message})
         try:
-            await self._remark(mark, tried)
+            await workflow.execute_activity_method(
+                JanitorActivities.remark_statefulset,
+                Remark(cluster=self._request.cluster, container=self._request.container, mark=tried),
+                summary="the mark on the StatefulSet",
+                **_options.act(),
+            )
         except ActivityError as failed:
             if is_cancelled_exception(failed):
                 raise
             workflow.logger.warning("attempt not noted", extra={"error": first_sentence_of(failed)})
-
-    async def _remark(self, old: Mark, new: Mark | None) -> None:
-        await workflow.execute_activity_method(
-            JanitorActivities.remark_statefulset,
-            Remark(cluster=self._request.cluster, container=self._request.container, lease=old.lease, mark=new),
-            summary="the mark on the StatefulSet",
-            **_options.act(),
-        )
 
     def _queue(self) -> str:
         return names.lease_queue(workflow.info().task_queue)

@@ -172,7 +172,7 @@ class _Steps:
             run_as_user=request.run_as_user,
             runner_pod_prefix=request.runner_pod_prefix,
             primary_label=request.primary_label,
-            primary_pod=rules.primary_pod(seen, request.primary_label),
+            primary_pod=rules.primary_pod(seen, request.primary_label) or seen.primary_before,
             stop_timeout=request.stop_timeout,
             runner_timeout=request.runner_timeout,
             ready_timeout=request.ready_timeout,

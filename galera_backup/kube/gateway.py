@@ -136,7 +136,7 @@ class KubeGateway:
 
     def set_mark(self, namespace: str, pod: PodFacts, mark: Mark | None) -> None:
         """Write or remove the lease's mark on a pod."""
-        self._patch_pod(namespace, pod, annotations={names.LEASE_ANNOTATION: mark.model_dump_json() if mark else None})
+        self._patch_pod(namespace, pod, annotations=_annotated(mark))
 
     def set_label(self, namespace: str, pod: PodFacts, key: str, value: str | None) -> None:
         """Set a label of a pod; None removes it."""
@@ -150,23 +150,32 @@ class KubeGateway:
         body = {"metadata": {"resourceVersion": pod.resource_version, **metadata}, "spec": spec or {}}
         _call(f"patching pod {pod.name!r}", self._core.patch_namespaced_pod, pod.name, namespace, body)
 
-    def scale(self, statefulset: StatefulSetFacts, replicas: int, mark: Mark | None) -> None:
+    def scale(self, statefulset: StatefulSetFacts, replicas: int, mark: Mark) -> None:
         """Set `spec.replicas` and the mark in one patch."""
-        doing = f"scaling StatefulSet {str(statefulset.cluster)!r} to {replicas}"
-        annotations = {names.LEASE_ANNOTATION: mark.model_dump_json() if mark else None}
-        self._patch_statefulset(doing, statefulset, annotations, {"replicas": replicas})
+        self._patch_statefulset(
+            f"scaling to {replicas} replicas:", statefulset, _annotated(mark), {"replicas": replicas}
+        )
+
+    def mark_statefulset(self, statefulset: StatefulSetFacts, mark: Mark | None) -> None:
+        """Replace the mark, or remove it."""
+        self._patch_statefulset("marking", statefulset, _annotated(mark), {})
 
     def revoke_statefulset(self, statefulset: StatefulSetFacts, lease_run: str) -> None:
         """Note on a StatefulSet that this run of a lease may not scale it down any more."""
-        doing = f"patching StatefulSet {str(statefulset.cluster)!r}"
-        self._patch_statefulset(doing, statefulset, {names.LAST_LEASE_ANNOTATION: lease_run}, {})
+        self._patch_statefulset("marking", statefulset, {names.LAST_LEASE_ANNOTATION: lease_run}, {})
 
     def _patch_statefulset(
         self, doing: str, found: StatefulSetFacts, annotations: Mapping[str, str | None], spec: Mapping[str, Any]
     ) -> None:
         metadata = {"resourceVersion": found.resource_version, "annotations": annotations}
         cluster, patch = found.cluster, self._apps.patch_namespaced_stateful_set
-        _call(doing, patch, cluster.statefulset, cluster.namespace, {"metadata": metadata, "spec": spec})
+        _call(
+            f"{doing} StatefulSet {str(cluster)!r}",
+            patch,
+            cluster.statefulset,
+            cluster.namespace,
+            {"metadata": metadata, "spec": spec},
+        )
 
     # --- runner pods
 
@@ -219,6 +228,10 @@ class KubeGateway:
         except (ClusterNotFound, KubernetesRefused):  # 400: the container has not started
             return ""
         return str(text or "")
+
+
+def _annotated(mark: Mark | None) -> dict[str, str | None]:
+    return {names.LEASE_ANNOTATION: mark.model_dump_json() if mark else None}
 
 
 def _is_owned_by(pod: V1Pod, cluster: ClusterRef) -> bool:

@@ -64,3 +64,5 @@ class ClusterObservation(Model):
     """Mount path of the data claim in the server's container."""
     members: tuple[MemberObservation, ...]
     claims: tuple[ClaimObservation, ...]
+    primary_before: str | None = None
+    """Pod that carried the primary label before a restore stopped the cluster, and did not end."""

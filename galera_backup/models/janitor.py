@@ -84,12 +84,11 @@ class Survey(Model):
 
 
 class Remark(Model):
-    """Replace the mark of one lease on the StatefulSet; `mark` None removes it."""
+    """Replace the mark of its lease on the StatefulSet."""
 
     cluster: ClusterRef
     container: str
-    lease: LeaseRef
-    mark: Mark | None
+    mark: Mark
 
 
 # --- findings

@@ -12,6 +12,7 @@ from temporalio.activity import ActivityCancellationDetails
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.testing import ActivityEnvironment
 
+from activities._fence import mark_of
 from galera_backup import names
 from galera_backup.errors import (
     DatabaseRefused,
@@ -120,6 +121,9 @@ async def test_stop_and_start(bench: Bench) -> None:
     )
     await bench.twice(bench.galera.wait_formed, form)
     await bench.twice(bench.kubernetes.scale_up, bench.scale(3))
+    assert mark_of(bench.world.statefulset.annotations) is not None
+    await bench.twice(bench.kubernetes.unmark_statefulset, bench.scale(3))
+    assert mark_of(bench.world.statefulset.annotations) is None
     assert bench.world.labels() == bench.world.labels_before
 
 
@@ -129,6 +133,10 @@ async def test_scale_up_is_conditional_on_the_mark(bench: Bench) -> None:
     await bench.run(bench.kubernetes.scale_down, bench.scale(0))
     with pytest.raises(LeaseLost):
         await bench.run(bench.kubernetes.scale_up, bench.scale(3, OTHER))
+    await bench.run(bench.kubernetes.unmark_statefulset, bench.scale(3, OTHER))
+    left = mark_of(bench.world.statefulset.annotations)
+    assert left is not None
+    assert left.lease == LEASE
     assert bench.world.statefulset.replicas == 0
 
 

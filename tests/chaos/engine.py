@@ -31,8 +31,8 @@ SETTLED_WITHIN = 420
 SETTLING = 10
 """Seconds for endpoints to follow readiness after the lease has ended."""
 KEEP = 30
-_JANITORS = 2
-"""The first may find runner pods on their way out, or an attempt that a dead lease still has under way."""
+_JANITORS, _BETWEEN_JANITORS = 20, 5
+"""Runs at most, and seconds: what still starts, or is on its way out, is for the next run, as on its schedule."""
 RESYNC_WITHIN = 10
 """Seconds from `all is back` to the first step of a resync that is due."""
 UNDO = {"revoke_replica", "remove_runners", "resync", "wait_in_service", "take_back_primary", "unmark_replica"}
@@ -288,6 +288,9 @@ class Engine:
             )
             result = await asyncio.wait_for(handle.result(), 240)
             mended += [f"{each['name']} {each['text']}" for each in result["mended"]]
+            if not (result["mended"] or result["left_alone"] or result["busy"]):
+                break
+            await asyncio.sleep(_BETWEEN_JANITORS)
         return mended
 
     async def _following_backup(self, lane: Lane) -> list[str]:

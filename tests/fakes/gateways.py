@@ -167,8 +167,12 @@ class FakeKube(_Fake):
         world.patch_statefulset(statefulset.resource_version, world.statefulset.replicas, annotations)
 
     @_call
-    def scale(self, statefulset: StatefulSetFacts, replicas: int, mark: Mark | None) -> None:
+    def scale(self, statefulset: StatefulSetFacts, replicas: int, mark: Mark) -> None:
         self.worlds.at(statefulset.cluster.namespace).scale(statefulset, replicas, mark)
+
+    @_call
+    def mark_statefulset(self, statefulset: StatefulSetFacts, mark: Mark | None) -> None:
+        self.worlds.at(statefulset.cluster.namespace).mark_statefulset(statefulset, mark)
 
     @_call
     def create_pod(self, namespace: str, pod: V1Pod) -> None:

@@ -175,11 +175,16 @@ class World:
             self.statefulset.version += 1
         self.statefulset.replicas, self.statefulset.annotations = replicas, annotations
 
-    def scale(self, facts: StatefulSetFacts, replicas: int, mark: Mark | None) -> None:
-        """Replica count and mark in one patch."""
+    def mark_statefulset(self, facts: StatefulSetFacts, mark: Mark | None) -> None:
+        """Replace the mark, or remove it."""
         annotations = {name: text for name, text in facts.annotations.items() if name != names.LEASE_ANNOTATION}
         if mark is not None:
             annotations[names.LEASE_ANNOTATION] = mark.model_dump_json()
+        self.patch_statefulset(facts.resource_version, self.statefulset.replicas, annotations)
+
+    def scale(self, facts: StatefulSetFacts, replicas: int, mark: Mark) -> None:
+        """Replica count and mark in one patch."""
+        annotations = {**facts.annotations, names.LEASE_ANNOTATION: mark.model_dump_json()}
         self.patch_statefulset(facts.resource_version, replicas, annotations)
         self.events.append(f"scale {replicas}")
         working = [pod.name for pod in self.runners.values() if pod.working and isinstance(pod.job, RestoreJob)]

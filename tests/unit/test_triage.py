@@ -123,12 +123,19 @@ def test_member(seen: MemberSeen, verdict: Verdict) -> None:
         ),
         (survey(replicas=0, mark=mark(order=ORDER, elsewhere=True)), Verdict.FOREIGN),
         (survey(mark=mark(order=ORDER)), Verdict.STALE_MARK),
+        (survey(mark=mark(replicas_before=3)), Verdict.STAYS_STOPPED),
         (survey(mark=mark(lease_open=True, order=ORDER)), Verdict.HELD),
     ],
 )
 def test_statefulset(seen: Survey, verdict: Verdict | None) -> None:
     found = rules.triage(seen, NOW)
     assert [(each.kind, each.verdict) for each in found] == ([] if verdict is None else [("statefulset", verdict)])
+
+
+@pytest.mark.parametrize("last", [member(JOINING), member({}, ready=False), member(None, exists=False)])
+def test_statefulset_that_is_not_whole_yet(last: MemberSeen) -> None:
+    found, *_ = rules.triage(survey(member({}), member({}), last, mark=mark(order=ORDER)), NOW)
+    assert (found.kind, found.verdict) == ("statefulset", Verdict.NOT_IN_SYNC)
 
 
 @pytest.mark.parametrize(("lease_open", "verdict"), [(True, Verdict.HELD), (False, Verdict.ABANDONED)])

@@ -132,7 +132,7 @@ async def test_a_frozen_worker_is_given_up_after_its_last_chance_to_desync(tempo
     for each in worker.build_workers(settings(), temporal_env.client, [nothing], [Long], [Guard]):
         config = each.config(active_config=True)
         throttle = max(config["max_heartbeat_throttle_interval"], config["default_heartbeat_throttle_interval"])
-        for options in (_options.act(), _options.wait(timedelta(hours=1))):  # what undoes never desyncs
+        for options in (_options.act(), _options.wait(timedelta(hours=1)), _options.undo()):
             left = options["heartbeat_timeout"] - throttle - timedelta(seconds=BEAT_SECONDS)
             assert left > rules.DESYNC_WINDOW
 

@@ -404,7 +404,7 @@ async def assert_mixture_is_refused(stage: Stage, world: World, janitor: Handle)
     assert verdicts(again) == {"mariadb-server": Verdict.STAYS_STOPPED}
     assert "Start the restore again" in again.left_alone[0]
     await (await stage.restore(world, replicas=3)).result()
-    await stage.assert_settled(world, labels=world.labels())
+    await stage.assert_settled(world)
 
 
 async def test_mixture_is_looked_at_again_after_an_hour(stage: Stage) -> None:
@@ -446,13 +446,28 @@ async def test_restored_cluster_gets_its_new_size(stage: Stage) -> None:
     assert mark_of(world.statefulset.annotations) is None
 
 
-async def test_mark_on_a_statefulset_that_somebody_scaled_up(stage: Stage) -> None:
-    world = stage.world()
-    put_mark(world, None, order=stop_order(world))
+async def test_restore_and_its_lease_terminated_when_the_cluster_starts(stage: Stage) -> None:
+    """It is up, but its primary's Service has no endpoint, for the label is put back last."""
+    world = stage.world(backups=(BACKUP_ID,))
+    fault = world.faults.add(Step("wait_formed", "set_label").held())
+    assert fault.gate is not None
+    restore = await stage.restore(world)
+    await assert_eventually(fault.gate.entered.is_set, lambda: world.events, seconds=100)
+    await kill_both(stage, world, restore)
+    fault.before = DEAD
+    fault.gate.open()
+    assert world.listing("mariadb-server-0") == ["mariadb"]
+    with world.lock:
+        world.member(2).ready = False
+    assert verdicts(await clean(stage, world))["mariadb-server"] == Verdict.NOT_IN_SYNC
+    with world.lock:
+        world.member(2).ready = True
     result = await clean(stage, world)
-    assert [(each.name, each.text) for each in result.mended] == [("mariadb-server", "mark removed")]
+    assert [(each.name, each.text) for each in result.mended] == [
+        ("mariadb-server", "primary label as before, mark removed")
+    ]
     await stage.assert_settled(world)
-    assert world.events == ["scale 3"]
+    assert not any("look" in event for event in world.events)
 
 
 # --- janitors

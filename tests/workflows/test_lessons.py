@@ -153,6 +153,6 @@ async def test_percona_xtradb_cluster_operator_1610_the_worker_restarts_in_a_res
         world.let_go()
         async with workers_of(own):
             await handle.result()
-            await own.assert_settled(world, labels=world.labels())
+            await own.assert_settled(world)
     assert {claim.data for claim in world.claims.values()} == {BACKUP_ID}
     assert sum("started: restore" in event for event in world.events) == 3

@@ -65,7 +65,7 @@ async def assert_whole_or_told(stage: Stage, world: World, handle: Handle) -> No
     result = await (await stage.restore(world, replicas=3)).result()
     assert result.replicas == 3
     assert {claim.data for claim in world.claims.values()} == {BACKUP_ID}
-    await stage.assert_settled(world, labels=world.labels())
+    await stage.assert_settled(world)
 
 
 async def last_words(stage: Stage, world: World, handle: Handle) -> list[str]:
