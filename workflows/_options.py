@@ -25,7 +25,7 @@ _HEARTBEAT = timedelta(seconds=10)
 
 An attempt that is given up must not act later: `rules.DESYNC_WINDOW` is shorter by two beats.
 """
-_UNDO_HEARTBEAT = timedelta(seconds=9.5)
+_UNDO_HEARTBEAT = timedelta(seconds=9.2)
 """With the pause before the next attempt less than the 10 s in which a resync is to begin."""
 
 _RETRY = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=10))

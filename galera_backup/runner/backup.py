@@ -114,7 +114,7 @@ def _store(
     """Store the stream under its final name, once everything proves that it is whole."""
     try:
         progress = ProgressLine("backup", data_bytes, places.progress_every)
-        rate = max_mb_per_second or MB_PER_SECOND_AND_PROCESSOR * (os.cpu_count() or 1)
+        rate = max_mb_per_second or MB_PER_SECOND_AND_PROCESSOR * len(os.sched_getaffinity(0))
         stream = paced(container.read_stream(), rate * 1e6)
         stored = _store_stream(_partial(directory), stream, progress)
     except OSError as error:
