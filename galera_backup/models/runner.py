@@ -7,12 +7,13 @@ termination message (at most 4096 bytes) and, for a list, as JSON lines in its l
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from galera_backup.models.common import ClusterRef, Model
-from galera_backup.models.manifest import BackupId, Manifest
+from galera_backup.models.manifest import BackupId, GaleraPosition, Manifest
 
 
 class BackupJob(Model):
@@ -38,6 +39,8 @@ class CheckJob(Model):
     mode: Literal["check"] = "check"
     cluster: ClusterRef
     backup_id: BackupId | None = None
+    restore_id: str | None = None
+    """Report what this restore has staged."""
 
 
 class RestoreJob(Model):
@@ -51,6 +54,33 @@ class RestoreJob(Model):
     ordinal: int
     last: bool
     safe_to_bootstrap: bool
+
+
+class StageJob(Model):
+    """Unpack and prepare a backup on the data volume of a replica, which goes on serving."""
+
+    mode: Literal["stage"] = "stage"
+    cluster: ClusterRef
+    backup_id: BackupId
+    restore_id: str
+    safe_to_bootstrap: bool
+
+
+class SwapJob(Model):
+    """Exchange what is in the data directory by renames; no server runs on it."""
+
+    mode: Literal["swap"] = "swap"
+    cluster: ClusterRef
+    restore_id: str
+    direction: Literal["in", "back"]
+    """The staged data in, and the old data aside; or the old data back."""
+
+
+class TidyJob(Model):
+    """Remove what staged restores have left on a data volume."""
+
+    mode: Literal["tidy"] = "tidy"
+    cluster: ClusterRef
 
 
 class PruneJob(Model):
@@ -68,7 +98,9 @@ class ListJob(Model):
     cluster: ClusterRef
 
 
-RunnerJob = Annotated[BackupJob | CheckJob | RestoreJob | PruneJob | ListJob, Field(discriminator="mode")]
+RunnerJob = Annotated[
+    BackupJob | CheckJob | RestoreJob | StageJob | SwapJob | TidyJob | PruneJob | ListJob, Field(discriminator="mode")
+]
 
 
 class ClaimMarker(Model):
@@ -77,6 +109,35 @@ class ClaimMarker(Model):
     restore_id: str
     backup_id: BackupId
     state: Literal["restoring", "restored"]
+    at: datetime
+
+
+class SwapState(StrEnum):
+    """How far a staged restore is on one data volume. It only ever goes on, in this order, or by one of the jumps."""
+
+    STAGING = "staging"
+    STAGED = "staged"
+    OUT = "moving the old data out"
+    IN = "moving the staged data in"
+    SWAPPED = "swapped"
+    BACK_OUT = "moving the staged data out again"
+    """Also from `moving the staged data in`."""
+    BACK_IN = "moving the old data back"
+    """Also from `moving the old data out`."""
+    RETURNED = "returned"
+
+
+class Journal(Model):
+    """`.galera-backup/<restore id>/journal.json` on a data volume: written, durably, before each step that it names."""
+
+    restore_id: str
+    backup_id: BackupId
+    state: SwapState
+    position: GaleraPosition | None = None
+    """Once it is staged: the one that InnoDB recovered, and that `grastate.dat` has."""
+    files: int = 0
+    """Of the staged data, when it was complete."""
+    bytes: int = 0
     at: datetime
 
 
@@ -89,6 +150,10 @@ class CheckReport(Model):
     """Used by the data directory itself."""
     backup_free_kb: int
     marker: ClaimMarker | None = None
+    journal: Journal | None = None
+    """Of the restore that was asked for; None: it has staged nothing here, or an SST has wiped it."""
+    staged_whole: bool = False
+    """The staged data is there as it was when it was completed."""
     manifest: Manifest | None = None
     server_version: str | None = None
     """Version of the image's mariadb-backup, when a backup was verified."""
@@ -101,6 +166,22 @@ class RestoreReport(Model):
     prepare_seconds: float
     copy_seconds: float
     restored_bytes: int
+
+
+class StageReport(Model):
+    """What a StageJob did; seconds are 0 for what was there already."""
+
+    unpack_seconds: float
+    prepare_seconds: float
+    staged_bytes: int
+
+
+class SwapReport(Model):
+    """What a SwapJob left."""
+
+    state: SwapState
+    renames: int
+    """In this pod."""
 
 
 class PruneReport(Model):
@@ -150,6 +231,8 @@ class RunnerResult(Model):
     backup: Manifest | None = None
     check: CheckReport | None = None
     restore: RestoreReport | None = None
+    stage: StageReport | None = None
+    swap: SwapReport | None = None
     prune: PruneReport | None = None
 
 

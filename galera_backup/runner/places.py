@@ -16,6 +16,8 @@ class Places:
 
     backup_root: Path
     data_directory: Path
+    volume: Path
+    """The whole data volume, in a pod that stages, swaps or looks; `data_directory` is in it there."""
     work: Path
     termination_log: Path
     start_timeout: timedelta = timedelta(minutes=15)
@@ -24,5 +26,6 @@ class Places:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Places:
-        root, data, work, log = (Path(environment.get(name, default)) for name, default in PLACE_VARIABLES.items())
-        return cls(backup_root=root, data_directory=data, work=work, termination_log=log)
+        places = (Path(environment.get(name, default)) for name, default in PLACE_VARIABLES.items())
+        root, data, volume, work, log = places
+        return cls(backup_root=root, data_directory=data, volume=volume, work=work, termination_log=log)

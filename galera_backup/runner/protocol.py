@@ -14,6 +14,8 @@ from __future__ import annotations
 BACKUP_ROOT = "/var/backup"
 DATA_DIRECTORY = "/var/lib/mysql"
 """Where the agent sees the data volume; the mariadb container sees it where the server does (environment DATADIR)."""
+VOLUME = "/var/lib/galera-backup/volume"
+"""Where a pod that stages or swaps sees the whole data volume, in both containers: renames do not cross mounts."""
 WORK = "/run/galera-backup"
 CREDENTIALS = "/run/credentials"
 """In the mariadb container of a backup: files `username` and `password`."""
@@ -23,6 +25,7 @@ JOB_VARIABLE = "GALERA_BACKUP_JOB"
 PLACE_VARIABLES = {
     "GALERA_BACKUP_ROOT": BACKUP_ROOT,
     "GALERA_BACKUP_DATA_DIRECTORY": DATA_DIRECTORY,
+    "GALERA_BACKUP_VOLUME": VOLUME,
     "GALERA_BACKUP_WORK": WORK,
     "GALERA_BACKUP_TERMINATION_LOG": TERMINATION_LOG,
 }
