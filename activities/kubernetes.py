@@ -14,7 +14,7 @@ from galera_backup.kube.facts import PodFacts
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.models.activities import ReplicaTask, Revoked, ScaleTask
 from galera_backup.models.common import LeaseRef
-from galera_backup.models.lease import HandOver
+from galera_backup.models.lease import HandOver, Mark
 
 
 class KubernetesActivities:
@@ -140,10 +140,13 @@ class KubernetesActivities:
 
     @activity.defn
     async def scale_down(self, task: ScaleTask) -> None:
-        """Scale the StatefulSet to 0 and leave the lease's mark on it, in one patch."""
-        lease = task.mark.lease
-        statefulset = await self._fence.statefulset(task.cluster, task.container, lease)
-        if not _is_marked(statefulset.annotations, lease):
+        """Scale the StatefulSet to 0 and leave the lease's mark on it, in one patch.
+
+        A lease that stops a second time has a later mark: an attempt at the first one comes too late then.
+        """
+        statefulset = await self._fence.statefulset(task.cluster, task.container, task.mark.lease)
+        present = mark_of(statefulset.annotations)
+        if present is None or present.lease != task.mark.lease or _is_later(task.mark, present):
             await in_thread(self._kube.scale, statefulset, 0, task.mark)
 
     @activity.defn
@@ -170,10 +173,10 @@ class KubernetesActivities:
         mark = mark_of(statefulset.annotations)
         if mark is None or statefulset.replicas:
             return  # done by an earlier attempt, or by a person
-        if mark.lease != task.mark.lease:
+        if mark.lease != task.mark.lease or _is_later(mark, task.mark):
             raise LeaseLost(
                 f"scaling StatefulSet {str(task.cluster)!r} back: it is marked by {mark.lease.workflow_id!r}, "
-                f"run {mark.lease.run_id}, which decides about it now"
+                f"run {mark.lease.run_id}, since {mark.since}, which decides about it now"
             )
         await in_thread(self._kube.scale, statefulset, task.replicas, mark)
 
@@ -188,6 +191,10 @@ class KubernetesActivities:
 def _is_marked(annotations: Mapping[str, str], lease: LeaseRef) -> bool:
     mark = mark_of(annotations)
     return mark is not None and mark.lease == lease
+
+
+def _is_later(mark: Mark, other: Mark) -> bool:
+    return mark.since is not None and other.since is not None and mark.since > other.since
 
 
 def _handover_on(pod: PodFacts | None) -> HandOver | None:

@@ -153,7 +153,7 @@ class RunnerActivities:
 
     def _create(self, task: RunnerTask) -> None:
         statefulset = self._kube.statefulset(task.cluster, task.container)
-        replica = self._kube.pod(task.cluster.namespace, task.replica) if task.replica else None
+        replica = self._kube.find_pod(task.cluster.namespace, task.replica) if task.replica else None
         self._kube.create_pod(task.cluster.namespace, runner_pod(task, statefulset, replica, self._agent_image))
 
     async def _watch_both(self, task: RunnerTask) -> RunnerOutcome:

@@ -8,8 +8,10 @@ from datetime import datetime, timedelta
 from galera_backup.models.cluster import ClusterObservation, MemberObservation, WsrepStatus
 from galera_backup.models.common import PrimaryLabel
 from galera_backup.models.janitor import Finding, MarkSeen, MemberSeen, RunnerSeen, Survey, Verdict
+from galera_backup.models.lease import StopOrder
+from galera_backup.models.manifest import GaleraPosition
 from galera_backup.models.restore import ClaimReport, ClaimState
-from galera_backup.models.runner import CheckReport, ClaimMarker
+from galera_backup.models.runner import CheckReport, SwapState
 from galera_backup.names import LEASE_ANNOTATION
 
 SYNCED = 4
@@ -26,6 +28,8 @@ Shorter than the time after which the attempt of a frozen worker is given up: it
 """
 SMALL_QUEUE = 20
 """Write-sets; a replica with fewer waiting ones rejoins flow control without stalling the cluster's writers."""
+STAGING_RESERVE = 0.1
+"""Part of a data volume that stays free while a second copy is made beside the live data."""
 RESTORE_RESERVE = 1.05
 """Space that restored data needs, as a multiple of what it used: redo log and temporary tablespace are made anew."""
 
@@ -137,6 +141,18 @@ def not_formed(seen: ClusterObservation, replicas: int) -> tuple[str, ...]:
     return tuple(found)
 
 
+def not_restored(seen: ClusterObservation, position: GaleraPosition) -> str | None:
+    """Why a cluster that has formed is not the one of a backup at `position`, or None."""
+    others = sorted(
+        f"{member.pod} has {member.wsrep.cluster_state_uuid if member.wsrep else 'no answer'}"
+        for member in seen.members
+        if member.wsrep is None or member.wsrep.cluster_state_uuid != position.uuid
+    )
+    if not others:
+        return None
+    return f"expected wsrep_cluster_state_uuid {position.uuid} of the backup on all members, saw {', '.join(others)}"
+
+
 def table(seen: ClusterObservation) -> str:
     """What was seen of each member, as a Markdown table for the UI and for failures."""
     rows = ["| pod | Kubernetes | wsrep | status | size | desync |", "|---|---|---|---|---|---|"]
@@ -190,6 +206,17 @@ def lacking_space(report: CheckReport, data_kb: int, claim: str) -> str | None:
     return f"claim {claim!r}: expected room for {needed} KB, it has {room} KB once its old data is removed"
 
 
+def lacking_staging_space(report: CheckReport, data_kb: int, claim: str) -> str | None:
+    """Why a second copy does not fit on a data volume, or None. Its replica goes on serving, and needs room too."""
+    needed = int(data_kb * RESTORE_RESERVE + report.data_total_kb * STAGING_RESERVE)
+    if report.data_free_kb >= needed:
+        return None
+    return (
+        f"claim {claim!r}: expected {needed} KB free for a second copy and {STAGING_RESERVE:.0%} of the volume for the "
+        f"live one, it has {report.data_free_kb} KB"
+    )
+
+
 def lacking_unpack_space(report: CheckReport, data_kb: int, claim: str) -> str | None:
     """Why the backup volume is too small to unpack a backup that used `data_kb`, or None."""
     needed = int(data_kb * RESTORE_RESERVE)
@@ -198,11 +225,18 @@ def lacking_unpack_space(report: CheckReport, data_kb: int, claim: str) -> str |
     return f"backup claim {claim!r}: expected {needed} KB free to unpack the backup, it has {report.backup_free_kb} KB"
 
 
-def claim_state(marker: ClaimMarker | None, restore_id: str) -> ClaimState:
-    """What one restore has done to a data claim, from the marker in its data directory."""
-    if marker is None or marker.restore_id != restore_id:
+_NOT_SWAPPED = (SwapState.STAGING, SwapState.STAGED, SwapState.RETURNED)
+
+
+def claim_state(seen: CheckReport, restore_id: str) -> ClaimState:
+    """What one restore has done to a data claim, from its journal on the volume or the marker in the data directory."""
+    if seen.journal is not None and seen.journal.restore_id == restore_id:
+        if seen.journal.state in _NOT_SWAPPED:
+            return ClaimState.UNTOUCHED
+        return ClaimState.RESTORED if seen.journal.state == SwapState.SWAPPED else ClaimState.INCOMPLETE
+    if seen.marker is None or seen.marker.restore_id != restore_id:
         return ClaimState.UNTOUCHED
-    return ClaimState.RESTORED if marker.state == "restored" else ClaimState.INCOMPLETE
+    return ClaimState.RESTORED if seen.marker.state == "restored" else ClaimState.INCOMPLETE
 
 
 def may_start(claims: Sequence[ClaimReport]) -> bool:
@@ -212,6 +246,11 @@ def may_start(claims: Sequence[ClaimReport]) -> bool:
     """
     states = {claim.state for claim in claims}
     return states in ({ClaimState.UNTOUCHED}, {ClaimState.RESTORED})
+
+
+def replicas_on(claims: Sequence[ClaimReport], order: StopOrder) -> int:
+    """Size of a cluster that starts on these claims, which may start."""
+    return order.replicas if claims[0].state == ClaimState.RESTORED else order.replicas_before
 
 
 def must_be_finished(claims: Sequence[ClaimReport]) -> bool:

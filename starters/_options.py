@@ -16,7 +16,7 @@ import typer
 
 from galera_backup.models.backup import BackupRequest
 from galera_backup.models.common import Model, PrimaryLabel, SecretRef
-from galera_backup.models.restore import RestoreRequest
+from galera_backup.models.restore import RestoreRequest, Strategy
 from galera_backup.names import TASK_QUEUE
 from galera_backup.settings import duration_text
 
@@ -296,6 +296,14 @@ ReadyTimeout = Annotated[
         "ready_timeout",
     ),
 ]
+HowToRestore = Annotated[
+    Strategy | None,
+    typer.Option(
+        "--strategy",
+        help="staged: made ready beside the live data, a short outage, room for a second copy on every data volume; "
+        "in_place: the old data is removed first, all in the outage. (staged)",
+    ),
+]
 RunnerPrefix = Annotated[
     str | None,
     _request(
@@ -382,6 +390,7 @@ class BackupOptions:
 class RestoreOptions:
     """How a restore stops and starts the cluster."""
 
+    strategy: HowToRestore = None
     replicas: Replicas = None
     runner_timeout: RunnerTimeout = None
     stop_timeout: StopTimeout = None

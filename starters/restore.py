@@ -91,6 +91,7 @@ def shown(result: RestoreResult) -> RenderableType:
             "cluster": f"{manifest.cluster}, {result.replicas} replicas, Ready",
             "position": str(manifest.position),
             "down for": seconds(result.outage_seconds),
+            **({"copies left on": ", ".join(result.untidy)} if result.untidy else {}),
             "phases": ", ".join(f"{each.phase} {seconds(each.seconds)}" for each in result.phases),
         }
     )

@@ -169,6 +169,8 @@ class LeaseHeld:
     async def order(self, kind: OrderKind, argument: Any = None) -> LeaseEvent:
         """Give the lease an order and wait for its answer. Raises the error that the lease reports."""
         arguments = [] if argument is None else [argument]
+        key = (self.ref.run_id, kind)
+        self._events.pop(key, None)  # of an order of this kind before
         try:
             await self._handle().signal(kind, args=arguments)
         except ApplicationError as error:
@@ -176,7 +178,6 @@ class LeaseHeld:
                 f"ordering {kind!r} from the lease of cluster {str(self._request.cluster)!r}: it has ended. "
                 "What it had changed is undone; start the operation anew"
             ) from error
-        key = (self.ref.run_id, kind)
         # A cancel that comes while the signal is under way is swallowed, and a lease that ends answers nothing.
         await workflow.wait_condition(lambda: key in self._events or self._ending)
         if key not in self._events:

@@ -21,7 +21,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.galera import GaleraActivities
     from activities.kubernetes import KubernetesActivities
     from activities.runner import RunnerActivities
-    from galera_backup import rules
+    from galera_backup import names, rules
     from galera_backup.errors import ClusterLeftStopped, ClusterNotFormed, GaleraBackupError, LeaseLost
     from galera_backup.models.activities import (
         FormTask,
@@ -33,8 +33,8 @@ with workflow.unsafe.imports_passed_through():
     )
     from galera_backup.models.common import ClusterRef, LeaseRef, SecretRef
     from galera_backup.models.lease import Mark, StopOrder
-    from galera_backup.models.restore import ClaimReport, ClaimState
-    from galera_backup.models.runner import CheckJob, RestoreJob
+    from galera_backup.models.restore import ClaimReport, ClaimState, Strategy
+    from galera_backup.models.runner import CheckJob, RestoreJob, SwapJob, TidyJob
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -42,6 +42,8 @@ R = TypeVar("R")
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=5), timedelta(minutes=5)
 """Between tries of a step that failed for good: somebody must mend a password or a role, and then it goes on."""
 INSPECTION_LIMIT = timedelta(minutes=15)
+TIDY_LIMIT = timedelta(hours=1)
+"""For removing the files of one data directory."""
 
 
 async def persist(activity: Callable[[Any, A], Awaitable[R]], argument: A, summary: str, queue: str) -> R:
@@ -96,6 +98,18 @@ class Stopped:
     by: LeaseRef | None = None
     """The janitor's own lease: the pods that look at the volumes carry it, so that they are removed with it."""
 
+    def form(self, replicas: int) -> FormTask:
+        """What to wait for once it is scaled back."""
+        return FormTask(
+            cluster=self.cluster,
+            lease=self.mark.lease,
+            replicas=replicas,
+            credentials=self.credentials,
+            container=self.container,
+            primary_label=self.order.primary_label,
+            primary_pod=self.order.primary_pod,
+        )
+
 
 async def bring_up(stopped: Stopped, claims: tuple[ClaimReport, ...] | None, queue: str) -> tuple[ClaimReport, ...]:
     """Scale the StatefulSet back if its data allows it, and wait until the cluster is whole; then it has no mark.
@@ -121,14 +135,14 @@ async def bring_up(stopped: Stopped, claims: tuple[ClaimReport, ...] | None, que
     if claims is None:
         claims = await _inspect(stopped)
     if rules.must_be_finished(claims):
-        claims = await _finish(stopped, claims)
+        claims = await (_put_back if order.strategy == Strategy.STAGED else _finish)(stopped, claims)
     if not rules.may_start(claims):
         raise ClusterLeftStopped(
             f"StatefulSet {str(stopped.cluster)!r} stays at 0 replicas: expected all data claims untouched or all "
             f"restored, saw {rules.describe(claims)}. Start the restore again; it redoes every claim"
         )
     restored = claims[0].state == ClaimState.RESTORED
-    replicas = order.replicas if restored else order.replicas_before
+    replicas = rules.replicas_on(claims, order)
     scale = ScaleTask(cluster=stopped.cluster, mark=stopped.mark, container=stopped.container, replicas=replicas)
     await persist(KubernetesActivities.scale_up, scale, f"scale StatefulSet back to {replicas}", queue)
     data = "restored" if restored else "its old"
@@ -141,23 +155,13 @@ async def _wait_formed(stopped: Stopped, replicas: int, how: str, queue: str) ->
     """Until all is as before; then the mark goes. `how` it comes that the cluster is up. Error: `ClusterNotFormed`."""
     if replicas == 0:
         return
-    order = stopped.order
-    form = FormTask(
-        cluster=stopped.cluster,
-        lease=stopped.mark.lease,
-        replicas=replicas,
-        credentials=stopped.credentials,
-        container=stopped.container,
-        primary_label=order.primary_label,
-        primary_pod=order.primary_pod,
-    )
     try:
         await workflow.execute_activity_method(
             GaleraActivities.wait_formed,
-            form,
+            stopped.form(replicas),
             task_queue=queue,
             summary=f"{replicas} replicas Ready and in one cluster",
-            **_options.wait(order.ready_timeout),
+            **_options.wait(stopped.order.ready_timeout),
         )
     except ActivityError as error:
         failure = typed(error, late=ClusterNotFormed)
@@ -176,6 +180,37 @@ def untouched(stopped: Stopped) -> tuple[ClaimReport, ...]:
     )
 
 
+async def tidy(stopped: Stopped, keep: str | None) -> tuple[str, ...]:
+    """Remove what staged restores, but `keep`, have left on the data volumes; the claims on which that failed."""
+    claims = list(enumerate(stopped.order.claims))
+    done = await asyncio.gather(*[_tidy_claim(stopped, ordinal, claim, keep) for ordinal, claim in claims])
+    return tuple(claim for (_, claim), tidied in zip(claims, done, strict=True) if not tidied)
+
+
+async def _tidy_claim(stopped: Stopped, ordinal: int, claim: str, keep: str | None) -> bool:
+    order = stopped.order
+    task = RunnerTask(
+        cluster=stopped.cluster,
+        lease=stopped.by,
+        fence="lease",
+        pod=f"{order.runner_pod_prefix}-{order.restore_id}-tidy-{ordinal}",
+        job=TidyJob(cluster=stopped.cluster, keep=keep),
+        container=stopped.container,
+        credentials=stopped.credentials,
+        backup_claim=order.backup_claim,
+        data_claim=claim,
+        replica=names.pod(stopped.cluster, ordinal),
+        run_as_user=order.run_as_user,
+        timeout=TIDY_LIMIT,
+    )
+    try:
+        await _runner.run(task, f"no staged or previous data on {claim}")
+    except (ActivityError, GaleraBackupError) as error:
+        workflow.logger.error("copies of the data may be left", extra={"claim": claim, "error": str(error)})
+        return False
+    return True
+
+
 async def _inspect(stopped: Stopped) -> tuple[ClaimReport, ...]:
     reports = [_inspect_claim(stopped, ordinal, claim) for ordinal, claim in enumerate(stopped.order.claims)]
     return tuple(await asyncio.gather(*reports))
@@ -189,7 +224,7 @@ async def _inspect_claim(stopped: Stopped, ordinal: int, claim: str) -> ClaimRep
         lease=stopped.by,
         fence="lease" if stopped.by else "none",
         pod=f"{order.runner_pod_prefix}-{order.restore_id}-look-{ordinal}",
-        job=CheckJob(cluster=stopped.cluster),
+        job=CheckJob(cluster=stopped.cluster, restore_id=order.restore_id),
         container=stopped.container,
         credentials=stopped.credentials,
         backup_claim=order.backup_claim,
@@ -202,8 +237,9 @@ async def _inspect_claim(stopped: Stopped, ordinal: int, claim: str) -> ClaimRep
     except (ActivityError, GaleraBackupError) as error:
         workflow.logger.error("a data volume cannot be read", extra={"claim": claim, "error": str(error)})
         return ClaimReport(claim=claim, ordinal=ordinal, state=ClaimState.UNKNOWN)
-    marker = outcome.result.check.marker if outcome.result.check else None
-    return ClaimReport(claim=claim, ordinal=ordinal, state=rules.claim_state(marker, order.restore_id))
+    seen = outcome.result.check
+    state = rules.claim_state(seen, order.restore_id) if seen is not None else ClaimState.UNKNOWN
+    return ClaimReport(claim=claim, ordinal=ordinal, state=state)
 
 
 async def _finish(stopped: Stopped, claims: tuple[ClaimReport, ...]) -> tuple[ClaimReport, ...]:
@@ -220,21 +256,45 @@ async def _finish(stopped: Stopped, claims: tuple[ClaimReport, ...]) -> tuple[Cl
     return tuple(done)
 
 
+async def _put_back(stopped: Stopped, claims: tuple[ClaimReport, ...]) -> tuple[ClaimReport, ...]:
+    """Rename the old data back on every volume; the claims as they are afterwards."""
+    workflow.logger.warning("putting the old data back", extra={"claims": rules.describe(claims)})
+    return tuple(await asyncio.gather(*[_put_back_claim(stopped, claim) for claim in claims]))
+
+
+async def _put_back_claim(stopped: Stopped, claim: ClaimReport) -> ClaimReport:
+    order = stopped.order
+    job = SwapJob(cluster=stopped.cluster, restore_id=order.restore_id, direction="back")
+    try:
+        await _runner.run(_undo_task(stopped, claim, "back", job), f"put the old data of {claim.claim} back")
+    except (ActivityError, GaleraBackupError) as error:
+        workflow.logger.error("a claim cannot be put back", extra={"claim": claim.claim, "error": str(error)})
+        return claim
+    return claim.model_copy(update={"state": ClaimState.UNTOUCHED})
+
+
 def _restore_task(stopped: Stopped, claim: ClaimReport) -> RunnerTask:
+    order = stopped.order
+    job = RestoreJob(
+        cluster=stopped.cluster,
+        backup_id=order.backup_id,
+        restore_id=order.restore_id,
+        ordinal=claim.ordinal,
+        last=claim.ordinal == len(order.claims) - 1,
+        safe_to_bootstrap=claim.ordinal == 0,
+    )
+    return _undo_task(stopped, claim, "finish", job)
+
+
+def _undo_task(stopped: Stopped, claim: ClaimReport, name: str, job: RestoreJob | SwapJob) -> RunnerTask:
+    """A pod that changes a volume when its lease may be gone already."""
     order = stopped.order
     return RunnerTask(
         cluster=stopped.cluster,
         lease=stopped.mark.lease,
         fence="undo",
-        pod=f"{order.runner_pod_prefix}-{order.restore_id}-finish-{claim.ordinal}",
-        job=RestoreJob(
-            cluster=stopped.cluster,
-            backup_id=order.backup_id,
-            restore_id=order.restore_id,
-            ordinal=claim.ordinal,
-            last=claim.ordinal == len(order.claims) - 1,
-            safe_to_bootstrap=claim.ordinal == 0,
-        ),
+        pod=f"{order.runner_pod_prefix}-{order.restore_id}-{name}-{claim.ordinal}",
+        job=job,
         container=stopped.container,
         credentials=stopped.credentials,
         backup_claim=order.backup_claim,

@@ -26,7 +26,15 @@ with workflow.unsafe.imports_passed_through():
     from activities.galera import GaleraActivities
     from activities.kubernetes import KubernetesActivities
     from activities.runner import RunnerActivities
-    from galera_backup.errors import DesyncFailed, GaleraBackupError, LeaseLost, ScaleFailed
+    from galera_backup import rules
+    from galera_backup.errors import (
+        ClusterNotFormed,
+        DesyncFailed,
+        GaleraBackupError,
+        LeaseLost,
+        RestoreFailed,
+        ScaleFailed,
+    )
     from galera_backup.models.activities import RemoveRunners, ReplicaTask, ScaleTask
     from galera_backup.models.common import LeaseRef
     from galera_backup.models.lease import (
@@ -71,8 +79,11 @@ class GaleraLease:
         self._desynced_at: datetime | None = None
         self._stopped: _undo.Stopped | None = None
         self._stopped_at: datetime | None = None
-        self._stop_failed = False
+        self._known: tuple[ClaimReport, ...] | None = None
+        """What the data claims of a stopped cluster hold; None: the owner works on them."""
         self._claims: tuple[ClaimReport, ...] = ()
+        self._staging: StopOrder | None = None
+        self._untidy: tuple[str, ...] = ()
         self._unsettled: GaleraBackupError | None = None
 
     @workflow.run
@@ -85,7 +96,7 @@ class GaleraLease:
         self._show("closed")
         if self._unsettled is not None:
             raise self._unsettled
-        return LeaseResult(reason=reason, claims=self._claims)
+        return LeaseResult(reason=reason, claims=self._claims, untidy=self._untidy)
 
     # --- what the owner asks for; a signal handler must not raise, it would fail the lease
 
@@ -98,6 +109,11 @@ class GaleraLease:
     def resync(self) -> None:
         """Bring the replica back, and go on holding the cluster."""
         self._orders.append(lambda: self._answer("resync", self._resync()))
+
+    @workflow.signal
+    def stage(self, order: StopOrder) -> None:
+        """Remove what earlier restores staged, and at the end of the lease what this one will."""
+        self._orders.append(lambda: self._answer("stage", self._stage(order)))
 
     @workflow.signal
     def stop(self, order: StopOrder) -> None:
@@ -169,6 +185,7 @@ class GaleraLease:
             with contextlib.suppress(GaleraBackupError):  # kept, for the end of the run
                 await self._start(None)
         await self._remove_runners()
+        await self._tidy()
 
     async def _stop_owner(self) -> None:
         """Let the owner end its work before that is undone: it answers with a release.
@@ -264,28 +281,55 @@ class GaleraLease:
         seconds = (workflow.now() - self._desynced_at).total_seconds() if self._desynced_at else 0
         return self._event("resync", seconds=round(seconds, 3), drained=report.drained)
 
-    # --- restore: stopped and back
+    # --- restore: staged, stopped and back
 
-    async def _stop(self, order: StopOrder) -> LeaseEvent:
+    async def _stage(self, order: StopOrder) -> LeaseEvent:
+        self._show("removing what earlier restores left")
+        await self._remove_strangers(late=RestoreFailed)
+        untidy = await _undo.tidy(self._stopped_by(order), keep=order.restore_id)
+        if untidy:
+            raise RestoreFailed(
+                f"removing what earlier restores staged on {', '.join(untidy)}: expected it to be gone. Look at the "
+                "failures of the lease's activities. The cluster was not touched; start the restore again"
+            )
+        self._staging = order
+        self._show("held")
+        return self._event("stage")
+
+    async def _tidy(self) -> None:
+        """Nothing depends on it but room on the volumes; not where a volume may still be needed to start."""
+        if self._staging is None or self._unsettled is not None:
+            return
+        self._show("removing copies of the data")
+        self._untidy = await _undo.tidy(self._stopped_by(self._staging), keep=None)
+
+    def _stopped_by(self, order: StopOrder) -> _undo.Stopped:
         request = self._request
         mark = self._mark().model_copy(update={"replicas_before": order.replicas_before, "order": order})
-        self._stopped = _undo.Stopped(
+        return _undo.Stopped(
             cluster=request.cluster,
             mark=mark,
             order=order,
             credentials=request.credentials,
             container=request.container,
+            by=self._ref(),
         )
+
+    async def _stop(self, order: StopOrder) -> LeaseEvent:
+        self._stopped = self._stopped_by(order)
         self._stopped_at = workflow.now()
         self._show("scaling to 0")
-        self._stop_failed = True
+        if self._known is None:
+            self._known = _undo.untouched(self._stopped)
         await self._remove_strangers(late=ScaleFailed)
-        task = ScaleTask(cluster=request.cluster, mark=mark, container=request.container, replicas=0)
+        task = ScaleTask(
+            cluster=self._stopped.cluster, mark=self._stopped.mark, container=self._stopped.container, replicas=0
+        )
         await self._step(KubernetesActivities.scale_down, task, "scale StatefulSet to 0", late=ScaleFailed)
         await self._step(
             KubernetesActivities.wait_stopped, task, "all pods gone", limit=order.stop_timeout, late=ScaleFailed
         )
-        self._stop_failed = False
+        self._known = None
         self._show("cluster is stopped")
         return self._event("stop")
 
@@ -293,16 +337,38 @@ class GaleraLease:
         stopped = self._stopped
         if stopped is None:
             return self._event("start")
-        self._stopped = None  # whatever comes of it, it is decided once
         self._show("starting the cluster")
-        claims = order.claims if order is not None else None
-        if self._stop_failed:
-            claims = _undo.untouched(stopped)  # the owner was told, and has restored nothing
+        if order is not None:
+            self._known = order.claims
+        if order is not None and order.may_stop_again:
+            await self._try_to_start(stopped, order.claims)
+            return self._started()
+        self._stopped = None  # whatever comes of it, it is decided once
+        claims = self._known
         try:
             self._claims = await _undo.bring_up(stopped, claims, workflow.info().task_queue)
         except GaleraBackupError as error:
             self._unsettled = error
             raise
+        return self._started()
+
+    async def _try_to_start(self, stopped: _undo.Stopped, claims: tuple[ClaimReport, ...]) -> None:
+        """Steps that can fail, and be followed by another stop; the end of the lease puts the rest in order."""
+        replicas = rules.replicas_on(claims, stopped.order)
+        scale = ScaleTask(cluster=stopped.cluster, mark=stopped.mark, container=stopped.container, replicas=replicas)
+        await self._step(
+            KubernetesActivities.scale_up, scale, f"scale StatefulSet back to {replicas}", late=ScaleFailed
+        )
+        await self._step(
+            GaleraActivities.wait_formed,
+            stopped.form(replicas),
+            f"{replicas} replicas Ready and in one cluster",
+            limit=stopped.order.ready_timeout,
+            late=ClusterNotFormed,
+        )
+        self._claims = claims
+
+    def _started(self) -> LeaseEvent:
         seconds = (workflow.now() - self._stopped_at).total_seconds() if self._stopped_at else 0
         return self._event("start", seconds=round(seconds, 3))
 

@@ -33,10 +33,14 @@ from galera_backup import names
 from galera_backup.errors import InvalidInput
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.models.activities import RunnerTask
-from galera_backup.models.runner import BackupJob, CheckJob, PruneJob, RestoreJob
+from galera_backup.models.runner import BackupJob, CheckJob, PruneJob, RestoreJob, StageJob, SwapJob, TidyJob
 from galera_backup.runner import protocol
 
 _CHANGES_BACKUPS = (BackupJob, RestoreJob, PruneJob)
+_NEEDS_NO_BACKUPS = (SwapJob, TidyJob)
+_CHANGES_DATA = (RestoreJob, StageJob, SwapJob, TidyJob)
+_SEES_THE_VOLUME = (CheckJob, StageJob, SwapJob, TidyJob)
+"""What is staged lies beside the data directory, in the same mount: renames do not cross mounts."""
 _GRACE = timedelta(seconds=10)
 """Between SIGTERM and SIGKILL: the agent stops at once and answers."""
 
@@ -55,16 +59,27 @@ def runner_pod(task: RunnerTask, statefulset: StatefulSetFacts, replica: PodFact
     group = statefulset.group or statefulset.fs_group or user
     volumes = [V1Volume(name="work", empty_dir=V1EmptyDirVolumeSource(medium="Memory", size_limit="256Mi"))]
     work = V1VolumeMount(name="work", mount_path=protocol.WORK)
-    reads_only = not isinstance(task.job, _CHANGES_BACKUPS)
-    volumes.append(_claim_volume("backup", task.backup_claim, reads_only))
-    backup = V1VolumeMount(name="backup", mount_path=protocol.BACKUP_ROOT, read_only=reads_only)
-    agent_mounts, mariadb_mounts = [work, backup], [work, backup]
+    agent_mounts, mariadb_mounts = [work], [work]
+    if not isinstance(task.job, _NEEDS_NO_BACKUPS):
+        reads_only = not isinstance(task.job, _CHANGES_BACKUPS)
+        volumes.append(_claim_volume("backup", task.backup_claim, reads_only))
+        backup = V1VolumeMount(name="backup", mount_path=protocol.BACKUP_ROOT, read_only=reads_only)
+        agent_mounts.append(backup)
+        mariadb_mounts.append(backup)
+    environment: list[V1EnvVar] = []
     if task.data_claim is not None:
-        data_read_only = not isinstance(task.job, RestoreJob)
+        data_read_only = not isinstance(task.job, _CHANGES_DATA)
         volumes.append(_claim_volume("data", task.data_claim, data_read_only))
-        agent_mounts.append(_data_mount(statefulset, protocol.DATA_DIRECTORY, data_read_only))
-        mariadb_mounts.append(_data_mount(statefulset, statefulset.data_path, data_read_only))
-    containers = [_agent(task, agent_image, agent_mounts)]
+        if isinstance(task.job, _SEES_THE_VOLUME):
+            volume = V1VolumeMount(name="data", mount_path=protocol.VOLUME, read_only=data_read_only)
+            agent_mounts.append(volume)
+            mariadb_mounts.append(volume)
+            where = "/".join(each for each in (protocol.VOLUME, statefulset.data_sub_path) if each)
+            environment.append(V1EnvVar(name=protocol.DATA_DIRECTORY_VARIABLE, value=where))
+        else:
+            agent_mounts.append(_data_mount(statefulset, protocol.DATA_DIRECTORY, data_read_only))
+            mariadb_mounts.append(_data_mount(statefulset, statefulset.data_path, data_read_only))
+    containers = [_agent(task, agent_image, agent_mounts, environment)]
     script = _script(task)
     if script is not None:
         if isinstance(task.job, BackupJob):
@@ -109,19 +124,19 @@ def _script(task: RunnerTask) -> str | None:
     """What the mariadb container runs; None for a job that needs none of the server's tools."""
     if isinstance(task.job, BackupJob):
         return protocol.BACKUP_SCRIPT
-    if isinstance(task.job, RestoreJob):
+    if isinstance(task.job, RestoreJob | StageJob):
         return protocol.RESTORE_SCRIPT
     if isinstance(task.job, CheckJob) and task.job.backup_id is not None:
         return protocol.VERSION_SCRIPT
     return None
 
 
-def _agent(task: RunnerTask, image: str, mounts: list[V1VolumeMount]) -> V1Container:
+def _agent(task: RunnerTask, image: str, mounts: list[V1VolumeMount], environment: list[V1EnvVar]) -> V1Container:
     return V1Container(
         name=protocol.AGENT_CONTAINER,
         image=image,
         image_pull_policy="IfNotPresent",
-        env=[V1EnvVar(name=protocol.JOB_VARIABLE, value=task.job.model_dump_json())],
+        env=[V1EnvVar(name=protocol.JOB_VARIABLE, value=task.job.model_dump_json()), *environment],
         volume_mounts=mounts,
         resources=_small_share(),
         security_context=_locked_down(),
@@ -194,7 +209,7 @@ def _credentials_volume(task: RunnerTask) -> V1Volume:
 
 def _same_node(replica: PodFacts | None) -> V1Affinity | None:
     """Bind the runner to the replica's node by affinity, so that the scheduler still looks at its volumes."""
-    if replica is None:
+    if replica is None or not replica.node:  # nobody uses the volume
         return None
     on_its_node = V1NodeSelectorTerm(
         match_fields=[V1NodeSelectorRequirement(key="metadata.name", operator="In", values=[replica.node])]

@@ -117,7 +117,7 @@ class RunnerTask(Model):
     data_claim: str | None
     """Data claim to mount; None for a job that does not look at one."""
     replica: str | None = None
-    """Pod of the cluster whose node the runner must share, and whose server it asks."""
+    """Pod of the cluster whose node the runner must share, where there is such a pod, and whose server it asks."""
     run_as_user: int | None
     timeout: timedelta
     others_in_sync: int = 0

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import ConfigDict
 
 from galera_backup.models.common import ClusterRef, LeaseRef, Model, PrimaryLabel, SecretRef
-from galera_backup.models.restore import ClaimReport
+from galera_backup.models.restore import ClaimReport, Strategy
 
 OperationName = Literal["backup", "restore", "janitor"]
 """Who may hold a cluster."""
@@ -37,10 +37,15 @@ class DesyncOrder(Model):
 
 
 class StopOrder(Model):
-    """Scale the StatefulSet to 0. The rest is what the lease, or the janitor, needs to start it again by itself."""
+    """Scale the StatefulSet to 0. The rest is what the lease, or the janitor, needs to start it again by itself.
+
+    Also the order to stage, which comes before: the lease removes what staging leaves on the volumes.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")  # part of a mark: a newer worker may have written more
 
+    strategy: Strategy = Strategy.IN_PLACE
+    """When it was staged, the old data is on the volumes: a mixture goes back to it instead of being finished."""
     replicas_before: int
     """Where to go back to when no claim was touched."""
     replicas: int
@@ -65,9 +70,11 @@ class StartOrder(Model):
     """Scale the StatefulSet back; `claims` is what the operation knows of the data it wrote."""
 
     claims: tuple[ClaimReport, ...]
+    may_stop_again: bool = False
+    """The operation will judge the cluster: it stays marked until the lease ends, and may be stopped once more."""
 
 
-OrderKind = Literal["desync", "resync", "stop", "start"]
+OrderKind = Literal["desync", "resync", "stage", "stop", "start"]
 
 
 class LeaseEvent(Model):
@@ -89,6 +96,8 @@ class LeaseResult(Model):
     reason: str
     claims: tuple[ClaimReport, ...] = ()
     """The data claims on which it started a stopped cluster."""
+    untidy: tuple[str, ...] = ()
+    """Data claims on which copies of the data may be left."""
 
 
 class LeaseStatus(Model):

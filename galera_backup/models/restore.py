@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -12,6 +12,16 @@ from galera_backup.models.common import KubernetesName, Model, OperationRequest,
 from galera_backup.models.manifest import BackupId, Manifest
 from galera_backup.models.runner import RestoreReport, RunnerLog
 from galera_backup.names import RESTORE_RUNNER_PREFIX
+
+
+class Strategy(StrEnum):
+    """How the data of a cluster is replaced."""
+
+    STAGED = "staged"
+    """The backup is unpacked and prepared beside the live data, so that the outage is a stop, renames and a start; needs
+    room for a second copy on every data volume."""
+    IN_PLACE = "in_place"
+    """The old data is removed first, all in the outage."""
 
 
 class ClaimState(StrEnum):
@@ -41,7 +51,7 @@ class RestoreRequest(OperationRequest):
     backup_id: BackupId
     confirm: str
     """`<namespace>/<statefulset>` once more: nobody stops a cluster by a typing error."""
-    strategy: Literal["in_place"] = "in_place"
+    strategy: Strategy = Strategy.STAGED
     replicas: Annotated[int, Field(ge=1, le=99)] | None = None
     """Size of the cluster afterwards; needed only when the StatefulSet is at 0 replicas already."""
     runner_pod_prefix: Annotated[KubernetesName, Field(max_length=200)] = RESTORE_RUNNER_PREFIX
@@ -78,3 +88,5 @@ class RestoreResult(Model):
     phases: tuple[PhaseTime, ...]
     outage_seconds: float
     """From the scale-down to all replicas Ready in one cluster."""
+    untidy: tuple[str, ...] = ()
+    """Data claims on which copies of the data may be left; the next staged restore removes them."""

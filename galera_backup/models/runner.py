@@ -81,6 +81,8 @@ class TidyJob(Model):
 
     mode: Literal["tidy"] = "tidy"
     cluster: ClusterRef
+    keep: str | None = None
+    """All but what this restore has there: it is under way."""
 
 
 class PruneJob(Model):

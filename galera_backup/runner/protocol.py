@@ -22,14 +22,15 @@ CREDENTIALS = "/run/credentials"
 TERMINATION_LOG = "/dev/termination-log"
 
 JOB_VARIABLE = "GALERA_BACKUP_JOB"
+DATA_DIRECTORY_VARIABLE = "GALERA_BACKUP_DATA_DIRECTORY"
 PLACE_VARIABLES = {
     "GALERA_BACKUP_ROOT": BACKUP_ROOT,
-    "GALERA_BACKUP_DATA_DIRECTORY": DATA_DIRECTORY,
+    DATA_DIRECTORY_VARIABLE: DATA_DIRECTORY,
     "GALERA_BACKUP_VOLUME": VOLUME,
     "GALERA_BACKUP_WORK": WORK,
     "GALERA_BACKUP_TERMINATION_LOG": TERMINATION_LOG,
 }
-"""Environment of the agent that moves its paths, with their defaults; for tests, a pod needs none of them."""
+"""Environment of the agent that moves its paths, with their defaults; a pod sets at most that of the data directory."""
 
 MARIADB_CONTAINER = "mariadb"
 AGENT_CONTAINER = "agent"

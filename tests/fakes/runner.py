@@ -19,6 +19,7 @@ from galera_backup.models.runner import (
     CheckJob,
     CheckReport,
     ClaimMarker,
+    Journal,
     ListJob,
     PruneJob,
     PruneReport,
@@ -28,6 +29,12 @@ from galera_backup.models.runner import (
     RunnerErrorType,
     RunnerJob,
     RunnerResult,
+    StageJob,
+    StageReport,
+    SwapJob,
+    SwapReport,
+    SwapState,
+    TidyJob,
 )
 from galera_backup.runner.protocol import AGENT_CONTAINER, JOB_VARIABLE, MARIADB_CONTAINER
 from tests.fakes.timeline import Timeline
@@ -48,6 +55,11 @@ class Claim:
     data: str = "live"
     """`live`, a backup id, or `incomplete`."""
     marker: ClaimMarker | None = None
+    journal: Journal | None = None
+    staged: str | None = None
+    """The backup that lies beside the data."""
+    previous: str | None = None
+    """The old data that lies beside the restored."""
     safe_to_bootstrap: bool = False
     free_kb: int = 10_000_000
     used_kb: int = 1_000_000
@@ -183,6 +195,8 @@ class RunnerPod:
         self.check(self)
         if isinstance(self.job, RestoreJob) and self.end != "fails early":
             self._mark("restoring")
+        if isinstance(self.job, SwapJob) and self.end != "fails early":
+            self._begin_to_swap(self.job)
         if not self.held:
             self.time.after(self.seconds, self._finish)
 
@@ -216,17 +230,24 @@ class RunnerPod:
             return RunnerResult(error=error)
         match self.job:
             case BackupJob():
-                return self._backup(self.job)
+                result = self._backup(self.job)
             case CheckJob():
-                return self._check_volumes(self.job)
+                result = self._check_volumes(self.job)
             case RestoreJob():
-                return self._restore(self.job)
+                result = self._restore(self.job)
+            case StageJob():
+                result = self._stage(self.job)
+            case SwapJob():
+                result = self._swap(self.job)
+            case TidyJob():
+                result = self._tidy(self.job)
             case PruneJob():
-                return self._prune(self.job)
+                result = self._prune(self.job)
             case ListJob():
                 rows = [f'{{"backup": {each.model_dump_json()}}}' for each in self._complete()]
                 self.log = "\n".join(["listing", *rows])
-                return RunnerResult()
+                result = RunnerResult()
+        return result
 
     def _backup(self, job: BackupJob) -> RunnerResult:
         assert self.claim is not None
@@ -248,6 +269,8 @@ class RunnerPod:
                 data_used_kb=self.claim.used_kb,
                 backup_free_kb=self.volume.free_kb,
                 marker=self.claim.marker,
+                journal=self.claim.journal,
+                staged_whole=self.claim.staged is not None and self.claim.journal is not None,
                 manifest=manifest,
                 server_version="10.11.19",
             )
@@ -263,11 +286,59 @@ class RunnerPod:
         report = RestoreReport(unpack_seconds=1, prepare_seconds=1, copy_seconds=1, restored_bytes=1_000_000 * 1024)
         return RunnerResult(restore=report)
 
+    def _stage(self, job: StageJob) -> RunnerResult:
+        assert self.claim is not None
+        self.claim.staged, self.claim.safe_to_bootstrap = job.backup_id, job.safe_to_bootstrap
+        self._journal(job.restore_id, job.backup_id, SwapState.STAGED)
+        return RunnerResult(stage=StageReport(unpack_seconds=1, prepare_seconds=1, staged_bytes=1_000_000 * 1024))
+
+    def _begin_to_swap(self, job: SwapJob) -> None:
+        """Between two renames."""
+        assert self.claim is not None
+        journal = self.claim.journal
+        if journal is None or journal.state in (SwapState.STAGING, SwapState.RETURNED):
+            return
+        if job.direction == "in" and journal.state == SwapState.STAGED:
+            self.claim.previous, self.claim.data = self.claim.data, "incomplete"
+            self._journal(job.restore_id, journal.backup_id, SwapState.IN)
+        if job.direction == "back" and journal.state != SwapState.STAGED:
+            self.claim.data = "incomplete"
+            self._journal(job.restore_id, journal.backup_id, SwapState.BACK_OUT)
+
+    def _swap(self, job: SwapJob) -> RunnerResult:
+        assert self.claim is not None
+        journal = self.claim.journal
+        state = journal.state if journal is not None else SwapState.RETURNED
+        if job.direction == "in":
+            if journal is None or state != SwapState.IN or self.claim.staged is None:
+                message = f"expected staged data, the journal says {state}. Start the restore again"
+                return RunnerResult(error=RunnerError(type="RestoreFailed", message=message))
+            self.claim.data, self.claim.staged = self.claim.staged, None
+            self._journal(job.restore_id, journal.backup_id, SwapState.SWAPPED)
+        elif journal is not None and state == SwapState.BACK_OUT:
+            assert self.claim.previous is not None
+            self.claim.data, self.claim.previous = self.claim.previous, None
+            self._journal(job.restore_id, journal.backup_id, SwapState.RETURNED)
+        journal = self.claim.journal
+        return RunnerResult(swap=SwapReport(state=journal.state if journal else state, renames=2))
+
+    def _tidy(self, job: TidyJob) -> RunnerResult:
+        assert self.claim is not None
+        journal = self.claim.journal
+        if journal is not None and journal.restore_id != job.keep:
+            self.claim.journal = self.claim.staged = self.claim.previous = None
+        return RunnerResult()
+
+    def _journal(self, restore_id: str, backup_id: str, state: SwapState) -> None:
+        assert self.claim is not None
+        self.claim.journal = Journal(restore_id=restore_id, backup_id=backup_id, state=state, at=datetime.now(UTC))
+
     def _mark(self, state: Literal["restoring", "restored"]) -> None:
         job = self.job
         assert isinstance(job, RestoreJob)
         assert self.claim is not None
         self.claim.data = "incomplete"
+        self.claim.journal = self.claim.staged = self.claim.previous = None
         self.claim.marker = ClaimMarker(
             restore_id=job.restore_id, backup_id=job.backup_id, state=state, at=datetime.now(UTC)
         )

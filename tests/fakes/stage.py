@@ -75,10 +75,16 @@ class Stage:
         return await self.start("GaleraBackup", request, BackupResult, **options)
 
     async def restore(self, world: World, **fields: Any) -> WorkflowHandle[Any, RestoreResult]:
-        """Start a restore of BACKUP_ID."""
+        """Start a restore of BACKUP_ID; in place, if not told otherwise."""
         options = {name: fields.pop(name) for name in ("execution_timeout", "id") if name in fields}
         request = RestoreRequest.model_validate(
-            {"cluster": world.cluster, "backup_id": BACKUP_ID, "confirm": str(world.cluster), **fields}
+            {
+                "cluster": world.cluster,
+                "backup_id": BACKUP_ID,
+                "confirm": str(world.cluster),
+                "strategy": "in_place",
+                **fields,
+            }
         )
         return await self.start("GaleraRestore", request, RestoreResult, **options)
 

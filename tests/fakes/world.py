@@ -14,7 +14,7 @@ from galera_backup.errors import ClusterNotFound, KubernetesUnavailable
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.models.common import ClusterRef
 from galera_backup.models.lease import Mark
-from galera_backup.models.runner import BackupJob, RestoreJob, RunnerErrorType
+from galera_backup.models.runner import BackupJob, RestoreJob, RunnerErrorType, SwapJob
 from galera_backup.mysql.gateway import Credentials
 from galera_backup.runner.protocol import AGENT_CONTAINER
 from tests.fakes.faults import Faults
@@ -72,6 +72,8 @@ class World:
         self.controller_moves_label = False
         self.never_ready: set[int] = set()
         """Ordinals whose servers do not come up."""
+        self.never_ready_on: set[str] = set()
+        """Data on which no server comes up."""
         for ordinal in range(replicas):
             labels = {} if primary is None else (PRIMARY if ordinal == primary else {})
             member = self._member(ordinal, labels)
@@ -127,6 +129,9 @@ class World:
         found = [f"runner pod {pod.name}" for pod in self.present_runners()]
         if names.LEASE_ANNOTATION in self.statefulset.annotations:
             found.append("mark on the StatefulSet")
+        for claim in self.claims.values():
+            if claim.journal is not None or claim.staged or claim.previous:
+                found.append(f"copies of the data on {claim.name}")
         for member in self.members.values():
             if names.LEASE_ANNOTATION in member.annotations:
                 found.append(f"mark on {member.name}")
@@ -187,7 +192,9 @@ class World:
         annotations = {**facts.annotations, names.LEASE_ANNOTATION: mark.model_dump_json()}
         self.patch_statefulset(facts.resource_version, replicas, annotations)
         self.events.append(f"scale {replicas}")
-        working = [pod.name for pod in self.runners.values() if pod.working and isinstance(pod.job, RestoreJob)]
+        working = [
+            pod.name for pod in self.runners.values() if pod.working and isinstance(pod.job, RestoreJob | SwapJob)
+        ]
         if replicas and working:
             self.violations.append(f"scaled up while {working} worked")
         self._reconcile_soon()
@@ -314,10 +321,12 @@ class World:
         if "incomplete" in data or len(data) > 1:
             self.violations.append(f"{member.name} started beside {sorted(data)}")
             member.up = False
-        working = [pod.name for pod in self.runners.values() if pod.working and isinstance(pod.job, RestoreJob)]
+        working = [
+            pod.name for pod in self.runners.values() if pod.working and isinstance(pod.job, RestoreJob | SwapJob)
+        ]
         if working:
             self.violations.append(f"{member.name} started while {working} worked")
-        if ordinal in self.never_ready:
+        if ordinal in self.never_ready or claim.data in self.never_ready_on:
             member.up = False
         member.follow_state()
 
@@ -327,10 +336,14 @@ class World:
             member = self.members.get(pod.job.replica)
             if member is None or not member.desync:
                 self.violations.append(f"{pod.name} worked on {pod.job.replica} in sync")
-        if isinstance(pod.job, RestoreJob):
+        if isinstance(pod.job, RestoreJob | SwapJob):
             if self.members:
                 self.violations.append(f"{pod.name} wrote while {sorted(self.members)} ran")
-            others = [each.name for each in self.runners.values() if each.working and each is not pod]
+            others = [
+                each.name
+                for each in self.runners.values()
+                if each.working and each is not pod and (each.claim is pod.claim or isinstance(pod.job, RestoreJob))
+            ]
             if others:
                 self.violations.append(f"{pod.name} wrote beside {others}")
 

@@ -45,7 +45,7 @@ def test_one_line_backup() -> None:
 
 def test_one_line_restore() -> None:
     request = RestoreRequest.model_validate_json(ONE_LINE_RESTORE)
-    assert request.strategy == "in_place"
+    assert request.strategy == "staged"
     assert request.runner_pod_prefix == "openstack-mariadb-phy-restore-runner"
     assert request.stop_timeout == timedelta(minutes=15)
     assert request.ready_timeout == timedelta(minutes=30)
@@ -87,7 +87,7 @@ def test_bad_backup(fields: dict[str, Any], expected: list[str]) -> None:
         ({"backup_id": "20261122T010000Z"}, "backup_id: "),
         ({"confirm": "openstack/other"}, "confirm: Value error, expected 'openstack/mariadb-server'"),
         ({"replicas": 0}, "replicas: "),
-        ({"strategy": "staged"}, "strategy: "),
+        ({"strategy": "rolling"}, "strategy: "),
         ({"runner_pod_prefix": "x" * 201}, "runner_pod_prefix: "),
     ],
 )

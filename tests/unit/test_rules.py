@@ -12,7 +12,7 @@ from galera_backup import rules
 from galera_backup.models.cluster import ClaimObservation, ClusterObservation, MemberObservation
 from galera_backup.models.common import PrimaryLabel
 from galera_backup.models.restore import ClaimReport, ClaimState
-from galera_backup.models.runner import CheckReport, ClaimMarker
+from galera_backup.models.runner import CheckReport, ClaimMarker, Journal, SwapState
 from tests.unit.members import CLUSTER, GOOD
 
 
@@ -169,17 +169,37 @@ def test_space() -> None:
     assert "expected room for 105 KB, it has 104 KB" in (rules.lacking_space(report(4, 100, 0), 100, "c") or "")
     assert rules.lacking_unpack_space(report(0, 0, 105), 100, "b") is None
     assert "expected 105 KB free" in (rules.lacking_unpack_space(report(0, 0, 104), 100, "b") or "")
+    assert rules.lacking_staging_space(report(125, 75, 0), 100, "c") is None  # 105, and a tenth of the volume
+    assert "expected 125 KB free" in (rules.lacking_staging_space(report(124, 76, 0), 100, "c") or "")
 
 
-def marker(restore: str, state: Literal["restoring", "restored"]) -> ClaimMarker:
-    return ClaimMarker(restore_id=restore, backup_id="20261122T010000Z-full", state=state, at=datetime.now(UTC))
+def marked(restore: str, state: Literal["restoring", "restored"]) -> CheckReport:
+    marker = ClaimMarker(restore_id=restore, backup_id="20261122T010000Z-full", state=state, at=datetime.now(UTC))
+    return report(0, 0, 0).model_copy(update={"marker": marker})
+
+
+def journaled(restore: str, state: SwapState) -> CheckReport:
+    journal = Journal(restore_id=restore, backup_id="20261122T010000Z-full", state=state, at=datetime.now(UTC))
+    return marked("mine", "restored").model_copy(update={"journal": journal})
 
 
 def test_claim_state() -> None:
-    assert rules.claim_state(None, "mine") == ClaimState.UNTOUCHED
-    assert rules.claim_state(marker("other", "restored"), "mine") == ClaimState.UNTOUCHED
-    assert rules.claim_state(marker("mine", "restoring"), "mine") == ClaimState.INCOMPLETE
-    assert rules.claim_state(marker("mine", "restored"), "mine") == ClaimState.RESTORED
+    assert rules.claim_state(report(0, 0, 0), "mine") == ClaimState.UNTOUCHED
+    assert rules.claim_state(marked("other", "restored"), "mine") == ClaimState.UNTOUCHED
+    assert rules.claim_state(marked("mine", "restoring"), "mine") == ClaimState.INCOMPLETE
+    assert rules.claim_state(marked("mine", "restored"), "mine") == ClaimState.RESTORED
+    assert rules.claim_state(journaled("other", SwapState.IN), "mine") == ClaimState.RESTORED
+
+
+@pytest.mark.parametrize("state", SwapState)
+def test_claim_state_of_a_staged_restore(state: SwapState) -> None:
+    expected = {
+        SwapState.STAGING: ClaimState.UNTOUCHED,
+        SwapState.STAGED: ClaimState.UNTOUCHED,
+        SwapState.RETURNED: ClaimState.UNTOUCHED,
+        SwapState.SWAPPED: ClaimState.RESTORED,
+    }
+    assert rules.claim_state(journaled("mine", state), "mine") == expected.get(state, ClaimState.INCOMPLETE)
 
 
 @pytest.mark.parametrize("states", list(product(ClaimState, repeat=3)))

@@ -1,0 +1,70 @@
+"""Strategy in_place: the document's order, with the old data removed before the first byte is restored."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from temporalio import workflow
+
+from workflows import _runner
+from workflows._restoring import CHECK_LIMIT, MARGIN, REPLICAS_AT_MOST, Restoring
+
+with workflow.unsafe.imports_passed_through():
+    from galera_backup import rules
+    from galera_backup.errors import InternalError
+    from galera_backup.models.cluster import ClaimObservation
+    from galera_backup.models.lease import StartOrder
+    from galera_backup.models.manifest import Manifest
+    from galera_backup.models.restore import ClaimReport, ClaimRestore, ClaimState, RestoreRequest, RestoreResult
+    from galera_backup.models.runner import CheckReport, RestoreJob
+
+
+class InPlace(Restoring):
+    """One claim after the other, all in the outage."""
+
+    _WAY_OUT = "make room, or enlarge the claims"
+
+    @staticmethod
+    def ttl(request: RestoreRequest) -> timedelta:
+        """The longest that the lease may be needed."""
+        runners = request.runner_timeout * (request.replicas or REPLICAS_AT_MOST) * _runner.ATTEMPTS
+        return CHECK_LIMIT + request.stop_timeout + runners + request.ready_timeout + MARGIN
+
+    async def run(self) -> RestoreResult:
+        """Plan, check, stop, restore each claim in turn, start."""
+        seen, order = await self._plan()
+        manifest = await self._check(seen)
+        await self._stop(order)
+        claims = [await self._restore(claim, manifest, len(seen.claims)) for claim in seen.claims]
+        self._enter("start", f"scaling {seen.cluster} back, until all replicas are Ready and in one cluster")
+        restored = tuple(
+            ClaimReport(claim=claim.claim, ordinal=claim.ordinal, state=ClaimState.RESTORED) for claim in seen.claims
+        )
+        started = await self._lease.order("start", StartOrder(claims=restored))
+        return RestoreResult(
+            manifest=manifest, claims=tuple(claims), replicas=order.replicas, phases=(), outage_seconds=started.seconds
+        )
+
+    def _lacking(self, report: CheckReport, data_kb: int, claim: str) -> str | None:
+        return rules.lacking_space(report, data_kb, claim)
+
+    def _lacking_on_backup_volume(self, report: CheckReport, data_kb: int) -> str | None:
+        return rules.lacking_unpack_space(report, data_kb, self._request.backup_claim)
+
+    async def _restore(self, claim: ClaimObservation, manifest: Manifest, claims: int) -> ClaimRestore:
+        request, first = self._request, claim.ordinal == 0
+        what = "unpack, prepare and restore" if first else "restore"
+        self._enter(f"restore-{claim.ordinal}", f"{what} {manifest.backup_id} to {claim.claim}")
+        job = RestoreJob(
+            cluster=request.cluster,
+            backup_id=manifest.backup_id,
+            restore_id=self._restore_id,
+            ordinal=claim.ordinal,
+            last=claim.ordinal == claims - 1,
+            safe_to_bootstrap=first,
+        )
+        task = self._stopped_task(str(claim.ordinal), job, claim, request.runner_timeout)
+        outcome = await _runner.run(task, f"{what} {claim.claim}")
+        if outcome.result.restore is None:
+            raise InternalError(f"runner pod {outcome.log.pod!r} answered without a report")
+        return ClaimRestore(claim=claim.claim, report=outcome.result.restore, runner=outcome.log)
