@@ -38,6 +38,7 @@ with workflow.unsafe.imports_passed_through():
         Verdict,
     )
     from galera_backup.models.lease import Mark
+    from galera_backup.models.restore import Strategy
 
 T = TypeVar("T")
 
@@ -267,6 +268,8 @@ class _Steps:
                 "The next run tries again; look at the failures of this run's activities"
             ) from None
         text = f"started; claims: {rules.describe(claims)}" if claims else "primary label as before, mark removed"
+        if order.strategy == Strategy.STAGED and (untidy := await _undo.tidy(stopped, keep=None)):
+            text += f"; copies of the data may be left on {', '.join(untidy)}"
         self._mended.append(Mended(name=finding.name, text=text))
 
     async def _note_attempt(self, mark: Mark, error: ClusterLeftStopped) -> None:

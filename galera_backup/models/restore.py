@@ -18,8 +18,8 @@ class Strategy(StrEnum):
     """How the data of a cluster is replaced."""
 
     STAGED = "staged"
-    """The backup is unpacked and prepared beside the live data, so that the outage is a stop, renames and a start; needs
-    room for a second copy on every data volume."""
+    """The backup is unpacked and prepared beside the live data, so that the outage is a stop, renames and a start; it
+    needs room for a second copy on every data volume."""
     IN_PLACE = "in_place"
     """The old data is removed first, all in the outage."""
 

@@ -49,10 +49,9 @@ class Operations:
         return await (await self.start_backup(**fields)).result()
 
     async def start_restore(self, backup_id: str, **fields: Any) -> WorkflowHandle[Any, RestoreResult]:
-        """Start a GaleraRestore."""
-        request = RestoreRequest.model_validate(
-            {"cluster": CLUSTER, "backup_id": backup_id, "confirm": str(CLUSTER), **fields}
-        )
+        """Start a GaleraRestore; in place, if not told otherwise."""
+        named = {"cluster": CLUSTER, "backup_id": backup_id, "confirm": str(CLUSTER), "strategy": "in_place"}
+        request = RestoreRequest.model_validate(named | fields)
         return await self.client.start_workflow(
             "GaleraRestore",
             request,

@@ -15,7 +15,18 @@ from galera_backup.kube.facts import StatefulSetFacts
 from galera_backup.kube.runner_pod import runner_pod
 from galera_backup.models.activities import RunnerTask
 from galera_backup.models.common import LeaseRef, SecretRef
-from galera_backup.models.runner import BackupJob, CheckJob, ListJob, PruneJob, RestoreJob, RunnerJob
+from galera_backup.models.runner import (
+    BackupJob,
+    CheckJob,
+    ListJob,
+    PruneJob,
+    RestoreJob,
+    RunnerJob,
+    StageJob,
+    SwapJob,
+    TidyJob,
+)
+from galera_backup.runner.protocol import VOLUME
 from tests.fakes.world import World, fresh_cluster
 
 WORLD = World(fresh_cluster())
@@ -37,10 +48,13 @@ JOBS: dict[str, RunnerJob] = {
     "restore": RestoreJob(
         cluster=CLUSTER, backup_id=BACKUP, restore_id="x", ordinal=0, last=False, safe_to_bootstrap=True
     ),
+    "stage": StageJob(cluster=CLUSTER, backup_id=BACKUP, restore_id="x", safe_to_bootstrap=True),
+    "swap": SwapJob(cluster=CLUSTER, restore_id="x", direction="in"),
+    "tidy": TidyJob(cluster=CLUSTER),
     "prune": PruneJob(cluster=CLUSTER, keep=3),
     "list": ListJob(cluster=CLUSTER),
 }
-WITH_DATA = {"backup", "check", "look", "restore"}
+WITH_DATA = {"backup", "check", "look", "restore", "stage", "swap", "tidy"}
 
 
 def facts(**changes: Any) -> StatefulSetFacts:
@@ -103,6 +117,9 @@ def test_may_do_no_more_than_it_must(job: str) -> None:
         ("check", "read-only", "read-only"),
         ("look", "read-only", "read-only"),
         ("restore", "writable", "writable"),
+        ("stage", "writable", "read-only"),
+        ("swap", "writable", None),
+        ("tidy", "writable", None),
         ("prune", None, "writable"),
         ("list", None, "read-only"),
     ],
@@ -129,6 +146,9 @@ def test_mounts(job: str, data: str | None, backup: str) -> None:
         ("check", {"agent", "mariadb"}),
         ("look", {"agent"}),
         ("restore", {"agent", "mariadb"}),
+        ("stage", {"agent", "mariadb"}),
+        ("swap", {"agent"}),
+        ("tidy", {"agent"}),
         ("prune", {"agent"}),
         ("list", {"agent"}),
     ],
@@ -171,6 +191,18 @@ def test_same_node_as_the_replica() -> None:
     environment = {each["name"]: each["value"] for each in by_name(pod["spec"]["containers"])["mariadb"]["env"]}
     assert environment["MARIADB_HOST"] == "10.0.0.3"
     assert "affinity" not in build("restore")["spec"]
+
+
+@pytest.mark.parametrize("job", ["look", "stage", "swap", "tidy"])
+@pytest.mark.parametrize("sub_path", [None, "data"])
+def test_what_lies_beside_the_data_is_in_the_same_mount(job: str, sub_path: str | None) -> None:
+    """Renames do not cross mounts."""
+    pod = runner_pod(task(job), facts(data_sub_path=sub_path), None, "agent:1")
+    for container in pod.spec.containers:
+        [mount] = [each for each in container.volume_mounts if each.name == "data"]
+        assert (mount.mount_path, mount.sub_path) == (VOLUME, None)
+    environment = {each.name: each.value for each in pod.spec.containers[0].env}
+    assert environment["GALERA_BACKUP_DATA_DIRECTORY"] == (f"{VOLUME}/data" if sub_path else VOLUME)
 
 
 def test_labels_find_it() -> None:
