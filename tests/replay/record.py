@@ -195,6 +195,41 @@ async def restore_with_its_lease_terminated(stage: Stage, world: World) -> Handl
     return await ended(handle)
 
 
+@branch
+async def restore_staged(stage: Stage, world: World) -> Handle:
+    return await ended(await stage.restore(world, strategy="staged"))
+
+
+@branch
+async def restore_staged_and_gone_back(stage: Stage, world: World) -> Handle:
+    world.plan(RunnerPlan("swap", end="fails", error="RestoreFailed", times=2))
+    return await ended(await stage.restore(world, strategy="staged"))
+
+
+@branch
+async def restore_staged_that_does_not_form(stage: Stage, world: World) -> Handle:
+    world.never_ready_on = {BACKUP_ID}
+    return await ended(await stage.restore(world, strategy="staged", ready_timeout=timedelta(seconds=10)))
+
+
+@branch
+async def restore_staged_cancelled_while_it_stages(stage: Stage, world: World) -> Handle:
+    world.plan(RunnerPlan("stage", held=True, times=3))
+    handle = await stage.restore(world, strategy="staged")
+    await working(world, "stage")
+    await handle.cancel()
+    return await ended(handle)
+
+
+@branch
+async def restore_staged_with_its_lease_terminated(stage: Stage, world: World) -> Handle:
+    world.plan(RunnerPlan("swap", held=True, times=3))
+    handle = await stage.restore(world, strategy="staged")
+    await working(world, "swap")
+    await stage.lease(world).terminate("recording")
+    return await ended(handle)
+
+
 async def abandoned_backup(stage: Stage, world: World) -> None:
     """Its lease and itself were terminated while the runner worked; the runner is still there."""
     world.plan(RunnerPlan("backup", held=True))
@@ -270,6 +305,16 @@ async def janitor_of_a_restore(stage: Stage, world: World) -> Handle:
 @branch
 async def janitor_of_a_mixture(stage: Stage, world: World) -> Handle:
     await abandoned_restore(stage, world, 1)
+    return await ended(await stage.janitor(world))
+
+
+@branch
+async def janitor_of_a_staged_restore(stage: Stage, world: World) -> Handle:
+    world.plan(RunnerPlan("swap", held=True, times=1))
+    handle = await stage.restore(world, strategy="staged")
+    await working(world, "swap", 3)
+    await asyncio.gather(stage.lease(world).terminate("recording"), handle.terminate("recording"))
+    await assert_eventually(lambda: not list(world.look().present_runners()))
     return await ended(await stage.janitor(world))
 
 
