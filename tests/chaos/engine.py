@@ -37,7 +37,9 @@ RESYNC_WITHIN = 10
 """Seconds from `all is back` to the first step of a resync that is due."""
 UNDO = {"revoke_replica", "remove_runners", "resync", "wait_in_service", "take_back_primary", "unmark_replica"}
 CLUSTER_ATTRIBUTE = "GaleraCluster"
-_TYPES = {"backup": "GaleraBackup", "restore": "GaleraRestore"}
+_STRATEGIES = {"restore": "in_place", "staged": "staged"}
+_LEAVE_COPIES = ("operation and lease terminated", "lease terminated", "Temporal's database lost")
+"""Nobody is left who would remove what was staged: the next staged restore does."""
 
 
 @dataclass(frozen=True)
@@ -107,13 +109,13 @@ class Engine:
     # --- fault-free runs
 
     async def baseline(self, lane: Lane) -> dict[str, list[Point]]:
-        """A backup and a restore without a fault: where faults can strike."""
+        """A backup, and a restore of each strategy, without a fault: where faults can strike."""
         found = {}
-        for operation in ("backup", "restore"):
+        for operation in ("backup", *_STRATEGIES):
             began = time.time()
             handle = await self._start(lane, operation)
             await self._settled(lane, handle)
-            if operation == "restore":
+            if operation in _STRATEGIES:
                 state, rows = self._states[lane.site.namespace], lane.watch.writer.rows
                 state.now = state.base.then(rows.resumed_after(began, time.time()))
             found[operation] = await points_of(lane.client, (handle.id, None), (lane.site.lease_id, None))
@@ -204,6 +206,8 @@ class Engine:
         record.violations += told
         record.violations += await asyncio.to_thread(invariants.settle, site, SETTLING)
         record.violations += await invariants.open_leases(lane.client, site)
+        if record.fault not in _LEAVE_COPIES:
+            record.violations += await asyncio.to_thread(invariants.copies_left, site)
         record.violations += await asyncio.to_thread(self._compare_rows, lane, record, times)
         record.violations += await asyncio.to_thread(invariants.damaged_backups, site, started_at)
         if record.operation == "backup" and record.outcome == "COMPLETED":
@@ -220,7 +224,7 @@ class Engine:
         try:
             old = Expected("old", state.now.rows(writer.rows))
             histories, restored = [old], state.now
-            if record.operation == "restore":
+            if record.operation in _STRATEGIES:
                 again = record.fault.startswith("reset")  # what was written after the first of two restores is gone
                 resumed = writer.rows.resumed_after(started_at, ended_at, last=again)
                 restored = state.base.then(resumed)
@@ -230,7 +234,7 @@ class Engine:
             name, wrong = invariants.compare_rows(lane.site, histories)
             if name == "restored":
                 state.now = restored
-            record.notes += [f"data: {name}"] if record.operation == "restore" else []
+            record.notes += [f"data: {name}"] if record.operation in _STRATEGIES else []
             return wrong
         finally:
             writer.resume()
@@ -261,11 +265,15 @@ class Engine:
         if operation == "backup":
             request |= {"backups_to_keep": KEEP, "drain_timeout": 30}
         else:
-            backup_id = self._states[namespace].base_id
-            request |= {"backup_id": backup_id, "confirm": f"{namespace}/{settings.STATEFULSET}"}
+            request |= {
+                "backup_id": self._states[namespace].base_id,
+                "confirm": f"{namespace}/{settings.STATEFULSET}",
+                "strategy": _STRATEGIES[operation],
+            }
         self._number += 1
+        kind = "GaleraBackup" if operation == "backup" else "GaleraRestore"
         started = await lane.client.start_workflow(
-            _TYPES[operation], request, id=f"{lane.queue}-{operation}-{self._number}", task_queue=lane.queue, **options
+            kind, request, id=f"{lane.queue}-{operation}-{self._number}", task_queue=lane.queue, **options
         )
         return lane.client.get_workflow_handle(started.id)  # not of this run: it may be reset
 

@@ -98,6 +98,11 @@ def _problems_of(site: Site, name: str) -> Iterator[str]:
             yield f"{name}: {key} is {status.get(key)}"
 
 
+def copies_left(site: Site) -> list[str]:
+    """Staged or previous data on the data volumes."""
+    return [f"{path} is left" for mount in site.data_mounts for path in mount.glob(".galera-backup")]
+
+
 def rows_of(site: Site, pod: str) -> set[int]:
     """Ids in the journal, once the member has applied what was committed anywhere."""
     connection = site.connect(pod, 30)

@@ -75,6 +75,11 @@ class Site:
         return self._backup.mount
 
     @property
+    def data_mounts(self) -> list[Path]:
+        """The data volumes, as the node sees them."""
+        return [volume.mount for volume in self._data]
+
+    @property
     def backups(self) -> Path:
         """Where the cluster's backups are."""
         return self.backup_mount / self.namespace / STATEFULSET
