@@ -227,6 +227,8 @@ class RunnerPod:
                 rows = [f'{{"backup": {each.model_dump_json()}}}' for each in self._complete()]
                 self.log = "\n".join(["listing", *rows])
                 return RunnerResult()
+            case _:
+                raise NotImplementedError
 
     def _backup(self, job: BackupJob) -> RunnerResult:
         assert self.claim is not None
