@@ -13,6 +13,7 @@ from galera_backup.models.manifest import GaleraPosition
 from galera_backup.models.restore import ClaimReport, ClaimState
 from galera_backup.models.runner import CheckReport, SwapState
 from galera_backup.names import LEASE_ANNOTATION
+from galera_backup.runner.protocol import STAGING_RESERVE
 
 SYNCED = 4
 DONOR_DESYNCED = 2
@@ -28,8 +29,6 @@ Shorter than the time after which the attempt of a frozen worker is given up: it
 """
 SMALL_QUEUE = 20
 """Write-sets; a replica with fewer waiting ones rejoins flow control without stalling the cluster's writers."""
-STAGING_RESERVE = 0.1
-"""Part of a data volume that stays free while a second copy is made beside the live data."""
 RESTORE_RESERVE = 1.05
 """Space that restored data needs, as a multiple of what it used: redo log and temporary tablespace are made anew."""
 

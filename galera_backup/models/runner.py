@@ -181,7 +181,8 @@ class StageReport(Model):
 class SwapReport(Model):
     """What a SwapJob left."""
 
-    state: SwapState
+    state: SwapState | None = None
+    """None: this restore has no journal here. It has touched nothing, or an SST has wiped what it kept aside."""
     renames: int
     """In this pod."""
 

@@ -19,6 +19,9 @@ from galera_backup.models.runner import (
     RunnerError,
     RunnerJob,
     RunnerResult,
+    StageJob,
+    SwapJob,
+    TidyJob,
 )
 from galera_backup.runner.backup import backup
 from galera_backup.runner.check import check
@@ -29,6 +32,9 @@ from galera_backup.runner.protocol import JOB_VARIABLE
 from galera_backup.runner.prune import list_backups, prune
 from galera_backup.runner.reporting import log, log_to_stderr
 from galera_backup.runner.restore import restore
+from galera_backup.runner.stage import stage
+from galera_backup.runner.swap import swap
+from galera_backup.runner.tidy import tidy
 
 ANSWER_LIMIT = 4096
 """Bytes that Kubernetes keeps of a termination message."""
@@ -66,10 +72,23 @@ def run(job: RunnerJob, places: Places) -> RunnerResult:
             return RunnerResult(check=check(job, places, container))
         case RestoreJob():
             return RunnerResult(restore=restore(job, places, _container(places)))
+        case StageJob() | SwapJob() | TidyJob():
+            return _run_staged(job, places)
         case PruneJob():
             return RunnerResult(prune=prune(job, places))
         case ListJob():
             list_backups(job, places)
+            return RunnerResult()
+
+
+def _run_staged(job: StageJob | SwapJob | TidyJob, places: Places) -> RunnerResult:
+    match job:
+        case StageJob():
+            return RunnerResult(stage=stage(job, places, _container(places)))
+        case SwapJob():
+            return RunnerResult(swap=swap(job, places))
+        case TidyJob():
+            tidy(job, places)
             return RunnerResult()
 
 

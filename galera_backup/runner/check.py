@@ -13,16 +13,18 @@ from galera_backup.runner.failure import AgentError
 from galera_backup.runner.pipeline import Tally, ahead, read_file
 from galera_backup.runner.places import Places
 from galera_backup.runner.reporting import ProgressLine, log
+from galera_backup.runner.staged import StagedRestore
 from galera_backup.runner.storage import ClusterStore
 from galera_backup.runner.tool import Version
 from galera_backup.runner.volumes import free_kb, read_marker, total_kb, used_kb
 
 
 def check(job: CheckJob, places: Places, container: MariadbContainer | None) -> CheckReport:
-    """Measure the volumes; with `backup_id`, verify the backup's size, checksum and version.
+    """Measure the volumes; with `backup_id`, verify the backup's size, checksum and version; with `restore_id`, report
+    what that restore has staged.
 
     `container`: the server's image; needed with `backup_id` only.
-    Errors: `BackupNotFound`, `BackupDamaged`, `VersionMismatch`.
+    Errors: `BackupNotFound`, `BackupDamaged`, `VersionMismatch`, `RestoreFailed` for a journal that cannot be read.
     """
     manifest, version = None, None
     if job.backup_id is not None and container is not None:
@@ -31,12 +33,16 @@ def check(job: CheckJob, places: Places, container: MariadbContainer | None) -> 
         version = _check_version(manifest, container.answer(protocol.VERSION))
         verify_stream(store.backup_directory(job.backup_id) / manifest.stream, manifest, places)
     data = places.data_directory
+    staged = StagedRestore(places.volume, job.restore_id) if job.restore_id is not None else None
+    journal = staged.journal() if staged else None
     return CheckReport(
         data_total_kb=total_kb(data),
         data_free_kb=free_kb(data),
         data_used_kb=used_kb(data),
         backup_free_kb=free_kb(places.backup_root),
         marker=read_marker(data),
+        journal=journal,
+        staged_whole=staged is not None and staged.is_whole(journal),
         manifest=manifest,
         server_version=str(version) if version else None,
     )

@@ -19,6 +19,8 @@ BLOCK = 1 << 20
 """Bytes read or written at a time, and the size asked for the FIFO's buffer (Linux allows an ordinary user 1 MiB)."""
 _TICK_MS = 200
 _POLL_SECONDS = 0.02
+_SETTLE_SECONDS = 10.0
+"""Under the grace of 30 s that a pod has after SIGTERM."""
 
 
 class MariadbContainer:
@@ -152,6 +154,27 @@ class MariadbContainer:
     def dismiss(self) -> None:
         """Tell a script that still waits that there is nothing more to do."""
         dismiss(self.work)
+
+    def settle(self) -> None:
+        """Dismiss the script and wait until it has ended: its tool writes nothing more to what is to be removed."""
+        self.dismiss()
+        self._end_stream()
+        deadline = time.monotonic() + _SETTLE_SECONDS
+        with suppress(AgentError):  # it has ended, or has never started
+            self.check()
+            while self._started and time.monotonic() < deadline:
+                time.sleep(_POLL_SECONDS)
+                self.check()
+
+    def _end_stream(self) -> None:
+        """A tool that waits for somebody to write to the FIFO, or is about to open it, sees an empty stream instead."""
+        path = self.work / protocol.STREAM
+        with suppress(FileNotFoundError):
+            stream = os.open(path, os.O_RDWR | os.O_NONBLOCK)  # lets go who waits in its open
+            empty = path.with_name(f"{path.name}.new")
+            empty.touch()
+            empty.rename(path)
+            os.close(stream)
 
 
 def dismiss(work: Path) -> None:

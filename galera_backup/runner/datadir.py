@@ -21,7 +21,7 @@ from galera_backup.runner.volumes import LOST_AND_FOUND, MARKER, free_kb, tree
 
 GRASTATE = "grastate.dat"
 _KEPT = (LOST_AND_FOUND, MARKER)
-_FILE_MODE, _DIRECTORY_MODE = 0o660, 0o700
+FILE_MODE, DIRECTORY_MODE = 0o660, 0o700
 """As the server makes them (UMASK, UMASK_DIR)."""
 _THREADS = 2
 """Copying 3.2 GiB: 1 thread 4.5 s, 2 threads 4.3 s, 4 threads 6.2 s."""
@@ -43,7 +43,11 @@ def check_room(source: Path, data_directory: Path) -> None:
 
 
 def wipe(data_directory: Path) -> None:
-    """Remove everything but `lost+found` and the marker."""
+    """Remove everything but `lost+found` and the marker.
+
+    Staged restores go too, when the volume is the data directory: `check_room` counts their room as freed, and the
+    marker, a file of its own beside them, says meanwhile that the data is incomplete.
+    """
     for path in sorted(data_directory.iterdir()):
         if path.name not in _KEPT:
             remove(path)
@@ -59,7 +63,7 @@ def copy(source: Path, data_directory: Path, every: timedelta) -> int:
     directories = sorted({parent for name in files for parent in Path(name).parents if parent != Path()})
     for directory in directories:
         (data_directory / directory).mkdir()
-        (data_directory / directory).chmod(_DIRECTORY_MODE)
+        (data_directory / directory).chmod(DIRECTORY_MODE)
     copier = _Copier(source, data_directory, ProgressLine("copy", sum(files.values()), every))
     largest_first = sorted(files, key=lambda name: -files[name])
     copier.in_threads(copier.copy, largest_first)
@@ -83,7 +87,7 @@ def write_grastate(data_directory: Path, position: GaleraPosition, safe_to_boots
             f"seqno:   {position.seqno}\n"
             f"safe_to_bootstrap: {int(safe_to_bootstrap)}\n"
         )
-        os.fchmod(file.fileno(), _FILE_MODE)
+        os.fchmod(file.fileno(), FILE_MODE)
         file.flush()
         os.fsync(file.fileno())
     sync_directory(data_directory)
@@ -114,7 +118,7 @@ class _Copier:
 
     def copy(self, name: str) -> None:
         with (self._source / name).open("rb", buffering=0) as reader, (self._target / name).open("xb", 0) as writer:
-            os.fchmod(writer.fileno(), _FILE_MODE)
+            os.fchmod(writer.fileno(), FILE_MODE)
             while not self._stopped.is_set() and (count := os.sendfile(writer.fileno(), reader.fileno(), None, _CHUNK)):
                 self._bytes += count
 

@@ -27,11 +27,11 @@ class ProgressLine:
         self._every = every.total_seconds()
         self._began = self._printed = time.monotonic()
 
-    def show(self, done_bytes: int, stored_bytes: int = 0) -> None:
-        """Print, when it is time to."""
+    def show(self, done_bytes: int, stored_bytes: int = 0) -> bool:
+        """Print, when it is time to; answers whether it was."""
         now = time.monotonic()
         if now - self._printed < self._every:
-            return
+            return False
         self._printed = now
         progress = RunnerProgress(
             stage=self._stage,
@@ -41,6 +41,7 @@ class ProgressLine:
             mb_per_second=round(done_bytes / (now - self._began) / 1e6, 1),
         )
         _print_line("progress", progress)
+        return True
 
 
 def print_manifest(manifest: Manifest) -> None:

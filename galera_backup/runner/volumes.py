@@ -14,6 +14,8 @@ from galera_backup.runner.reporting import log
 from galera_backup.runner.storage import write_atomically
 
 MARKER = ".galera-backup-restore.json"
+STAGED_RESTORES = ".galera-backup"
+"""At the top of a data volume, which may be the data directory itself; `staged` says what is in it."""
 LOST_AND_FOUND = "lost+found"
 _NOT_BACKED_UP = ("galera.cache", "gcache.page.", "ibtmp")
 """Starts of names at the top of a data directory that mariadb-backup leaves out: write-set cache, temporary tables."""
@@ -34,9 +36,9 @@ def total_kb(path: Path) -> int:
 
 
 def used_kb(data_directory: Path) -> int:
-    """Blocks that the data directory uses, without what mariadb-backup leaves out."""
+    """Blocks that the data directory uses, without what mariadb-backup leaves out, and without staged restores."""
     blocks = 0
-    for path in _files(data_directory):
+    for path in _files(data_directory, without=STAGED_RESTORES):
         if path.parent == data_directory and path.name.startswith(_NOT_BACKED_UP):
             continue
         try:
@@ -51,8 +53,11 @@ def tree(directory: Path) -> dict[str, int]:
     return {path.relative_to(directory).as_posix(): path.lstat().st_size for path in _files(directory)}
 
 
-def _files(directory: Path) -> Iterator[Path]:
-    for parent, _, names in os.walk(directory):
+def _files(directory: Path, without: str | None = None) -> Iterator[Path]:
+    """Every file below a directory, but for what its top-level entry `without` holds."""
+    for parent, directories, names in os.walk(directory):
+        if without in directories and Path(parent) == directory:
+            directories.remove(without)
         for name in names:
             yield Path(parent, name)
 

@@ -308,7 +308,7 @@ class RunnerPod:
     def _swap(self, job: SwapJob) -> RunnerResult:
         assert self.claim is not None
         journal = self.claim.journal
-        state = journal.state if journal is not None else SwapState.RETURNED
+        state = journal.state if journal is not None else None
         if job.direction == "in":
             if journal is None or state != SwapState.IN or self.claim.staged is None:
                 message = f"expected staged data, the journal says {state}. Start the restore again"
@@ -320,7 +320,7 @@ class RunnerPod:
             self.claim.data, self.claim.previous = self.claim.previous, None
             self._journal(job.restore_id, journal.backup_id, SwapState.RETURNED)
         journal = self.claim.journal
-        return RunnerResult(swap=SwapReport(state=journal.state if journal else state, renames=2))
+        return RunnerResult(swap=SwapReport(state=journal.state if journal else None, renames=2))
 
     def _tidy(self, job: TidyJob) -> RunnerResult:
         assert self.claim is not None

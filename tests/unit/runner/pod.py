@@ -6,9 +6,20 @@ import subprocess
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Literal
 
 from galera_backup.models.common import ClusterRef
-from galera_backup.models.runner import BackupJob, CheckJob, PruneJob, RestoreJob, RunnerJob, RunnerResult
+from galera_backup.models.runner import (
+    BackupJob,
+    CheckJob,
+    PruneJob,
+    RestoreJob,
+    RunnerJob,
+    RunnerResult,
+    StageJob,
+    SwapJob,
+    TidyJob,
+)
 from galera_backup.runner import agent, protocol
 from galera_backup.runner.container import dismiss
 from galera_backup.runner.failure import AgentError
@@ -88,6 +99,8 @@ class Pod:
     script_log: str = ""
     patience: timedelta = timedelta(seconds=20)
     work: Path = field(default_factory=Path)
+    volume: Path | None = None
+    """The whole data volume, where that is more than the data directory."""
 
     @property
     def cluster_directory(self) -> Path:
@@ -101,7 +114,16 @@ class Pod:
         self.runs += 1
         self.work = self.root.parent / f"work-{self.runs}"
         self.work.mkdir()
-        return Places(self.root, data or self.data, self.work, self.work / "answer", self.patience, timedelta(0))
+        data = data or self.data
+        return Places(
+            backup_root=self.root,
+            data_directory=data,
+            volume=self.volume or data,
+            work=self.work,
+            termination_log=self.work / "answer",
+            start_timeout=self.patience,
+            progress_every=timedelta(0),
+        )
 
     def script_environment(self, data: Path, **changes: str) -> dict[str, str]:
         return self.environment | {"WORK": str(self.work), "DATADIR": str(data)} | changes
@@ -162,6 +184,16 @@ class Pod:
             safe_to_bootstrap=ordinal == 0,
         )
         return self.run(job, protocol.RESTORE_SCRIPT, data, **changes)
+
+    def stage(self, data: Path, ordinal: int = 0, restore_id: str = "galera-restore/1", **changes: str) -> RunnerResult:
+        job = StageJob(cluster=CLUSTER, backup_id=BACKUP_ID, restore_id=restore_id, safe_to_bootstrap=ordinal == 0)
+        return self.run(job, protocol.RESTORE_SCRIPT, data, **changes)
+
+    def swap(self, data: Path, direction: Literal["in", "back"], restore_id: str = "galera-restore/1") -> RunnerResult:
+        return self.run(SwapJob(cluster=CLUSTER, restore_id=restore_id, direction=direction), None, data)
+
+    def tidy(self, data: Path, keep: str | None = None) -> RunnerResult:
+        return self.run(TidyJob(cluster=CLUSTER, keep=keep), None, data)
 
     def prune(self, keep: int) -> RunnerResult:
         return self.run(PruneJob(cluster=CLUSTER, keep=keep), None)
