@@ -17,7 +17,7 @@ from temporalio.exceptions import (
     is_cancelled_exception,
 )
 
-from workflows import _options
+from workflows import _options, _runner
 from workflows._failures import first_sentence_of
 from workflows._uncancellable import uncancellable
 from workflows.lease import GaleraLease
@@ -212,7 +212,7 @@ class LeaseHeld:
             except ApplicationError as error:
                 workflow.logger.info("the lease has ended by itself", extra={"error": first_sentence_of(error)})
                 if not await self._is_reported():
-                    await second_line()
+                    await self._undo_here(second_line)
                     return
         try:
             self.result = await self._lease
@@ -221,7 +221,12 @@ class LeaseHeld:
                 self.failure = by_name(error.cause.type or "")(error.cause.message)
                 return
             workflow.logger.error("lease killed, undoing from here", extra={"error": first_sentence_of(error)})
-            await second_line()
+            await self._undo_here(second_line)
+
+    async def _undo_here(self, second_line: Callable[[], Awaitable[None]]) -> None:
+        """What the lease would have done at its end."""
+        await second_line()
+        await _runner.remove_all(self._request.cluster, self.ref)
 
     async def _is_reported(self) -> bool:
         """Whether the server tells this run of its lease's end.

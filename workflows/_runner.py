@@ -15,6 +15,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.runner import RunnerActivities
     from galera_backup.errors import by_name
     from galera_backup.models.activities import RemoveRunners, RunnerOutcome, RunnerTask
+    from galera_backup.models.common import ClusterRef, LeaseRef
 
 ATTEMPTS = 2
 """A pod that was killed, or a tool that stumbled over the load, gets one more chance."""
@@ -38,6 +39,17 @@ async def run(task: RunnerTask, summary: str) -> RunnerOutcome:
         error = outcome.result.error
         raise by_name(error.type)(error.message, outcome.log.model_dump(mode="json"))
     return outcome
+
+
+async def remove_all(cluster: ClusterRef, lease: LeaseRef) -> None:
+    """At the end of a lease: the pods of checks and prunes. Nothing depends on it."""
+    task = RemoveRunners(cluster=cluster, lease=lease)
+    try:
+        await workflow.execute_activity_method(
+            RunnerActivities.remove_runners, task, summary="no runner pod is left", **_options.act()
+        )
+    except ActivityError as error:
+        workflow.logger.warning("runner pods may be left", extra={"error": str(error.cause)})
 
 
 def _stop_if_cancelled() -> None:

@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
-from workflows import _options, _undo
+from workflows import _options, _runner, _undo
 from workflows._failures import first_sentence_of, typed
 from workflows._uncancellable import uncancellable
 
@@ -184,7 +184,7 @@ class GaleraLease:
         if self._stopped is not None:
             with contextlib.suppress(GaleraBackupError):  # kept, for the end of the run
                 await self._start(None)
-        await self._remove_runners()
+        await _runner.remove_all(self._request.cluster, self._ref())
         await self._tidy()
 
     async def _stop_owner(self) -> None:
@@ -202,16 +202,6 @@ class GaleraLease:
             )
         except Exception as error:
             workflow.logger.warning("owner not waited for", extra={"error": first_sentence_of(error)})
-
-    async def _remove_runners(self) -> None:
-        """The pods of checks and prunes; where something was undone, all are gone already. Nothing depends on it."""
-        task = RemoveRunners(cluster=self._request.cluster, lease=self._ref())
-        try:
-            await workflow.execute_activity_method(
-                RunnerActivities.remove_runners, task, summary="no runner pod is left", **_options.act()
-            )
-        except ActivityError as error:
-            workflow.logger.warning("runner pods may be left", extra={"error": typed(error).message})
 
     async def _answer(self, order: OrderKind, work: Awaitable[LeaseEvent]) -> None:
         try:

@@ -36,7 +36,7 @@ MARIADB_CONTAINER = "mariadb"
 AGENT_CONTAINER = "agent"
 
 STAGING_RESERVE = 0.1
-"""Part of a data volume that stays free while a second copy is made: its server writes too, and stops when it is full."""
+"""Part of a data volume that stays free while a second copy is made: its server stops when it is full."""
 
 RUNNER_LOG = "runner.log"
 """Beside a backup: what the agent and mariadb-backup said when it was made."""

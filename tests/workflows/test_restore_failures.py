@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
+from galera_backup.errors import KubernetesUnavailable
+from tests.fakes.faults import ALWAYS, Fault
 from tests.fakes.kill import EXECUTION_TIMEOUT, KILLS, Kill, Step, kill, kill_at_gate, reset, workflow_tasks
 from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, failure_of
 from tests.fakes.world import RunnerPlan, World
@@ -252,6 +255,21 @@ async def test_reset_to_the_first_task_in_the_outage(stage: Stage) -> None:
     again = await reset(stage, handle, (await workflow_tasks(handle))[0])
     await again.result()
     assert {claim.data for claim in world.claims.values()} == {BACKUP_ID}
+    await stage.assert_settled(world)
+
+
+async def test_lease_terminated_when_a_check_is_over(stage: Stage) -> None:
+    """Removing its pod is cancelled with the rest."""
+    world = stage.world(backups=(BACKUP_ID,))
+    away = KubernetesUnavailable("Kubernetes answered 503")
+    fault = world.faults.add(Fault("delete_pod", "remove_runners", before=away, times=ALWAYS))
+    handle = await stage.restore(world)
+    await assert_eventually(lambda: fault.times < ALWAYS)
+    await stage.lease(world).terminate("by a test")
+    await assert_eventually(lambda: stage.lease_is_closed(world))
+    await asyncio.sleep(1)
+    fault.times = 0
+    assert (await failure_of(handle)).type == "LeaseLost"
     await stage.assert_settled(world)
 
 
