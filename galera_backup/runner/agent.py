@@ -127,7 +127,11 @@ def _container(places: Places) -> MariadbContainer:
 
 def _stop(signal_number: int, frame: FrameType | None) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise AgentError("RunnerFailed", "stopped: the agent received SIGTERM (the pod was deleted, evicted or timed out)")
+    raise AgentError(
+        "RunnerFailed",
+        "stopped: the agent received SIGTERM (the pod was deleted, evicted or timed out). Look at the events of the "
+        "pod and of its node; the operation can be started again",
+    )
 
 
 def _shortened(result: RunnerResult, limit: int) -> RunnerResult:
