@@ -180,18 +180,21 @@ def untouched(stopped: Stopped) -> tuple[ClaimReport, ...]:
     )
 
 
-async def tidy(stopped: Stopped, keep: str | None) -> tuple[str, ...]:
-    """Remove what staged restores, but `keep`, have left on the data volumes; the claims on which that failed."""
+async def tidy(stopped: Stopped, by: LeaseRef, keep: str | None) -> tuple[str, ...]:
+    """Remove what staged restores, but `keep`, have left on the data volumes; the claims on which that failed.
+
+    `by`: the lease that is open.
+    """
     claims = list(enumerate(stopped.order.claims))
-    done = await asyncio.gather(*[_tidy_claim(stopped, ordinal, claim, keep) for ordinal, claim in claims])
+    done = await asyncio.gather(*[_tidy_claim(stopped, by, ordinal, claim, keep) for ordinal, claim in claims])
     return tuple(claim for (_, claim), tidied in zip(claims, done, strict=True) if not tidied)
 
 
-async def _tidy_claim(stopped: Stopped, ordinal: int, claim: str, keep: str | None) -> bool:
+async def _tidy_claim(stopped: Stopped, by: LeaseRef, ordinal: int, claim: str, keep: str | None) -> bool:
     order = stopped.order
     task = RunnerTask(
         cluster=stopped.cluster,
-        lease=stopped.by,
+        lease=by,
         fence="lease",
         pod=f"{order.runner_pod_prefix}-{order.restore_id}-tidy-{ordinal}",
         job=TidyJob(cluster=stopped.cluster, keep=keep),

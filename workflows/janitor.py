@@ -268,7 +268,7 @@ class _Steps:
                 "The next run tries again; look at the failures of this run's activities"
             ) from None
         text = f"started; claims: {rules.describe(claims)}" if claims else "primary label as before, mark removed"
-        if order.strategy == Strategy.STAGED and (untidy := await _undo.tidy(stopped, keep=None)):
+        if order.strategy == Strategy.STAGED and (untidy := await _undo.tidy(stopped, self._lease.ref, keep=None)):
             text += f"; copies of the data may be left on {', '.join(untidy)}"
         self._mended.append(Mended(name=finding.name, text=text))
 

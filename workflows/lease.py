@@ -276,7 +276,7 @@ class GaleraLease:
     async def _stage(self, order: StopOrder) -> LeaseEvent:
         self._show("removing what earlier restores left")
         await self._remove_strangers(late=RestoreFailed)
-        untidy = await _undo.tidy(self._stopped_by(order), keep=order.restore_id)
+        untidy = await _undo.tidy(self._stopped_by(order), self._ref(), keep=order.restore_id)
         if untidy:
             raise RestoreFailed(
                 f"removing what earlier restores staged on {', '.join(untidy)}: expected it to be gone. Look at the "
@@ -291,7 +291,7 @@ class GaleraLease:
         if self._staging is None or self._unsettled is not None:
             return
         self._show("removing copies of the data")
-        self._untidy = await _undo.tidy(self._stopped_by(self._staging), keep=None)
+        self._untidy = await _undo.tidy(self._stopped_by(self._staging), self._ref(), keep=None)
 
     def _stopped_by(self, order: StopOrder) -> _undo.Stopped:
         request = self._request
@@ -302,7 +302,6 @@ class GaleraLease:
             order=order,
             credentials=request.credentials,
             container=request.container,
-            by=self._ref(),
         )
 
     async def _stop(self, order: StopOrder) -> LeaseEvent:

@@ -28,7 +28,7 @@ BACKUP = {"mariadb-role": "backup"}
 
 @dataclass
 class RunnerPlan:
-    """How the next runner pods of a mode, and for a restore of an ordinal, go."""
+    """How the next runner pods of a mode, or of a mode on the claim with an ordinal, go."""
 
     mode: str
     ordinal: int | None = None
@@ -219,7 +219,7 @@ class World:
             note=self.events.append,
             check=self._check_runner,
         )
-        ordinal = job.ordinal if isinstance(job, RestoreJob) else None
+        ordinal = names.ordinal(claimed["data"]) if "data" in claimed else None
         for plan in self.plans:
             if plan.mode == job.mode and plan.times and plan.ordinal in (None, ordinal):
                 plan.times -= 1
