@@ -17,7 +17,7 @@ from dev.stack.console import StackError, say
 from dev.tools import environment
 
 FAST = ("tests/unit", "tests/activities", "tests/workflows", "tests/replay")
-SLOW = ("tests/integration",)
+SLOW = ("tests/integration", "tests/chaos")
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def main() -> int:
     own, after = _split(sys.argv[1:])
     parser = argparse.ArgumentParser(
         prog="dev/test",
-        description="Lint, types, fast tests, then the integration tests on the local stack.",
+        description="Lint, types, fast tests, then the integration tests and a part of dev/chaos on the local stack.",
         epilog="What follows -- goes to pytest and replaces all of it but the stack: dev/test -- tests/unit -k lease",
     )
     parser.add_argument("--fast", action="store_true", help="no stack and no integration tests")
