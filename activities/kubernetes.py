@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from temporalio import activity
 
@@ -151,9 +151,23 @@ class KubernetesActivities:
 
     @activity.defn
     async def wait_stopped(self, task: ScaleTask) -> None:
-        """Wait until every pod of the StatefulSet is gone: only then are its volumes nobody's."""
+        """Wait until every pod of the StatefulSet is gone: only then are its volumes nobody's.
+
+        All but the first are told to go at once; the controller would tell one after the other. The first goes last:
+        so it is the one from which the cluster can be started on this data again.
+        """
         while pods := await in_thread(self._kube.members, task.cluster):
+            await self._stop_at_once(task, [pod for pod in pods if names.ordinal(pod.name) and not pod.deleting])
             await pause(0.5, f"waiting for {', '.join(pod.name for pod in pods)} to be gone")
+
+    async def _stop_at_once(self, task: ScaleTask, pods: Sequence[PodFacts]) -> None:
+        """The StatefulSet is read after its pods, and a pod is deleted by uid: none that comes later can be hit."""
+        if not pods:
+            return
+        statefulset = await in_thread(self._kube.statefulset, task.cluster, task.container)
+        if statefulset.replicas == 0 and _is_marked(statefulset.annotations, task.mark.lease):
+            for pod in sorted(pods, key=lambda pod: -names.ordinal(pod.name)):
+                await in_thread(self._kube.delete_member, task.cluster.namespace, pod)
 
     @activity.defn
     async def revoke_statefulset(self, task: ScaleTask) -> Revoked:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, TypeVar
 
 from kubernetes import client
-from kubernetes.client import ApiClient, ApiException, V1Pod
+from kubernetes.client import ApiClient, ApiException, V1DeleteOptions, V1Pod, V1Preconditions
 from urllib3.exceptions import HTTPError
 
 from galera_backup import names
@@ -200,6 +201,13 @@ class KubeGateway:
             _call(f"deleting pod {name!r}", self._core.delete_namespaced_pod, name, namespace)
         except ClusterNotFound:
             return
+
+    def delete_member(self, namespace: str, pod: PodFacts) -> None:
+        """Delete this very pod, not one that has come in its place; gone already is success."""
+        options = V1DeleteOptions(preconditions=V1Preconditions(uid=pod.uid))
+        doing = f"deleting pod {pod.name!r}"
+        with suppress(ClusterNotFound):
+            _call(doing, self._core.delete_namespaced_pod, pod.name, namespace, body=options)
 
     def runner_pods(self, cluster: ClusterRef, lease_run: str | None) -> list[PodFacts]:
         """The runner pods that work under one run of the cluster's lease; None: under whatever run."""

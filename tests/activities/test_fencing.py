@@ -194,6 +194,17 @@ async def test_scale_down(bench: Bench) -> None:
     assert bench.world.statefulset.replicas == 3
 
 
+async def test_pods_of_a_started_cluster_are_not_stopped(bench: Bench) -> None:
+    await bench.run(bench.kubernetes.scale_down, bench.scale(0))
+    frozen = await bench.freeze("delete_member", bench.kubernetes.wait_stopped, bench.scale(0))
+    await bench.run(bench.kubernetes.wait_stopped, bench.scale(0))
+    await bring_up(bench)
+    await assert_eventually(lambda: len(bench.world.look().members) == 3)
+    pods = {name: member.uid for name, member in bench.world.members.items()}
+    await frozen.goes_on()
+    assert {name: member.uid for name, member in bench.world.look().members.items() if not member.deleting} == pods
+
+
 async def test_scale_up_does_not_meet_the_next_restore(bench: Bench) -> None:
     await bench.run(bench.kubernetes.scale_down, bench.scale(0))
     frozen = await bench.freeze("scale", bench.kubernetes.scale_up, bench.scale(3))

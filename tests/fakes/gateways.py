@@ -189,6 +189,10 @@ class FakeKube(_Fake):
             world.runners[name].delete()
 
     @_call
+    def delete_member(self, namespace: str, pod: PodFacts) -> None:
+        self.worlds.at(namespace).delete_member(pod)
+
+    @_call
     def runner_pods(self, cluster: ClusterRef, lease_run: str | None) -> list[PodFacts]:
         pods = self.worlds.at(cluster.namespace).present_runners()
         managed = {names.MANAGED_BY_LABEL: names.MANAGED_BY, names.CLUSTER_LABEL: cluster.statefulset}

@@ -58,6 +58,8 @@ class World:
         self.delays = Delays()
         self.events: list[str] = []
         """What happened, in order; for assertions on order."""
+        self.deleted: list[str] = []
+        """Members that somebody asked the API server to delete."""
         self.violations: list[str] = []
         """What must never happen."""
         self.statefulset = StatefulSet(replicas)
@@ -123,6 +125,17 @@ class World:
     def claims_are_incomplete(self) -> bool:
         """A claim on which no server may start."""
         return any(claim.data == "incomplete" for claim in self.claims.values())
+
+    def delete_member(self, facts: PodFacts) -> None:
+        """Delete this very pod (409 for one that has come in its place)."""
+        member = self.members.get(facts.name)
+        if member is None:
+            return
+        if member.uid != facts.uid:
+            raise KubernetesUnavailable(f"deleting pod {facts.name!r}: Kubernetes answered 409 Conflict")
+        self.deleted.append(facts.name)
+        if not member.deleting:
+            self._delete(member)
 
     def faults_left(self) -> list[str]:
         """What a finished operation must not leave."""
