@@ -249,7 +249,8 @@ class Engine:
         if rows:
             record.resumed = round(rows[0]["at"] - back_at, 2)
         undo = [row["at"] for row in rows if row["activity"] in UNDO]
-        due = record.outcome != "COMPLETED" or case.point.activity in UNDO
+        undoing = case.point.workflow == "GaleraLease" and case.point.activity in UNDO
+        due = record.outcome != "COMPLETED" or undoing
         if undo and due and target.is_desynced(back_at, undo[0]):
             record.resync_begun = round(undo[0] - back_at, 2)
         synced = target.synced_after(back_at)
