@@ -20,8 +20,8 @@ from galera_backup.mysql.gateway import Credentials
 
 T = TypeVar("T")
 
-TIMEOUT_SECONDS = (3, 15)
-"""Of connecting and of reading, for each call."""
+TIMEOUT_SECONDS = (3, 7)
+"""Of connecting and of reading, for each call. One that hangs while the server comes back holds up an undo so long."""
 LOG_BYTES = 2_000_000
 """Most that is read of a runner's log; the whole log is on the backup volume."""
 

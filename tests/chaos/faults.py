@@ -29,7 +29,7 @@ from tests.chaos.points import Point
 from tests.chaos.site import TARGET, persistent
 
 AWAY = 8.0
-"""Seconds for which a server misbehaves: longer than any single call's time limit but one."""
+"""Seconds for which a server misbehaves: longer than any single call's time limit."""
 LONG_AWAY = 130.0
 """Seconds for which a worker is away, where that is the fault."""
 
