@@ -244,7 +244,8 @@ class Engine:
         record.desynced = target.seconds_desynced(started_at, ended_at)
         gap = lane.watch.writer.rows.longest_interruption(started_at, ended_at)
         record.outage = round(gap[1] - gap[0], 1) if gap else 0
-        rows = lane.activities(back_at)
+        # A worker with a wrong clock has written rows that are later than all that is to come.
+        rows = [row for row in lane.activities(back_at) if row["at"] <= ended_at]
         if rows:
             record.resumed = round(rows[0]["at"] - back_at, 2)
         undo = [row["at"] for row in rows if row["activity"] in UNDO]
