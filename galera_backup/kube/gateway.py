@@ -152,9 +152,7 @@ class KubeGateway:
 
     def scale(self, statefulset: StatefulSetFacts, replicas: int, mark: Mark) -> None:
         """Set `spec.replicas` and the mark in one patch."""
-        self._patch_statefulset(
-            f"scaling to {replicas} replicas:", statefulset, _annotated(mark), {"replicas": replicas}
-        )
+        self._patch_statefulset("scaling", statefulset, _annotated(mark), {"replicas": replicas})
 
     def mark_statefulset(self, statefulset: StatefulSetFacts, mark: Mark | None) -> None:
         """Replace the mark, or remove it."""
