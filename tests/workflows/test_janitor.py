@@ -446,6 +446,17 @@ async def test_restored_cluster_gets_its_new_size(stage: Stage) -> None:
     assert mark_of(world.statefulset.annotations) is None
 
 
+async def test_mark_on_a_statefulset_that_somebody_scaled_up(stage: Stage) -> None:
+    world = stage.world()
+    put_mark(world, None, order=stop_order(world))
+    result = await clean(stage, world)
+    [mended] = result.mended
+    assert mended.name == "mariadb-server"
+    assert "mark removed" in mended.text
+    await stage.assert_settled(world)
+    assert world.events == []
+
+
 async def test_restore_and_its_lease_terminated_when_the_cluster_starts(stage: Stage) -> None:
     """It is up, but its primary's Service has no endpoint, for the label is put back last."""
     world = stage.world(backups=(BACKUP_ID,))
