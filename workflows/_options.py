@@ -26,7 +26,7 @@ _HEARTBEAT = timedelta(seconds=10)
 An attempt that is given up must not act later: `rules.DESYNC_WINDOW` is shorter by two beats.
 """
 _UNDO_HEARTBEAT = timedelta(seconds=9.2)
-"""With the pause before the next attempt less than the 10 s in which a resync is to begin."""
+"""With the pause before the next attempt less than the 10 s in which a resync is to begin; so is a call that hangs."""
 
 _RETRY = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=10))
 """Without a limit of attempts: what ends retrying is the error's class, or the time limit of the kind."""
@@ -58,7 +58,7 @@ def undo() -> Options:
     return Options(
         start_to_close_timeout=timedelta(hours=1),  # a wait that hangs unnoticed is begun anew
         heartbeat_timeout=_UNDO_HEARTBEAT,
-        retry_policy=RetryPolicy(initial_interval=timedelta(seconds=0.3), maximum_interval=timedelta(seconds=5)),
+        retry_policy=RetryPolicy(initial_interval=timedelta(seconds=0.3), maximum_interval=timedelta(seconds=2)),
         cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,  # the janitor's can be cancelled
         priority=Priority(priority_key=1),
     )

@@ -43,13 +43,7 @@ async def run(task: RunnerTask, summary: str) -> RunnerOutcome:
 
 async def remove_all(cluster: ClusterRef, lease: LeaseRef) -> None:
     """At the end of a lease: the pods of checks and prunes. Nothing depends on it."""
-    task = RemoveRunners(cluster=cluster, lease=lease)
-    try:
-        await workflow.execute_activity_method(
-            RunnerActivities.remove_runners, task, summary="no runner pod is left", **_options.act()
-        )
-    except ActivityError as error:
-        workflow.logger.warning("runner pods may be left", extra={"error": str(error.cause)})
+    await _remove_if_possible(RemoveRunners(cluster=cluster, lease=lease), "no runner pod is left")
 
 
 def _stop_if_cancelled() -> None:
@@ -60,29 +54,26 @@ def _stop_if_cancelled() -> None:
 
 
 async def _run_once(task: RunnerTask, summary: str) -> RunnerOutcome:
+    removal = RemoveRunners(cluster=task.cluster, pod=task.pod), f"remove pod {task.pod}"
     try:
         outcome = await workflow.execute_activity_method(
             RunnerActivities.run_runner, task, summary=summary, **_options.wait(task.timeout + _MARGIN)
         )
     except ActivityError as error:
         if not is_cancelled_exception(error):
-            await uncancellable(_remove_if_possible(task))
+            await uncancellable(_remove_if_possible(*removal))
         raise
-    await _remove(task)
+    await _remove(*removal)
     return outcome
 
 
-async def _remove_if_possible(task: RunnerTask) -> None:
+async def _remove_if_possible(request: RemoveRunners, summary: str) -> None:
+    """Nothing depends on it, or an earlier failure is the one that counts."""
     try:
-        await _remove(task)
-    except ActivityError as error:  # the first failure counts
-        workflow.logger.warning("runner pod may be left", extra={"pod": task.pod, "error": str(error.cause)})
+        await _remove(request, summary)
+    except ActivityError as error:
+        workflow.logger.warning("runner pods may be left", extra={"step": summary, "error": str(error.cause)})
 
 
-async def _remove(task: RunnerTask) -> None:
-    await workflow.execute_activity_method(
-        RunnerActivities.remove_runners,
-        RemoveRunners(cluster=task.cluster, pod=task.pod),
-        summary=f"remove pod {task.pod}",
-        **_options.act(),
-    )
+async def _remove(request: RemoveRunners, summary: str) -> None:
+    await workflow.execute_activity_method(RunnerActivities.remove_runners, request, summary=summary, **_options.act())

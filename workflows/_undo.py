@@ -98,6 +98,10 @@ class Stopped:
     by: LeaseRef | None = None
     """The janitor's own lease: the pods that look at the volumes carry it, so that they are removed with it."""
 
+    def scale(self, replicas: int) -> ScaleTask:
+        """For every step on the StatefulSet; only scaling up looks at `replicas`."""
+        return ScaleTask(cluster=self.cluster, mark=self.mark, container=self.container, replicas=replicas)
+
     def form(self, replicas: int) -> FormTask:
         """What to wait for once it is scaled back."""
         return FormTask(
@@ -119,9 +123,8 @@ async def bring_up(stopped: Stopped, claims: tuple[ClaimReport, ...] | None, que
     Errors: `ClusterLeftStopped`, `ClusterNotFormed`, `LeaseLost`.
     """
     order = stopped.order
-    revoke = ScaleTask(cluster=stopped.cluster, mark=stopped.mark, container=stopped.container, replicas=0)
     found = await persist(
-        KubernetesActivities.revoke_statefulset, revoke, "the StatefulSet is scaled back from here on", queue
+        KubernetesActivities.revoke_statefulset, stopped.scale(0), "the StatefulSet is scaled back from here on", queue
     )
     if claims is None and (found.replicas or not found.marked):  # it runs: nobody looks into its volumes
         await _wait_formed(stopped, found.replicas, "was not stopped, or was started already", queue)
@@ -143,8 +146,9 @@ async def bring_up(stopped: Stopped, claims: tuple[ClaimReport, ...] | None, que
         )
     restored = claims[0].state == ClaimState.RESTORED
     replicas = rules.replicas_on(claims, order)
-    scale = ScaleTask(cluster=stopped.cluster, mark=stopped.mark, container=stopped.container, replicas=replicas)
-    await persist(KubernetesActivities.scale_up, scale, f"scale StatefulSet back to {replicas}", queue)
+    await persist(
+        KubernetesActivities.scale_up, stopped.scale(replicas), f"scale StatefulSet back to {replicas}", queue
+    )
     data = "restored" if restored else "its old"
     how = f"was scaled back to {replicas} on {data} data ({rules.describe(claims)})"
     await _wait_formed(stopped, replicas, how, queue)
@@ -168,7 +172,7 @@ async def _wait_formed(stopped: Stopped, replicas: int, how: str, queue: str) ->
         raise ClusterNotFormed(
             f"StatefulSet {str(stopped.cluster)!r} {how}, but: {failure.message}. Look at the logs of its pods"
         ) from error
-    unmark = ScaleTask(cluster=stopped.cluster, mark=stopped.mark, container=stopped.container, replicas=replicas)
+    unmark = stopped.scale(replicas)
     await persist(KubernetesActivities.unmark_statefulset, unmark, "remove the lease's mark", queue)
 
 

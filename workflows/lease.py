@@ -35,7 +35,7 @@ with workflow.unsafe.imports_passed_through():
         RestoreFailed,
         ScaleFailed,
     )
-    from galera_backup.models.activities import RemoveRunners, ReplicaTask, ScaleTask
+    from galera_backup.models.activities import RemoveRunners, ReplicaTask
     from galera_backup.models.common import LeaseRef
     from galera_backup.models.lease import (
         DesyncOrder,
@@ -311,9 +311,7 @@ class GaleraLease:
         if self._known is None:
             self._known = _undo.untouched(self._stopped)
         await self._remove_strangers(late=ScaleFailed)
-        task = ScaleTask(
-            cluster=self._stopped.cluster, mark=self._stopped.mark, container=self._stopped.container, replicas=0
-        )
+        task = self._stopped.scale(0)
         await self._step(KubernetesActivities.scale_down, task, "scale StatefulSet to 0", late=ScaleFailed)
         await self._step(
             KubernetesActivities.wait_stopped, task, "all pods gone", limit=order.stop_timeout, late=ScaleFailed
@@ -344,7 +342,7 @@ class GaleraLease:
     async def _try_to_start(self, stopped: _undo.Stopped, claims: tuple[ClaimReport, ...]) -> None:
         """Steps that can fail, and be followed by another stop; the end of the lease puts the rest in order."""
         replicas = rules.replicas_on(claims, stopped.order)
-        scale = ScaleTask(cluster=stopped.cluster, mark=stopped.mark, container=stopped.container, replicas=replicas)
+        scale = stopped.scale(replicas)
         await self._step(
             KubernetesActivities.scale_up, scale, f"scale StatefulSet back to {replicas}", late=ScaleFailed
         )

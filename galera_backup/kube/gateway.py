@@ -21,8 +21,8 @@ from galera_backup.mysql.gateway import Credentials
 
 T = TypeVar("T")
 
-TIMEOUT_SECONDS = (3, 15)
-"""Of connecting and of reading, for each call."""
+TIMEOUT_SECONDS = (3, 7)
+"""Of connecting and of reading, for each call. One that hangs while the server comes back holds up an undo so long."""
 LOG_BYTES = 2_000_000
 """Most that is read of a runner's log; the whole log is on the backup volume."""
 
@@ -153,9 +153,7 @@ class KubeGateway:
 
     def scale(self, statefulset: StatefulSetFacts, replicas: int, mark: Mark) -> None:
         """Set `spec.replicas` and the mark in one patch."""
-        self._patch_statefulset(
-            f"scaling to {replicas} replicas:", statefulset, _annotated(mark), {"replicas": replicas}
-        )
+        self._patch_statefulset("scaling", statefulset, _annotated(mark), {"replicas": replicas})
 
     def mark_statefulset(self, statefulset: StatefulSetFacts, mark: Mark | None) -> None:
         """Replace the mark, or remove it."""

@@ -166,12 +166,15 @@ async def test_survey_of_a_cluster_that_does_not_exist(bench: Bench) -> None:
 async def test_remark(bench: Bench) -> None:
     world = bench.world
     old = bench.mark(world.statefulset.annotations)
+    version = world.statefulset.version
     tried = old.model_copy(update={"tried": "a mixture"})
     task = Remark(cluster=world.cluster, container="mariadb", mark=tried)
     for _ in range(2):
         await bench.env.run(bench.janitor.remark_statefulset, task)
         assert mark_of(world.statefulset.annotations) == tried
     assert world.statefulset.replicas == 3
+    assert world.statefulset.version == version + 1
+    assert world.events == []
 
 
 async def test_remark_leaves_the_mark_of_another_lease(bench: Bench) -> None:

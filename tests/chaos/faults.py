@@ -29,7 +29,7 @@ from tests.chaos.points import Point
 from tests.chaos.site import TARGET, persistent
 
 AWAY = 8.0
-"""Seconds for which a server misbehaves: longer than any single call's time limit but one."""
+"""Seconds for which a server misbehaves: longer than any single call's time limit."""
 LONG_AWAY = 130.0
 """Seconds for which a worker is away, where that is the fault."""
 
@@ -79,6 +79,8 @@ class Fault:
     """The operation gets one that passes while it is held."""
     janitor: bool = False
     """Nobody is left who would undo, and then the time of the janitor's schedule comes."""
+    hits_server: bool = False
+    """A server starts anew, maybe by a state transfer from another; an operation that failed does not wait for it."""
     slow: bool = False
     """Takes minutes: struck at one point only."""
 
@@ -411,7 +413,7 @@ async def _database(run: Run, way: str) -> None:
 # --- the replica
 
 
-@fault("target pod deleted")
+@fault("target pod deleted", hits_server=True)
 async def target_deleted(run: Run) -> None:
     """`kubectl delete pod` of the replica that is backed up."""
     site = run.lane.site
@@ -420,7 +422,7 @@ async def target_deleted(run: Run) -> None:
     run.back()
 
 
-@fault("target killed for memory")
+@fault("target killed for memory", hits_server=True)
 async def target_killed(run: Run) -> None:
     """mariadbd of the replica gets the SIGKILL of the out-of-memory killer."""
     pid = await asyncio.to_thread(run.lane.site.server_pid, TARGET)

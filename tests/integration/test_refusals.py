@@ -56,6 +56,9 @@ async def test_a_cluster_of_another_size_than_the_statefulset(galera: Galera, op
         await eventually(
             lambda: galera.wsrep(FIRST)["wsrep_cluster_size"] == "2", 60, "the others go on as a cluster of two"
         )
+        await eventually(
+            lambda: galera.wsrep(OTHER)["wsrep_cluster_status"] != "Primary", 60, "the isolated one has noticed"
+        )
         error = await failure_of(await operations.start_backup())
     finally:
         galera.root_sql("SET GLOBAL wsrep_provider_options='gmcast.isolate=0'", OTHER)

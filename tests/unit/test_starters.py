@@ -322,10 +322,11 @@ async def test_ctrl_c_leaves_the_run_alone(temporal_env: WorkflowEnvironment, qu
         stderr=asyncio.subprocess.PIPE,
     )
     handle = temporal_env.client.get_workflow_handle(workflow_id)
-    await eventually_running(handle)
-    await asyncio.sleep(1)
+    assert process.stderr is not None
+    told = await asyncio.wait_for(process.stderr.readline(), 60)
+    assert told.decode().strip() == f"started {workflow_id}"
     process.send_signal(signal.SIGINT)
-    _, err = await asyncio.wait_for(process.communicate(), 15)
+    _, err = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 130
     assert f"temporal workflow cancel --workflow-id {workflow_id}" in err.decode()
     assert (await handle.describe()).status == WorkflowExecutionStatus.RUNNING

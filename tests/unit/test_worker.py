@@ -24,6 +24,8 @@ from temporalio.testing import WorkflowEnvironment
 
 from activities._heartbeat import BEAT_SECONDS
 from galera_backup import rules
+from galera_backup.kube import gateway as kube_gateway
+from galera_backup.mysql import gateway as mysql_gateway
 from galera_backup.settings import WorkerSettings
 
 with workflow.unsafe.imports_passed_through():  # the stand-ins are loaded in the sandbox with this module
@@ -135,6 +137,15 @@ async def test_a_frozen_worker_is_given_up_after_its_last_chance_to_desync(tempo
         for options in (_options.act(), _options.wait(timedelta(hours=1)), _options.undo()):
             left = options["heartbeat_timeout"] - throttle - timedelta(seconds=BEAT_SECONDS)
             assert left > rules.DESYNC_WINDOW
+
+
+def test_a_resync_begins_within_ten_seconds() -> None:
+    """After a worker that died, after calls that hang, and after any number of attempts that failed."""
+    undo, limit = _options.undo(), timedelta(seconds=10)
+    pauses = undo["retry_policy"].initial_interval, undo["retry_policy"].maximum_interval
+    assert undo["heartbeat_timeout"] + pauses[0] < limit
+    for slowest in (max(kube_gateway.TIMEOUT_SECONDS), mysql_gateway.TIMEOUT_SECONDS):
+        assert timedelta(seconds=slowest) + (pauses[1] or limit) < limit
 
 
 def test_the_real_registries() -> None:

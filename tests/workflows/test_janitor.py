@@ -446,6 +446,26 @@ async def test_restored_cluster_gets_its_new_size(stage: Stage) -> None:
     assert mark_of(world.statefulset.annotations) is None
 
 
+async def test_mark_on_a_statefulset_that_somebody_scaled_up(stage: Stage) -> None:
+    world = stage.world()
+    put_mark(world, None, order=stop_order(world))
+    result = await clean(stage, world)
+    [mended] = result.mended
+    assert mended.name == "mariadb-server"
+    assert "mark removed" in mended.text
+    await stage.assert_settled(world)
+    assert world.events == []
+
+
+async def turn(world: World, ordinal: int, *, up: bool) -> None:
+    """A server goes, or comes, and readiness and endpoints have followed."""
+    with world.lock:
+        member = world.member(ordinal)
+        member.up = up
+        member.follow_state()
+    await assert_eventually(lambda: (world.look().member(ordinal).ready, member.listed) == (up, up))
+
+
 async def test_restore_and_its_lease_terminated_when_the_cluster_starts(stage: Stage) -> None:
     """It is up, but its primary's Service has no endpoint, for the label is put back last."""
     world = stage.world(backups=(BACKUP_ID,))
@@ -457,11 +477,9 @@ async def test_restore_and_its_lease_terminated_when_the_cluster_starts(stage: S
     fault.before = DEAD
     fault.gate.open()
     assert world.listing("mariadb-server-0") == ["mariadb"]
-    with world.lock:
-        world.member(2).ready = False
+    await turn(world, 2, up=False)
     assert verdicts(await clean(stage, world))["mariadb-server"] == Verdict.NOT_IN_SYNC
-    with world.lock:
-        world.member(2).ready = True
+    await turn(world, 2, up=True)
     result = await clean(stage, world)
     assert [(each.name, each.text) for each in result.mended] == [
         ("mariadb-server", "primary label as before, mark removed")
