@@ -54,12 +54,12 @@ async def test_restored_data_that_does_not_start(galera: Galera, operations: Ope
     before = galera.checksums(FIRST)
     restore = await operations.start_restore(backup.manifest.backup_id, strategy="staged", ready_timeout=60)
     await in_phase(restore, "stop")
-    [staged] = (data_directory(PODS[1]) / COPIES).glob("*/staged/ibdata1")
+    [staged] = (data_directory(FIRST) / COPIES).glob("*/staged/ibdata1")
     staged.write_bytes(bytes(staged.stat().st_size))
     failure = await failure_of(restore)
     assert failure.type == "RestoreFailed"
     assert "The old data was put back" in failure.message
-    assert f"mysql-data-{PODS[1]} untouched" in failure.message
+    assert f"mysql-data-{FIRST} untouched" in failure.message
     assert galera.problems() == []
     for pod in PODS:
         assert galera.checksums(pod) == before
