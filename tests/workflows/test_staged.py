@@ -39,8 +39,8 @@ OUTAGE = {
     "formed": Step("wait_formed", "members"),
 }
 STEPS = {**BEFORE, **OUTAGE}
-LATER = timedelta(seconds=80)
-"""Execution timeout of a restore that shall come far on a busy machine."""
+LATER = timedelta(seconds=60)
+"""Execution timeout of a restore that shall come far on a busy machine, and not beyond the first attempt of a step."""
 
 
 async def restore(stage: Stage, world: World, **fields: Any) -> Handle:
