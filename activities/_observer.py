@@ -67,6 +67,7 @@ class Observer:
             exists=True,
             phase=pod.phase,
             ready=pod.ready,
+            restarts=pod.restarts.get(request.container, 0),
             node=pod.node,
             role=pod.labels.get(request.primary_label.key) if request.primary_label else None,
             wsrep=wsrep,

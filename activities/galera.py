@@ -12,7 +12,7 @@ from activities._heartbeat import in_thread, pause
 from activities._observer import Observer
 from activities._quorum import Quorum
 from galera_backup import rules
-from galera_backup.errors import DatabaseUnavailable, DesyncFailed, GaleraBackupError, NotYet
+from galera_backup.errors import ClusterNotFormed, DatabaseUnavailable, DesyncFailed, GaleraBackupError, NotYet
 from galera_backup.kube.facts import PodFacts
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.models.activities import (
@@ -171,6 +171,8 @@ class GaleraActivities:
             missing = rules.not_formed(seen, task.replicas)
             if not missing:
                 break
+            if task.may_fail and (reason := rules.does_not_start(seen)):
+                raise ClusterNotFormed(f"{reason}. Look at the log of its container")
             await pause(0.5, missing[0])
         label = task.primary_label
         if label is not None and label.moved_by == "galera-backup":

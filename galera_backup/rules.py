@@ -21,6 +21,8 @@ OTHERS_IN_SYNC = 2
 """Members that must stay in sync beside the one that is backed up: one may fail, and one still can be a donor."""
 LOOKS_UNTIL_DEGRADED = 3
 """Looks in a row at too few members in sync; one can miss a member that answers late."""
+RESTARTS = 2
+"""Of a server that will not start: once may be the kubelet's liveness probe, or an address that was not known yet."""
 DESYNC_WINDOW = timedelta(seconds=5)
 """From the checks before `SET GLOBAL wsrep_desync` to the last moment at which the server obeys it.
 
@@ -138,6 +140,26 @@ def not_formed(seen: ClusterObservation, replicas: int) -> tuple[str, ...]:
     if len(uuids) > 1:
         found.append(f"expected one wsrep_cluster_state_uuid on all members, saw {', '.join(sorted(uuids))}")
     return tuple(found)
+
+
+def are_restored(claims: Sequence[ClaimReport]) -> bool:
+    """Whether all of them hold the backup."""
+    return all(claim.state == ClaimState.RESTORED for claim in claims)
+
+
+def does_not_start(seen: ClusterObservation) -> str | None:
+    """Why the first server, from which the others start, will not come up on its data; None: it still may."""
+    first = next((member for member in seen.members if member.ordinal == 0), None)
+    if first is None or first.restarts < RESTARTS or any(_is_primary(member) for member in seen.members):
+        return None
+    return (
+        f"{first.pod}: expected its server to start on this data, it has ended {first.restarts} times and no member is "
+        f"in a primary component"
+    )
+
+
+def _is_primary(member: MemberObservation) -> bool:
+    return member.wsrep is not None and member.wsrep.cluster_status == "Primary"
 
 
 def not_restored(seen: ClusterObservation, position: GaleraPosition) -> str | None:

@@ -102,8 +102,8 @@ class Stopped:
         """For every step on the StatefulSet; only scaling up looks at `replicas`."""
         return ScaleTask(cluster=self.cluster, mark=self.mark, container=self.container, replicas=replicas)
 
-    def form(self, replicas: int) -> FormTask:
-        """What to wait for once it is scaled back."""
+    def form(self, replicas: int, may_fail: bool = False) -> FormTask:
+        """What to wait for once it is scaled back. `may_fail`: it can be stopped and started on other data."""
         return FormTask(
             cluster=self.cluster,
             lease=self.mark.lease,
@@ -112,6 +112,7 @@ class Stopped:
             container=self.container,
             primary_label=self.order.primary_label,
             primary_pod=self.order.primary_pod,
+            may_fail=may_fail,
         )
 
 

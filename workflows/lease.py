@@ -348,7 +348,7 @@ class GaleraLease:
         )
         await self._step(
             GaleraActivities.wait_formed,
-            stopped.form(replicas),
+            stopped.form(replicas, may_fail=rules.are_restored(claims)),
             f"{replicas} replicas Ready and in one cluster",
             limit=stopped.order.ready_timeout,
             late=ClusterNotFormed,

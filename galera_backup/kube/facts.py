@@ -48,6 +48,8 @@ class PodFacts:
     """Why the scheduler finds no node; empty when it did."""
     gated: bool = False
     """The scheduler does not look at it yet."""
+    restarts: Mapping[str, int] = field(default_factory=dict)
+    """How often each container was started again."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ def pod_facts(pod: V1Pod) -> PodFacts:
         waiting={container.name: _wait(container) for container in containers if container.state.waiting},
         unscheduled=next((each.message or "" for each in conditions.values() if _unscheduled(each)), ""),
         gated=bool(spec.scheduling_gates),
+        restarts={container.name: container.restart_count for container in containers},
     )
 
 

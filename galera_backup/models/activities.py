@@ -90,6 +90,8 @@ class FormTask(Model):
     container: str
     primary_label: PrimaryLabel | None
     primary_pod: str | None
+    may_fail: bool = False
+    """There is other data to start on: a first server that ends again and again is not waited for."""
 
 
 class ClusterFormed(Model):

@@ -38,6 +38,8 @@ class MemberObservation(Model):
     phase: str = ""
     """Kubernetes phase of the pod: Running, Pending, ..."""
     ready: bool = False
+    restarts: int = 0
+    """How often the server's container was started again."""
     node: str = ""
     role: str | None = None
     """Value of the cluster's primary label on the pod."""

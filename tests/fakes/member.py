@@ -47,6 +47,7 @@ class Member:
     listed: bool = False
     listed_labels: dict[str, str] = field(default_factory=dict)
 
+    restarts: int = 0
     up: bool = True
     """The server answers."""
     cluster_status: str = "Primary"
@@ -85,6 +86,7 @@ class Member:
             ended={},
             waiting={},
             unscheduled="",
+            restarts={"mariadb": self.restarts},
         )
 
     def follow_state(self) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from kubernetes.client import V1Pod
 
-from galera_backup import names
+from galera_backup import names, rules
 from galera_backup.errors import ClusterNotFound, KubernetesUnavailable
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.models.common import ClusterRef
@@ -76,6 +76,8 @@ class World:
         """Ordinals whose servers do not come up."""
         self.never_ready_on: set[str] = set()
         """Data on which no server comes up."""
+        self.ends_on: set[str] = set()
+        """Data on which a server ends again and again."""
         for ordinal in range(replicas):
             labels = {} if primary is None else (PRIMARY if ordinal == primary else {})
             member = self._member(ordinal, labels)
@@ -341,6 +343,8 @@ class World:
             self.violations.append(f"{member.name} started while {working} worked")
         if ordinal in self.never_ready or claim.data in self.never_ready_on:
             member.up = False
+        if claim.data in self.ends_on:
+            member.up, member.restarts = False, rules.RESTARTS
         member.follow_state()
 
     def _check_runner(self, pod: RunnerPod) -> None:

@@ -52,7 +52,7 @@ async def test_restored_data_that_does_not_start(galera: Galera, operations: Ope
     backup = await operations.backup()
     galera.root_sql(f"INSERT INTO {JOURNAL} (writer, text) VALUES ('after', 'the backup')")
     before = galera.checksums(FIRST)
-    restore = await operations.start_restore(backup.manifest.backup_id, strategy="staged", ready_timeout=60)
+    restore = await operations.start_restore(backup.manifest.backup_id, strategy="staged")
     await in_phase(restore, "stop")
     [staged] = (data_directory(FIRST) / COPIES).glob("*/staged/ibdata1")
     staged.write_bytes(bytes(staged.stat().st_size))

@@ -145,6 +145,15 @@ async def test_cluster_that_does_not_form_on_the_restored_data(stage: Stage) -> 
     assert [event for event in world.events if event.startswith("scale")] == ["scale 0", "scale 3"] * 2
 
 
+async def test_server_that_ends_on_the_restored_data_is_not_waited_for(stage: Stage) -> None:
+    world = stage.world(backups=(BACKUP_ID,))
+    world.ends_on = {BACKUP_ID}
+    failure = await failure_of(await restore(stage, world, ready_timeout=600))
+    assert "mariadb-server-0: expected its server to start on this data" in failure.message
+    assert "The old data was put back" in failure.message
+    assert await assert_one_of_two(stage, world) == "live"
+
+
 async def test_cluster_that_is_not_the_restored_one(stage: Stage) -> None:
     world = stage.world(backups=(BACKUP_ID,))
     manifest = world.volume.manifests[BACKUP_ID]
