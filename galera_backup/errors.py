@@ -69,6 +69,10 @@ class ScaleFailed(GaleraBackupError):
     """The StatefulSet could not be scaled, or its pods did not go or come."""
 
 
+class RestoreRejected(GaleraBackupError):
+    """A person rejected the plan of a restore, or nobody approved it in time; nothing was changed."""
+
+
 class ClusterNotFormed(GaleraBackupError):
     """After a restore the pods are not Ready or do not form one cluster of the right size."""
 

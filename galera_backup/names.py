@@ -31,6 +31,11 @@ def lease_queue(task_queue: str) -> str:
     return f"{task_queue}-lease"
 
 
+def operation_queue(lease_queue: str) -> str:
+    """Task queue of the operations, as a lease sees it from its own."""
+    return lease_queue.removesuffix("-lease")
+
+
 def lease_id(cluster: ClusterRef) -> str:
     """Workflow id of the cluster's lease. Fixed: at most one is open, so at most one operation runs."""
     return f"galera-lease/{cluster}"
@@ -39,6 +44,11 @@ def lease_id(cluster: ClusterRef) -> str:
 def operation_id(operation: str, cluster: ClusterRef, at: datetime) -> str:
     """Workflow id of an operation that a starter starts; `operation` is `backup`, `restore`, ..."""
     return f"galera-{operation}/{cluster}/{timestamp(at)}"
+
+
+def tidy_id(cluster: ClusterRef, restore_id: str) -> str:
+    """Workflow id of what removes the data that a restore has kept, when its time is over."""
+    return f"galera-tidy/{cluster}/{restore_id}"
 
 
 def schedule_id(cluster: ClusterRef) -> str:

@@ -10,7 +10,7 @@ from galera_backup.models.common import PrimaryLabel
 from galera_backup.models.janitor import Finding, MarkSeen, MemberSeen, RunnerSeen, Survey, Verdict
 from galera_backup.models.lease import StopOrder
 from galera_backup.models.manifest import GaleraPosition
-from galera_backup.models.restore import ClaimReport, ClaimState
+from galera_backup.models.restore import ClaimReport, ClaimState, Strategy
 from galera_backup.models.runner import CheckReport, SwapState
 from galera_backup.names import LEASE_ANNOTATION
 from galera_backup.runner.protocol import STAGING_RESERVE
@@ -21,6 +21,9 @@ OTHERS_IN_SYNC = 2
 """Members that must stay in sync beside the one that is backed up: one may fail, and one still can be a donor."""
 LOOKS_UNTIL_DEGRADED = 3
 """Looks in a row at too few members in sync; one can miss a member that answers late."""
+STOP_AND_START_SECONDS = 15
+COPIED_PER_SECOND, UNPACKINGS = 300e6, 2
+"""Of a restore: bytes, and what unpacking and preparing takes in copies. See docs/benchmarks.md."""
 RESTARTS = 2
 """Of a server that will not start: once may be the kubelet's liveness probe, or an address that was not known yet."""
 DESYNC_WINDOW = timedelta(seconds=5)
@@ -142,6 +145,29 @@ def not_formed(seen: ClusterObservation, replicas: int) -> tuple[str, ...]:
     return tuple(found)
 
 
+def changed_since(planned: ClusterObservation, seen: ClusterObservation) -> str | None:
+    """What of a cluster is not as a restore has planned with, or None."""
+    if seen.replicas != planned.replicas:
+        return f"expected {planned.replicas} replicas of {str(seen.cluster)!r}, saw {seen.replicas}"
+    claims = {each.claim: each.uid for each in planned.claims}
+    others = sorted(each.claim for each in seen.claims if claims.get(each.claim) != each.uid)
+    if others or len(claims) != len(seen.claims):
+        return f"expected the data claims of {str(seen.cluster)!r} to be the same, saw others: {', '.join(others)}"
+    return None
+
+
+def expected_outage(strategy: Strategy, data_bytes: int, replicas: int) -> float:
+    """Seconds, as a rough guess."""
+    if strategy == Strategy.STAGED:
+        return STOP_AND_START_SECONDS
+    return STOP_AND_START_SECONDS + data_bytes * (UNPACKINGS + replicas) / COPIED_PER_SECOND
+
+
+def kept(order: StopOrder, claims: Sequence[ClaimReport]) -> str | None:
+    """The restore whose old data stays on the volumes when the cluster was started on `claims`, or None."""
+    return order.restore_id if (order.keep_previous_for or order.undoes) and are_restored(claims) else None
+
+
 def are_restored(claims: Sequence[ClaimReport]) -> bool:
     """Whether all of them hold the backup."""
     return all(claim.state == ClaimState.RESTORED for claim in claims)
@@ -230,11 +256,12 @@ def lacking_space(report: CheckReport, data_kb: int, claim: str) -> str | None:
 def lacking_staging_space(report: CheckReport, data_kb: int, claim: str) -> str | None:
     """Why a second copy does not fit on a data volume, or None. Its replica goes on serving, and needs room too."""
     needed = int(data_kb * RESTORE_RESERVE + report.data_total_kb * STAGING_RESERVE)
-    if report.data_free_kb >= needed:
+    free = report.data_free_kb + report.copies_kb
+    if free >= needed:
         return None
     return (
         f"claim {claim!r}: expected {needed} KB free for a second copy and {STAGING_RESERVE:.0%} of the volume for the "
-        f"live one, it has {report.data_free_kb} KB"
+        f"live one, it has {free} KB"
     )
 
 

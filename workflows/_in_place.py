@@ -7,15 +7,15 @@ from datetime import timedelta
 from temporalio import workflow
 
 from workflows import _runner
-from workflows._restoring import CHECK_LIMIT, MARGIN, REPLICAS_AT_MOST, Restoring
+from workflows._outage import CHECK_LIMIT, MARGIN
+from workflows._restoring import REPLICAS_AT_MOST, Restoring
 
 with workflow.unsafe.imports_passed_through():
     from galera_backup import rules
     from galera_backup.errors import InternalError
     from galera_backup.models.cluster import ClaimObservation
-    from galera_backup.models.lease import StartOrder
     from galera_backup.models.manifest import Manifest
-    from galera_backup.models.restore import ClaimReport, ClaimRestore, ClaimState, RestoreRequest, RestoreResult
+    from galera_backup.models.restore import ClaimRestore, ClaimState, RestoreResult
     from galera_backup.models.runner import CheckReport, RestoreJob
 
 
@@ -24,25 +24,30 @@ class InPlace(Restoring):
 
     _WAY_OUT = "make room, or enlarge the claims"
 
-    @staticmethod
-    def ttl(request: RestoreRequest) -> timedelta:
+    def ttl(self) -> timedelta:
         """The longest that the lease may be needed."""
+        request = self._request
         runners = request.runner_timeout * (request.replicas or REPLICAS_AT_MOST) * _runner.ATTEMPTS
-        return CHECK_LIMIT + request.stop_timeout + runners + request.ready_timeout + MARGIN
+        outage = request.stop_timeout + runners + request.ready_timeout
+        return CHECK_LIMIT + request.approval_timeout + outage + MARGIN
 
     async def run(self) -> RestoreResult:
         """Plan, check, stop, restore each claim in turn, start."""
         seen, order = await self._plan()
         manifest = await self._check(seen)
+        await self._check_plan(seen)
         await self._stop(order)
         claims = [await self._restore(claim, manifest, len(seen.claims)) for claim in seen.claims]
         self._enter("start", f"scaling {seen.cluster} back, until all replicas are Ready and in one cluster")
-        restored = tuple(
-            ClaimReport(claim=claim.claim, ordinal=claim.ordinal, state=ClaimState.RESTORED) for claim in seen.claims
-        )
-        started = await self._lease.order("start", StartOrder(claims=restored))
+        started = await self._start(seen.claims, ClaimState.RESTORED)
         return RestoreResult(
-            manifest=manifest, claims=tuple(claims), replicas=order.replicas, phases=(), outage_seconds=started.seconds
+            restore_id=self._restore_id,
+            manifest=manifest,
+            claims=tuple(claims),
+            replicas=order.replicas,
+            phases=(),
+            outage_seconds=started.seconds,
+            approved_by=self._approved_by,
         )
 
     def _lacking(self, report: CheckReport, data_kb: int, claim: str) -> str | None:

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
-from typing import Any, TypeVar
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from workflows import _runner
 from workflows._failures import typed
-from workflows._restoring import CHECK_LIMIT, MARGIN, Restoring
+from workflows._holder import LeaseHeld
+from workflows._outage import CHECK_LIMIT, MARGIN, SWAP_LIMIT, each
+from workflows._progress import ProgressReport
+from workflows._questions import Questions
+from workflows._restoring import Restoring
 
 with workflow.unsafe.imports_passed_through():
     from galera_backup import rules
     from galera_backup.errors import GaleraBackupError, InternalError, RestoreFailed
     from galera_backup.models.cluster import ClaimObservation, ClusterObservation
-    from galera_backup.models.lease import LeaseEvent, StartOrder, StopOrder
+    from galera_backup.models.lease import StopOrder
     from galera_backup.models.manifest import Manifest
-    from galera_backup.models.restore import ClaimReport, ClaimRestore, ClaimState, RestoreRequest, RestoreResult
-    from galera_backup.models.runner import CheckJob, CheckReport, RestoreReport, StageJob, SwapJob
-
-T = TypeVar("T")
-
-SWAP_LIMIT = timedelta(minutes=30)
-"""For some renames; most of it is for a node that has to attach a volume."""
+    from galera_backup.models.plan import Choice
+    from galera_backup.models.restore import ClaimRestore, ClaimState, RestoreRequest, RestoreResult
+    from galera_backup.models.runner import CheckJob, CheckReport, RestoreReport, StageJob
 
 
 class Staged(Restoring):
@@ -37,35 +34,40 @@ class Staged(Restoring):
         "first, and its outage grows with the database"
     )
 
-    @staticmethod
-    def ttl(request: RestoreRequest) -> timedelta:
+    def __init__(
+        self, request: RestoreRequest, lease: LeaseHeld, progress: ProgressReport, questions: Questions
+    ) -> None:
+        super().__init__(request, lease, progress, questions)
+        self._is_swapped = self._is_formed = False
+        self._outage_seconds = 0.0
+
+    def ttl(self) -> timedelta:
         """The longest that the lease may be needed: the cluster may be stopped and started once more to go back."""
+        request = self._request
         outage = request.stop_timeout + SWAP_LIMIT * _runner.ATTEMPTS + request.ready_timeout
-        return CHECK_LIMIT * 2 + request.runner_timeout * _runner.ATTEMPTS + outage * 2 + MARGIN
+        people = request.approval_timeout + request.decision_timeout
+        return CHECK_LIMIT * 2 + request.runner_timeout * _runner.ATTEMPTS + outage * 2 + people + MARGIN
 
     async def run(self) -> RestoreResult:
         """Plan, check, stage and verify while the database is up; stop, swap, start; back again if that fails."""
         seen, order = await self._plan()
-        self._enter("tidy", "removing what earlier restores left on the volumes")
-        await self._lease.order("stage", order)
         manifest = await self._check(seen)
+        self._enter("tidy", "removing what earlier restores left, or kept, on the volumes")
+        await self._lease.order("stage", order)
         claims = await self._stage(seen, manifest)
         await self._verify(seen)
+        await self._check_plan(seen)
         await self._stop(order)
-        try:
-            outage_seconds = await self._cut(seen, manifest)
-        except (GaleraBackupError, ActivityError) as error:
-            if is_cancelled_exception(error):
-                raise
-            await self._go_back(seen, order)
-            failure = typed(error) if isinstance(error, ActivityError) else error
-            raise RestoreFailed(f"{failure.message}. The old data was put back") from error
+        kept_despite = await self._cut_or_go_back(seen, order, manifest)
         return RestoreResult(
+            restore_id=self._restore_id,
             manifest=manifest,
             claims=tuple(claims),
             replicas=order.replicas,
             phases=(),
-            outage_seconds=outage_seconds,
+            outage_seconds=self._outage_seconds,
+            approved_by=self._approved_by,
+            kept_despite=kept_despite,
         )
 
     # --- while the database is up
@@ -78,7 +80,7 @@ class Staged(Restoring):
 
     async def _stage(self, seen: ClusterObservation, manifest: Manifest) -> list[ClaimRestore]:
         self._enter("stage", f"unpacking and preparing {manifest.backup_id} on every volume; the database is up")
-        return await _each(seen.claims, lambda claim: self._stage_claim(claim, seen, manifest))
+        return await each(seen.claims, lambda claim: self._stage_claim(claim, seen, manifest))
 
     async def _stage_claim(self, claim: ClaimObservation, seen: ClusterObservation, manifest: Manifest) -> ClaimRestore:
         job = StageJob(
@@ -103,7 +105,7 @@ class Staged(Restoring):
     async def _verify(self, seen: ClusterObservation) -> None:
         """A state transfer to a replica removes what is staged in its data directory."""
         self._enter("verify", "looking at what is staged once more; the database is up")
-        await _each(seen.claims, lambda claim: self._verify_claim(claim, seen))
+        await each(seen.claims, lambda claim: self._verify_claim(claim, seen))
 
     async def _verify_claim(self, claim: ClaimObservation, seen: ClusterObservation) -> None:
         job = CheckJob(cluster=self._request.cluster, restore_id=self._restore_id)
@@ -117,66 +119,58 @@ class Staged(Restoring):
 
     # --- the outage
 
-    async def _cut(self, seen: ClusterObservation, manifest: Manifest) -> float:
-        """Answers how long the database was down, in seconds."""
-        self._enter("swap", "renaming the old data out and the restored data in")
-        await self._swap(seen, "in")
-        self._enter("start", f"scaling {seen.cluster} back, until all replicas are Ready and in one cluster")
-        started = await self._try_to_start(seen, ClaimState.RESTORED)
+    async def _cut_or_go_back(self, seen: ClusterObservation, order: StopOrder, manifest: Manifest) -> str | None:
+        """What failed, when somebody decided to keep the restored data all the same.
+
+        Error: `RestoreFailed` when the cluster is on its old data again.
+        """
+        while True:
+            try:
+                await self._cut(seen, manifest)
+                return None
+            except (GaleraBackupError, ActivityError) as error:
+                if is_cancelled_exception(error):
+                    raise
+                failure = typed(error) if isinstance(error, ActivityError) else error
+                choice = await self._choose(failure)
+                if choice == "keep":
+                    return failure.message
+                if choice == "rollback":
+                    await self._go_back(seen, order)
+                    raise RestoreFailed(f"{failure.message}. The old data was put back") from error
+
+    async def _choose(self, failure: GaleraBackupError) -> Choice:
+        if self._request.on_failure == "rollback":
+            return "rollback"
+        self._progress.note(f"**{failure.type}**: {failure.message}")
+        state = "up, on the restored data" if self._is_formed else "down"
+        self._enter("decide", f"the restore failed, the database is {state}: waits for the update decide")
+        decision = await self._questions.decision(self._is_formed, self._request.decision_timeout)
+        if decision is None:
+            return "rollback"
+        self._progress.fact("decision", f"{decision.choice}, by {decision.who}: {decision.why}")
+        return decision.choice
+
+    async def _cut(self, seen: ClusterObservation, manifest: Manifest) -> None:
+        """Once more, it goes on from the step that failed."""
+        if not self._is_swapped:
+            self._enter("swap", "renaming the old data out and the restored data in")
+            await self._swap(seen.claims, "in")
+            self._is_swapped = True
+        if not self._is_formed:
+            self._enter("start", f"scaling {seen.cluster} back, until all replicas are Ready and in one cluster")
+            started = await self._start(seen.claims, ClaimState.RESTORED, may_stop_again=True)
+            self._is_formed, self._outage_seconds = True, started.seconds
         self._enter("prove", "looking whether the cluster is the restored one")
         wrong = rules.not_restored(await self._observe(), manifest.position)
         if wrong is not None:
             raise RestoreFailed(wrong)
-        return started.seconds
 
     async def _go_back(self, seen: ClusterObservation, order: StopOrder) -> None:
         """The same renames the other way round, and the cluster on its old data."""
         self._enter("back", "renaming the old data back")
         if not self._is_stopped:
             await self._stop(order)
-        await self._swap(seen, "back")
+        await self._swap(seen.claims, "back")
         self._enter("start-old", f"scaling {seen.cluster} back on its old data")
-        await self._try_to_start(seen, ClaimState.UNTOUCHED)
-
-    async def _try_to_start(self, seen: ClusterObservation, state: ClaimState) -> LeaseEvent:
-        claims = tuple(ClaimReport(claim=claim.claim, ordinal=claim.ordinal, state=state) for claim in seen.claims)
-        self._started_on, self._is_stopped = claims, False
-        return await self._lease.order("start", StartOrder(claims=claims, may_stop_again=True))
-
-    async def _swap(self, seen: ClusterObservation, direction: str) -> None:
-        await _each(seen.claims, lambda claim: self._swap_claim(claim, direction))
-
-    async def _swap_claim(self, claim: ClaimObservation, direction: str) -> None:
-        job = SwapJob.model_validate(
-            {"cluster": self._request.cluster, "restore_id": self._restore_id, "direction": direction}
-        )
-        what = (
-            f"rename the restored data in on {claim.claim}"
-            if direction == "in"
-            else f"rename the old data back on {claim.claim}"
-        )
-        await _runner.run(self._stopped_task(f"{direction}-{claim.ordinal}", job, claim, SWAP_LIMIT), what)
-
-
-async def _each(
-    claims: Sequence[ClaimObservation], work: Callable[[ClaimObservation], Coroutine[Any, Any, T]]
-) -> list[T]:
-    """For all claims at once. After the first failure, or a cancel, the others are cancelled and awaited."""
-    tasks = [asyncio.ensure_future(work(claim)) for claim in claims]
-    try:
-        await workflow.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-    except asyncio.CancelledError:
-        await _stop(tasks)
-        raise
-    await _stop(tasks)
-    failed = [task for task in tasks if not task.cancelled() and task.exception() is not None]
-    first = next((task for task in failed if not is_cancelled_exception(task.exception() or Exception())), None)
-    if first is not None:
-        first.result()
-    return [task.result() for task in tasks]
-
-
-async def _stop(tasks: Sequence[asyncio.Task[Any]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await workflow.wait(tasks)
+        await self._start(seen.claims, ClaimState.UNTOUCHED, may_stop_again=True)

@@ -177,12 +177,10 @@ async def _wait_formed(stopped: Stopped, replicas: int, how: str, queue: str) ->
     await persist(KubernetesActivities.unmark_statefulset, unmark, "remove the lease's mark", queue)
 
 
-def untouched(stopped: Stopped) -> tuple[ClaimReport, ...]:
-    """The claims of a cluster on which no runner was started."""
-    return tuple(
-        ClaimReport(claim=claim, ordinal=ordinal, state=ClaimState.UNTOUCHED)
-        for ordinal, claim in enumerate(stopped.order.claims)
-    )
+def as_found(order: StopOrder) -> tuple[ClaimReport, ...]:
+    """The claims as they are before any runner was started on the stopped cluster."""
+    state = ClaimState.RESTORED if order.undoes else ClaimState.UNTOUCHED
+    return tuple(ClaimReport(claim=claim, ordinal=ordinal, state=state) for ordinal, claim in enumerate(order.claims))
 
 
 async def tidy(stopped: Stopped, by: LeaseRef, keep: str | None) -> tuple[str, ...]:

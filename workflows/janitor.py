@@ -268,8 +268,10 @@ class _Steps:
                 "The next run tries again; look at the failures of this run's activities"
             ) from None
         text = f"started; claims: {rules.describe(claims)}" if claims else "primary label as before, mark removed"
-        if order.strategy == Strategy.STAGED and (untidy := await _undo.tidy(stopped, self._lease.ref, keep=None)):
-            text += f"; copies of the data may be left on {', '.join(untidy)}"
+        if order.strategy == Strategy.STAGED:
+            keep = rules.kept(order, claims)
+            if untidy := await _undo.tidy(stopped, self._lease.ref, keep=keep):
+                text += f"; copies of the data may be left on {', '.join(untidy)}"
         self._mended.append(Mended(name=finding.name, text=text))
 
     async def _note_attempt(self, mark: Mark, error: ClusterLeftStopped) -> None:

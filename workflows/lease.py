@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, is_cancelled_exception
+from temporalio.exceptions import ActivityError, WorkflowAlreadyStartedError, is_cancelled_exception
 
 from workflows import _options, _runner, _undo
 from workflows._failures import first_sentence_of, typed
@@ -26,7 +26,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.galera import GaleraActivities
     from activities.kubernetes import KubernetesActivities
     from activities.runner import RunnerActivities
-    from galera_backup import rules
+    from galera_backup import names, rules
     from galera_backup.errors import (
         ClusterNotFormed,
         DesyncFailed,
@@ -48,7 +48,7 @@ with workflow.unsafe.imports_passed_through():
         StartOrder,
         StopOrder,
     )
-    from galera_backup.models.restore import ClaimReport
+    from galera_backup.models.restore import ClaimReport, TidyRequest
     from galera_backup.temporal import CLUSTER, PHASE, REPLICA
 
 A = TypeVar("A")
@@ -56,6 +56,8 @@ R = TypeVar("R")
 
 OWNER_LIMIT = timedelta(minutes=2)
 """For an owner to stop its runner when the lease ends before it is released; its activities hear of it within 10 s."""
+LONGEST_WAIT = timedelta(days=7)
+"""For the cluster, before what a restore has kept is removed."""
 OUT_OF_SERVICE_LIMIT = timedelta(minutes=2)
 """From Donor/Desynced to Not Ready and out of the endpoints; readiness probes run every few seconds."""
 
@@ -84,6 +86,7 @@ class GaleraLease:
         self._claims: tuple[ClaimReport, ...] = ()
         self._staging: StopOrder | None = None
         self._untidy: tuple[str, ...] = ()
+        self._kept_until: datetime | None = None
         self._unsettled: GaleraBackupError | None = None
 
     @workflow.run
@@ -96,7 +99,7 @@ class GaleraLease:
         self._show("closed")
         if self._unsettled is not None:
             raise self._unsettled
-        return LeaseResult(reason=reason, claims=self._claims, untidy=self._untidy)
+        return LeaseResult(reason=reason, claims=self._claims, untidy=self._untidy, kept_until=self._kept_until)
 
     # --- what the owner asks for; a signal handler must not raise, it would fail the lease
 
@@ -288,10 +291,40 @@ class GaleraLease:
 
     async def _tidy(self) -> None:
         """Nothing depends on it but room on the volumes; not where a volume may still be needed to start."""
-        if self._staging is None or self._unsettled is not None:
+        order = self._staging
+        if order is None or self._unsettled is not None:
             return
         self._show("removing copies of the data")
-        self._untidy = await _undo.tidy(self._stopped_by(self._staging), self._ref(), keep=None)
+        keep = rules.kept(order, self._claims or _undo.as_found(order))
+        self._untidy = await _undo.tidy(self._stopped_by(order), self._ref(), keep=keep)
+        if keep is not None and not order.undoes:
+            await self._discard_later(order)
+
+    async def _discard_later(self, order: StopOrder) -> None:
+        """A workflow that outlives lease and restore removes what is kept, when its time is over."""
+        request = self._request
+        self._kept_until = workflow.now() + order.keep_previous_for
+        task = TidyRequest(
+            cluster=request.cluster,
+            credentials=request.credentials,
+            backup_claim=order.backup_claim,
+            container=request.container,
+            primary_label=order.primary_label,
+            run_as_user=order.run_as_user,
+            wait_for_cluster=LONGEST_WAIT,
+            runner_pod_prefix=order.runner_pod_prefix,
+            restore_id=order.restore_id,
+            until=self._kept_until,
+        )
+        with contextlib.suppress(WorkflowAlreadyStartedError):  # by a lease of this restore that was reset
+            await workflow.start_child_workflow(
+                "GaleraTidy",
+                task,
+                id=names.tidy_id(request.cluster, order.restore_id),
+                task_queue=names.operation_queue(workflow.info().task_queue),
+                parent_close_policy=workflow.ParentClosePolicy.ABANDON,
+                static_summary=f"data of {request.cluster} before restore {order.restore_id}: removed when it is time",
+            )
 
     def _stopped_by(self, order: StopOrder) -> _undo.Stopped:
         request = self._request
@@ -309,7 +342,7 @@ class GaleraLease:
         self._stopped_at = workflow.now()
         self._show("scaling to 0")
         if self._known is None:
-            self._known = _undo.untouched(self._stopped)
+            self._known = _undo.as_found(order)
         await self._remove_strangers(late=ScaleFailed)
         task = self._stopped.scale(0)
         await self._step(KubernetesActivities.scale_down, task, "scale StatefulSet to 0", late=ScaleFailed)

@@ -10,7 +10,7 @@ from pydantic import ConfigDict
 from galera_backup.models.common import ClusterRef, LeaseRef, Model, PrimaryLabel, SecretRef
 from galera_backup.models.restore import ClaimReport, Strategy
 
-OperationName = Literal["backup", "restore", "janitor"]
+OperationName = Literal["backup", "restore", "rollback", "tidy", "janitor"]
 """Who may hold a cluster."""
 
 
@@ -51,8 +51,9 @@ class StopOrder(Model):
     replicas: int
     """Size of the restored cluster."""
     restore_id: str
-    backup_id: str
-    """What is restored: a restore that ends between two claims is finished, for a mixture cannot be started."""
+    backup_id: str = ""
+    """What is restored: a restore that ends between two claims is finished, for a mixture cannot be started. Empty in
+    a rollback."""
     claims: tuple[str, ...]
     """Data claims by ordinal, 0 first."""
     backup_claim: str
@@ -64,6 +65,10 @@ class StopOrder(Model):
     stop_timeout: timedelta
     runner_timeout: timedelta
     ready_timeout: timedelta
+    keep_previous_for: timedelta = timedelta(0)
+    """The old data stays beside the restored one for so long."""
+    undoes: bool = False
+    """It undoes a finished restore: the data directories hold the restored data when it begins."""
 
 
 class StartOrder(Model):
@@ -98,6 +103,8 @@ class LeaseResult(Model):
     """The data claims on which it started a stopped cluster."""
     untidy: tuple[str, ...] = ()
     """Data claims on which copies of the data may be left."""
+    kept_until: datetime | None = None
+    """So long the old data is kept beside the restored one."""
 
 
 class LeaseStatus(Model):

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from galera_backup.models.common import KubernetesName, Model, OperationRequest, PhaseTime, PositiveDuration
 from galera_backup.models.manifest import BackupId, Manifest
 from galera_backup.models.runner import RestoreReport, RunnerLog
 from galera_backup.names import RESTORE_RUNNER_PREFIX
+
+LONGEST_KEEP = timedelta(days=90)
+
+RestoreId = Annotated[str, Field(pattern=r"^[0-9]{8}t[0-9]{6}z$")]
+"""When a restore had its lease, in UTC: `20261122t010000z`."""
 
 
 class Strategy(StrEnum):
@@ -45,13 +50,11 @@ class ClaimReport(Model):
     state: ClaimState
 
 
-class RestoreRequest(OperationRequest):
-    """Replace the data of every replica by a backup. The database is not available meanwhile."""
+class OutageRequest(OperationRequest):
+    """The fields of every operation that stops a cluster and starts it on other data."""
 
-    backup_id: BackupId
     confirm: str
     """`<namespace>/<statefulset>` once more: nobody stops a cluster by a typing error."""
-    strategy: Strategy = Strategy.STAGED
     replicas: Annotated[int, Field(ge=1, le=99)] | None = None
     """Size of the cluster afterwards; needed only when the StatefulSet is at 0 replicas already."""
     runner_pod_prefix: Annotated[KubernetesName, Field(max_length=200)] = RESTORE_RUNNER_PREFIX
@@ -71,6 +74,49 @@ class RestoreRequest(OperationRequest):
         return confirm
 
 
+class RestoreRequest(OutageRequest):
+    """Replace the data of every replica by a backup. The database is not available meanwhile."""
+
+    backup_id: BackupId
+    strategy: Strategy = Strategy.STAGED
+    keep_previous_for: Annotated[timedelta, Field(ge=timedelta(0), le=LONGEST_KEEP)] = timedelta(0)
+    """How long a staged restore keeps the old data beside the restored, for `GaleraRollback`; it takes its room."""
+
+    require_approval: bool = False
+    """Wait, with the plan made and nothing changed yet, for the update `approve`; the cluster is held meanwhile."""
+    approval_timeout: PositiveDuration = timedelta(days=1)
+    """The restore is rejected when nobody has answered by then."""
+    on_failure: Literal["rollback", "ask"] = "rollback"
+    """After a failure of a staged restore in the outage: put the old data back, or wait for the update `decide`."""
+    decision_timeout: PositiveDuration = timedelta(hours=1)
+    """The old data is put back when nobody has decided by then."""
+
+    @model_validator(mode="after")
+    def _fits_the_strategy(self) -> RestoreRequest:
+        if self.strategy != Strategy.STAGED and (self.keep_previous_for or self.on_failure == "ask"):
+            raise ValueError(
+                f"strategy {str(self.strategy)!r} removes the old data: expected 'keep_previous_for' zero and "
+                "'on_failure' 'rollback', which are for strategy 'staged'"
+            )
+        return self
+
+
+class RollbackRequest(OutageRequest):
+    """Undo a finished staged restore: the data that it kept goes back in place, by renames."""
+
+    restore_id: RestoreId
+    """As the result of the restore says."""
+
+
+class TidyRequest(OperationRequest):
+    """Remove the data that a finished staged restore has kept."""
+
+    restore_id: RestoreId
+    until: datetime
+    """When to do it."""
+    runner_pod_prefix: Annotated[KubernetesName, Field(max_length=200)] = RESTORE_RUNNER_PREFIX
+
+
 class ClaimRestore(Model):
     """How one data claim was restored."""
 
@@ -82,8 +128,27 @@ class ClaimRestore(Model):
 class RestoreResult(Model):
     """What was restored, how long each phase took and how long the database was down."""
 
+    restore_id: RestoreId
+    """For `GaleraRollback`."""
     manifest: Manifest
     claims: tuple[ClaimRestore, ...]
+    replicas: int
+    phases: tuple[PhaseTime, ...]
+    outage_seconds: float
+    """From the scale-down to all replicas Ready in one cluster."""
+    untidy: tuple[str, ...] = ()
+    """Data claims on which copies of the data may be left; the next staged restore removes them."""
+    kept_until: datetime | None = None
+    """So long the old data is kept on the volumes; None: it was removed."""
+    approved_by: str | None = None
+    kept_despite: str | None = None
+    """What failed after the start, when somebody decided to keep the restored data all the same."""
+
+
+class RollbackResult(Model):
+    """The cluster runs on the data that it had before the restore."""
+
+    restore_id: str
     replicas: int
     phases: tuple[PhaseTime, ...]
     outage_seconds: float

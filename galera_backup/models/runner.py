@@ -82,7 +82,9 @@ class TidyJob(Model):
     mode: Literal["tidy"] = "tidy"
     cluster: ClusterRef
     keep: str | None = None
-    """All but what this restore has there: it is under way."""
+    """All but what this restore has there: it is under way, or kept."""
+    only: str | None = None
+    """Nothing but what this restore has there."""
 
 
 class PruneJob(Model):
@@ -150,12 +152,16 @@ class CheckReport(Model):
     data_free_kb: int
     data_used_kb: int
     """Used by the data directory itself."""
+    copies_kb: int = 0
+    """Used by what staged restores have left, or keep, on the volume."""
     backup_free_kb: int
     marker: ClaimMarker | None = None
     journal: Journal | None = None
     """Of the restore that was asked for; None: it has staged nothing here, or an SST has wiped it."""
     staged_whole: bool = False
     """The staged data is there as it was when it was completed."""
+    has_previous: bool = False
+    """The old data lies aside."""
     manifest: Manifest | None = None
     server_version: str | None = None
     """Version of the image's mariadb-backup, when a backup was verified."""

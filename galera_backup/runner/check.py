@@ -16,7 +16,7 @@ from galera_backup.runner.reporting import ProgressLine, log
 from galera_backup.runner.staged import StagedRestore
 from galera_backup.runner.storage import ClusterStore
 from galera_backup.runner.tool import Version
-from galera_backup.runner.volumes import free_kb, read_marker, total_kb, used_kb
+from galera_backup.runner.volumes import copies_kb, free_kb, read_marker, total_kb, used_kb
 
 
 def check(job: CheckJob, places: Places, container: MariadbContainer | None) -> CheckReport:
@@ -39,10 +39,12 @@ def check(job: CheckJob, places: Places, container: MariadbContainer | None) -> 
         data_total_kb=total_kb(data),
         data_free_kb=free_kb(data),
         data_used_kb=used_kb(data),
+        copies_kb=copies_kb(places.volume),
         backup_free_kb=free_kb(places.backup_root),
         marker=read_marker(data),
         journal=journal,
         staged_whole=staged is not None and staged.is_whole(journal),
+        has_previous=staged is not None and staged.previous.is_dir() and any(staged.previous.iterdir()),
         manifest=manifest,
         server_version=str(version) if version else None,
     )

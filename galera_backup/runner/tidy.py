@@ -18,15 +18,16 @@ _AT_REST = (SwapState.STAGING, SwapState.STAGED, SwapState.SWAPPED, SwapState.RE
 
 
 def tidy(job: TidyJob, places: Places) -> None:
-    """Remove every restore's directory, but that of `keep`; nothing there is success.
+    """Remove every restore's directory but that of `keep`, or that of `only`; nothing there is success.
 
     Error: `RestoreFailed`, after all others are removed, for one that may hold the only copy of the old data.
     """
     kept = file_name(job.keep) if job.keep is not None else None
+    only = file_name(job.only) if job.only is not None else None
     with locked(places.volume):
         left = []
         for directory in restore_directories(places.volume):
-            if directory.name == kept:
+            if directory.name == kept or only not in (None, directory.name.partition(".")[0]):
                 continue
             needed = None if is_removed(directory) else _still_needed(directory)
             if needed:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -37,14 +38,23 @@ def total_kb(path: Path) -> int:
 
 def used_kb(data_directory: Path) -> int:
     """Blocks that the data directory uses, without what mariadb-backup leaves out, and without staged restores."""
+    return _blocks_kb(
+        path
+        for path in _files(data_directory, without=STAGED_RESTORES)
+        if path.parent != data_directory or not path.name.startswith(_NOT_BACKED_UP)
+    )
+
+
+def copies_kb(volume: Path) -> int:
+    """Blocks that staged restores use: what they left, and what they keep."""
+    return _blocks_kb(_files(volume / STAGED_RESTORES))
+
+
+def _blocks_kb(paths: Iterable[Path]) -> int:
     blocks = 0
-    for path in _files(data_directory, without=STAGED_RESTORES):
-        if path.parent == data_directory and path.name.startswith(_NOT_BACKED_UP):
-            continue
-        try:
+    for path in paths:
+        with suppress(FileNotFoundError):  # a live server drops tables
             blocks += path.lstat().st_blocks
-        except FileNotFoundError:  # a live server drops tables
-            continue
     return blocks // 2
 
 

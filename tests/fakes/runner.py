@@ -271,6 +271,7 @@ class RunnerPod:
                 marker=self.claim.marker,
                 journal=self.claim.journal,
                 staged_whole=self.claim.staged is not None and self.claim.journal is not None,
+                has_previous=self.claim.previous is not None,
                 manifest=manifest,
                 server_version="10.11.19",
             )
@@ -325,7 +326,7 @@ class RunnerPod:
     def _tidy(self, job: TidyJob) -> RunnerResult:
         assert self.claim is not None
         journal = self.claim.journal
-        if journal is not None and journal.restore_id != job.keep:
+        if journal is not None and journal.restore_id != job.keep and job.only in (None, journal.restore_id):
             self.claim.journal = self.claim.staged = self.claim.previous = None
         return RunnerResult()
 

@@ -24,7 +24,7 @@ from galera_backup.errors import GaleraBackupError, by_name
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.models.backup import BackupRequest, BackupResult
 from galera_backup.models.janitor import JanitorRequest, JanitorResult
-from galera_backup.models.restore import RestoreRequest, RestoreResult
+from galera_backup.models.restore import RestoreRequest, RestoreResult, RollbackRequest, RollbackResult
 from galera_backup.mysql.gateway import MysqlGateway
 from tests.fakes.gateways import FakeKube, FakeMysql, Worlds
 from tests.fakes.world import World, fresh_cluster
@@ -87,6 +87,13 @@ class Stage:
             }
         )
         return await self.start("GaleraRestore", request, RestoreResult, **options)
+
+    async def rollback(self, world: World, restore_id: str, **fields: Any) -> WorkflowHandle[Any, RollbackResult]:
+        """Start a rollback of a finished restore."""
+        request = RollbackRequest.model_validate(
+            {"cluster": world.cluster, "restore_id": restore_id, "confirm": str(world.cluster), **fields}
+        )
+        return await self.start("GaleraRollback", request, RollbackResult)
 
     async def janitor(self, world: World, **fields: Any) -> WorkflowHandle[Any, JanitorResult]:
         """Start a janitor."""

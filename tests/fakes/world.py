@@ -76,6 +76,8 @@ class World:
         """Ordinals whose servers do not come up."""
         self.never_ready_on: set[str] = set()
         """Data on which no server comes up."""
+        self.copies_may_stay = False
+        """A restore keeps the old data."""
         self.ends_on: set[str] = set()
         """Data on which a server ends again and again."""
         for ordinal in range(replicas):
@@ -145,7 +147,8 @@ class World:
         if names.LEASE_ANNOTATION in self.statefulset.annotations:
             found.append("mark on the StatefulSet")
         for claim in self.claims.values():
-            if claim.journal is not None or claim.staged or claim.previous:
+            copied = claim.journal is not None or claim.staged or claim.previous
+            if copied and not self.copies_may_stay:
                 found.append(f"copies of the data on {claim.name}")
         for member in self.members.values():
             if names.LEASE_ANNOTATION in member.annotations:

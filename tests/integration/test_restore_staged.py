@@ -42,7 +42,7 @@ async def test_a_disaster_is_undone_with_a_short_outage(galera: Galera, operatio
         assert galera.wsrep(pod)["wsrep_cluster_state_uuid"] == backup.manifest.position.uuid
     assert _state_transfers() == []
     assert _copies() == []
-    phases = ["lease", "plan", "tidy", "check", "stage", "verify", "stop", "swap", "start", "prove"]
+    phases = ["lease", "plan", "check", "tidy", "stage", "verify", "stop", "swap", "start", "prove"]
     assert [phase.phase for phase in result.phases] == phases
     assert result.untidy == ()
     assert 0 < result.outage_seconds < 120

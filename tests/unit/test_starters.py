@@ -116,7 +116,14 @@ class Backup:
 class Restore:
     @workflow.run
     async def run(self, request: RestoreRequest) -> RestoreResult:
-        return RestoreResult(manifest=manifest(request.cluster), claims=(), replicas=3, phases=(), outage_seconds=61)
+        return RestoreResult(
+            restore_id="20261122t020000z",
+            manifest=manifest(request.cluster),
+            claims=(),
+            replicas=3,
+            phases=(),
+            outage_seconds=61,
+        )
 
 
 @workflow.defn(name="GaleraCatalog")

@@ -59,7 +59,7 @@ async def test_what_happens_in_which_order(stage: Stage) -> None:
     world = stage.world(backups=(BACKUP_ID,))
     result = await (await restore(stage, world)).result()
     assert await assert_one_of_two(stage, world) == BACKUP_ID
-    phases = ["lease", "plan", "tidy", "check", "stage", "verify", "stop", "swap", "start", "prove"]
+    phases = ["lease", "plan", "check", "tidy", "stage", "verify", "stop", "swap", "start", "prove"]
     assert [each.phase for each in result.phases] == phases
     assert [each.claim for each in result.claims] == [world.claim_name(ordinal) for ordinal in range(3)]
     assert result.untidy == ()

@@ -1,0 +1,53 @@
+"""What a restore is going to do, and what a person says to it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from galera_backup.models.common import ClusterRef, Model
+from galera_backup.models.manifest import BackupId, GaleraPosition
+from galera_backup.models.restore import Strategy
+
+
+class ClaimPlan(Model):
+    """One data claim, as it was when the plan was made."""
+
+    claim: str
+    free_kb: int
+    total_kb: int
+
+
+class RestorePlan(Model):
+    """Answer of the query `plan`; made while the database is up, before anything is changed."""
+
+    cluster: ClusterRef
+    strategy: Strategy
+    backup_id: BackupId
+    position: GaleraPosition
+    server_version: str
+    """Of the server that the backup was taken from."""
+    data_bytes: int
+    replicas: int
+    """Size of the restored cluster."""
+    claims: tuple[ClaimPlan, ...]
+    expected_outage_seconds: float
+    """A rough guess from measured restores: see `rules.expected_outage`."""
+
+
+class Answer(Model):
+    """Of a person, to the updates `approve` and `reject`."""
+
+    who: Annotated[str, Field(min_length=1, max_length=200)]
+    why: Annotated[str, Field(min_length=1, max_length=1000)]
+
+
+Choice = Literal["retry", "rollback", "keep"]
+
+
+class Decision(Answer):
+    """To the update `decide`, after a failure: go on from the step that failed, put the old data back, or keep the
+    restored cluster as it is."""
+
+    choice: Choice

@@ -1,0 +1,167 @@
+"""The data from before a staged restore is kept, put back by a rollback, or removed when its time is over."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from temporalio.client import WorkflowExecutionStatus
+
+from galera_backup import names
+from galera_backup.models.restore import RestoreResult
+from tests.fakes.kill import Kill, Step, kill_at_gate
+from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, failure_of
+from tests.fakes.world import RunnerPlan, World
+
+HOUR = 3600
+
+
+def _pod(end: str) -> Any:
+    def matches(arguments: Mapping[str, Any]) -> bool:
+        return bool(arguments["pod"].metadata.name.endswith(end))
+
+    return matches
+
+
+STEPS = {
+    "check": Step("run_runner", "create_pod", _pod("kept-1"), by_lease=False),
+    "scale down": Step("scale_down", "scale"),
+    "stopped": Step("wait_stopped", "members"),
+    "swap": Step("run_runner", "create_pod", _pod("back-1"), by_lease=False),
+    "scale up": Step("scale_up", "scale"),
+    "formed": Step("wait_formed", "members"),
+}
+KILLS: tuple[Kill, ...] = ("cancel", "terminate", "cancel lease", "terminate lease")
+
+
+async def restored(stage: Stage, world: World, **fields: Any) -> RestoreResult:
+    """A restore that kept the old data."""
+    world.copies_may_stay = True
+    handle = await stage.restore(world, **{"strategy": "staged", "keep_previous_for": HOUR, **fields})
+    result = await handle.result()
+    assert data_of(world) == BACKUP_ID
+    return result
+
+
+def data_of(world: World) -> str:
+    """What all claims hold."""
+    [data] = {claim.data for claim in world.look().claims.values()}
+    return data
+
+
+def keeps(world: World) -> set[str | None]:
+    """What lies aside on the claims."""
+    return {claim.previous for claim in world.look().claims.values()}
+
+
+def timer(stage: Stage, world: World, restore_id: str) -> Handle:
+    """What removes the data that this restore kept."""
+    return stage.client.get_workflow_handle(names.tidy_id(world.cluster, restore_id))
+
+
+async def test_a_restore_is_rolled_back(stage: Stage) -> None:
+    world = stage.world(backups=(BACKUP_ID,))
+    restore = await restored(stage, world)
+    await stage.assert_settled(world)
+    assert keeps(world) == {"live"}
+    assert restore.kept_until is not None
+    assert await stage.status(timer(stage, world, restore.restore_id)) == WorkflowExecutionStatus.RUNNING
+    result = await (await stage.rollback(world, restore.restore_id)).result()
+    await stage.assert_settled(world)
+    assert data_of(world) == "live"
+    assert keeps(world) == {None}
+    assert [each.phase for each in result.phases] == ["lease", "plan", "check", "stop", "swap", "start"]
+    assert (result.replicas, result.untidy) == (3, ())
+    assert 0 < result.outage_seconds < 60
+    assert all(claim.journal is None for claim in world.claims.values())
+
+
+async def test_what_is_kept_goes_when_its_time_is_over(stage: Stage) -> None:
+    world = stage.world(backups=(BACKUP_ID,))
+    restore = await restored(stage, world, keep_previous_for=1)
+    await timer(stage, world, restore.restore_id).result()
+    assert keeps(world) == {None}
+    failure = await failure_of(await stage.rollback(world, restore.restore_id))
+    assert failure.type == "RestoreFailed"
+    assert "expected the data from before it on 'mysql-data-" in failure.message
+    await stage.assert_settled(world)
+    assert data_of(world) == BACKUP_ID
+    assert world.events.count("scale 0") == 1
+
+
+async def test_nothing_is_kept_if_not_asked_for(stage: Stage) -> None:
+    world = stage.world(backups=(BACKUP_ID,))
+    restore = await restored(stage, world, keep_previous_for=0)
+    assert restore.kept_until is None
+    assert keeps(world) == {None}
+    assert await stage.status(timer(stage, world, restore.restore_id)) is None
+
+
+async def test_nothing_is_kept_of_a_restore_that_went_back(stage: Stage) -> None:
+    world = stage.world(backups=(BACKUP_ID,))
+    world.ends_on = {BACKUP_ID}
+    await failure_of(await stage.restore(world, strategy="staged", keep_previous_for=HOUR))
+    await stage.assert_settled(world)
+    assert data_of(world) == "live"
+
+
+async def test_a_late_timer_leaves_alone_what_a_later_restore_keeps(stage: Stage) -> None:
+    world = stage.world(backups=(BACKUP_ID,))
+    first = await restored(stage, world, keep_previous_for=8)
+    second = await restored(stage, world)
+    assert first.restore_id != second.restore_id
+    await timer(stage, world, first.restore_id).result()
+    assert keeps(world) == {BACKUP_ID}
+
+
+async def test_swap_that_fails_on_one_claim(stage: Stage) -> None:
+    """The others are on the old data already: the lease finishes."""
+    world = stage.world(backups=(BACKUP_ID,))
+    restore = await restored(stage, world)
+    world.plan(RunnerPlan("swap", ordinal=1, end="fails", error="RestoreFailed", times=2))
+    failure = await failure_of(await stage.rollback(world, restore.restore_id))
+    assert failure.type == "RestoreFailed"
+    assert f"{world.claim_name(1)} untouched" in failure.message
+    await stage.assert_settled(world)
+    assert data_of(world) == "live"
+
+
+@pytest.mark.parametrize("how", KILLS)
+@pytest.mark.parametrize("step", STEPS)
+async def test_killed_in_a_step(stage: Stage, step: str, how: Kill) -> None:
+    world = stage.world(backups=(BACKUP_ID,))
+    restore = await restored(stage, world)
+    fault = world.faults.add(STEPS[step].held())
+    assert fault.gate is not None
+    handle = await stage.rollback(world, restore.restore_id)
+    await kill_at_gate(stage, world, handle, how=how, step=STEPS[step], gate=fault.gate)
+    await assert_eventually(lambda: has_ended(stage, handle), lambda: f"still open: {world.events}")
+    await stage.assert_settled(world)
+    data = data_of(world)
+    assert data in ("live", BACKUP_ID)
+    if data == BACKUP_ID:  # it can be asked for again
+        await (await stage.rollback(world, restore.restore_id)).result()
+        assert data_of(world) == "live"
+
+
+async def has_ended(stage: Stage, handle: Handle) -> bool:
+    return await stage.status(handle) != WorkflowExecutionStatus.RUNNING
+
+
+async def test_rollback_and_its_lease_terminated_between_renames(stage: Stage) -> None:
+    world = stage.world(backups=(BACKUP_ID,))
+    restore = await restored(stage, world)
+    world.plan(RunnerPlan("swap", ordinal=2, held=True))
+    handle = await stage.rollback(world, restore.restore_id)
+    await assert_eventually(lambda: sum("started: swap" in event for event in world.look().events) == 6)
+    await asyncio.sleep(0.5)
+    await handle.terminate("by a test")
+    await stage.lease(world).terminate("by a test")
+    await asyncio.sleep(2.5)
+    result = await (await stage.janitor(world)).result()
+    [mended] = [each for each in result.mended if each.name == "mariadb-server"]
+    assert f"{world.claim_name(2)} untouched" in mended.text
+    await stage.assert_settled(world)
+    assert data_of(world) == "live"
