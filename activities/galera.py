@@ -158,7 +158,8 @@ class GaleraActivities:
     async def wait_formed(self, task: FormTask) -> ClusterFormed:
         """Wait until all replicas are Ready, in sync and in one cluster of the right size.
 
-        Then the primary label goes back to the pod that had it, where no pod carries it.
+        The primary label goes back to the pod that had it as soon as that serves, where no pod carries it: clients
+        write while the others join.
         """
         request = Observe(
             cluster=task.cluster,
@@ -166,23 +167,23 @@ class GaleraActivities:
             container=task.container,
             primary_label=task.primary_label,
         )
+        label = task.primary_label
         while True:
             seen = await in_thread(self._observer.observe, request)
             missing = rules.not_formed(seen, task.replicas)
+            is_vacant = label is not None and rules.primary_pod(seen, label) is None
+            if label is not None and (not missing or (is_vacant and rules.serves(seen, task.primary_pod))):
+                await self._put_back_primary(task, label, request)
             if not missing:
-                break
+                return ClusterFormed(at=datetime.now(UTC))
             if task.may_fail and (reason := rules.does_not_start(seen)):
                 raise ClusterNotFormed(f"{reason}. Look at the log of its container")
             await pause(0.5, missing[0])
-        label = task.primary_label
-        if label is not None and label.moved_by == "galera-backup":
-            await self._put_back_primary(task, label, request)
-        return ClusterFormed(at=datetime.now(UTC))
 
     async def _put_back_primary(self, task: FormTask, label: PrimaryLabel, request: Observe) -> None:
         """The pod is read before the look at all, and changed in any case: a second, late one meets a conflict."""
         namespace = task.cluster.namespace
-        if task.primary_pod is None:
+        if task.primary_pod is None or label.moved_by != "galera-backup":
             return
         pod = await in_thread(self._kube.find_pod, namespace, task.primary_pod)
         if pod is None:

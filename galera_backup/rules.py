@@ -184,6 +184,12 @@ def does_not_start(seen: ClusterObservation) -> str | None:
     )
 
 
+def serves(seen: ClusterObservation, pod: str | None) -> bool:
+    """Whether a member takes writes, however many others there are."""
+    member = next((each for each in seen.members if each.pod == pod), None)
+    return member is not None and member.ready and _is_primary(member)
+
+
 def _is_primary(member: MemberObservation) -> bool:
     return member.wsrep is not None and member.wsrep.cluster_status == "Primary"
 

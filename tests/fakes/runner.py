@@ -310,13 +310,13 @@ class RunnerPod:
         assert self.claim is not None
         journal = self.claim.journal
         state = journal.state if journal is not None else None
-        if job.direction == "in":
+        if job.direction == "in" and state != SwapState.SWAPPED:
             if journal is None or state != SwapState.IN or self.claim.staged is None:
                 message = f"expected staged data, the journal says {state}. Start the restore again"
                 return RunnerResult(error=RunnerError(type="RestoreFailed", message=message))
             self.claim.data, self.claim.staged = self.claim.staged, None
             self._journal(job.restore_id, journal.backup_id, SwapState.SWAPPED)
-        elif journal is not None and state == SwapState.BACK_OUT:
+        if job.direction == "back" and journal is not None and state == SwapState.BACK_OUT:
             assert self.claim.previous is not None
             self.claim.data, self.claim.previous = self.claim.previous, None
             self._journal(job.restore_id, journal.backup_id, SwapState.RETURNED)
