@@ -104,6 +104,9 @@ RunnerJob = Annotated[
     BackupJob | CheckJob | RestoreJob | StageJob | SwapJob | TidyJob | PruneJob | ListJob, Field(discriminator="mode")
 ]
 
+OUTAGE_JOBS = (RestoreJob, SwapJob)
+"""The database is down until they have ended: no commit waits for the processor that they take."""
+
 
 class ClaimMarker(Model):
     """`.galera-backup-restore.json` in a data directory: says whether a restore has touched, or finished it."""

@@ -11,6 +11,7 @@ from types import FrameType
 from pydantic import TypeAdapter, ValidationError
 
 from galera_backup.models.runner import (
+    OUTAGE_JOBS,
     BackupJob,
     CheckJob,
     ListJob,
@@ -44,7 +45,6 @@ _JOB: TypeAdapter[RunnerJob] = TypeAdapter(RunnerJob)
 def main(environment: Mapping[str, str]) -> int:
     """Do the job in the environment; 0 when the answer has no error."""
     os.umask(0o007)
-    yield_the_processor()
     log_to_stderr()
     signal.signal(signal.SIGTERM, _stop)
     places = Places.from_environment(environment)
@@ -105,7 +105,10 @@ def encode(result: RunnerResult) -> bytes:
 
 def _answer(environment: Mapping[str, str], places: Places) -> RunnerResult:
     try:
-        return run(_JOB.validate_json(environment.get(JOB_VARIABLE, "")), places)
+        job = _JOB.validate_json(environment.get(JOB_VARIABLE, ""))
+        if not isinstance(job, OUTAGE_JOBS):
+            yield_the_processor()
+        return run(job, places)
     except AgentError as error:
         log.error("%s", error)
         return RunnerResult(error=error.error)
