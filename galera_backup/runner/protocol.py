@@ -190,8 +190,8 @@ publish {PREPARE_STATUS} "$code"
 exit "$code"
 """
 )
-"""Unpack and prepare. Environment: PREPARE_MEMORY (InnoDB's buffer pool while it applies the redo log, `512M`), NICENESS
-(of the tools, `19`); mounts: WORK and the backup volume at BACKUP_ROOT, as in the agent."""
+"""Unpack and prepare. Environment: PREPARE_MEMORY (InnoDB's buffer pool while it applies the redo log, `512M`),
+NICENESS (of the tools, `19`); mounts: WORK and the backup volume at BACKUP_ROOT, as in the agent."""
 
 VERSION_SCRIPT = (
     _PRELUDE
