@@ -110,7 +110,8 @@ def test_goals_that_were_not_measured() -> None:
 
 def test_table() -> None:
     of_document: dict[str, float | None] = {"outage": 61.2, "ratio": None}
-    rows = {0.5: {"document": of_document, "staged": {"outage": 9.26, "ratio": 6.61}}}
+    of_staged: dict[str, float | None] = {"outage": 9.26, "ratio": 6.61}
+    rows = {0.5: {"document": of_document, "staged": of_staged}}
     assert table(rows, ["document", "staged"]).splitlines() == [
         "| one restore each | document | staged |",
         "|---|---:|---:|",
