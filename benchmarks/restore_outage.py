@@ -17,7 +17,6 @@ import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import kubernetes
@@ -75,14 +74,15 @@ def measure(api_client: ApiClient, restore: Callable[[], None]) -> tuple[Outage,
         writer.wait(SETTLE * 10, within=60)
     writer.disconnect()
     seen = outage(writer.writes, pods.looks, begun, ended, len(REPLICAS))
-    transfers = float(len(state_transfers()))
+    seconds_ago = time.monotonic() - (seen.scaled_back or seen.begun)
+    transfers = state_transfers(time.time() - seconds_ago)
     return seen, {**seen.figures(), **room.figures(), "state transfers (SST)": transfers}
 
 
-def state_transfers() -> list[Path]:
-    """What each has left in a data directory; a restore replaces all that was there before."""
-    found = ((paths.VOLUME_MOUNTS / f"mysql-data-{replica}").glob("*_galera_info_SST") for replica in REPLICAS)
-    return [path for paths_of_one in found for path in paths_of_one]
+def state_transfers(since: float) -> float:
+    """Data directories in which one has left its file since then; `--copy-back` leaves the donor's, which is older."""
+    directories = [paths.VOLUME_MOUNTS / f"mysql-data-{replica}" for replica in REPLICAS]
+    return sum(any(each.stat().st_mtime > since for each in of.glob("*_galera_info_SST")) for of in directories)
 
 
 # --- our operations

@@ -129,7 +129,7 @@ ROOMY = Free(disk=60, data=21, data_total=21.1, backups=21)
         (ROOMY, []),
         (replace(ROOMY, disk=40), ["the disk has 40.0 GB free"]),
         (replace(ROOMY, data=4, data_total=4.2), ["--data-volume-size 20"]),
-        (replace(ROOMY, backups=12), ["--backup-volume-size 13"]),
+        (replace(ROOMY, backups=12), ["--backup-volume-size 14"]),
     ],
 )
 def test_what_does_not_fit(free: Free, expected: list[str]) -> None:
@@ -139,4 +139,4 @@ def test_what_does_not_fit(free: Free, expected: list[str]) -> None:
 
 
 def test_what_is_there_needs_no_room_again() -> None:
-    assert lacking(8, 8, stages=False, free=Free(disk=13, data=1.1, data_total=21, backups=13.5)) == []
+    assert lacking(8, 8, stages=False, free=Free(disk=14, data=1.1, data_total=21, backups=14.3)) == []
