@@ -1,14 +1,18 @@
-"""The arithmetic of benchmarks/restore_outage.py: moments, ratios, goals, and what does not fit."""
+"""What can be told of benchmarks/restore_outage.py without a cluster: its arithmetic, and the document's order."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from kubernetes.client import ApiClient, V1ObjectMeta, V1Pod, V1PodCondition, V1PodList, V1PodSpec, V1PodStatus
 
+from benchmarks import _document
 from benchmarks._outage import Look, Outage, outage
 from benchmarks._sized_data import Free, lacking
 from benchmarks.restore_outage import beside, goals, table
+from dev.stack import cluster
 
 REPLICAS = 3
 WRITES = [number / 10 for number in range(100)]
@@ -140,3 +144,72 @@ def test_what_does_not_fit(free: Free, expected: list[str]) -> None:
 
 def test_what_is_there_needs_no_room_again() -> None:
     assert lacking(8, 8, stages=False, free=Free(disk=14, data=1.1, data_total=21, backups=14.3)) == []
+
+
+class Kubernetes:
+    """Pods that end at once, and a StatefulSet whose pods are there and Ready as soon as it is scaled up."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        self.replicas = REPLICAS
+        self.interrupted_by: str | None = None
+
+    def create_namespaced_pod(self, namespace: str, pod: dict[str, Any]) -> None:
+        [container] = pod["spec"]["containers"]
+        [data, _] = pod["spec"]["volumes"]
+        claim = data["persistentVolumeClaim"]["claimName"]
+        last = any(each.get("value") for each in container["env"] if each["name"] == "LAST")
+        self.events.append(f"restore {claim}{' and tidy' if last else ''}")
+        if self.interrupted_by == claim:
+            self.interrupted_by = None
+            raise KeyboardInterrupt
+
+    def read_namespaced_pod(self, name: str, namespace: str) -> V1Pod:
+        return V1Pod(metadata=V1ObjectMeta(name=name), status=V1PodStatus(phase="Succeeded"))
+
+    def list_namespaced_pod(self, namespace: str, label_selector: str) -> V1PodList:
+        status = V1PodStatus(conditions=[V1PodCondition(type="Ready", status="True")])
+        metadata = [V1ObjectMeta(name=f"mariadb-server-{ordinal}") for ordinal in range(self.replicas)]
+        return V1PodList(
+            items=[V1Pod(metadata=each, spec=V1PodSpec(containers=[]), status=status) for each in metadata]
+        )
+
+    def kubectl(self, *argv: str) -> str:
+        if "scale" in argv:
+            self.replicas = int(argv[-1].partition("=")[2])
+            self.events.append(f"scale to {self.replicas}")
+        return ""
+
+    def get(self, *argv: str) -> dict[str, Any]:
+        server = {"name": "mariadb", "image": "mariadb:10.11", "resources": {}}
+        return {"spec": {"template": {"spec": {"containers": [server], "securityContext": {"runAsUser": 999}}}}}
+
+
+IN_ORDER = [
+    "scale to 0",
+    "restore mysql-data-mariadb-server-0",
+    "restore mysql-data-mariadb-server-1",
+    "restore mysql-data-mariadb-server-2 and tidy",
+    "scale to 3",
+]
+
+
+@pytest.fixture
+def kubernetes(monkeypatch: pytest.MonkeyPatch) -> Kubernetes:
+    fake = Kubernetes()
+    monkeypatch.setattr(_document, "CoreV1Api", lambda api_client: fake)
+    monkeypatch.setattr(cluster, "kubectl", fake.kubectl)
+    monkeypatch.setattr(cluster, "get", fake.get)
+    return fake
+
+
+def test_the_documents_order(kubernetes: Kubernetes) -> None:
+    _document.Document(ApiClient()).restore()
+    assert kubernetes.events == IN_ORDER
+
+
+def test_a_restore_that_is_cut_off_is_done_once_more(kubernetes: Kubernetes) -> None:
+    kubernetes.interrupted_by = "mysql-data-mariadb-server-1"
+    with pytest.raises(KeyboardInterrupt):
+        _document.Document(ApiClient()).restore()
+    assert kubernetes.events == [*IN_ORDER[:3], *IN_ORDER]
