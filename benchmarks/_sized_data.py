@@ -114,4 +114,5 @@ def fill(size: float) -> None:
 def give_back_freed_blocks() -> None:
     """The volumes are sparse files: what was removed in them takes room on the disk until it is discarded."""
     for volume in volumes.all_volumes():
+        subprocess.run(["sync", "--file-system", str(volume.mount)], check=True)  # else they are not free yet
         subprocess.run(["fstrim", str(volume.mount)], check=True)

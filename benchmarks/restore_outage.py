@@ -213,7 +213,7 @@ def table(rows: Mapping[float, Mapping[str, Mapping[str, float | None]]], strate
 
 def main() -> int:
     """Each size, each way; one table, and whether the goals were reached."""
-    choices = (DOCUMENT, *Strategy)
+    choices = (DOCUMENT, *map(str, Strategy))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=float, nargs="+", default=[0.5, 2, 8], metavar="GB", help="(0.5 2 8)")
     parser.add_argument("--strategies", nargs="+", choices=choices, default=[DOCUMENT, "in_place", "staged"])
@@ -222,7 +222,8 @@ def main() -> int:
     stages = bool({*strategies} - {DOCUMENT, Strategy.IN_PLACE})
     measured: dict[tuple[float, str], Outage] = {}
     rows: dict[float, dict[str, dict[str, float | None]]] = {}
-    with api() as api_client, _load.worker() as queue, _load.database():
+    with contextlib.ExitStack() as at_last, api() as api_client, _load.worker() as queue, _load.database():
+        at_last.callback(give_back_freed_blocks)
         give_back_freed_blocks()
         try:
             refuse_unless_it_fits(sizes[-1], stages)
@@ -238,7 +239,6 @@ def main() -> int:
                         print(f"{size:g} GB", way, rows[size][way], flush=True)
         finally:
             _load.wait_in_sync(within=600)
-    give_back_freed_blocks()
     print("\n" + table(rows, strategies))
     if DOCUMENT in strategies:
         print(NO_GRASTATE)
