@@ -52,7 +52,7 @@ class Free:
 def lacking(size: float, present: float, stages: bool, free: Free) -> list[str]:
     """Why tables of `size` GB, of which `present` are there, do not fit with their backup and its copies.
 
-    `stages`: a strategy makes a second copy on every data volume; else there is one on the backup volume only.
+    `stages`: every data volume must hold a second copy; else there is one on the backup volume only.
     """
     growth = max(0.0, size - present)
     copies = len(REPLICAS) if stages else 1

@@ -219,7 +219,7 @@ def main() -> int:
     parser.add_argument("--strategies", nargs="+", choices=choices, default=[DOCUMENT, "in_place", "staged"])
     arguments = parser.parse_args()
     sizes, strategies = sorted(arguments.sizes), list(dict.fromkeys(arguments.strategies))
-    stages = bool({*strategies} - {DOCUMENT, Strategy.IN_PLACE})
+    stages = Strategy.STAGED in strategies
     measured: dict[tuple[float, str], Outage] = {}
     rows: dict[float, dict[str, dict[str, float | None]]] = {}
     with contextlib.ExitStack() as at_last, api() as api_client, _load.worker() as queue, _load.database():

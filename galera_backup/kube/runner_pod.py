@@ -34,7 +34,6 @@ from galera_backup.errors import InvalidInput
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.models.activities import RunnerTask
 from galera_backup.models.runner import (
-    OUTAGE_JOBS,
     BackupJob,
     CheckJob,
     PruneJob,
@@ -43,6 +42,7 @@ from galera_backup.models.runner import (
     StageJob,
     SwapJob,
     TidyJob,
+    is_in_the_outage,
 )
 from galera_backup.runner import protocol
 
@@ -163,7 +163,7 @@ def _mariadb(
     environment = [V1EnvVar(name="DATADIR", value=statefulset.data_path)]
     if replica is not None:
         environment += [V1EnvVar(name="MARIADB_HOST", value=replica.ip), V1EnvVar(name="MARIADB_PORT", value="3306")]
-    if isinstance(job, OUTAGE_JOBS):
+    if is_in_the_outage(job):
         environment.append(V1EnvVar(name="NICENESS", value="0"))
     return V1Container(
         name=protocol.MARIADB_CONTAINER,
@@ -189,7 +189,7 @@ def _share(job: RunnerJob) -> V1ResourceRequirements:
 
     In the outage there is no commit; then as much as still finds room on the node of a stopped server.
     """
-    cpu = "100m" if isinstance(job, OUTAGE_JOBS) else "10m"
+    cpu = "100m" if is_in_the_outage(job) else "10m"
     return V1ResourceRequirements(requests={"cpu": cpu, "memory": "64Mi"})
 
 

@@ -104,8 +104,10 @@ RunnerJob = Annotated[
     BackupJob | CheckJob | RestoreJob | StageJob | SwapJob | TidyJob | PruneJob | ListJob, Field(discriminator="mode")
 ]
 
-OUTAGE_JOBS = (RestoreJob, SwapJob)
-"""The database is down until they have ended: no commit waits for the processor that they take."""
+
+def is_in_the_outage(job: RunnerJob) -> bool:
+    """The database is down until it has ended: no commit waits for the processor that it takes."""
+    return isinstance(job, RestoreJob | SwapJob)
 
 
 class ClaimMarker(Model):

@@ -11,7 +11,6 @@ from types import FrameType
 from pydantic import TypeAdapter, ValidationError
 
 from galera_backup.models.runner import (
-    OUTAGE_JOBS,
     BackupJob,
     CheckJob,
     ListJob,
@@ -23,6 +22,7 @@ from galera_backup.models.runner import (
     StageJob,
     SwapJob,
     TidyJob,
+    is_in_the_outage,
 )
 from galera_backup.runner.backup import backup
 from galera_backup.runner.check import check
@@ -106,7 +106,7 @@ def encode(result: RunnerResult) -> bytes:
 def _answer(environment: Mapping[str, str], places: Places) -> RunnerResult:
     try:
         job = _JOB.validate_json(environment.get(JOB_VARIABLE, ""))
-        if not isinstance(job, OUTAGE_JOBS):
+        if not is_in_the_outage(job):
             yield_the_processor()
         return run(job, places)
     except AgentError as error:
