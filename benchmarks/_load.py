@@ -59,7 +59,20 @@ def address(pod: str) -> str:
 
 def connection(pod: str) -> Connection[Any]:
     """A connection to one replica."""
-    return pymysql.connect(host=address(pod), user=USER, password=_PASSWORD, autocommit=True, read_timeout=60)
+    return connect_to(address(pod), 60)
+
+
+def connect_to(host: str, seconds: int) -> Connection[Any]:
+    """A connection that waits so long for an answer, or to be made, at most."""
+    return pymysql.connect(
+        host=host,
+        user=USER,
+        password=_PASSWORD,
+        autocommit=True,
+        connect_timeout=seconds,
+        read_timeout=seconds,
+        write_timeout=seconds,
+    )
 
 
 def wsrep(server: Connection[Any], *variables: str) -> dict[str, str]:
@@ -171,7 +184,13 @@ def worker(program: Path = paths.CHECKOUT / "worker.py", *argv: str) -> Iterator
     }
     with LOG.open("ab") as output:
         began = output.tell()
-        process = subprocess.Popen([sys.executable, str(program), *argv], env=environment, stdout=output, stderr=output)
+        process = subprocess.Popen(
+            [sys.executable, str(program), *argv],
+            env=environment,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,  # a Ctrl-C is for the benchmark, whose cleanup needs the worker
+        )
     try:
         deadline = time.monotonic() + 60
         while b" polling " not in LOG.read_bytes()[began:]:
@@ -188,7 +207,7 @@ def worker(program: Path = paths.CHECKOUT / "worker.py", *argv: str) -> Iterator
 
 
 def table(title: str, columns: Sequence[str], rows: Mapping[str, Sequence[Sequence[float]]]) -> str:
-    """Markdown: for each row and column the median of the rounds, and their range."""
+    """Markdown: for each row and column the median of the rounds, and their range where there are several."""
     lines = [f"| {title} | {' | '.join(columns)} |", f"|---|{'---:|' * len(columns)}"]
     for name, cells in rows.items():
         lines.append(row(name, cells))
@@ -205,4 +224,6 @@ def _cell(rounds: Sequence[float]) -> str:
         return ""
     places = 0 if max(rounds) >= 50 else 2
     middle, low, high = (f"{value:.{places}f}" for value in (statistics.median(rounds), min(rounds), max(rounds)))
+    if len(rounds) == 1:
+        return middle
     return f"{middle} ({low} to {high})"

@@ -19,7 +19,7 @@ import sys
 import time
 from pathlib import Path
 
-from kubernetes.client import V1Pod
+from kubernetes.client import V1EnvVar, V1Pod
 from temporalio.client import Client
 
 import activities.runner
@@ -57,9 +57,8 @@ def full_weight(
     if isinstance(task.job, BackupJob):
         containers = {each.name: each for each in pod.spec.containers}
         tools, agent = containers[protocol.MARIADB_CONTAINER], containers[protocol.AGENT_CONTAINER]
-        plain = [part.replace("nice -n 19 ", "") for part in tools.command]
-        assert plain != tools.command, "the script has no niceness to take away"
-        tools.command, agent.command = plain, ["python3", "-c", PLAIN_AGENT]
+        tools.env.append(V1EnvVar(name="NICENESS", value="0"))
+        agent.command = ["python3", "-c", PLAIN_AGENT]
         for container in containers.values():
             container.resources.requests["cpu"] = cpu
     return pod

@@ -35,6 +35,13 @@ def up() -> int:
     parser = argparse.ArgumentParser(prog="dev/up", description="Bring the local stack up, or what is missing of it.")
     parser.add_argument("--data-size", metavar="SIZE", help=f"size of the sample data ({settings.DATA_SIZE})")
     parser.add_argument(
+        "--data-volume-size",
+        type=int,
+        default=settings.DATA_VOLUME_GIB,
+        metavar="GIB",
+        help="size of each data volume when it is made (%(default)s)",
+    )
+    parser.add_argument(
         "--backup-volume-size",
         type=int,
         default=settings.BACKUP_VOLUME_GIB,
@@ -45,7 +52,7 @@ def up() -> int:
     arguments = parser.parse_args()
     if arguments.only:
         return _run(lambda: lifecycle.up_only(arguments.only))
-    return _run(lambda: lifecycle.up(arguments.data_size, arguments.backup_volume_size))
+    return _run(lambda: lifecycle.up(arguments.data_size, arguments.data_volume_size, arguments.backup_volume_size))
 
 
 def down() -> int:

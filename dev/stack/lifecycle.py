@@ -58,7 +58,11 @@ def exclusive() -> Iterator[None]:
         yield
 
 
-def up(data_size: str | None = None, backup_gib: int = settings.BACKUP_VOLUME_GIB) -> None:
+def up(
+    data_size: str | None = None,
+    data_gib: int = settings.DATA_VOLUME_GIB,
+    backup_gib: int = settings.BACKUP_VOLUME_GIB,
+) -> None:
     """Bring the whole stack up, from whatever state this machine is in."""
     _must_be_root()
     with exclusive():
@@ -66,7 +70,7 @@ def up(data_size: str | None = None, backup_gib: int = settings.BACKUP_VOLUME_GI
         _clean_after_crash()
         certificates.ensure()
         network.up()
-        all_volumes = volumes.all_volumes(backup_gib)
+        all_volumes = volumes.all_volumes(data_gib, backup_gib)
         volumes.up(all_volumes)
         for name in _FIRST:
             processes.ensure(PARTS[name]())

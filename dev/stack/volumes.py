@@ -35,15 +35,12 @@ class Volume:
         return self.file.stat().st_size // _GIB if self.file.exists() else self.default_gib
 
 
-def data_volumes() -> list[Volume]:
-    return [
-        Volume(f"mysql-data-{settings.STATEFULSET}-{ordinal}", settings.DATA_VOLUME_GIB)
-        for ordinal in range(settings.REPLICAS)
-    ]
+def data_volumes(gib: int = settings.DATA_VOLUME_GIB) -> list[Volume]:
+    return [Volume(f"mysql-data-{settings.STATEFULSET}-{ordinal}", gib) for ordinal in range(settings.REPLICAS)]
 
 
-def all_volumes(backup_gib: int = settings.BACKUP_VOLUME_GIB) -> list[Volume]:
-    return [*data_volumes(), Volume(settings.BACKUP_CLAIM, backup_gib)]
+def all_volumes(data_gib: int = settings.DATA_VOLUME_GIB, backup_gib: int = settings.BACKUP_VOLUME_GIB) -> list[Volume]:
+    return [*data_volumes(data_gib), Volume(settings.BACKUP_CLAIM, backup_gib)]
 
 
 def up(volumes: Iterable[Volume]) -> None:

@@ -33,7 +33,17 @@ from galera_backup import names
 from galera_backup.errors import InvalidInput
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.models.activities import RunnerTask
-from galera_backup.models.runner import BackupJob, CheckJob, PruneJob, RestoreJob, StageJob, SwapJob, TidyJob
+from galera_backup.models.runner import (
+    BackupJob,
+    CheckJob,
+    PruneJob,
+    RestoreJob,
+    RunnerJob,
+    StageJob,
+    SwapJob,
+    TidyJob,
+    is_in_the_outage,
+)
 from galera_backup.runner import protocol
 
 _CHANGES_BACKUPS = (BackupJob, RestoreJob, PruneJob)
@@ -85,7 +95,7 @@ def runner_pod(task: RunnerTask, statefulset: StatefulSetFacts, replica: PodFact
         if isinstance(task.job, BackupJob):
             volumes.append(_credentials_volume(task))
             mariadb_mounts.append(V1VolumeMount(name="credentials", mount_path=protocol.CREDENTIALS, read_only=True))
-        containers.append(_mariadb(statefulset, script, replica, mariadb_mounts))
+        containers.append(_mariadb(task.job, statefulset, script, replica, mariadb_mounts))
     return V1Pod(
         api_version="v1",
         kind="Pod",
@@ -138,17 +148,23 @@ def _agent(task: RunnerTask, image: str, mounts: list[V1VolumeMount], environmen
         image_pull_policy="IfNotPresent",
         env=[V1EnvVar(name=protocol.JOB_VARIABLE, value=task.job.model_dump_json()), *environment],
         volume_mounts=mounts,
-        resources=_small_share(),
+        resources=_share(task.job),
         security_context=_locked_down(),
     )
 
 
 def _mariadb(
-    statefulset: StatefulSetFacts, script: str, replica: PodFacts | None, mounts: list[V1VolumeMount]
+    job: RunnerJob,
+    statefulset: StatefulSetFacts,
+    script: str,
+    replica: PodFacts | None,
+    mounts: list[V1VolumeMount],
 ) -> V1Container:
     environment = [V1EnvVar(name="DATADIR", value=statefulset.data_path)]
     if replica is not None:
         environment += [V1EnvVar(name="MARIADB_HOST", value=replica.ip), V1EnvVar(name="MARIADB_PORT", value="3306")]
+    if is_in_the_outage(job):
+        environment.append(V1EnvVar(name="NICENESS", value="0"))
     return V1Container(
         name=protocol.MARIADB_CONTAINER,
         image=statefulset.image,
@@ -156,7 +172,7 @@ def _mariadb(
         command=["sh", "-c", script],
         env=environment,
         volume_mounts=mounts,
-        resources=_small_share(),
+        resources=_share(job),
         security_context=_locked_down(),
     )
 
@@ -168,9 +184,13 @@ def _labels(task: RunnerTask) -> dict[str, str]:
     return labels
 
 
-def _small_share() -> V1ResourceRequirements:
-    """A small CPU weight: compression at full weight slows commits on the whole cluster to a fifth."""
-    return V1ResourceRequirements(requests={"cpu": "10m", "memory": "64Mi"})
+def _share(job: RunnerJob) -> V1ResourceRequirements:
+    """A small CPU weight: compression at full weight slows commits on the whole cluster to a fifth.
+
+    In the outage there is no commit; then as much as still finds room on the node of a stopped server.
+    """
+    cpu = "100m" if is_in_the_outage(job) else "10m"
+    return V1ResourceRequirements(requests={"cpu": cpu, "memory": "64Mi"})
 
 
 def _locked_down() -> V1SecurityContext:

@@ -107,6 +107,11 @@ RunnerJob = Annotated[
 ]
 
 
+def is_in_the_outage(job: RunnerJob) -> bool:
+    """The database is down until it has ended: no commit waits for the processor that it takes."""
+    return isinstance(job, RestoreJob | SwapJob)
+
+
 class ClaimMarker(Model):
     """`.galera-backup-restore.json` in a data directory: says whether a restore has touched, or finished it."""
 

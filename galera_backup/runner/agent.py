@@ -22,6 +22,7 @@ from galera_backup.models.runner import (
     StageJob,
     SwapJob,
     TidyJob,
+    is_in_the_outage,
 )
 from galera_backup.runner.backup import backup
 from galera_backup.runner.check import check
@@ -44,7 +45,6 @@ _JOB: TypeAdapter[RunnerJob] = TypeAdapter(RunnerJob)
 def main(environment: Mapping[str, str]) -> int:
     """Do the job in the environment; 0 when the answer has no error."""
     os.umask(0o007)
-    yield_the_processor()
     log_to_stderr()
     signal.signal(signal.SIGTERM, _stop)
     places = Places.from_environment(environment)
@@ -105,7 +105,10 @@ def encode(result: RunnerResult) -> bytes:
 
 def _answer(environment: Mapping[str, str], places: Places) -> RunnerResult:
     try:
-        return run(_JOB.validate_json(environment.get(JOB_VARIABLE, "")), places)
+        job = _JOB.validate_json(environment.get(JOB_VARIABLE, ""))
+        if not is_in_the_outage(job):
+            yield_the_processor()
+        return run(job, places)
     except AgentError as error:
         log.error("%s", error)
         return RunnerResult(error=error.error)

@@ -102,13 +102,13 @@ publish() {{ # file $1 appears with the text $2, whole or not at all
     printf '%s\\n' "$2" > "$WORK/$1.new" && mv "$WORK/$1.new" "$WORK/$1"
 }}
 
-run() {{ # log input output command...: niced, stderr to the container's log and to $WORK/log; answers its exit status
+run() {{ # log input output command...: stderr to the container's log and to $WORK/log; answers its exit status
     log=$WORK/$1 input=$2 output=$3
     shift 3
     mkfifo "$log.pipe"
     tee "$log" < "$log.pipe" >&2 &
     tee=$!
-    nice -n 19 "$@" < "$input" > "$output" 2> "$log.pipe" &
+    nice -n "${{NICENESS:-19}}" "$@" < "$input" > "$output" 2> "$log.pipe" &
     child=$!
     wait "$child"
     code=$?
@@ -190,8 +190,8 @@ publish {PREPARE_STATUS} "$code"
 exit "$code"
 """
 )
-"""Unpack and prepare. Environment: PREPARE_MEMORY (InnoDB's buffer pool while it applies the redo log, `512M`); mounts:
-WORK and the backup volume at BACKUP_ROOT, as in the agent."""
+"""Unpack and prepare. Environment: PREPARE_MEMORY (InnoDB's buffer pool while it applies the redo log, `512M`),
+NICENESS (of the tools, `19`); mounts: WORK and the backup volume at BACKUP_ROOT, as in the agent."""
 
 VERSION_SCRIPT = (
     _PRELUDE

@@ -164,6 +164,16 @@ def test_containers(job: str, containers: set[str]) -> None:
 
 
 @pytest.mark.parametrize("job", JOBS)
+def test_the_share_is_small_but_in_the_outage(job: str) -> None:
+    in_the_outage = job in ("restore", "swap")
+    for container in build(job)["spec"]["containers"]:
+        assert container["resources"]["requests"]["cpu"] == ("100m" if in_the_outage else "10m")
+        environment = {each["name"]: each["value"] for each in container["env"]}
+        tools_at_full_weight = in_the_outage and container["name"] == "mariadb"
+        assert environment.get("NICENESS") == ("0" if tools_at_full_weight else None)
+
+
+@pytest.mark.parametrize("job", JOBS)
 def test_secret_is_mounted_for_a_backup_and_nowhere_else(job: str) -> None:
     pod = build(job, replica=job == "backup")
     volumes, containers = by_name(pod["spec"]["volumes"]), by_name(pod["spec"]["containers"])

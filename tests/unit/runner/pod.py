@@ -32,6 +32,7 @@ UUID = "0979c94d-e6ee-11f1-b6f6-93a976a0f1fb"
 MARIADB_BACKUP = r"""#!/bin/sh
 echo "$@" >> "$FAKE/arguments"
 env > "$FAKE/environment"
+nice > "$FAKE/niceness"
 for argument; do
     case $argument in
         --defaults-file=*) cp -p "${argument#*=}" "$FAKE/client.cnf" ;;

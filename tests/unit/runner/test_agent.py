@@ -9,12 +9,42 @@ import sys
 import time
 from pathlib import Path
 
-from galera_backup.models.runner import CheckJob, ListJob, RunnerError, RunnerResult
+import pytest
+
+from galera_backup.models.runner import (
+    CheckJob,
+    ListJob,
+    RestoreJob,
+    RunnerError,
+    RunnerJob,
+    RunnerResult,
+    StageJob,
+    SwapJob,
+    TidyJob,
+)
 from galera_backup.runner import agent, protocol
-from tests.unit.runner.pod import CLUSTER, Pod
+from tests.unit.runner.pod import BACKUP_ID, CLUSTER, Pod
+
+PRIORITY = """
+import os, sys
+from galera_backup.models.runner import RunnerResult
+from galera_backup.runner import agent
+
+def run(job, places):
+    print(os.nice(0), os.sched_getscheduler(0) == os.SCHED_IDLE)
+    return RunnerResult()
+
+agent.run = run
+sys.exit(agent.main(os.environ))
+"""
+STAGE = StageJob(cluster=CLUSTER, backup_id=BACKUP_ID, restore_id="r", safe_to_bootstrap=True)
+SWAP = SwapJob(cluster=CLUSTER, restore_id="r", direction="in")
+RESTORE = RestoreJob(
+    cluster=CLUSTER, backup_id=BACKUP_ID, restore_id="r", ordinal=0, last=False, safe_to_bootstrap=True
+)
 
 
-def _start(pod: Pod, job: str) -> subprocess.Popen[str]:
+def _start(pod: Pod, job: str, *program: str) -> subprocess.Popen[str]:
     environment = os.environ | {
         "GALERA_BACKUP_ROOT": str(pod.root),
         "GALERA_BACKUP_DATA_DIRECTORY": str(pod.data),
@@ -22,7 +52,7 @@ def _start(pod: Pod, job: str) -> subprocess.Popen[str]:
         "GALERA_BACKUP_TERMINATION_LOG": str(pod.work / "answer"),
         protocol.JOB_VARIABLE: job,
     }
-    command = [sys.executable, "-m", "galera_backup.runner"]
+    command = [sys.executable, *(program or ("-m", "galera_backup.runner"))]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -61,6 +91,24 @@ def test_sigterm_leaves_nothing_half(pod: Pod) -> None:
     assert [path.name for path in pod.directory().iterdir()] == ["runner.log"]
     script.terminate()
     script.communicate(timeout=10)
+
+
+@pytest.mark.parametrize(
+    ("job", "yields"),
+    [
+        (Pod.backup_job(), True),
+        (STAGE, True),
+        (TidyJob(cluster=CLUSTER), True),
+        (CheckJob(cluster=CLUSTER), True),
+        (SWAP, False),
+        (RESTORE, False),
+    ],
+    ids=lambda value: getattr(value, "mode", None),
+)
+def test_it_yields_to_a_server_and_to_nobody_in_the_outage(pod: Pod, job: RunnerJob, yields: bool) -> None:
+    pod.places()
+    out, _ = _start(pod, job.model_dump_json(), "-c", PRIORITY).communicate(timeout=20)
+    assert out.split() == (["19", "True"] if yields else [str(os.nice(0)), "False"])
 
 
 def test_job_that_it_does_not_know(pod: Pod) -> None:

@@ -121,3 +121,14 @@ def test_log_reaches_the_container_while_it_runs(pod: Pod) -> None:
     pod.backup()
     assert "Connecting to MariaDB server" in pod.script_log
     assert "completed OK!" in pod.script_log
+
+
+@pytest.mark.parametrize(("asked", "added"), [(None, 19), ("0", 0)])
+def test_niceness_of_the_tools(pod: Pod, tmp_path: Path, asked: str | None, added: int) -> None:
+    pod.backup()
+    data = tmp_path / "volume"
+    data.mkdir()
+    if asked is not None:
+        pod.environment["NICENESS"] = asked
+    assert pod.restore(data).error is None
+    assert int((pod.fake / "niceness").read_text()) == min(os.nice(0) + added, 19)
