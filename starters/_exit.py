@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from enum import IntEnum
 
-from temporalio.client import WorkflowFailureError
+from temporalio.client import WorkflowFailureError, WorkflowUpdateFailedError
 from temporalio.exceptions import (
     ApplicationError,
     CancelledError,
@@ -76,7 +76,7 @@ def failure(error: BaseException) -> Failure | None:
 def _describe(error: BaseException) -> tuple[str, str] | None:
     described: tuple[str, str] | None = None
     match error:
-        case WorkflowFailureError():
+        case WorkflowFailureError() | WorkflowUpdateFailedError():
             described = _of_run(error)
         case ApplicationError():
             described = error.type or "ApplicationError", error.message
@@ -89,7 +89,7 @@ def _describe(error: BaseException) -> tuple[str, str] | None:
     return described
 
 
-def _of_run(error: WorkflowFailureError) -> tuple[str, str]:
+def _of_run(error: WorkflowFailureError | WorkflowUpdateFailedError) -> tuple[str, str]:
     """The first error of our own in the chain of causes says most; the SDK's wrappers say only what failed."""
     chain = list(_causes(error))
     for cause in chain:

@@ -314,6 +314,42 @@ RunnerPrefix = Annotated[
     ),
 ]
 
+KeepPrevious = Annotated[
+    str | None,
+    _seconds(
+        "--keep-previous-for",
+        "How long a staged restore keeps the old data for `galera-backup rollback`",
+        RestoreRequest,
+        "keep_previous_for",
+    ),
+]
+RequireApproval = Annotated[
+    bool,
+    typer.Option(
+        "--require-approval",
+        help="Show the plan, and wait for `galera-backup approve` before anything is changed.",
+        rich_help_panel=_REQUEST,
+    ),
+]
+ApprovalTimeout = Annotated[
+    str | None,
+    _seconds("--approval-timeout", "Rejected when nobody has answered by then", RestoreRequest, "approval_timeout"),
+]
+OnFailure = Annotated[
+    str | None,
+    _request(
+        "--on-failure",
+        "After a failure of a staged restore in the outage: rollback puts the old data back, ask waits for "
+        "`galera-backup decide`.",
+        "rollback|ask",
+        _default(RestoreRequest, "on_failure"),
+    ),
+]
+DecisionTimeout = Annotated[
+    str | None,
+    _seconds("--decision-timeout", "Rolled back when nobody has decided by then", RestoreRequest, "decision_timeout"),
+]
+
 # --- groups of options
 
 
@@ -387,10 +423,9 @@ class BackupOptions:
 
 
 @dataclass(frozen=True)
-class RestoreOptions:
-    """How a restore stops and starts the cluster."""
+class OutageOptions:
+    """How an operation stops and starts the cluster."""
 
-    strategy: HowToRestore = None
     replicas: Replicas = None
     runner_timeout: RunnerTimeout = None
     stop_timeout: StopTimeout = None
@@ -398,8 +433,20 @@ class RestoreOptions:
     runner_pod_prefix: RunnerPrefix = None
 
     def fields(self) -> dict[str, Any]:
-        """Of a `RestoreRequest`."""
+        """Of the request; every option has the name of its field."""
         return _given(**{each.name: getattr(self, each.name) for each in dataclasses.fields(self)})
+
+
+@dataclass(frozen=True)
+class RestoreOptions(OutageOptions):
+    """How a restore goes, and what it waits for."""
+
+    strategy: HowToRestore = None
+    keep_previous_for: KeepPrevious = None
+    require_approval: RequireApproval = False
+    approval_timeout: ApprovalTimeout = None
+    on_failure: OnFailure = None
+    decision_timeout: DecisionTimeout = None
 
 
 def _given(**fields: Any) -> dict[str, Any]:

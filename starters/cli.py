@@ -12,10 +12,12 @@ from galera_backup import __version__
 from starters import schedule
 from starters._exit import EXIT_CODES, ExitCode, Failure
 from starters._screen import Screen
+from starters.answers import approve, decide, reject
 from starters.backup import backup
 from starters.janitor import janitor
 from starters.list import list_backups
 from starters.restore import restore
+from starters.rollback import rollback
 from starters.search_attributes import search_attributes
 from starters.status import status
 
@@ -53,6 +55,10 @@ def worker() -> None:
 
 app.command("backup", epilog=EXIT_CODES)(backup)
 app.command("restore", epilog=EXIT_CODES)(restore)
+app.command("rollback", epilog=EXIT_CODES)(rollback)
+app.command("approve", epilog=EXIT_CODES)(approve)
+app.command("reject", epilog=EXIT_CODES)(reject)
+app.command("decide", epilog=EXIT_CODES)(decide)
 app.command("list", epilog=EXIT_CODES)(list_backups)
 app.command("status", epilog=EXIT_CODES)(status)
 app.command("janitor", epilog=EXIT_CODES)(janitor)

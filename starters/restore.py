@@ -25,7 +25,7 @@ from starters._options import (
     WorkflowId,
 )
 from starters._request import request
-from starters._screen import Screen, conduct, facts, seconds, size
+from starters._screen import Screen, conduct, facts, moment, seconds, size
 from starters._session import Session
 
 
@@ -91,10 +91,21 @@ def shown(result: RestoreResult) -> RenderableType:
             "cluster": f"{manifest.cluster}, {result.replicas} replicas, Ready",
             "position": str(manifest.position),
             "down for": seconds(result.outage_seconds),
-            **({"copies left on": ", ".join(result.untidy)} if result.untidy else {}),
+            "approved by": result.approved_by,
+            "kept despite": result.kept_despite,
+            "old data kept": kept(result),
+            "copies left on": ", ".join(result.untidy) or None,
             "phases": ", ".join(f"{each.phase} {seconds(each.seconds)}" for each in result.phases),
         }
     )
+
+
+def kept(result: RestoreResult) -> str | None:
+    """Until when it can be undone, and how."""
+    if result.kept_until is None:
+        return None
+    cluster = result.manifest.cluster
+    return f"until {moment(result.kept_until)}; to undo: galera-backup rollback {cluster} {result.restore_id}"
 
 
 if __name__ == "__main__":

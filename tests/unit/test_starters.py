@@ -22,15 +22,16 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 from galera_backup import names
-from galera_backup.errors import ClusterBusy, InternalError, JanitorFailed
+from galera_backup.errors import ClusterBusy, InternalError, InvalidInput, JanitorFailed
 from galera_backup.models.backup import BackupRequest, BackupResult
 from galera_backup.models.catalog import Catalog, CatalogRequest
 from galera_backup.models.common import ClusterRef, PhaseTime, PrimaryLabel, SecretRef
 from galera_backup.models.janitor import Finding, JanitorRequest, JanitorResult, Mended, Verdict
 from galera_backup.models.lease import LeaseStatus
 from galera_backup.models.manifest import GaleraPosition, LogSequenceNumbers, Manifest
+from galera_backup.models.plan import Answer, Decision
 from galera_backup.models.progress import Progress
-from galera_backup.models.restore import RestoreRequest, RestoreResult, Strategy
+from galera_backup.models.restore import RestoreRequest, RestoreResult, RollbackRequest, RollbackResult, Strategy
 from galera_backup.models.runner import RunnerLog
 from galera_backup.temporal import CLUSTER
 
@@ -43,6 +44,7 @@ with workflow.unsafe.imports_passed_through():  # the stand-ins are loaded in th
 
 AT = datetime(2026, 11, 22, 1, tzinfo=UTC)
 ID = "20261122T010000Z-full"
+RESTORE_ID = "20261122t020000z"
 
 
 def manifest(cluster: ClusterRef) -> Manifest:
@@ -112,17 +114,42 @@ class Backup:
         )
 
 
+@workflow.defn(name="GaleraRollback")
+class Rollback:
+    @workflow.run
+    async def run(self, request: RollbackRequest) -> RollbackResult:
+        return RollbackResult(restore_id=request.restore_id, replicas=3, phases=(), outage_seconds=12)
+
+
 @workflow.defn(name="GaleraRestore")
 class Restore:
+    def __init__(self) -> None:
+        self._approved_by: str | None = None
+
+    @workflow.update
+    async def approve(self, answer: Answer) -> None:
+        self._approved_by = answer.who
+
+    @workflow.update
+    async def decide(self, decision: Decision) -> None:
+        pass
+
+    @decide.validator
+    def _may_decide(self, decision: Decision) -> None:
+        raise InvalidInput("nobody asks")
+
     @workflow.run
     async def run(self, request: RestoreRequest) -> RestoreResult:
+        if request.cluster.namespace == "asks":
+            await workflow.wait_condition(lambda: self._approved_by is not None)
         return RestoreResult(
-            restore_id="20261122t020000z",
+            restore_id=RESTORE_ID,
             manifest=manifest(request.cluster),
             claims=(),
             replicas=3,
             phases=(),
             outage_seconds=61,
+            approved_by=self._approved_by,
         )
 
 
@@ -171,7 +198,9 @@ class Lease:
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def queue(temporal_env: WorkflowEnvironment) -> AsyncIterator[str]:
     name = f"starters-{uuid.uuid4()}"
-    async with Worker(temporal_env.client, task_queue=name, workflows=[Backup, Restore, ListBackups, Janitor, Lease]):
+    async with Worker(
+        temporal_env.client, task_queue=name, workflows=[Backup, Restore, Rollback, ListBackups, Janitor, Lease]
+    ):
         yield name
 
 
@@ -428,11 +457,41 @@ def test_no_primary_label() -> None:
 
 
 def test_every_field_of_a_restore_has_an_option() -> None:
-    how = RestoreOptions(Strategy.IN_PLACE, "3", "1h", "2m", "3m", "prefix")
+    how = RestoreOptions(*("3", "1h", "2m", "3m", "prefix"), Strategy.STAGED, "1h", True, "1d", "ask", "1h")
     places = PlaceOptions("s", "u", "p", "claim", "db", "999", LabelMover.CONTROLLER, "role", "leader", "away")
     typed = {"backup_id": ID, "confirm": "a/b", "wait_for_cluster": "1m"}
     order = request(RestoreRequest, "a/b", how.fields() | places.fields() | typed)
     assert set(RestoreRequest.model_fields) == order.model_fields_set
+
+
+async def test_rollback(run: Cli) -> None:
+    code, document = await run.json("rollback", "good/db", RESTORE_ID, "--confirm", "good/db")
+    assert code == 0
+    assert document["restore_id"] == RESTORE_ID
+    code, document = await run.json("rollback", "good/db", ID)
+    assert code == 2
+    assert "--confirm good/db" in document["error"]["message"]
+
+
+async def test_answers_reach_a_restore_that_waits(run: Cli, temporal_env: WorkflowEnvironment, queue: str) -> None:
+    order = RestoreRequest.model_validate(
+        {"cluster": {"namespace": "asks", "statefulset": "db"}, "backup_id": ID, "confirm": "asks/db"}
+    )
+    handle = await temporal_env.client.start_workflow(
+        "GaleraRestore", order, id=f"asks-{queue}", task_queue=queue, result_type=RestoreResult
+    )
+    code, document = await run.json("decide", handle.id, "keep", "--why", "no")
+    assert code == 2
+    assert "nobody asks" in document["error"]["message"]
+    code, document = await run.json("decide", handle.id, "perhaps", "--why", "no")
+    assert code == 2
+    assert "choice: " in document["error"]["message"]
+    code, document = await run.json("approve", handle.id, "--why", "announced", "--who", "ada")
+    assert (code, document) == (0, {"who": "ada", "why": "announced"})
+    assert (await handle.result()).approved_by == "ada"
+    code, document = await run.json("reject", "no such run", "--why", "x")
+    assert code == 1
+    assert document["error"]["type"] == "NotFound"
 
 
 # --- list, status, search attributes

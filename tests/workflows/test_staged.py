@@ -243,3 +243,19 @@ async def test_cancelled_after_the_swap(stage: Stage) -> None:
     failure = await failure_of(handle)
     assert "runs on the restored data" in failure.message
     assert await assert_one_of_two(stage, world) == BACKUP_ID
+
+
+async def test_clients_write_while_the_others_join(stage: Stage) -> None:
+    world = stage.world(backups=(BACKUP_ID,))
+    world.never_ready = {2}
+    handle = await restore(stage, world)
+    await assert_eventually(lambda: "label mariadb-server-0 primary" in world.look().events)
+    with world.lock:
+        world.never_ready = set()
+        late = world.members.get("mariadb-server-2")
+        assert late is None or not late.ready
+        if late is not None:
+            late.up = True
+            late.follow_state()
+    await handle.result()
+    assert await assert_one_of_two(stage, world) == BACKUP_ID

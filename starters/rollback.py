@@ -1,0 +1,99 @@
+"""`galera-backup rollback`: undo a finished staged restore, as long as its old data is kept."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.console import RenderableType
+
+from galera_backup import names
+from galera_backup.errors import InvalidInput
+from galera_backup.models.restore import RollbackRequest, RollbackResult
+from starters._grouped import grouped
+from starters._options import (
+    AsJson,
+    Cluster,
+    Confirm,
+    NoWait,
+    OutageOptions,
+    PlaceOptions,
+    TemporalOptions,
+    WaitForCluster,
+    WorkflowId,
+)
+from starters._request import request
+from starters._screen import Screen, conduct, facts, seconds
+from starters._session import Session
+
+RestoreIdArgument = Annotated[
+    str, typer.Argument(metavar="RESTORE_ID", help="`restore_id` in the result of the restore, as 20261122t010000z.")
+]
+
+
+@grouped
+def rollback(
+    *,
+    cluster: Cluster,
+    restore_id: RestoreIdArgument,
+    how: OutageOptions,
+    places: PlaceOptions,
+    temporal: TemporalOptions,
+    confirm: Confirm = None,
+    wait_for_cluster: WaitForCluster = None,
+    workflow_id: WorkflowId = None,
+    no_wait: NoWait = False,
+    as_json: AsJson = False,
+) -> None:
+    """Put back the data that a staged restore has kept. The database is not available meanwhile."""
+    asked = ask(cluster, restore_id) if confirm is None and not as_json and sys.stdin.isatty() else confirm
+
+    async def work(screen: Screen) -> None:
+        if asked is None:
+            raise InvalidInput(f"--confirm: a rollback stops the cluster; without a terminal say --confirm {cluster}")
+        fields = how.fields() | places.fields() | {"restore_id": restore_id, "confirm": asked}
+        if wait_for_cluster is not None:
+            fields["wait_for_cluster"] = wait_for_cluster
+        order = request(RollbackRequest, cluster, fields)
+        session = await Session.open(screen, temporal)
+        handle = await session.start(
+            "GaleraRollback",
+            order,
+            RollbackResult,
+            workflow_id=workflow_id or names.operation_id("rollback", order.cluster, datetime.now(UTC)),
+            cluster=order.cluster,
+            what=f"Rollback of restore {restore_id} of",
+        )
+        if no_wait:
+            screen.answer({"workflow_id": handle.id, "run_id": handle.result_run_id}, handle.id)
+            return
+        result = await session.follow(handle)
+        screen.answer(result, shown(result))
+
+    conduct(as_json, work)
+
+
+def ask(cluster: str, restore_id: str) -> str:
+    """Say what will happen and let the person type the cluster's name."""
+    typer.echo(
+        f"This will stop {cluster}: the StatefulSet goes to 0 replicas, every replica gets the data back that it had\n"
+        f"before restore {restore_id}, and the cluster starts again. What was written since then is lost.",
+        err=True,
+    )
+    typed: str = typer.prompt(f"Type {cluster} to go on", default="", show_default=False, err=True)
+    return typed
+
+
+def shown(result: RollbackResult) -> RenderableType:
+    """The result as a person reads it."""
+    return facts(
+        {
+            "undone": f"restore {result.restore_id}",
+            "replicas": f"{result.replicas}, Ready",
+            "down for": seconds(result.outage_seconds),
+            "copies left on": ", ".join(result.untidy) or None,
+            "phases": ", ".join(f"{each.phase} {seconds(each.seconds)}" for each in result.phases),
+        }
+    )
