@@ -8,10 +8,14 @@ from typing import Annotated
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from galera_backup.models.common import KubernetesName, Model, OperationRequest, PhaseTime, PositiveDuration
+from galera_backup.models.common import KubernetesName, Model, PhaseTime, PositiveDuration
 from galera_backup.models.manifest import BackupId, Manifest
+from galera_backup.models.proof import CheckTables, Proof, ProofRequest
 from galera_backup.models.runner import RestoreReport, RunnerLog
 from galera_backup.names import RESTORE_RUNNER_PREFIX
+
+
+_STAGED_ONLY = ("checks", "check_credentials", "accounts", "reset_passwords_from_secrets")
 
 
 class Strategy(StrEnum):
@@ -45,7 +49,7 @@ class ClaimReport(Model):
     state: ClaimState
 
 
-class RestoreRequest(OperationRequest):
+class RestoreRequest(ProofRequest):
     """Replace the data of every replica by a backup. The database is not available meanwhile."""
 
     backup_id: BackupId
@@ -70,6 +74,19 @@ class RestoreRequest(OperationRequest):
             raise ValueError(f"expected {str(cluster)!r}, the cluster that will be stopped, got {confirm!r}")
         return confirm
 
+    @field_validator("strategy")
+    @classmethod
+    def _can_be_proved(cls, strategy: Strategy, info: ValidationInfo) -> Strategy:
+        asked = [name for name in _STAGED_ONLY if info.data.get(name)]
+        if info.data.get("check_tables") == CheckTables.ALL:
+            asked.append("check_tables")
+        if asked and strategy != Strategy.STAGED:
+            raise ValueError(
+                f"{', '.join(asked)}: only a restore with strategy 'staged' is proved before its old data is given up, "
+                f"got {str(strategy)!r}. Leave them out, or set 'strategy' to 'staged'"
+            )
+        return strategy
+
 
 class ClaimRestore(Model):
     """How one data claim was restored."""
@@ -88,5 +105,7 @@ class RestoreResult(Model):
     phases: tuple[PhaseTime, ...]
     outage_seconds: float
     """From the scale-down to all replicas Ready in one cluster."""
+    proof: Proof | None = None
+    """None: a restore in place."""
     untidy: tuple[str, ...] = ()
     """Data claims on which copies of the data may be left; the next staged restore removes them."""
