@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from temporalio import workflow
@@ -97,9 +98,16 @@ class Restoring(ABC):
         self._progress.note(rules.table(seen))
         return seen
 
-    async def _check(self, seen: ClusterObservation) -> Manifest:
-        """The backup is there, complete and whole, it fits the server's version, and there is room for it."""
+    async def _check(
+        self, seen: ClusterObservation, beforehand: Callable[[], Awaitable[None]] | None = None
+    ) -> Manifest:
+        """The backup is there, complete and whole, it fits the server's version, and there is room for it.
+
+        `beforehand`: what takes less time than reading a backup.
+        """
         self._enter("check", f"verifying {self._request.backup_id} and the room on every volume; the database is up")
+        if beforehand is not None:
+            await beforehand()
         manifest: Manifest | None = None
         lacking: list[str | None] = []
         for claim in seen.claims:

@@ -12,6 +12,7 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from workflows import _runner
 from workflows._failures import typed
+from workflows._prove import Proving
 from workflows._restoring import CHECK_LIMIT, MARGIN, Restoring
 
 with workflow.unsafe.imports_passed_through():
@@ -20,6 +21,8 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.cluster import ClaimObservation, ClusterObservation
     from galera_backup.models.lease import LeaseEvent, StartOrder, StopOrder
     from galera_backup.models.manifest import Manifest
+    from galera_backup.models.passwords import PasswordReport
+    from galera_backup.models.proof import Proof
     from galera_backup.models.restore import ClaimReport, ClaimRestore, ClaimState, RestoreRequest, RestoreResult
     from galera_backup.models.runner import CheckJob, CheckReport, RestoreReport, StageJob, SwapJob
 
@@ -41,19 +44,21 @@ class Staged(Restoring):
     def ttl(request: RestoreRequest) -> timedelta:
         """The longest that the lease may be needed: the cluster may be stopped and started once more to go back."""
         outage = request.stop_timeout + SWAP_LIMIT * _runner.ATTEMPTS + request.ready_timeout
-        return CHECK_LIMIT * 2 + request.runner_timeout * _runner.ATTEMPTS + outage * 2 + MARGIN
+        unchanged = CHECK_LIMIT * 2 + request.runner_timeout * _runner.ATTEMPTS
+        return unchanged + outage * 2 + Proving.limit(request) + MARGIN
 
     async def run(self) -> RestoreResult:
         """Plan, check, stage and verify while the database is up; stop, swap, start; back again if that fails."""
         seen, order = await self._plan()
+        self._proving = Proving(self._request, self._progress)
         self._enter("tidy", "removing what earlier restores left on the volumes")
         await self._lease.order("stage", order)
-        manifest = await self._check(seen)
+        manifest = await self._check(seen, self._proving.try_out)
         claims = await self._stage(seen, manifest)
         await self._verify(seen)
         await self._stop(order)
         try:
-            outage_seconds = await self._cut(seen, manifest)
+            outage_seconds, proof = await self._cut(seen, manifest)
         except (GaleraBackupError, ActivityError) as error:
             if is_cancelled_exception(error):
                 raise
@@ -66,6 +71,7 @@ class Staged(Restoring):
             replicas=order.replicas,
             phases=(),
             outage_seconds=outage_seconds,
+            proof=proof,
         )
 
     # --- while the database is up
@@ -78,16 +84,22 @@ class Staged(Restoring):
 
     async def _stage(self, seen: ClusterObservation, manifest: Manifest) -> list[ClaimRestore]:
         self._enter("stage", f"unpacking and preparing {manifest.backup_id} on every volume; the database is up")
-        return await _each(seen.claims, lambda claim: self._stage_claim(claim, seen, manifest))
+        staged = await _each(seen.claims, lambda claim: self._stage_claim(claim, seen, manifest))
+        self._proving.judge_passwords([passwords for _, passwords in staged])
+        return [claim for claim, _ in staged]
 
-    async def _stage_claim(self, claim: ClaimObservation, seen: ClusterObservation, manifest: Manifest) -> ClaimRestore:
+    async def _stage_claim(
+        self, claim: ClaimObservation, seen: ClusterObservation, manifest: Manifest
+    ) -> tuple[ClaimRestore, PasswordReport | None]:
         job = StageJob(
             cluster=self._request.cluster,
             backup_id=manifest.backup_id,
             restore_id=self._restore_id,
             safe_to_bootstrap=claim.ordinal == 0,
+            passwords="reset" if self._request.reset_passwords_from_secrets else "compare",
         )
         task = self._task(f"stage-{claim.ordinal}", job, claim, seen, self._request.runner_timeout)
+        task = task.model_copy(update={"accounts": self._request.secrets})
         outcome = await _runner.run(task, f"unpack and prepare {manifest.backup_id} on {claim.claim}")
         staged = outcome.result.stage
         if staged is None:
@@ -98,7 +110,7 @@ class Staged(Restoring):
             copy_seconds=0,
             restored_bytes=staged.staged_bytes,
         )
-        return ClaimRestore(claim=claim.claim, report=report, runner=outcome.log)
+        return ClaimRestore(claim=claim.claim, report=report, runner=outcome.log), staged.passwords
 
     async def _verify(self, seen: ClusterObservation) -> None:
         """A state transfer to a replica removes what is staged in its data directory."""
@@ -117,8 +129,8 @@ class Staged(Restoring):
 
     # --- the outage
 
-    async def _cut(self, seen: ClusterObservation, manifest: Manifest) -> float:
-        """Answers how long the database was down, in seconds."""
+    async def _cut(self, seen: ClusterObservation, manifest: Manifest) -> tuple[float, Proof]:
+        """Answers how long the database was down, in seconds, and what proves it now."""
         self._enter("swap", "renaming the old data out and the restored data in")
         await self._swap(seen, "in")
         self._enter("start", f"scaling {seen.cluster} back, until all replicas are Ready and in one cluster")
@@ -127,7 +139,7 @@ class Staged(Restoring):
         wrong = rules.not_restored(await self._observe(), manifest.position)
         if wrong is not None:
             raise RestoreFailed(wrong)
-        return started.seconds
+        return started.seconds, await self._proving.prove()
 
     async def _go_back(self, seen: ClusterObservation, order: StopOrder) -> None:
         """The same renames the other way round, and the cluster on its old data."""

@@ -14,7 +14,6 @@ from galera_backup.models.proof import CheckTables, Proof, ProofRequest
 from galera_backup.models.runner import RestoreReport, RunnerLog
 from galera_backup.names import RESTORE_RUNNER_PREFIX
 
-
 _STAGED_ONLY = ("checks", "check_credentials", "accounts", "reset_passwords_from_secrets")
 
 

@@ -1,8 +1,8 @@
 """Compare the passwords in a staged backup with the Secrets, or set them: by a server of the image, without InnoDB.
 
 InnoDB stays off because accounts are in Aria tables: so the write-set position, which InnoDB keeps, cannot change, and
-no InnoDB setting of the backup matters. `SET PASSWORD` lets the account's own plugin hash; an account whose hash did not
-change had that password already, and gets its old row back, as do all when passwords are only compared.
+no InnoDB setting of the backup matters. `SET PASSWORD` lets the account's own plugin hash; an account whose hash did
+not change had that password already, and gets its old row back, as do all when passwords are only compared.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ def _innodb_files(staged: Path) -> dict[Path, tuple[int, int]]:
 
 def _some(names: list[str]) -> tuple[str, ...]:
     """As many as have room."""
-    kept, room = [], _NAMES_LIMIT
+    kept: list[str] = []
+    room = _NAMES_LIMIT
     for name in names:
         room -= len(name)
         if room < 0:
@@ -95,7 +96,7 @@ def _failed(mode: PasswordMode, staged: Path, seen: str, container: MariadbConta
     doing = "setting" if mode == "reset" else "comparing"
     return AgentError(
         "RestoreFailed",
-        f"{doing} the passwords of the backup in {str(staged)!r}: {seen}. The data directory was not touched; start the "
-        f"restore without 'reset_passwords_from_secrets', or with strategy 'in_place'. End of the server's log: "
+        f"{doing} the passwords of the backup in {str(staged)!r}: {seen}. The data directory was not touched; start "
+        f"the restore without 'reset_passwords_from_secrets', or with strategy 'in_place'. End of the server's log: "
         f"{container.log_tail(protocol.PASSWORDS_LOG)}",
     )

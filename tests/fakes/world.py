@@ -16,6 +16,7 @@ from galera_backup.models.common import ClusterRef
 from galera_backup.models.lease import Mark
 from galera_backup.models.runner import BackupJob, RestoreJob, RunnerErrorType, SwapJob
 from galera_backup.mysql.gateway import Credentials
+from galera_backup.proving import SeenTables, Table
 from galera_backup.runner.protocol import AGENT_CONTAINER
 from tests.fakes.faults import Faults
 from tests.fakes.member import Delays, Member
@@ -47,6 +48,19 @@ class StatefulSet:
     version: int = 1
 
 
+@dataclass
+class ProofAnswers:
+    """What servers answer to who proves a restore; a number is a MariaDB error."""
+
+    answers: dict[tuple[str, str], tuple[int, list[str | None]] | int] = field(default_factory=dict)
+    """By data of the server and query: number of rows, and the first."""
+    seen_tables: SeenTables = field(
+        default_factory=lambda: SeenTables((Table("nova", "instances", "InnoDB", 1),), may_select=True)
+    )
+    damaged: dict[str, list[tuple[str, str]] | int] = field(default_factory=dict)
+    """Rows of CHECK TABLE."""
+
+
 class World:
     """Everything of one test. Take `lock` before looking inside; gateway calls take it by themselves."""
 
@@ -71,6 +85,9 @@ class World:
         self.plans: list[RunnerPlan] = []
         self.created: list[V1Pod] = []
         self.looking_credentials = Credentials("backup", "secret-word")
+        self.secrets: dict[str, Credentials] = {}
+        """Beside that of `looking_credentials`."""
+        self.proof = ProofAnswers()
         self.controller_moves_label = False
         self.never_ready: set[int] = set()
         """Ordinals whose servers do not come up."""
