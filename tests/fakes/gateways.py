@@ -20,7 +20,8 @@ from galera_backup.mysql.gateway import Credentials, Endpoint
 from galera_backup.mysql.proofs import QueryFault
 from galera_backup.proving import SeenTables, Table
 from tests.fakes.member import Member
-from tests.fakes.world import ProofAnswers, World
+from tests.fakes.proof import ProofAnswers
+from tests.fakes.world import World
 
 P = ParamSpec("P")
 T = TypeVar("T")

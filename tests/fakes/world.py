@@ -16,10 +16,10 @@ from galera_backup.models.common import ClusterRef
 from galera_backup.models.lease import Mark
 from galera_backup.models.runner import BackupJob, RestoreJob, RunnerErrorType, SwapJob
 from galera_backup.mysql.gateway import Credentials
-from galera_backup.proving import SeenTables, Table
 from galera_backup.runner.protocol import AGENT_CONTAINER
 from tests.fakes.faults import Faults
 from tests.fakes.member import Delays, Member
+from tests.fakes.proof import ProofAnswers
 from tests.fakes.runner import CLUSTER_UUID, BackupVolume, Claim, End, RunnerPod
 from tests.fakes.timeline import Timeline
 
@@ -46,19 +46,6 @@ class StatefulSet:
     replicas: int
     annotations: dict[str, str] = field(default_factory=dict)
     version: int = 1
-
-
-@dataclass
-class ProofAnswers:
-    """What servers answer to who proves a restore; a number is a MariaDB error."""
-
-    answers: dict[tuple[str, str], tuple[int, list[str | None]] | int] = field(default_factory=dict)
-    """By data of the server and query: number of rows, and the first."""
-    seen_tables: SeenTables = field(
-        default_factory=lambda: SeenTables((Table("nova", "instances", "InnoDB", 1),), may_select=True)
-    )
-    damaged: dict[str, list[tuple[str, str]] | int] = field(default_factory=dict)
-    """Rows of CHECK TABLE."""
 
 
 class World:
