@@ -20,7 +20,12 @@ def _option(flag: str, text: str, metavar: str | None = None, default: str = "")
 
 
 def _duration(flag: str, text: str, field: str) -> Any:
-    return _option(flag, text, "DURATION", duration_text(ProofRequest.model_fields[field].default))
+    return _option(
+        flag,
+        f"{text} (30m, 6h, PT30M or seconds).",
+        "DURATION",
+        duration_text(ProofRequest.model_fields[field].default),
+    )
 
 
 @dataclass(frozen=True)
@@ -40,12 +45,12 @@ class ProofOptions:
         str | None,
         _option("--check-secret", "As whom checks and CHECK TABLE run.", "SECRET[:USER_KEY:PASSWORD_KEY]", "--secret"),
     ] = None
-    check_timeout: Annotated[str | None, _duration("--check-timeout", "For each check.", "check_timeout")] = None
+    check_timeout: Annotated[str | None, _duration("--check-timeout", "For each check", "check_timeout")] = None
     check_tables: Annotated[
         CheckTables | None, _option("--check-tables", "Tables for CHECK TABLE.", default="sample")
     ] = None
     check_tables_timeout: Annotated[
-        str | None, _duration("--check-tables-timeout", "For all tables together.", "check_tables_timeout")
+        str | None, _duration("--check-tables-timeout", "For all tables together", "check_tables_timeout")
     ] = None
     account: Annotated[
         list[str] | None,

@@ -12,6 +12,8 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from workflows import _runner
 from workflows._failures import typed
+from workflows._holder import LeaseHeld
+from workflows._progress import ProgressReport
 from workflows._prove import Proving
 from workflows._restoring import CHECK_LIMIT, MARGIN, Restoring
 
@@ -40,6 +42,10 @@ class Staged(Restoring):
         "first, and its outage grows with the database"
     )
 
+    def __init__(self, request: RestoreRequest, lease: LeaseHeld, progress: ProgressReport) -> None:
+        super().__init__(request, lease, progress)
+        self._proving = Proving(request, progress)
+
     @staticmethod
     def ttl(request: RestoreRequest) -> timedelta:
         """The longest that the lease may be needed: the cluster may be stopped and started once more to go back."""
@@ -50,7 +56,6 @@ class Staged(Restoring):
     async def run(self) -> RestoreResult:
         """Plan, check, stage and verify while the database is up; stop, swap, start; back again if that fails."""
         seen, order = await self._plan()
-        self._proving = Proving(self._request, self._progress)
         self._enter("tidy", "removing what earlier restores left on the volumes")
         await self._lease.order("stage", order)
         manifest = await self._check(seen, self._proving.try_out)

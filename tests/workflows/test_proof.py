@@ -157,6 +157,18 @@ async def test_damaged_table_goes_back(stage: Stage) -> None:
     assert "CHECK TABLE 'nova.instances' on 'mariadb-server-2': expected OK, seen error: Corrupt" in message
 
 
+async def test_table_that_a_client_drops_meanwhile(stage: Stage) -> None:
+    world = proved(stage)
+    world.proof.damaged = {"nova.instances": [("Error", "Table doesn't exist"), ("status", "Operation failed")]}
+
+    def drop(arguments: Any) -> bool:
+        world.proof.seen_tables = SeenTables((), may_select=True)
+        return False
+
+    world.faults.add(Fault("check_table", when=drop))
+    assert (await restored(stage, world)).proof is not None
+
+
 @pytest.mark.parametrize("asked", ["sample", "none"])
 async def test_account_that_may_not_read_is_told(stage: Stage, asked: str) -> None:
     world = proved(stage)
