@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from galera_backup.errors import InvalidInput
-from galera_backup.models.proof import CheckTables, ProofRequest
+from galera_backup.models.proof import CheckTables, ProofFields
 from galera_backup.settings import duration_text
 
 _PANEL = "Proof (strategy staged)"
@@ -24,7 +24,7 @@ def _duration(flag: str, text: str, field: str) -> Any:
         flag,
         f"{text} (30m, 6h, PT30M or seconds).",
         "DURATION",
-        duration_text(ProofRequest.model_fields[field].default),
+        duration_text(ProofFields.model_fields[field].default),
     )
 
 
@@ -66,7 +66,7 @@ class ProofOptions:
     ] = False
 
     def fields(self) -> dict[str, Any]:
-        """Of a `ProofRequest`; what was not typed keeps the model's default."""
+        """Of a `ProofFields`; what was not typed keeps the model's default."""
         typed = {
             "checks": [_check(text) for text in self.check or []],
             "check_credentials": self.check_secret and _secret("--check-secret", self.check_secret),

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from galera_backup.models.common import ClusterRef, Model, OperationRequest, PositiveDuration, PrimaryLabel, SecretRef
+from galera_backup.models.common import ClusterRef, Model, PositiveDuration, PrimaryLabel, SecretRef
 from galera_backup.models.passwords import PasswordReport
 
 
@@ -30,8 +30,8 @@ class CheckTables(StrEnum):
     """Every table that the account sees."""
 
 
-class ProofRequest(OperationRequest):
-    """How a staged restore is proved."""
+class ProofFields(Model):
+    """How a staged restore is proved: the part of its request."""
 
     checks: Annotated[tuple[SqlCheck, ...], Field(max_length=50)] = ()
     check_credentials: SecretRef | None = None
@@ -45,12 +45,6 @@ class ProofRequest(OperationRequest):
     """Further Secrets whose passwords the backup must have, beside `credentials` and `check_credentials`."""
     reset_passwords_from_secrets: bool = False
     """Set those that differ, on what is staged, instead of failing before the cut."""
-
-    @property
-    def secrets(self) -> tuple[SecretRef, ...]:
-        """All whose passwords are compared, each once."""
-        given = (self.credentials, self.check_credentials, *self.accounts)
-        return tuple(dict.fromkeys(each for each in given if each is not None))
 
 
 class ProofTask(Model):

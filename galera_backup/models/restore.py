@@ -8,9 +8,9 @@ from typing import Annotated
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from galera_backup.models.common import KubernetesName, Model, PhaseTime, PositiveDuration
+from galera_backup.models.common import KubernetesName, Model, OperationRequest, PhaseTime, PositiveDuration, SecretRef
 from galera_backup.models.manifest import BackupId, Manifest
-from galera_backup.models.proof import CheckTables, Proof, ProofRequest
+from galera_backup.models.proof import CheckTables, Proof, ProofFields
 from galera_backup.models.runner import RestoreReport, RunnerLog
 from galera_backup.names import RESTORE_RUNNER_PREFIX
 
@@ -48,7 +48,7 @@ class ClaimReport(Model):
     state: ClaimState
 
 
-class RestoreRequest(ProofRequest):
+class RestoreRequest(ProofFields, OperationRequest):
     """Replace the data of every replica by a backup. The database is not available meanwhile."""
 
     backup_id: BackupId
@@ -85,6 +85,12 @@ class RestoreRequest(ProofRequest):
                 f"got {str(strategy)!r}. Leave them out, or set 'strategy' to 'staged'"
             )
         return strategy
+
+    @property
+    def secrets(self) -> tuple[SecretRef, ...]:
+        """All whose passwords are compared, each once."""
+        given = (self.credentials, self.check_credentials, *self.accounts)
+        return tuple(dict.fromkeys(each for each in given if each is not None))
 
 
 class ClaimRestore(Model):
