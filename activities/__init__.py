@@ -11,6 +11,7 @@ from activities._fence import Fence
 from activities.galera import GaleraActivities
 from activities.janitor import JanitorActivities
 from activities.kubernetes import KubernetesActivities
+from activities.prove import ProveActivities
 from activities.runner import RunnerActivities
 from activities.temporal import TemporalActivities
 from galera_backup.kube.gateway import KubeGateway
@@ -25,6 +26,7 @@ def build_activities(
     galera = GaleraActivities(kube, mysql, fence)
     kubernetes = KubernetesActivities(kube, fence)
     runner = RunnerActivities(kube, mysql, fence, agent_image)
+    prove = ProveActivities(kube, mysql)
     temporal = TemporalActivities(client)
     janitor = JanitorActivities(kube, mysql, client)
     return [
@@ -47,6 +49,9 @@ def build_activities(
         runner.run_runner,
         runner.remove_runners,
         runner.remove_strangers,
+        prove.try_checks,
+        prove.run_checks,
+        prove.check_tables,
         temporal.lease_holder,
         temporal.wait_until_closed,
         janitor.survey_cluster,

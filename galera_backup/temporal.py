@@ -82,13 +82,14 @@ def field_errors(error: pydantic.ValidationError) -> list[tuple[str, str]]:
     ]
 
 
+_SECRETS = {"credentials", "check_credentials", "accounts"}
 _EXPECTED = {"missing": "required, but missing", "extra_forbidden": "there is no such field"}
 
 
 def _seen(found: Any) -> str:
-    """What stood in a wrong field; not in an unknown one nor below `credentials`: people paste passwords there."""
+    """What stood in a wrong field; not in an unknown one nor below `_SECRETS`: people paste passwords there."""
     location, value = found["loc"], found["input"]
-    if not location or "credentials" in location or found["type"] in {"missing", "extra_forbidden", "value_error"}:
+    if not location or _SECRETS & set(location) or found["type"] in {"missing", "extra_forbidden", "value_error"}:
         return ""
     if isinstance(value, timedelta):
         return f", got {value.total_seconds():g} seconds"

@@ -301,7 +301,8 @@ HowToRestore = Annotated[
     typer.Option(
         "--strategy",
         help="staged: made ready beside the live data, a short outage, room for a second copy on every data volume; "
-        "in_place: the old data is removed first, all in the outage. (staged)",
+        "in_place: the old data is removed first, all in the outage.",
+        show_default="staged",
     ),
 ]
 RunnerPrefix = Annotated[

@@ -31,6 +31,10 @@ _OPTION_OF = {
     "primary_label.key": "--primary-label",
     "primary_label.primary": "--primary-value",
     "primary_label.backup": "--backup-value",
+    "checks": "--check",
+    "check_credentials": "--check-secret",
+    "accounts": "--account",
+    "reset_passwords_from_secrets": "--reset-passwords",
 }
 """Where an option's name is not that of the field."""
 
@@ -74,4 +78,5 @@ def _valid(model: type[RequestT], values: Mapping[str, Any], problems: list[str]
 
 
 def _option(field: str) -> str:
-    return _OPTION_OF.get(field, "--" + field.replace("_", "-").replace(".", "-"))
+    option = _OPTION_OF.get(field) or _OPTION_OF.get(field.partition(".")[0])
+    return option or "--" + field.replace("_", "-").replace(".", "-")

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 import typer
 from rich.console import RenderableType
 
-from galera_backup import names
+from galera_backup import names, proving
 from galera_backup.errors import InvalidInput
+from galera_backup.models.proof import Proof
 from galera_backup.models.restore import RestoreRequest, RestoreResult
 from starters._grouped import grouped
 from starters._options import (
@@ -24,6 +25,7 @@ from starters._options import (
     WaitForCluster,
     WorkflowId,
 )
+from starters._proof import ProofOptions
 from starters._request import request
 from starters._screen import Screen, conduct, facts, moment, seconds, size
 from starters._session import Session
@@ -35,6 +37,7 @@ def restore(
     cluster: Cluster,
     backup_id: BackupIdArgument,
     how: RestoreOptions,
+    proof: ProofOptions,
     places: PlaceOptions,
     temporal: TemporalOptions,
     confirm: Confirm = None,
@@ -49,7 +52,7 @@ def restore(
     async def work(screen: Screen) -> None:
         if asked is None:
             raise InvalidInput(f"--confirm: a restore stops the cluster; without a terminal say --confirm {cluster}")
-        fields = how.fields() | places.fields() | {"backup_id": backup_id, "confirm": asked}
+        fields = how.fields() | proof.fields() | places.fields() | {"backup_id": backup_id, "confirm": asked}
         if wait_for_cluster is not None:
             fields["wait_for_cluster"] = wait_for_cluster
         order = request(RestoreRequest, cluster, fields)
@@ -91,6 +94,7 @@ def shown(result: RestoreResult) -> RenderableType:
             "cluster": f"{manifest.cluster}, {result.replicas} replicas, Ready",
             "position": str(manifest.position),
             "down for": seconds(result.outage_seconds),
+            **(_proved(result.proof) if result.proof is not None else {}),
             "approved by": result.approved_by,
             "kept despite": result.kept_despite,
             "old data kept": kept(result),
@@ -106,6 +110,15 @@ def kept(result: RestoreResult) -> str | None:
         return None
     cluster = result.manifest.cluster
     return f"until {moment(result.kept_until)}; to undo: galera-backup rollback {cluster} {result.restore_id}"
+
+
+def _proved(proof: Proof) -> dict[str, str]:
+    tables = f"{proof.tables.checked} whole of {proof.tables.seen} seen"
+    return {
+        "checks": "; ".join(f"{each.query}: {each.seen}" for each in proof.checks) or "none",
+        "tables": f"{tables} ({proof.tables.note})" if proof.tables.note else tables,
+        "passwords": proving.describe_passwords(proof.passwords),
+    }
 
 
 if __name__ == "__main__":

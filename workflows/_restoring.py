@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Awaitable, Callable
 
 from temporalio import workflow
 
@@ -56,9 +57,16 @@ class Restoring(Outage[RestoreResult]):
         )
         return seen, order
 
-    async def _check(self, seen: ClusterObservation) -> Manifest:
-        """The backup is there, complete and whole, it fits the server's version, and there is room for it."""
+    async def _check(
+        self, seen: ClusterObservation, beforehand: Callable[[], Awaitable[None]] | None = None
+    ) -> Manifest:
+        """The backup is there, complete and whole, it fits the server's version, and there is room for it.
+
+        `beforehand`: what takes less time than reading a backup.
+        """
         self._enter("check", f"verifying {self._request.backup_id} and the room on every volume; the database is up")
+        if beforehand is not None:
+            await beforehand()
         manifest: Manifest | None = None
         claims: list[ClaimPlan] = []
         lacking: list[str | None] = []

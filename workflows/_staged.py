@@ -12,6 +12,7 @@ from workflows._failures import typed
 from workflows._holder import LeaseHeld
 from workflows._outage import CHECK_LIMIT, MARGIN, SWAP_LIMIT, each
 from workflows._progress import ProgressReport
+from workflows._prove import Proving
 from workflows._questions import Questions
 from workflows._restoring import Restoring
 
@@ -21,7 +22,9 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.cluster import ClaimObservation, ClusterObservation
     from galera_backup.models.lease import StopOrder
     from galera_backup.models.manifest import Manifest
+    from galera_backup.models.passwords import PasswordReport
     from galera_backup.models.plan import Choice
+    from galera_backup.models.proof import Proof
     from galera_backup.models.restore import ClaimRestore, ClaimState, RestoreRequest, RestoreResult
     from galera_backup.models.runner import CheckJob, CheckReport, RestoreReport, StageJob
 
@@ -40,18 +43,21 @@ class Staged(Restoring):
         super().__init__(request, lease, progress, questions)
         self._is_swapped = self._is_formed = False
         self._outage_seconds = 0.0
+        self._proving = Proving(request, progress)
+        self._proof: Proof | None = None
 
     def ttl(self) -> timedelta:
         """The longest that the lease may be needed: the cluster may be stopped and started once more to go back."""
         request = self._request
         outage = request.stop_timeout + SWAP_LIMIT * _runner.ATTEMPTS + request.ready_timeout
         people = request.approval_timeout + request.decision_timeout
-        return CHECK_LIMIT * 2 + request.runner_timeout * _runner.ATTEMPTS + outage * 2 + people + MARGIN
+        unchanged = CHECK_LIMIT * 2 + request.runner_timeout * _runner.ATTEMPTS
+        return unchanged + outage * 2 + Proving.limit(request) + people + MARGIN
 
     async def run(self) -> RestoreResult:
         """Plan, check, stage and verify while the database is up; stop, swap, start; back again if that fails."""
         seen, order = await self._plan()
-        manifest = await self._check(seen)
+        manifest = await self._check(seen, self._proving.try_out)
         self._enter("tidy", "removing what earlier restores left, or kept, on the volumes")
         await self._lease.order("stage", order)
         claims = await self._stage(seen, manifest)
@@ -68,6 +74,7 @@ class Staged(Restoring):
             outage_seconds=self._outage_seconds,
             approved_by=self._approved_by,
             kept_despite=kept_despite,
+            proof=self._proof,
         )
 
     # --- while the database is up
@@ -80,16 +87,22 @@ class Staged(Restoring):
 
     async def _stage(self, seen: ClusterObservation, manifest: Manifest) -> list[ClaimRestore]:
         self._enter("stage", f"unpacking and preparing {manifest.backup_id} on every volume; the database is up")
-        return await each(seen.claims, lambda claim: self._stage_claim(claim, seen, manifest))
+        staged = await each(seen.claims, lambda claim: self._stage_claim(claim, seen, manifest))
+        self._proving.judge_passwords([passwords for _, passwords in staged])
+        return [claim for claim, _ in staged]
 
-    async def _stage_claim(self, claim: ClaimObservation, seen: ClusterObservation, manifest: Manifest) -> ClaimRestore:
+    async def _stage_claim(
+        self, claim: ClaimObservation, seen: ClusterObservation, manifest: Manifest
+    ) -> tuple[ClaimRestore, PasswordReport | None]:
         job = StageJob(
             cluster=self._request.cluster,
             backup_id=manifest.backup_id,
             restore_id=self._restore_id,
             safe_to_bootstrap=claim.ordinal == 0,
+            passwords="reset" if self._request.reset_passwords_from_secrets else "compare",
         )
         task = self._task(f"stage-{claim.ordinal}", job, claim, seen, self._request.runner_timeout)
+        task = task.model_copy(update={"accounts": self._request.secrets})
         outcome = await _runner.run(task, f"unpack and prepare {manifest.backup_id} on {claim.claim}")
         staged = outcome.result.stage
         if staged is None:
@@ -100,7 +113,7 @@ class Staged(Restoring):
             copy_seconds=0,
             restored_bytes=staged.staged_bytes,
         )
-        return ClaimRestore(claim=claim.claim, report=report, runner=outcome.log)
+        return ClaimRestore(claim=claim.claim, report=report, runner=outcome.log), staged.passwords
 
     async def _verify(self, seen: ClusterObservation) -> None:
         """A state transfer to a replica removes what is staged in its data directory."""
@@ -165,6 +178,7 @@ class Staged(Restoring):
         wrong = rules.not_restored(await self._observe(), manifest.position)
         if wrong is not None:
             raise RestoreFailed(wrong)
+        self._proof = await self._proving.prove()
 
     async def _go_back(self, seen: ClusterObservation, order: StopOrder) -> None:
         """The same renames the other way round, and the cluster on its old data."""

@@ -21,18 +21,22 @@ from kubernetes.client import (
     V1PodSchedulingGate,
     V1PodSecurityContext,
     V1PodSpec,
+    V1ProjectedVolumeSource,
     V1ResourceRequirements,
     V1SeccompProfile,
+    V1SecretProjection,
     V1SecretVolumeSource,
     V1SecurityContext,
     V1Volume,
     V1VolumeMount,
+    V1VolumeProjection,
 )
 
 from galera_backup import names
 from galera_backup.errors import InvalidInput
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.models.activities import RunnerTask
+from galera_backup.models.common import SecretRef
 from galera_backup.models.runner import (
     BackupJob,
     CheckJob,
@@ -95,6 +99,9 @@ def runner_pod(task: RunnerTask, statefulset: StatefulSetFacts, replica: PodFact
         if isinstance(task.job, BackupJob):
             volumes.append(_credentials_volume(task))
             mariadb_mounts.append(V1VolumeMount(name="credentials", mount_path=protocol.CREDENTIALS, read_only=True))
+        if isinstance(task.job, StageJob):
+            volumes.append(_accounts_volume(task))
+            mariadb_mounts.append(V1VolumeMount(name="accounts", mount_path=protocol.ACCOUNTS, read_only=True))
         containers.append(_mariadb(task.job, statefulset, script, replica, mariadb_mounts))
     return V1Pod(
         api_version="v1",
@@ -134,8 +141,10 @@ def _script(task: RunnerTask) -> str | None:
     """What the mariadb container runs; None for a job that needs none of the server's tools."""
     if isinstance(task.job, BackupJob):
         return protocol.BACKUP_SCRIPT
-    if isinstance(task.job, RestoreJob | StageJob):
+    if isinstance(task.job, RestoreJob):
         return protocol.RESTORE_SCRIPT
+    if isinstance(task.job, StageJob):
+        return protocol.STAGE_SCRIPT
     if isinstance(task.job, CheckJob) and task.job.backup_id is not None:
         return protocol.VERSION_SCRIPT
     return None
@@ -219,12 +228,27 @@ def _credentials_volume(task: RunnerTask) -> V1Volume:
         secret=V1SecretVolumeSource(
             secret_name=reference.secret,
             default_mode=0o440,
-            items=[
-                V1KeyToPath(key=reference.user_key, path="username"),
-                V1KeyToPath(key=reference.password_key, path="password"),
-            ],
+            items=_keys(reference),
         ),
     )
+
+
+def _accounts_volume(task: RunnerTask) -> V1Volume:
+    """A directory for each Secret."""
+    sources = [
+        V1VolumeProjection(
+            secret=V1SecretProjection(name=reference.secret, items=_keys(reference, directory=f"{number}/"))
+        )
+        for number, reference in enumerate(task.accounts)
+    ]
+    return V1Volume(name="accounts", projected=V1ProjectedVolumeSource(default_mode=0o440, sources=sources))
+
+
+def _keys(reference: SecretRef, directory: str = "") -> list[V1KeyToPath]:
+    return [
+        V1KeyToPath(key=reference.user_key, path=f"{directory}username"),
+        V1KeyToPath(key=reference.password_key, path=f"{directory}password"),
+    ]
 
 
 def _same_node(replica: PodFacts | None) -> V1Affinity | None:

@@ -115,6 +115,8 @@ class RunnerTask(Model):
     job: RunnerJob
     container: str
     credentials: SecretRef
+    accounts: tuple[SecretRef, ...] = ()
+    """Of a StageJob: the Secrets whose passwords it compares, or sets."""
     backup_claim: str
     data_claim: str | None
     """Data claim to mount; None for a job that does not look at one."""

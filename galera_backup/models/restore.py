@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from galera_backup.models.common import KubernetesName, Model, OperationRequest, PhaseTime, PositiveDuration
+from galera_backup.models.common import KubernetesName, Model, OperationRequest, PhaseTime, PositiveDuration, SecretRef
 from galera_backup.models.manifest import BackupId, Manifest
+from galera_backup.models.proof import CheckTables, Proof, ProofFields
 from galera_backup.models.runner import RestoreReport, RunnerLog
 from galera_backup.names import RESTORE_RUNNER_PREFIX
 
@@ -17,6 +18,8 @@ LONGEST_KEEP = timedelta(days=90)
 
 RestoreId = Annotated[str, Field(pattern=r"^[0-9]{8}t[0-9]{6}z$")]
 """When a restore had its lease, in UTC: `20261122t010000z`."""
+
+_STAGED_ONLY = ("checks", "check_credentials", "accounts", "reset_passwords_from_secrets")
 
 
 class Strategy(StrEnum):
@@ -74,7 +77,7 @@ class OutageRequest(OperationRequest):
         return confirm
 
 
-class RestoreRequest(OutageRequest):
+class RestoreRequest(ProofFields, OutageRequest):
     """Replace the data of every replica by a backup. The database is not available meanwhile."""
 
     backup_id: BackupId
@@ -90,6 +93,25 @@ class RestoreRequest(OutageRequest):
     """After a failure of a staged restore in the outage: put the old data back, or wait for the update `decide`."""
     decision_timeout: PositiveDuration = timedelta(hours=1)
     """The old data is put back when nobody has decided by then."""
+
+    @field_validator("strategy")
+    @classmethod
+    def _can_be_proved(cls, strategy: Strategy, info: ValidationInfo) -> Strategy:
+        asked = [name for name in _STAGED_ONLY if info.data.get(name)]
+        if info.data.get("check_tables") == CheckTables.ALL:
+            asked.append("check_tables")
+        if asked and strategy != Strategy.STAGED:
+            raise ValueError(
+                f"{', '.join(asked)}: only a restore with strategy 'staged' is proved before its old data is given up, "
+                f"got {str(strategy)!r}. Leave them out, or set 'strategy' to 'staged'"
+            )
+        return strategy
+
+    @property
+    def secrets(self) -> tuple[SecretRef, ...]:
+        """All whose passwords are compared, each once."""
+        given = (self.credentials, self.check_credentials, *self.accounts)
+        return tuple(dict.fromkeys(each for each in given if each is not None))
 
     @model_validator(mode="after")
     def _fits_the_strategy(self) -> RestoreRequest:
@@ -136,6 +158,8 @@ class RestoreResult(Model):
     phases: tuple[PhaseTime, ...]
     outage_seconds: float
     """From the scale-down to all replicas Ready in one cluster."""
+    proof: Proof | None = None
+    """None: a restore in place."""
     untidy: tuple[str, ...] = ()
     """Data claims on which copies of the data may be left; the next staged restore removes them."""
     kept_until: datetime | None = None

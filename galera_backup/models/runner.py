@@ -14,6 +14,7 @@ from pydantic import Field
 
 from galera_backup.models.common import ClusterRef, Model
 from galera_backup.models.manifest import BackupId, GaleraPosition, Manifest
+from galera_backup.models.passwords import PasswordMode, PasswordReport
 
 
 class BackupJob(Model):
@@ -64,6 +65,7 @@ class StageJob(Model):
     backup_id: BackupId
     restore_id: str
     safe_to_bootstrap: bool
+    passwords: PasswordMode = "compare"
 
 
 class SwapJob(Model):
@@ -147,6 +149,7 @@ class Journal(Model):
     files: int = 0
     """Of the staged data, when it was complete."""
     bytes: int = 0
+    passwords: PasswordReport | None = None
     at: datetime
 
 
@@ -187,6 +190,7 @@ class StageReport(Model):
     unpack_seconds: float
     prepare_seconds: float
     staged_bytes: int
+    passwords: PasswordReport | None = None
 
 
 class SwapReport(Model):

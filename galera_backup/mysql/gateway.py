@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pymysql
@@ -14,6 +14,8 @@ from pymysql.constants import CR, ER
 
 from galera_backup.errors import DatabaseRefused, DatabaseUnavailable, GaleraBackupError, bounded
 from galera_backup.models.cluster import WsrepStatus
+from galera_backup.mysql import proofs
+from galera_backup.proving import SeenTables, Table
 
 TIMEOUT_SECONDS = 5
 """Of connecting, and of each statement: a frozen server must not hold a thread."""
@@ -129,8 +131,29 @@ class MysqlGateway:
             # One statement, so that nothing can come between its look at the clock and its effect.
             cursor.execute(f"SET GLOBAL wsrep_desync=IF({in_time}, {int(on)}, @@global.wsrep_desync)")
 
+    def ask(self, server: Endpoint, query: str, limit: timedelta) -> tuple[int, list[str | None]]:
+        """As `proofs.ask`, whose errors come with the gateway's."""
+        with self._proof(server, "running a check", limit) as connection:
+            return proofs.ask(connection, query, limit)
+
+    def seen_tables(self, server: Endpoint, limit: timedelta) -> SeenTables:
+        """As `proofs.seen_tables`, whose errors come with the gateway's."""
+        with self._proof(server, "listing the tables", limit) as connection:
+            return proofs.seen_tables(connection, limit)
+
+    def check_table(self, server: Endpoint, table: Table, limit: timedelta) -> list[tuple[str, str]]:
+        """As `proofs.check_table`, whose errors come with the gateway's."""
+        with self._proof(server, f"checking table {str(table)!r}", limit) as connection:
+            return proofs.check_table(connection, table, limit)
+
+    def _proof(self, server: Endpoint, doing: str, limit: timedelta) -> AbstractContextManager[Connection[Any]]:
+        """A connection that waits a little longer than the server may take, and leaves values as the server's text."""
+        return self._connection(server, doing, int(limit.total_seconds()) + TIMEOUT_SECONDS + 1, conv={})
+
     @contextmanager
-    def _connection(self, server: Endpoint, doing: str) -> Iterator[Connection[Any]]:
+    def _connection(
+        self, server: Endpoint, doing: str, patience: int = TIMEOUT_SECONDS, conv: dict[Any, Any] | None = None
+    ) -> Iterator[Connection[Any]]:
         try:
             connection = pymysql.connect(
                 host=server.host,
@@ -138,9 +161,10 @@ class MysqlGateway:
                 user=server.credentials.user,
                 password=server.credentials.password,
                 connect_timeout=TIMEOUT_SECONDS,
-                read_timeout=TIMEOUT_SECONDS,
+                read_timeout=patience,
                 write_timeout=TIMEOUT_SECONDS,
                 autocommit=True,
+                conv=conv,
             )
             try:
                 yield connection

@@ -1,7 +1,8 @@
 """What the two containers of a runner pod, and the worker that builds the pod, agree on.
 
 `mariadb` runs the image of the server (so the tools' version is the server's) and only needs `sh`, `mariadb-backup`,
-`mbstream` and the coreutils; `agent` runs our image. They share the emptyDir WORK and meet in its FIFO.
+`mbstream`, the coreutils and, to compare passwords, the server itself; `agent` runs our image. They share the emptyDir
+WORK and meet in its FIFO.
 
 The handshake, in files of WORK. The agent makes its checks first, and then the FIFO `stream`; the script waits for it,
 or for `done`, which says that there is nothing (more) to do. What a tool answered is in a `*.status` file that the
@@ -19,6 +20,8 @@ VOLUME = "/var/lib/galera-backup/volume"
 WORK = "/run/galera-backup"
 CREDENTIALS = "/run/credentials"
 """In the mariadb container of a backup: files `username` and `password`."""
+ACCOUNTS = "/run/accounts"
+"""In the mariadb container that stages: a directory with files `username` and `password` for each Secret."""
 TERMINATION_LOG = "/dev/termination-log"
 
 JOB_VARIABLE = "GALERA_BACKUP_JOB"
@@ -70,6 +73,13 @@ UNPACK_LOG = "unpack.log"
 UNPACK_STATUS = "unpack.status"
 PREPARE_LOG = "prepare.log"
 PREPARE_STATUS = "prepare.status"
+PASSWORDS = "passwords"
+"""Made by the agent when the staged data is prepared: `1` to set the passwords that differ, `0` to compare only."""
+PASSWORDS_LOG = "passwords.log"
+PASSWORDS_STATUS = "passwords.status"
+PASSWORDS_REPORT = "passwords.report"
+"""A line for each Secret (`asked USER`) and account (`same|different|MariaDB error USER HOST`), names in hexadecimal
+digits; then `end`."""
 
 # --- scripts of the mariadb container: `sh -c SCRIPT`. POSIX sh, no sed or awk: a server's image may have neither.
 
@@ -171,9 +181,7 @@ exit "$code"
 """Stream one full backup. Environment: DATADIR, MARIADB_HOST, MARIADB_PORT; mounts: WORK, CREDENTIALS, the data volume
 (read-only) at the server's path."""
 
-RESTORE_SCRIPT = (
-    _PRELUDE
-    + f"""\
+_UNPACK_AND_PREPARE = f"""\
 await {STREAM}
 hold_alive
 prepare_tools
@@ -187,11 +195,87 @@ run {PREPARE_LOG} /dev/null /dev/null mariadb-backup --prepare --use-memory="${{
     --tmpdir="$WORK/tmp" --target-dir="$target"
 code=$?
 publish {PREPARE_STATUS} "$code"
+[ "$code" -eq 0 ] || exit "$code"
+"""
+
+RESTORE_SCRIPT = _PRELUDE + _UNPACK_AND_PREPARE
+"""Unpack and prepare. Environment: PREPARE_MEMORY (InnoDB's buffer pool while it applies the redo log, `512M`),
+NICENESS (of the tools, `19`); mounts:
+WORK and the backup volume at BACKUP_ROOT, as in the agent."""
+
+_SET_PASSWORD = r"""
+BEGIN NOT ATOMIC
+    SET @report = CONCAT(@report, 'asked ', HEX(@user), '\n');
+    FOR account IN (
+        SELECT Host, Priv FROM mysql.global_priv
+        WHERE User = @user AND JSON_VALUE(Priv, '$.is_role') IS NULL ORDER BY Host
+    ) DO BEGIN
+        DECLARE EXIT HANDLER FOR SQLEXCEPTION BEGIN
+            GET DIAGNOSTICS CONDITION 1 @code = MYSQL_ERRNO;
+            SET @report = CONCAT(@report, @code, ' ', HEX(@user), ' ', HEX(account.Host), '\n');
+        END;
+        EXECUTE IMMEDIATE CONCAT(
+            'SET PASSWORD FOR ', QUOTE(@user), '@', QUOTE(account.Host), ' = PASSWORD(', QUOTE(@password), ')'
+        );
+        SELECT Priv INTO @after FROM mysql.global_priv WHERE User = @user AND Host = account.Host;
+        SET @same =
+            COALESCE(JSON_VALUE(account.Priv, '$.authentication_string'), '')
+                = COALESCE(JSON_VALUE(@after, '$.authentication_string'), '')
+            AND COALESCE(JSON_QUERY(account.Priv, '$.auth_or'), '') = COALESCE(JSON_QUERY(@after, '$.auth_or'), '');
+        IF @same OR NOT @reset THEN
+            UPDATE mysql.global_priv SET Priv = account.Priv WHERE User = @user AND Host = account.Host;
+        END IF;
+        SET @report =
+            CONCAT(@report, IF(@same, 'same ', 'different '), HEX(@user), ' ', HEX(account.Host), '\n');
+    END; END FOR;
+END;
+"""
+
+STAGE_SCRIPT = (
+    _PRELUDE
+    + _UNPACK_AND_PREPARE
+    + f"""\
+ACCOUNTS=${{ACCOUNTS:-{ACCOUNTS}}}
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/libexec
+
+statements() {{ # for --init-file, one on each line; secrets as base64, which needs no quoting and stays out of messages
+    echo "SET SESSION sql_log_bin = 0;"
+    echo "SET NAMES utf8mb4;"
+    echo "SET @reset = $1, @report = '';"
+    for account in "$ACCOUNTS"/*/; do
+        user=$(base64 -w 0 < "${{account}}username") && password=$(base64 -w 0 < "${{account}}password") || return 1
+        echo "SET @user = CONVERT(FROM_BASE64('$user') USING utf8mb4);"
+        echo "SET @password = CONVERT(FROM_BASE64('$password') USING utf8mb4);"
+        cat << 'STATEMENT' || return 1
+{" ".join(_SET_PASSWORD.split())}
+STATEMENT
+    done
+    echo "SELECT CONCAT(@report, 'end') INTO DUMPFILE '$WORK/{PASSWORDS_REPORT}';"
+    echo "SHUTDOWN;"
+}}
+
+await {PASSWORDS}
+IFS= read -r reset < "$WORK/{PASSWORDS}"
+server=$(command -v mariadbd || command -v mysqld) || server=mariadbd
+(
+    umask 077
+    statements "$reset" > "$WORK/passwords.sql"
+) || {{
+    echo "cannot read the mounted Secrets" > "$WORK/{PASSWORDS_LOG}"
+    publish {PASSWORDS_STATUS} 1
+    exit 1
+}}
+run {PASSWORDS_LOG} /dev/null /dev/null timeout -k 10 120 "$server" --no-defaults --datadir="$target" \\
+    --innodb=OFF --default-storage-engine=Aria --wsrep-on=OFF --skip-log-bin --skip-slave-start \\
+    --event-scheduler=DISABLED --plugin-load-add=auth_ed25519 --skip-networking --socket="$WORK/tmp/server.sock" \\
+    --pid-file="$WORK/tmp/server.pid" --tmpdir="$WORK/tmp" --init-file="$WORK/passwords.sql"
+code=$?
+rm -f "$WORK/passwords.sql"
+publish {PASSWORDS_STATUS} "$code"
 exit "$code"
 """
 )
-"""Unpack and prepare. Environment: PREPARE_MEMORY (InnoDB's buffer pool while it applies the redo log, `512M`),
-NICENESS (of the tools, `19`); mounts: WORK and the backup volume at BACKUP_ROOT, as in the agent."""
+"""Unpack, prepare, and compare or set the passwords. As RESTORE_SCRIPT; mounts ACCOUNTS and the data volume, too."""
 
 VERSION_SCRIPT = (
     _PRELUDE

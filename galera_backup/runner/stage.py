@@ -12,6 +12,7 @@ from galera_backup.models.runner import Journal, StageJob, StageReport, SwapStat
 from galera_backup.runner.container import MariadbContainer
 from galera_backup.runner.datadir import DIRECTORY_MODE, FILE_MODE, write_grastate
 from galera_backup.runner.failure import AgentError
+from galera_backup.runner.passwords import settle_passwords
 from galera_backup.runner.places import Places
 from galera_backup.runner.protocol import STAGING_RESERVE
 from galera_backup.runner.reporting import log
@@ -40,7 +41,9 @@ def stage(job: StageJob, places: Places, container: MariadbContainer) -> StageRe
         if journal is not None and journal.backup_id == job.backup_id and restore.is_whole(journal):
             log.info("backup %s is staged already in %r", job.backup_id, str(restore.staged))
             container.dismiss()
-            return StageReport(unpack_seconds=0, prepare_seconds=0, staged_bytes=journal.bytes)
+            return StageReport(
+                unpack_seconds=0, prepare_seconds=0, staged_bytes=journal.bytes, passwords=journal.passwords
+            )
         restore.discard()
         try:
             return _stage(job, restore, Unpacking(store, manifest, restore.staged, _room(places), places), container)
@@ -58,6 +61,7 @@ def _stage(job: StageJob, restore: StagedRestore, unpacking: Unpacking, containe
     unpack_seconds = unpacking.unpack(container)
     began = time.monotonic()
     position = unpacking.prepare(container)
+    passwords = settle_passwords(restore.staged, job.passwords, container)
     _finish(restore.staged, position, job.safe_to_bootstrap)
     sizes = tree(restore.staged).values()
     complete = {
@@ -65,10 +69,16 @@ def _stage(job: StageJob, restore: StagedRestore, unpacking: Unpacking, containe
         "position": position,
         "files": len(sizes),
         "bytes": sum(sizes),
+        "passwords": passwords,
         "at": datetime.now(UTC),
     }
     restore.write(journal.model_copy(update=complete))
-    return StageReport(unpack_seconds=unpack_seconds, prepare_seconds=time.monotonic() - began, staged_bytes=sum(sizes))
+    return StageReport(
+        unpack_seconds=unpack_seconds,
+        prepare_seconds=time.monotonic() - began,
+        staged_bytes=sum(sizes),
+        passwords=passwords,
+    )
 
 
 def _finish(staged: Path, position: GaleraPosition, safe_to_bootstrap: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from kubernetes.client import V1Pod
@@ -17,7 +17,10 @@ from galera_backup.models.cluster import WsrepStatus
 from galera_backup.models.common import ClusterRef, SecretRef
 from galera_backup.models.lease import Mark
 from galera_backup.mysql.gateway import Credentials, Endpoint
+from galera_backup.mysql.proofs import QueryFault
+from galera_backup.proving import SeenTables, Table
 from tests.fakes.member import Member
+from tests.fakes.proof import ProofAnswers
 from tests.fakes.world import World
 
 P = ParamSpec("P")
@@ -118,9 +121,12 @@ class FakeKube(_Fake):
 
     @_call
     def credentials(self, namespace: str, reference: SecretRef) -> Credentials:
+        world = self.worlds.at(namespace)
+        if reference.secret in world.secrets:
+            return world.secrets[reference.secret]
         if reference.secret != SecretRef().secret:
             raise ClusterNotFound(f"reading Secret {namespace}/{reference.secret}: it does not exist")
-        return self.worlds.at(namespace).looking_credentials
+        return world.looking_credentials
 
     @_call
     def services_that_list(self, namespace: str, pod: str) -> list[str]:
@@ -223,6 +229,32 @@ class FakeMysql(_Fake):
     def set_desync(self, server: Endpoint, on: bool, until: datetime) -> None:
         if datetime.now(UTC) < until:
             self._member(server).set_desync(on)
+
+    @_call
+    def ask(self, server: Endpoint, query: str, limit: timedelta) -> tuple[int, list[str | None]]:
+        answer = self._proof(server).answers.get((self._data(server), query), (1, ["1"]))
+        if isinstance(answer, int):
+            raise QueryFault(answer, "as told")
+        return answer
+
+    @_call
+    def seen_tables(self, server: Endpoint, limit: timedelta) -> SeenTables:
+        return self._proof(server).seen_tables
+
+    @_call
+    def check_table(self, server: Endpoint, table: Table, limit: timedelta) -> list[tuple[str, str]]:
+        answer = self._proof(server).damaged.get(str(table), [("status", "OK")])
+        if isinstance(answer, int):
+            raise QueryFault(answer, "as told")
+        return answer
+
+    def _proof(self, server: Endpoint) -> ProofAnswers:
+        self._member(server).answer()
+        return self.worlds.at(server.namespace).proof
+
+    def _data(self, server: Endpoint) -> str:
+        world = self.worlds.at(server.namespace)
+        return world.claims[world.claim_name(self._member(server).ordinal)].data
 
     def _member(self, server: Endpoint) -> Member:
         member = self.worlds.at(server.namespace).members.get(server.pod)

@@ -14,6 +14,7 @@ from galera_backup import names
 from galera_backup.kube.facts import ContainerEnd, PodFacts
 from galera_backup.models.common import ClusterRef
 from galera_backup.models.manifest import GaleraPosition, LogSequenceNumbers, Manifest
+from galera_backup.models.passwords import PasswordReport
 from galera_backup.models.runner import (
     BackupJob,
     CheckJob,
@@ -73,6 +74,8 @@ class BackupVolume:
     unpacked: set[str] = field(default_factory=set)
     """Restores whose temporary directory is there."""
     free_kb: int = 10_000_000
+    passwords: PasswordReport = field(default_factory=lambda: PasswordReport(same=1))
+    """What comparing them finds."""
 
     def store(
         self, backup_id: str, cluster: ClusterRef, replica: str = "mariadb-server-2", job: BackupJob | None = None
@@ -291,7 +294,16 @@ class RunnerPod:
         assert self.claim is not None
         self.claim.staged, self.claim.safe_to_bootstrap = job.backup_id, job.safe_to_bootstrap
         self._journal(job.restore_id, job.backup_id, SwapState.STAGED)
-        return RunnerResult(stage=StageReport(unpack_seconds=1, prepare_seconds=1, staged_bytes=1_000_000 * 1024))
+        report = StageReport(
+            unpack_seconds=1, prepare_seconds=1, staged_bytes=1_000_000 * 1024, passwords=self._passwords(job)
+        )
+        return RunnerResult(stage=report)
+
+    def _passwords(self, job: StageJob) -> PasswordReport:
+        found = self.volume.passwords
+        if job.passwords == "compare":
+            return found
+        return found.model_copy(update={"different": (), "reset": found.different})
 
     def _begin_to_swap(self, job: SwapJob) -> None:
         """Between two renames."""

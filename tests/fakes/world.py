@@ -19,6 +19,7 @@ from galera_backup.mysql.gateway import Credentials
 from galera_backup.runner.protocol import AGENT_CONTAINER
 from tests.fakes.faults import Faults
 from tests.fakes.member import Delays, Member
+from tests.fakes.proof import ProofAnswers
 from tests.fakes.runner import CLUSTER_UUID, BackupVolume, Claim, End, RunnerPod
 from tests.fakes.timeline import Timeline
 
@@ -71,6 +72,9 @@ class World:
         self.plans: list[RunnerPlan] = []
         self.created: list[V1Pod] = []
         self.looking_credentials = Credentials("backup", "secret-word")
+        self.secrets: dict[str, Credentials] = {}
+        """Beside that of `looking_credentials`."""
+        self.proof = ProofAnswers()
         self.controller_moves_label = False
         self.never_ready: set[int] = set()
         """Ordinals whose servers do not come up."""

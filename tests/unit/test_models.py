@@ -89,12 +89,50 @@ def test_bad_backup(fields: dict[str, Any], expected: list[str]) -> None:
         ({"replicas": 0}, "replicas: "),
         ({"strategy": "rolling"}, "strategy: "),
         ({"runner_pod_prefix": "x" * 201}, "runner_pod_prefix: "),
+        ({"checks": [{"query": "SELECT 1"}]}, "checks.0.expected: required, but missing"),
+        ({"checks": [{"query": "", "expected": 1}]}, "checks.0.query: "),
+        ({"checks": [{"query": "SELECT 1", "expected": [1]}]}, "checks.0.expected"),
+        ({"checks": [{"query": "SELECT 1", "expected": 1}] * 51}, "checks: "),
+        ({"check_timeout": "PT2H"}, "check_timeout: "),
+        ({"check_tables": "some"}, "check_tables: "),
+        ({"strategy": "in_place", "checks": [{"query": "SELECT 1", "expected": 1}]}, "strategy: Value error, checks: "),
+        ({"strategy": "in_place", "check_tables": "all"}, "strategy: Value error, check_tables: "),
+        (
+            {"strategy": "in_place", "reset_passwords_from_secrets": True},
+            "strategy: Value error, reset_passwords_from_secrets: only a restore with strategy 'staged'",
+        ),
     ],
 )
 def test_bad_restore(fields: dict[str, Any], expected: str) -> None:
     with pytest.raises(ValidationError) as raised:
         RestoreRequest.model_validate({**json.loads(ONE_LINE_RESTORE), **fields})
     assert expected in invalid_input(raised.value).message
+
+
+def test_checks_as_people_type_them() -> None:
+    checks = [{"query": "SELECT 1", "expected": 1}, {"query": "SELECT NULL", "expected": None}]
+    request = RestoreRequest.model_validate({**json.loads(ONE_LINE_RESTORE), "checks": checks})
+    assert [each.expected for each in request.checks] == ["1", None]
+
+
+def test_in_place_needs_nothing_of_a_proof() -> None:
+    request = RestoreRequest.model_validate({**json.loads(ONE_LINE_RESTORE), "strategy": "in_place"})
+    assert request.check_tables == "sample"
+
+
+def test_each_secret_is_compared_once() -> None:
+    fields = {"check_credentials": {"secret": "reader"}, "accounts": [{"secret": "reader"}, {"secret": "nova"}]}
+    request = RestoreRequest.model_validate({**json.loads(ONE_LINE_RESTORE), **fields})
+    assert [each.secret for each in request.secrets] == ["mariadb-backup", "reader", "nova"]
+
+
+@pytest.mark.parametrize("field", ["credentials", "check_credentials"])
+def test_password_pasted_into_a_reference_is_not_repeated(field: str) -> None:
+    with pytest.raises(ValidationError) as raised:
+        RestoreRequest.model_validate({**json.loads(ONE_LINE_RESTORE), field: {"secret": "Secret-Word"}})
+    message = invalid_input(raised.value).message
+    assert f"{field}.secret: " in message
+    assert "Secret-Word" not in message
 
 
 def test_confirm_is_no_second_error_beside_a_bad_cluster() -> None:

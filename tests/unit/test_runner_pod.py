@@ -192,6 +192,23 @@ def test_secret_is_mounted_for_a_backup_and_nowhere_else(job: str) -> None:
         assert "password=" not in " ".join(container.get("args") or [])
 
 
+def test_secrets_whose_passwords_are_compared() -> None:
+    accounts = [SecretRef(secret="backup-account"), SecretRef(secret="nova", user_key="u", password_key="p")]
+    pod = build("stage", accounts=accounts)
+    containers, volumes = by_name(pod["spec"]["containers"]), by_name(pod["spec"]["volumes"])
+    assert "accounts" not in by_name(containers["agent"]["volumeMounts"])
+    assert by_name(containers["mariadb"]["volumeMounts"])["accounts"]["readOnly"] is True
+    assert [source["secret"] for source in volumes["accounts"]["projected"]["sources"]] == [
+        {
+            "name": "backup-account",
+            "items": [{"key": "username", "path": "0/username"}, {"key": "password", "path": "0/password"}],
+        },
+        {"name": "nova", "items": [{"key": "u", "path": "1/username"}, {"key": "p", "path": "1/password"}]},
+    ]
+    for job in set(JOBS) - {"stage"}:
+        assert "accounts" not in by_name(build(job, accounts=accounts)["spec"]["volumes"])
+
+
 def test_same_node_as_the_replica() -> None:
     pod = build("backup", replica=True)
     terms = pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import pty
+import re
 import signal
 import sys
 import uuid
@@ -29,8 +30,10 @@ from galera_backup.models.common import ClusterRef, PhaseTime, PrimaryLabel, Sec
 from galera_backup.models.janitor import Finding, JanitorRequest, JanitorResult, Mended, Verdict
 from galera_backup.models.lease import LeaseStatus
 from galera_backup.models.manifest import GaleraPosition, LogSequenceNumbers, Manifest
+from galera_backup.models.passwords import PasswordReport
 from galera_backup.models.plan import Answer, Decision
 from galera_backup.models.progress import Progress
+from galera_backup.models.proof import CheckSeen, CheckTables, Proof, SqlCheck, TablesReport
 from galera_backup.models.restore import RestoreRequest, RestoreResult, RollbackRequest, RollbackResult, Strategy
 from galera_backup.models.runner import RunnerLog
 from galera_backup.temporal import CLUSTER
@@ -40,6 +43,7 @@ with workflow.unsafe.imports_passed_through():  # the stand-ins are loaded in th
     from starters import janitor as janitor_command
     from starters import list as list_command
     from starters._options import BackupOptions, LabelMover, PlaceOptions, RestoreOptions
+    from starters._proof import ProofOptions
     from starters._request import request
 
 AT = datetime(2026, 11, 22, 1, tzinfo=UTC)
@@ -142,6 +146,11 @@ class Restore:
     async def run(self, request: RestoreRequest) -> RestoreResult:
         if request.cluster.namespace == "asks":
             await workflow.wait_condition(lambda: self._approved_by is not None)
+        proof = Proof(
+            checks=tuple(CheckSeen(query=each.query, seen=each.expected) for each in request.checks),
+            tables=TablesReport(asked=request.check_tables, checked=7, seen=9, note="the time was over"),
+            passwords=PasswordReport(same=1, reset=("'nova'@'%'",)),
+        )
         return RestoreResult(
             restore_id=RESTORE_ID,
             manifest=manifest(request.cluster),
@@ -150,6 +159,7 @@ class Restore:
             phases=(),
             outage_seconds=61,
             approved_by=self._approved_by,
+            proof=proof,
         )
 
 
@@ -378,6 +388,15 @@ async def test_restore(run: Cli) -> None:
     assert document["outage_seconds"] == 61
 
 
+async def test_restore_tells_what_was_proved(run: Cli) -> None:
+    options = ("--confirm", "good/db", "--check", "SELECT 1 => 1", "--check", "SELECT 2=>2")
+    code, out = await run("restore", "good/db", ID, *options)
+    assert code == 0
+    assert "SELECT 1: 1; SELECT 2: 2" in out
+    assert "7 whole of 9 seen (the time was over)" in out
+    assert "1 as in the Secrets; set: 'nova'@'%'" in out
+
+
 async def test_restore_without_a_terminal_needs_the_confirmation(run: Cli) -> None:
     code, document = await run.json("restore", "good/db", ID)
     assert code == 2
@@ -458,10 +477,39 @@ def test_no_primary_label() -> None:
 
 def test_every_field_of_a_restore_has_an_option() -> None:
     how = RestoreOptions(*("3", "1h", "2m", "3m", "prefix"), Strategy.STAGED, "1h", True, "1d", "ask", "1h")
+    proof = ProofOptions(
+        check=["SELECT '=>' => 3", "SELECT NULL => NULL"],
+        check_secret="reader",
+        check_timeout="2m",
+        check_tables=CheckTables.ALL,
+        check_tables_timeout="1h",
+        account=["nova:user:word"],
+        reset_passwords=True,
+    )
     places = PlaceOptions("s", "u", "p", "claim", "db", "999", LabelMover.CONTROLLER, "role", "leader", "away")
     typed = {"backup_id": ID, "confirm": "a/b", "wait_for_cluster": "1m"}
-    order = request(RestoreRequest, "a/b", how.fields() | places.fields() | typed)
+    order = request(RestoreRequest, "a/b", how.fields() | proof.fields() | places.fields() | typed)
     assert set(RestoreRequest.model_fields) == order.model_fields_set
+    expected = (SqlCheck(query="SELECT '=>'", expected="3"), SqlCheck(query="SELECT NULL", expected=None))
+    assert order.checks == expected
+    assert order.check_credentials == SecretRef(secret="reader")
+    assert order.accounts == (SecretRef(secret="nova", user_key="user", password_key="word"),)
+    assert ProofOptions().fields() == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (ProofOptions(check=["SELECT 1 = 1"]), "--check: expected 'QUERY => VALUE', got 'SELECT 1 = 1'"),
+        (ProofOptions(check=["=> 1"]), "--check: "),
+        (ProofOptions(account=["nova:user"]), "--account: expected SECRET or"),
+        (ProofOptions(check_secret="Not_A_Name"), "--check-secret: "),
+        (ProofOptions(check_timeout="2h"), "--check-timeout: "),
+    ],
+)
+def test_wrong_proof_options(options: ProofOptions, expected: str) -> None:
+    with pytest.raises(InvalidInput, match=re.escape(expected)):
+        request(RestoreRequest, "a/b", options.fields() | {"backup_id": ID, "confirm": "a/b"})
 
 
 async def test_rollback(run: Cli) -> None:

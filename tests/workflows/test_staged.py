@@ -26,6 +26,7 @@ def _is_down(arguments: Any) -> bool:
 
 BEFORE = {
     "tidy": Step("run_runner", "create_pod", _pod("tidy-1")),
+    "try": Step("try_checks", "credentials", by_lease=False),
     "check": Step("run_runner", "create_pod", _pod("check-1"), by_lease=False),
     "stage": Step("run_runner", "create_pod", _pod("stage-1"), by_lease=False),
     "verify": Step("run_runner", "create_pod", _pod("verify-1"), by_lease=False),
@@ -37,6 +38,7 @@ OUTAGE = {
     "remove": Step("remove_runners", "delete_pod", lambda arguments: "z-in-2" in arguments["name"], by_lease=False),
     "scale up": Step("scale_up", "scale"),
     "formed": Step("wait_formed", "members"),
+    "prove": Step("check_tables", "check_table", by_lease=False),
 }
 STEPS = {**BEFORE, **OUTAGE}
 LATER = timedelta(seconds=60)

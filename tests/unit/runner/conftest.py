@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from galera_backup.runner.reporting import log
-from tests.unit.runner.pod import MARIADB_BACKUP, MBSTREAM, UUID, Pod
+from tests.unit.runner.pod import MARIADB_BACKUP, MARIADBD, MBSTREAM, UUID, Pod
 
 
 @pytest.fixture
@@ -24,9 +24,10 @@ def pod(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Pod:
         data / "mysql",
         credentials,
         tmp_path / "backups",
+        tmp_path / "accounts" / "0",
     ):
         directory.mkdir(parents=True)
-    for name, text in {"mariadb-backup": MARIADB_BACKUP, "mbstream": MBSTREAM}.items():
+    for name, text in {"mariadb-backup": MARIADB_BACKUP, "mbstream": MBSTREAM, "mariadbd": MARIADBD}.items():
         (fake / "bin" / name).write_text(text)
         (fake / "bin" / name).chmod(0o755)
     (fake / "metadata" / "xtrabackup_checkpoints").write_text("backup_type = full-backuped\n")
@@ -40,12 +41,15 @@ def pod(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Pod:
     (data / "gvwstate.dat").write_text("my_uuid: x\n")
     (credentials / "username").write_text("backup")
     (credentials / "password").write_text("secret-word")
+    (tmp_path / "accounts" / "0" / "username").write_text("backup")
+    (tmp_path / "accounts" / "0" / "password").write_text("it's \"secret\\word")
     environment = {
         "PATH": f"{fake / 'bin'}:{os.environ['PATH']}",
         "FAKE": str(fake),
         "FAKE_FAULT": "",
         "FAKE_POSITION": f"{UUID}:18",
         "CREDENTIALS": str(credentials),
+        "ACCOUNTS": str(tmp_path / "accounts"),
         "MARIADB_HOST": "10.0.0.3",
         "MARIADB_PORT": "3306",
     }

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from galera_backup.models.common import ClusterRef
+from galera_backup.models.passwords import PasswordMode
 from galera_backup.models.runner import (
     BackupJob,
     CheckJob,
@@ -84,6 +85,22 @@ case $FAKE_FAULT in
     mbstream_late) tar -xf - -C "$2"; exit 1 ;;
 esac
 exec tar -xf - -C "$2"
+"""
+
+MARIADBD = r"""#!/bin/sh
+echo "$@" >> "$FAKE/server_arguments"
+for argument; do
+    case $argument in
+        --init-file=*) cp -p "${argument#*=}" "$FAKE/init.sql" ;;
+        --datadir=*) datadir=${argument#*=} ;;
+    esac
+done
+case $FAKE_FAULT in
+    server) echo "[ERROR] Aborting" >&2; exit 1 ;;
+    server_half) exit 0 ;;
+    server_innodb) echo changed >> "$datadir/ibdata1" ;;
+esac
+printf '%b' "${FAKE_REPORT:-asked 6261636B7570\nsame 6261636B7570 25\nend}" > "$WORK/passwords.report"
 """
 
 
@@ -186,9 +203,22 @@ class Pod:
         )
         return self.run(job, protocol.RESTORE_SCRIPT, data, **changes)
 
-    def stage(self, data: Path, ordinal: int = 0, restore_id: str = "galera-restore/1", **changes: str) -> RunnerResult:
-        job = StageJob(cluster=CLUSTER, backup_id=BACKUP_ID, restore_id=restore_id, safe_to_bootstrap=ordinal == 0)
-        return self.run(job, protocol.RESTORE_SCRIPT, data, **changes)
+    def stage(
+        self,
+        data: Path,
+        ordinal: int = 0,
+        restore_id: str = "galera-restore/1",
+        passwords: PasswordMode = "compare",
+        **changes: str,
+    ) -> RunnerResult:
+        job = StageJob(
+            cluster=CLUSTER,
+            backup_id=BACKUP_ID,
+            restore_id=restore_id,
+            safe_to_bootstrap=ordinal == 0,
+            passwords=passwords,
+        )
+        return self.run(job, protocol.STAGE_SCRIPT, data, **changes)
 
     def swap(self, data: Path, direction: Literal["in", "back"], restore_id: str = "galera-restore/1") -> RunnerResult:
         return self.run(SwapJob(cluster=CLUSTER, restore_id=restore_id, direction=direction), None, data)

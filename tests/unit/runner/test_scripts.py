@@ -83,7 +83,10 @@ def test_readable_lost_and_found(pod: Pod, claims: list[Path]) -> None:
     assert list((claims[0] / "lost+found").iterdir()) == []
 
 
-@pytest.mark.parametrize("script", [protocol.BACKUP_SCRIPT, protocol.RESTORE_SCRIPT, protocol.VERSION_SCRIPT])
+@pytest.mark.parametrize(
+    "script",
+    [protocol.BACKUP_SCRIPT, protocol.RESTORE_SCRIPT, protocol.STAGE_SCRIPT, protocol.VERSION_SCRIPT],
+)
 def test_script_that_is_not_needed_ends(pod: Pod, script: str) -> None:
     pod.places()
     dismiss(pod.work)

@@ -1,0 +1,106 @@
+"""What proves a restored cluster before its old data is given up: what a request asks for, what a result tells."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from galera_backup.models.common import ClusterRef, Model, PositiveDuration, PrimaryLabel, SecretRef
+from galera_backup.models.passwords import PasswordReport
+
+
+class SqlCheck(Model):
+    """A query that gives one row with one column, and what that must be on the restored cluster."""
+
+    query: Annotated[str, Field(min_length=1, max_length=2000)]
+    expected: Annotated[str, Field(max_length=1000, coerce_numbers_to_str=True)] | None
+    """As the server writes it, as text; None: NULL."""
+
+
+class CheckTables(StrEnum):
+    """Which tables CHECK TABLE looks at after the start."""
+
+    NONE = "none"
+    SAMPLE = "sample"
+    """The smallest and the largest InnoDB tables that the account sees, 20 at most."""
+    ALL = "all"
+    """Every table that the account sees."""
+
+
+class ProofFields(Model):
+    """How a staged restore is proved: the part of its request."""
+
+    checks: Annotated[tuple[SqlCheck, ...], Field(max_length=50)] = ()
+    check_credentials: SecretRef | None = None
+    """As whom checks and CHECK TABLE run: that needs SELECT; None: as `credentials`."""
+    check_timeout: Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(hours=1))] = timedelta(minutes=1)
+    """For each query."""
+    check_tables: CheckTables = CheckTables.SAMPLE
+    check_tables_timeout: PositiveDuration = timedelta(minutes=10)
+    """For all tables together."""
+    accounts: Annotated[tuple[SecretRef, ...], Field(max_length=50)] = ()
+    """Further Secrets whose passwords the backup must have, beside `credentials` and `check_credentials`."""
+    reset_passwords_from_secrets: bool = False
+    """Set those that differ, on what is staged, instead of failing before the cut."""
+
+
+class ProofTask(Model):
+    """Ask the servers of a cluster what proves it."""
+
+    cluster: ClusterRef
+    credentials: SecretRef
+    container: str
+    primary_label: PrimaryLabel | None
+    check_credentials: SecretRef
+    checks: tuple[SqlCheck, ...]
+    check_timeout: timedelta
+    check_tables: CheckTables
+    check_tables_timeout: timedelta
+    secrets: tuple[SecretRef, ...]
+
+
+class TryReport(Model):
+    """What came of trying the checks on the live cluster."""
+
+    replica: str | None
+    """Where; None: no server could be asked."""
+    passed_over: tuple[str, ...] = ()
+    """Errors that damaged live data explains."""
+
+
+class CheckSeen(Model):
+    """A check that held."""
+
+    query: str
+    seen: str | None
+
+
+class ChecksReport(Model):
+    """All checks held."""
+
+    replica: str
+    checks: tuple[CheckSeen, ...]
+
+
+class TablesReport(Model):
+    """Tables that CHECK TABLE found whole."""
+
+    asked: CheckTables
+    replica: str | None = None
+    checked: int = 0
+    seen: int = 0
+    """How many the account sees."""
+    note: str | None = None
+    """Why not more were checked."""
+
+
+class Proof(Model):
+    """What was proved of the restored cluster: beside this, every replica let `credentials` in, and is in one cluster
+    that has the backup's `wsrep_cluster_state_uuid`."""
+
+    checks: tuple[CheckSeen, ...]
+    tables: TablesReport
+    passwords: PasswordReport
