@@ -20,7 +20,7 @@ from galera_backup import names
 from galera_backup.models.backup import BackupRequest, BackupResult
 from galera_backup.models.lease import LeaseResult
 from galera_backup.models.progress import Progress
-from galera_backup.models.restore import RestoreRequest, RestoreResult
+from galera_backup.models.restore import RestoreRequest, RestoreResult, RollbackRequest, RollbackResult
 from tests.integration.galera import CLUSTER
 
 _numbers = itertools.count(1)
@@ -63,6 +63,18 @@ class Operations:
     async def restore(self, backup_id: str, **fields: Any) -> RestoreResult:
         """A restore, to its end."""
         return await (await self.start_restore(backup_id, **fields)).result()
+
+    async def rollback(self, restore_id: str) -> RollbackResult:
+        """Undo a finished restore."""
+        request = RollbackRequest(cluster=CLUSTER, confirm=str(CLUSTER), restore_id=restore_id)
+        result: RollbackResult = await self.client.execute_workflow(
+            "GaleraRollback",
+            request,
+            id=self._id("rollback"),
+            task_queue=self.task_queue,
+            result_type=RollbackResult,
+        )
+        return result
 
     def _id(self, operation: str) -> str:
         return f"{operation}-{next(_numbers)}-{self.task_queue}"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from kubernetes.client import V1ObjectMeta, V1Secret
 
-from galera_backup.models.restore import RestoreResult
+from galera_backup import names
+from galera_backup.models.plan import Answer
+from galera_backup.models.restore import RestoreResult, RollbackResult
 from tests.integration.clients import JOURNAL
-from tests.integration.galera import FIRST, PODS, Galera, data_directory
+from tests.integration.galera import CLUSTER, FIRST, PASSWORD, PODS, USER, Galera, data_directory
 from tests.integration.operations import Operations, failure_of, in_phase
 
 pytestmark = pytest.mark.timeout(300)
@@ -65,3 +69,95 @@ async def test_restored_data_that_does_not_start(galera: Galera, operations: Ope
         assert galera.checksums(pod) == before
     assert _copies() == []
     galera.root_sql(f"TRUNCATE {JOURNAL}")
+
+
+@pytest.fixture
+def reader(galera: Galera) -> Iterator[dict[str, str]]:
+    """The Secret of an account that may read every table."""
+    secret = V1Secret(
+        metadata=V1ObjectMeta(name="integration-reader"), string_data={"username": USER, "password": PASSWORD}
+    )
+    galera.core.create_namespaced_secret(CLUSTER.namespace, secret)
+    yield {"secret": "integration-reader"}
+    galera.core.delete_namespaced_secret("integration-reader", CLUSTER.namespace)
+
+
+async def test_a_proved_restore_is_rolled_back(galera: Galera, operations: Operations, reader: dict[str, str]) -> None:
+    galera.root_sql(f"INSERT INTO {JOURNAL} (writer, text) VALUES ('before', 'the backup')")
+    backup = await operations.backup()
+    galera.root_sql(f"INSERT INTO {JOURNAL} (writer, text) VALUES ('after', 'the backup')")
+    before = galera.checksums(FIRST)
+    restore = await operations.start_restore(
+        backup.manifest.backup_id,
+        strategy="staged",
+        require_approval=True,
+        keep_previous_for=3600,
+        checks=[{"query": f"SELECT COUNT(*) FROM {JOURNAL}", "expected": "1"}],
+        check_credentials=reader,
+        check_tables="all",
+    )
+    await in_phase(restore, "approve")
+    await restore.execute_update("approve", Answer(who="the tests", why="all is as planned"))
+    result: RestoreResult = await restore.result()
+    assert result.approved_by == "the tests"
+    assert result.proof is not None
+    assert [check.seen for check in result.proof.checks] == ["1"]
+    assert result.proof.tables.checked == result.proof.tables.seen > 0
+    assert galera.problems() == []
+    assert len(_copies()) == len(PODS)
+    kept = await operations.backup()  # of a replica that keeps its old data beside
+    assert kept.manifest.data_bytes < 1.5 * backup.manifest.data_bytes
+    galera.root_sql(f"INSERT INTO {JOURNAL} (writer, text) VALUES ('after', 'the restore')")
+    rollback: RollbackResult = await operations.rollback(result.restore_id)
+    assert galera.problems() == []
+    for pod in PODS:
+        assert galera.checksums(pod) == before
+    assert _copies() == []
+    assert 0 < rollback.outage_seconds < 120
+    galera.root_sql(f"TRUNCATE {JOURNAL}")
+    timer = operations.client.get_workflow_handle(names.tidy_id(CLUSTER, result.restore_id))
+    await timer.terminate("its time would come in an hour")
+
+
+async def test_a_check_that_fails_puts_the_old_data_back(
+    galera: Galera, operations: Operations, reader: dict[str, str]
+) -> None:
+    backup = await operations.backup()
+    galera.root_sql(f"INSERT INTO {JOURNAL} (writer, text) VALUES ('after', 'the backup')")
+    before = galera.checksums(FIRST)
+    failure = await failure_of(
+        await operations.start_restore(
+            backup.manifest.backup_id,
+            strategy="staged",
+            checks=[{"query": f"SELECT COUNT(*) FROM {JOURNAL}", "expected": "1"}],
+            check_credentials=reader,
+        )
+    )
+    assert failure.type == "RestoreFailed"
+    assert "The old data was put back" in failure.message
+    assert galera.problems() == []
+    for pod in PODS:
+        assert galera.checksums(pod) == before
+    assert _copies() == []
+    galera.root_sql(f"TRUNCATE {JOURNAL}")
+
+
+async def test_a_password_that_the_backup_does_not_have(
+    galera: Galera, operations: Operations, reader: dict[str, str]
+) -> None:
+    galera.root_sql(f"ALTER USER {USER}@'%' IDENTIFIED BY 'of the past'")
+    try:
+        backup = await operations.backup()
+    finally:
+        galera.root_sql(f"ALTER USER {USER}@'%' IDENTIFIED BY '{PASSWORD}'")
+    fields = {"strategy": "staged", "accounts": [reader]}
+    failure = await failure_of(await operations.start_restore(backup.manifest.backup_id, **fields))
+    assert failure.type == "RestoreFailed"
+    assert f"'{USER}'@'%'" in failure.message
+    assert "was not stopped" in failure.message
+    assert _copies() == []
+    result = await operations.restore(backup.manifest.backup_id, reset_passwords_from_secrets=True, **fields)
+    assert result.proof is not None
+    assert result.proof.passwords.reset == (f"'{USER}'@'%'",)
+    assert galera.checksums(FIRST)  # logs in with the password of today
+    assert _state_transfers() == []

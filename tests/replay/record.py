@@ -17,14 +17,15 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from temporalio.client import WorkflowFailureError
+from temporalio.client import WorkflowFailureError, WorkflowUpdateFailedError
 from temporalio.testing import WorkflowEnvironment
 
-from galera_backup import __version__
+from galera_backup import __version__, names
 from galera_backup.errors import DatabaseRefused, DatabaseUnavailable
 from galera_backup.models.catalog import CatalogRequest
 from galera_backup.models.common import LeaseRef
 from galera_backup.models.lease import Mark, StopOrder
+from galera_backup.models.plan import Answer, Decision
 from galera_backup.temporal import SEARCH_ATTRIBUTES, plugin
 from tests.conftest import find_temporal_cli
 from tests.fakes.faults import ALWAYS, Fault, Gate
@@ -202,7 +203,7 @@ async def restore_staged(stage: Stage, world: World) -> Handle:
 
 @branch
 async def restore_staged_and_gone_back(stage: Stage, world: World) -> Handle:
-    world.plan(RunnerPlan("swap", end="fails", error="RestoreFailed", times=2))
+    world.plan(RunnerPlan("swap", ordinal=1, end="fails", error="RestoreFailed", times=2))
     return await ended(await stage.restore(world, strategy="staged"))
 
 
@@ -228,6 +229,60 @@ async def restore_staged_with_its_lease_terminated(stage: Stage, world: World) -
     await working(world, "swap")
     await stage.lease(world).terminate("recording")
     return await ended(handle)
+
+
+@branch
+async def restore_approved(stage: Stage, world: World) -> Handle:
+    handle = await stage.restore(world, strategy="staged", require_approval=True)
+    await told(handle, "approve", Answer(who="ada", why="announced"))
+    return await ended(handle)
+
+
+@branch
+async def restore_rejected(stage: Stage, world: World) -> Handle:
+    handle = await stage.restore(world, require_approval=True)
+    await told(handle, "reject", Answer(who="ada", why="not today"))
+    return await ended(handle)
+
+
+@branch
+async def restore_that_asked_and_went_on(stage: Stage, world: World) -> Handle:
+    world.plan(RunnerPlan("swap", ordinal=1, end="fails", error="RestoreFailed", times=2))
+    handle = await stage.restore(world, strategy="staged", on_failure="ask")
+    await told(handle, "decide", Decision(who="ada", why="mended", choice="retry"))
+    return await ended(handle)
+
+
+async def told(handle: Handle, update: str, answer: Answer) -> None:
+    """As soon as it asks."""
+
+    async def is_heard() -> bool:
+        try:
+            await handle.execute_update(update, answer)
+        except WorkflowUpdateFailedError:
+            return False
+        return True
+
+    await assert_eventually(is_heard)
+
+
+@branch
+async def rollback(stage: Stage, world: World) -> Handle:
+    restore = await (await stage.restore(world, strategy="staged", keep_previous_for=3600)).result()
+    return await ended(await stage.rollback(world, restore.restore_id))
+
+
+@branch
+async def rollback_that_fails(stage: Stage, world: World) -> Handle:
+    restore = await (await stage.restore(world, strategy="staged", keep_previous_for=3600)).result()
+    world.plan(RunnerPlan("swap", ordinal=1, end="fails", error="RestoreFailed", times=2))
+    return await ended(await stage.rollback(world, restore.restore_id))
+
+
+@branch
+async def tidy(stage: Stage, world: World) -> Handle:
+    restore = await (await stage.restore(world, strategy="staged", keep_previous_for=1)).result()
+    return await ended(stage.client.get_workflow_handle(names.tidy_id(world.cluster, restore.restore_id)))
 
 
 async def abandoned_backup(stage: Stage, world: World) -> None:
