@@ -329,6 +329,7 @@ RequireApproval = Annotated[
     typer.Option(
         "--require-approval",
         help="Show the plan, and wait for `galera-backup approve` before anything is changed.",
+        show_default="off",
         rich_help_panel=_REQUEST,
     ),
 ]

@@ -369,7 +369,7 @@ async def janitor_of_a_staged_restore(stage: Stage, world: World) -> Handle:
     handle = await stage.restore(world, strategy="staged")
     await working(world, "swap", 3)
     await asyncio.gather(stage.lease(world).terminate("recording"), handle.terminate("recording"))
-    await assert_eventually(lambda: not list(world.look().present_runners()))
+    await assert_eventually(lambda: not any(pod.working for pod in world.look().present_runners()))
     return await ended(await stage.janitor(world))
 
 
