@@ -366,6 +366,7 @@ async def test_ctrl_c_leaves_the_run_alone(temporal_env: WorkflowEnvironment, qu
         *(sys.executable, "-m", "galera_backup", "backup", "endless/db", "--workflow-id", workflow_id),
         *("--temporal-address", address, "--task-queue", queue),
         stderr=asyncio.subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job inherits "ignore"
     )
     handle = temporal_env.client.get_workflow_handle(workflow_id)
     assert process.stderr is not None

@@ -467,7 +467,7 @@ async def turn(world: World, ordinal: int, *, up: bool) -> None:
 
 
 async def test_restore_and_its_lease_terminated_when_the_cluster_starts(stage: Stage) -> None:
-    """It is up, but its primary's Service has no endpoint, for the label is put back last."""
+    """It is up, but its primary's Service has no endpoint, for the label was not put back."""
     world = stage.world(backups=(BACKUP_ID,))
     fault = world.faults.add(Step("wait_formed", "set_label").held())
     assert fault.gate is not None
@@ -476,6 +476,7 @@ async def test_restore_and_its_lease_terminated_when_the_cluster_starts(stage: S
     await kill_both(stage, world, restore)
     fault.before = DEAD
     fault.gate.open()
+    await assert_eventually(lambda: [member.ready for member in world.look().members.values()] == [True] * 3)
     assert world.listing("mariadb-server-0") == ["mariadb"]
     await turn(world, 2, up=False)
     assert verdicts(await clean(stage, world))["mariadb-server"] == Verdict.NOT_IN_SYNC
