@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from pydantic import BaseModel
+from rich.console import RenderableType
 from rich.status import Status
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
@@ -19,14 +21,16 @@ from temporalio.client import Client, WorkflowHandle, WorkflowQueryFailedError, 
 from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy
 from temporalio.service import RPCError, RPCStatusCode
 
+from galera_backup import names
 from galera_backup.errors import AnswerNotUnderstood, InvalidInput, WorkerMissing
-from galera_backup.models.common import ClusterRef
+from galera_backup.models.common import ClusterRef, OperationRequest
+from galera_backup.models.janitor import JanitorRequest
 from galera_backup.models.progress import Progress
 from galera_backup.temporal import CLUSTER, TemporalAddress, connect
 from starters._options import TemporalOptions
 from starters._screen import Screen, seconds
 
-ResultT = TypeVar("ResultT")
+ResultT = TypeVar("ResultT", bound=BaseModel)
 
 LOOK_EVERY = 1.0
 """Seconds between looks at the progress."""
@@ -83,6 +87,32 @@ class Session:
         if link := self.link(handle.id, handle.result_run_id):
             self.screen.say(f"  {link}")
         return handle
+
+    async def carry_out(
+        self,
+        operation: str,
+        order: OperationRequest | JanitorRequest,
+        result: type[ResultT],
+        shown: Callable[[ResultT], RenderableType],
+        *,
+        workflow_id: str | None,
+        what: str,
+        wait: bool,
+    ) -> None:
+        """Start the operation (`backup`, ...), and answer with its result or, when nobody waits, with its id."""
+        handle = await self.start(
+            f"Galera{operation.title()}",
+            order,
+            result,
+            workflow_id=workflow_id or names.operation_id(operation, order.cluster, datetime.now(UTC)),
+            cluster=order.cluster,
+            what=what,
+        )
+        if wait:
+            ended = await self.follow(handle)
+            self.screen.answer(ended, shown(ended))
+        else:
+            self.screen.answer({"workflow_id": handle.id, "run_id": handle.result_run_id}, handle.id)
 
     def link(self, workflow_id: str, run_id: str | None = None) -> str | None:
         """Address of a run in Temporal's web UI; None when we do not know where that is."""

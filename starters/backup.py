@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import typer
 from rich.console import RenderableType
 
-from galera_backup import names
 from galera_backup.models.backup import BackupRequest, BackupResult
 from starters._grouped import grouped
 from starters._options import (
@@ -45,20 +42,9 @@ def backup(
     async def work(screen: Screen) -> None:
         order = request(BackupRequest, cluster, backup_fields(what, places, wait_for_cluster))
         session = await Session.open(screen, temporal)
-        handle = await session.start(
-            "GaleraBackup",
-            order,
-            BackupResult,
-            workflow_id=workflow_id or names.operation_id("backup", order.cluster, datetime.now(UTC)),
-            cluster=order.cluster,
-            what="Backup",
+        await session.carry_out(
+            "backup", order, BackupResult, shown, workflow_id=workflow_id, what="Backup", wait=not no_wait
         )
-        if no_wait:
-            started = {"workflow_id": handle.id, "run_id": handle.result_run_id}
-            screen.answer(started, handle.id)
-            return
-        result = await session.follow(handle)
-        screen.answer(result, shown(result))
 
     conduct(as_json, work)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from temporalio.client import (
     Schedule,
     ScheduleActionStartWorkflow,
@@ -122,19 +122,9 @@ def janitor(
         typed = {name: value for name, value in limits.items() if value is not None}
         order = request(JanitorRequest, cluster, servers.fields() | typed)
         session = await Session.open(screen, temporal)
-        handle = await session.start(
-            "GaleraJanitor",
-            order,
-            JanitorResult,
-            workflow_id=workflow_id or names.operation_id("janitor", order.cluster, datetime.now(UTC)),
-            cluster=order.cluster,
-            what="Janitor",
+        await session.carry_out(
+            "janitor", order, JanitorResult, shown, workflow_id=workflow_id, what="Janitor", wait=not no_wait
         )
-        if no_wait:
-            screen.answer({"workflow_id": handle.id, "run_id": handle.result_run_id}, handle.id)
-            return
-        result = await session.follow(handle)
-        screen.answer(result, *shown(result))
 
     conduct(as_json, work)
 
@@ -144,7 +134,7 @@ def janitor_fields(places: PlaceOptions) -> dict[str, Any]:
     return {name: value for name, value in places.fields().items() if name in JanitorRequest.model_fields}
 
 
-def shown(result: JanitorResult) -> list[RenderableType]:
+def shown(result: JanitorResult) -> RenderableType:
     """The result as a person reads it."""
     rows = table("OBJECT", "VERDICT", "WHAT WAS SEEN")
     for each in result.found:
@@ -155,7 +145,7 @@ def shown(result: JanitorResult) -> list[RenderableType]:
         + ("" if each.drained else ", rejoined before it caught up")
         for each in result.mended
     ]
-    return [
+    return Group(
         rows,
         facts(
             {
@@ -164,7 +154,7 @@ def shown(result: JanitorResult) -> list[RenderableType]:
                 "busy": result.busy and f"the cluster is held, so nothing was mended: {result.busy}",
             }
         ),
-    ]
+    )
 
 
 # --- its schedule

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from datetime import UTC, datetime
-
 import typer
 from rich.console import RenderableType
 
-from galera_backup import names, proving
-from galera_backup.errors import InvalidInput
+from galera_backup import proving
 from galera_backup.models.proof import Proof
 from galera_backup.models.restore import RestoreRequest, RestoreResult
+from starters._confirmation import confirmation, confirmed
 from starters._grouped import grouped
 from starters._options import (
     AsJson,
@@ -47,42 +44,39 @@ def restore(
     as_json: AsJson = False,
 ) -> None:
     """Replace the data of every replica by a backup. The database is not available meanwhile."""
-    asked = ask(cluster, backup_id) if confirm is None and not as_json and sys.stdin.isatty() else confirm
+    asked = confirmation(cluster, confirm, as_json, warning(cluster, backup_id))
 
     async def work(screen: Screen) -> None:
-        if asked is None:
-            raise InvalidInput(f"--confirm: a restore stops the cluster; without a terminal say --confirm {cluster}")
-        fields = how.fields() | proof.fields() | places.fields() | {"backup_id": backup_id, "confirm": asked}
+        fields = (
+            {"confirm": confirmed(cluster, asked, "restore")}
+            | how.fields()
+            | proof.fields()
+            | places.fields()
+            | {"backup_id": backup_id}
+        )
         if wait_for_cluster is not None:
             fields["wait_for_cluster"] = wait_for_cluster
         order = request(RestoreRequest, cluster, fields)
         session = await Session.open(screen, temporal)
-        handle = await session.start(
-            "GaleraRestore",
+        await session.carry_out(
+            "restore",
             order,
             RestoreResult,
-            workflow_id=workflow_id or names.operation_id("restore", order.cluster, datetime.now(UTC)),
-            cluster=order.cluster,
+            shown,
+            workflow_id=workflow_id,
             what=f"Restore of {backup_id} into",
+            wait=not no_wait,
         )
-        if no_wait:
-            screen.answer({"workflow_id": handle.id, "run_id": handle.result_run_id}, handle.id)
-            return
-        result = await session.follow(handle)
-        screen.answer(result, shown(result))
 
     conduct(as_json, work)
 
 
-def ask(cluster: str, backup_id: str) -> str:
-    """Say what will happen and let the person type the cluster's name."""
-    typer.echo(
+def warning(cluster: str, backup_id: str) -> str:
+    """What will happen, before the person types the cluster's name."""
+    return (
         f"This will stop {cluster}: the StatefulSet goes to 0 replicas, the data of every replica is replaced by the\n"
-        f"backup {backup_id}, and the cluster starts again. What was written after that backup is lost.",
-        err=True,
+        f"backup {backup_id}, and the cluster starts again. What was written after that backup is lost."
     )
-    typed: str = typer.prompt(f"Type {cluster} to go on", default="", show_default=False, err=True)
-    return typed
 
 
 def shown(result: RestoreResult) -> RenderableType:

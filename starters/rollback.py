@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 from rich.console import RenderableType
 
-from galera_backup import names
-from galera_backup.errors import InvalidInput
 from galera_backup.models.restore import RollbackRequest, RollbackResult
+from starters._confirmation import confirmation, confirmed
 from starters._grouped import grouped
 from starters._options import (
     AsJson,
@@ -48,42 +45,38 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Put back the data that a staged restore has kept. The database is not available meanwhile."""
-    asked = ask(cluster, restore_id) if confirm is None and not as_json and sys.stdin.isatty() else confirm
+    asked = confirmation(cluster, confirm, as_json, warning(cluster, restore_id))
 
     async def work(screen: Screen) -> None:
-        if asked is None:
-            raise InvalidInput(f"--confirm: a rollback stops the cluster; without a terminal say --confirm {cluster}")
-        fields = how.fields() | places.fields() | {"restore_id": restore_id, "confirm": asked}
+        fields = (
+            {"confirm": confirmed(cluster, asked, "rollback")}
+            | how.fields()
+            | places.fields()
+            | {"restore_id": restore_id}
+        )
         if wait_for_cluster is not None:
             fields["wait_for_cluster"] = wait_for_cluster
         order = request(RollbackRequest, cluster, fields)
         session = await Session.open(screen, temporal)
-        handle = await session.start(
-            "GaleraRollback",
+        await session.carry_out(
+            "rollback",
             order,
             RollbackResult,
-            workflow_id=workflow_id or names.operation_id("rollback", order.cluster, datetime.now(UTC)),
-            cluster=order.cluster,
+            shown,
+            workflow_id=workflow_id,
             what=f"Rollback of restore {restore_id} of",
+            wait=not no_wait,
         )
-        if no_wait:
-            screen.answer({"workflow_id": handle.id, "run_id": handle.result_run_id}, handle.id)
-            return
-        result = await session.follow(handle)
-        screen.answer(result, shown(result))
 
     conduct(as_json, work)
 
 
-def ask(cluster: str, restore_id: str) -> str:
-    """Say what will happen and let the person type the cluster's name."""
-    typer.echo(
+def warning(cluster: str, restore_id: str) -> str:
+    """What will happen, before the person types the cluster's name."""
+    return (
         f"This will stop {cluster}: the StatefulSet goes to 0 replicas, every replica gets the data back that it had\n"
-        f"before restore {restore_id}, and the cluster starts again. What was written since then is lost.",
-        err=True,
+        f"before restore {restore_id}, and the cluster starts again. What was written since then is lost."
     )
-    typed: str = typer.prompt(f"Type {cluster} to go on", default="", show_default=False, err=True)
-    return typed
 
 
 def shown(result: RollbackResult) -> RenderableType:
