@@ -11,17 +11,17 @@ from typing import Any, Generic, Literal, TypeVar
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
-from workflows import _options, _runner, _undo
+from workflows import _runner, _undo
 from workflows._failures import typed
 from workflows._holder import LeaseHeld
+from workflows._observing import observe
 from workflows._operation import Operation
 from workflows._progress import ProgressReport
 
 with workflow.unsafe.imports_passed_through():
-    from activities.galera import GaleraActivities
     from galera_backup import names, rules
     from galera_backup.errors import GaleraBackupError, InternalError, InvalidInput, RestoreFailed
-    from galera_backup.models.activities import Observe, RunnerOutcome, RunnerTask
+    from galera_backup.models.activities import RunnerOutcome, RunnerTask
     from galera_backup.models.cluster import ClaimObservation, ClusterObservation
     from galera_backup.models.lease import LeaseEvent, Mark, OperationName, StartOrder, StopOrder
     from galera_backup.models.restore import ClaimReport, ClaimState, OutageRequest, Strategy
@@ -69,18 +69,7 @@ class Outage(ABC, Generic[R]):
 
     async def _observe(self) -> ClusterObservation:
         request = self._request
-        seen = await workflow.execute_activity_method(
-            GaleraActivities.observe_cluster,
-            Observe(
-                cluster=request.cluster,
-                credentials=request.credentials,
-                container=request.container,
-                primary_label=request.primary_label,
-                replicas=request.replicas,
-            ),
-            summary="the StatefulSet, its pods and its data claims",
-            **_options.act(),
-        )
+        seen = await observe(request, "the StatefulSet, its pods and its data claims", request.replicas)
         self._progress.note(rules.table(seen))
         return seen
 
@@ -98,7 +87,7 @@ class Outage(ABC, Generic[R]):
         return StopOrder(
             strategy=strategy,
             replicas_before=seen.replicas,
-            replicas=_size(seen, request),
+            replicas=size_of(seen, request),
             restore_id=self._restore_id,
             claims=tuple(claim.claim for claim in seen.claims),
             backup_claim=request.backup_claim,
@@ -229,7 +218,8 @@ class OutageOperation(Operation):
             raise failure from error
 
 
-def _size(seen: ClusterObservation, request: OutageRequest) -> int:
+def size_of(seen: ClusterObservation, request: OutageRequest) -> int:
+    """Replicas of the cluster when it is started again. Error: `InvalidInput`."""
     if seen.replicas == 0 and request.replicas is None:
         raise InvalidInput(
             f"replicas: StatefulSet {str(request.cluster)!r} is at 0 replicas; expected the size that the restored "

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Generator
+from contextlib import contextmanager
+
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
@@ -43,6 +47,18 @@ class ProgressReport:
         """The operation failed; its error is shown where a person looks first."""
         self._notes = f"**{type(error).__name__}**: {getattr(error, 'message', error)}"
         self.end("failed")
+
+    @contextmanager
+    def told(self) -> Generator[None]:
+        """Show how the work in this block ends, when that is not its success."""
+        try:
+            yield
+        except asyncio.CancelledError:
+            self.end("cancelled")
+            raise
+        except BaseException as error:
+            self.fail(error)
+            raise
 
     def end(self, phase: str) -> tuple[PhaseTime, ...]:
         """The operation is over; `phase` is how: done, failed, cancelled. Returns the seconds of each phase."""

@@ -9,7 +9,7 @@ from temporalio import workflow
 
 from workflows import _runner
 from workflows._holder import LeaseHeld
-from workflows._outage import CHECK_LIMIT, Outage, checked
+from workflows._outage import CHECK_LIMIT, Outage, checked, size_of
 from workflows._progress import ProgressReport
 from workflows._questions import Questions
 
@@ -91,7 +91,7 @@ class Restoring(Outage[RestoreResult]):
 
     def _show_plan(self, seen: ClusterObservation, manifest: Manifest, claims: tuple[ClaimPlan, ...]) -> None:
         strategy, data_bytes = self._request.strategy, manifest.data_bytes
-        replicas = seen.replicas or self._request.replicas or 0
+        replicas = size_of(seen, self._request)
         outage = rules.expected_outage(strategy, data_bytes, replicas)
         self._questions.plan = RestorePlan(
             cluster=seen.cluster,

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
-from workflows import _options, _runner, _undo
+from workflows import _runner, _undo
 from workflows._failures import operation, typed
 from workflows._holder import LeaseHeld
+from workflows._observing import observe
 from workflows._operation import Operation
 from workflows._progress import ProgressReport
 
 with workflow.unsafe.imports_passed_through():
-    from activities.galera import GaleraActivities
     from galera_backup import names, rules
     from galera_backup.errors import ClusterUnhealthy, GaleraBackupError, InternalError, PruneFailed
-    from galera_backup.models.activities import Observe, ReplicaTask, RunnerOutcome, RunnerTask
+    from galera_backup.models.activities import ReplicaTask, RunnerOutcome, RunnerTask
     from galera_backup.models.backup import BackupRequest, BackupResult
     from galera_backup.models.cluster import ClusterObservation, MemberObservation
     from galera_backup.models.lease import DesyncOrder, LeaseEvent, Mark
@@ -42,17 +41,11 @@ class GaleraBackup(Operation):
         self._progress = progress = ProgressReport("backup", request.cluster)
         self._lease = lease = LeaseHeld(request, "backup")
         steps = _Steps(request, lease, progress)
-        try:
+        with progress.told():
             progress.enter("lease", "acquiring the cluster's lease")
             ttl = request.runner_timeout * _runner.ATTEMPTS + request.drain_timeout + MARGIN
             await lease.acquire(ttl, progress.waiting)
             result = await lease.guard(steps.run(), second_line=steps.resync_without_lease)
-        except asyncio.CancelledError:
-            progress.end("cancelled")
-            raise
-        except BaseException as error:
-            progress.fail(error)
-            raise
         return result.model_copy(update={"phases": progress.end("done")})
 
 
@@ -89,17 +82,7 @@ class _Steps:
     async def _check(self) -> tuple[ClusterObservation, tuple[str, ...]]:
         self._enter("check", "asking every pod for its Kubernetes and wsrep status")
         request = self._request
-        seen = await workflow.execute_activity_method(
-            GaleraActivities.observe_cluster,
-            Observe(
-                cluster=request.cluster,
-                credentials=request.credentials,
-                container=request.container,
-                primary_label=request.primary_label,
-            ),
-            summary="Kubernetes and wsrep status of every pod",
-            **_options.act(),
-        )
+        seen = await observe(request, "Kubernetes and wsrep status of every pod")
         self._progress.note(rules.table(seen))
         problems = rules.problems(seen)
         if problems and not request.allow_unsafe:

@@ -62,14 +62,8 @@ class GaleraJanitor(Operation):
         )  # without waiting for the cluster: whoever holds it undoes, or the next run does
         self._lease = lease = LeaseHeld(shared, "janitor")
         steps = _Steps(request, lease, progress)
-        try:
+        with progress.told():
             result = await steps.run()
-        except asyncio.CancelledError:
-            progress.end("cancelled")
-            raise
-        except BaseException as error:
-            progress.fail(error)
-            raise
         return result.model_copy(update={"phases": progress.end("done")})
 
 

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 
 from temporalio import workflow
 
-from workflows import _options, _runner
+from workflows import _runner
 from workflows._failures import operation
 from workflows._holder import LeaseHeld
+from workflows._observing import observe
 from workflows._operation import Operation
 from workflows._outage import MARGIN, each
 from workflows._progress import ProgressReport
 from workflows._undo import TIDY_LIMIT
 
 with workflow.unsafe.imports_passed_through():
-    from activities.galera import GaleraActivities
     from galera_backup import names
-    from galera_backup.models.activities import Observe, RunnerTask
+    from galera_backup.models.activities import RunnerTask
     from galera_backup.models.cluster import ClaimObservation
     from galera_backup.models.common import LeaseRef
     from galera_backup.models.restore import TidyRequest
@@ -35,7 +34,7 @@ class GaleraTidy(Operation):
         """Wait, hold the cluster, remove, let go. What is gone already is a success."""
         self._progress = progress = ProgressReport("tidy", request.cluster)
         self._lease = lease = LeaseHeld(request, "tidy")
-        try:
+        with progress.told():
             progress.enter("wait", f"the data from before restore {request.restore_id} is kept until {request.until}")
             left = request.until - workflow.now()
             if left > timedelta(0):
@@ -43,27 +42,11 @@ class GaleraTidy(Operation):
             progress.enter("lease", "acquiring the cluster's lease")
             await lease.acquire(TIDY_LIMIT * _runner.ATTEMPTS + MARGIN, progress.waiting)
             await lease.guard(self._tidy(request, lease.ref, progress), second_line=_nothing_to_undo)
-        except asyncio.CancelledError:
-            progress.end("cancelled")
-            raise
-        except BaseException as error:
-            progress.fail(error)
-            raise
         progress.end("done")
 
     async def _tidy(self, request: TidyRequest, lease: LeaseRef, progress: ProgressReport) -> None:
         progress.enter("tidy", f"removing the data from before restore {request.restore_id}")
-        seen = await workflow.execute_activity_method(
-            GaleraActivities.observe_cluster,
-            Observe(
-                cluster=request.cluster,
-                credentials=request.credentials,
-                container=request.container,
-                primary_label=request.primary_label,
-            ),
-            summary="the StatefulSet and its data claims",
-            **_options.act(),
-        )
+        seen = await observe(request, "the StatefulSet and its data claims")
         await each(seen.claims, lambda claim: _tidy_claim(claim, request, lease))
 
 
