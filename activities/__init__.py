@@ -8,6 +8,7 @@ from typing import Any
 from temporalio.client import Client
 
 from activities._fence import Fence
+from activities.clone import CloneActivities
 from activities.galera import GaleraActivities
 from activities.janitor import JanitorActivities
 from activities.kubernetes import KubernetesActivities
@@ -29,6 +30,7 @@ def build_activities(
     prove = ProveActivities(kube, mysql)
     temporal = TemporalActivities(client)
     janitor = JanitorActivities(kube, mysql, client)
+    clone = CloneActivities(kube, mysql)
     return [
         galera.observe_cluster,
         galera.mark_replica,
@@ -56,4 +58,5 @@ def build_activities(
         temporal.wait_until_closed,
         janitor.survey_cluster,
         janitor.remark_statefulset,
+        clone.look_at_sides,
     ]

@@ -61,8 +61,10 @@ class Fence:
         _may_change(found.annotations, lease, f"StatefulSet {str(cluster)!r}", marked=False)
         return found
 
-    async def stopped(self, cluster: ClusterRef, container: str, lease: LeaseRef, *, undoing: bool = False) -> None:
-        """The StatefulSet is at 0 by this lease, which may write to its volumes.
+    async def stopped(
+        self, cluster: ClusterRef, container: str, lease: LeaseRef, *, undoing: bool = False, first: int = 0
+    ) -> None:
+        """The replicas from ordinal `first` on are stopped by this lease, which may write to their volumes.
 
         `undoing`: the lease, open or not, is one whose changes are undone.
         """
@@ -73,10 +75,22 @@ class Fence:
         else:
             await self.lease_is_open(lease)
             _may_change(found.annotations, lease, what, marked=True)
-        if found.replicas:
+        if found.replicas > first:
             raise LeaseLost(
-                f"{what}: expected 0 replicas, it has {found.replicas}: it was started again. Nothing was done; start "
-                "the operation anew"
+                f"{what}: expected at most {first} replicas, it has {found.replicas}: it was started again. Nothing "
+                "was done; start the operation anew"
+            )
+        if first:
+            await self._pods_are_gone(cluster, first)
+
+    async def _pods_are_gone(self, cluster: ClusterRef, first: int) -> None:
+        """Below the first the cluster runs, so that nobody has waited for the end of a pod that came meanwhile."""
+        pods = await in_thread(self._kube.members, cluster)
+        left = sorted(pod.name for pod in pods if names.ordinal(pod.name) >= first)
+        if left:
+            raise LeaseLost(
+                f"StatefulSet {str(cluster)!r}: expected no pods from ordinal {first} on, found {', '.join(left)}, "
+                "which may use the volumes. Nothing was done; start the operation anew"
             )
 
 

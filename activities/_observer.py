@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from activities._fence import mark_of
-from galera_backup import names
+from galera_backup import names, rules
 from galera_backup.errors import GaleraBackupError
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.kube.gateway import KubeGateway
@@ -26,13 +26,16 @@ class Observer:
         statefulset = self._kube.statefulset(cluster, request.container)
         ordinals = range(statefulset.replicas or request.replicas or 0)
         mark = mark_of(statefulset.annotations)
+        order = mark.order if mark else None
+        in_part = order is not None and rules.is_started_in_part(order, statefulset.replicas)
         return ClusterObservation(
             cluster=cluster,
             replicas=statefulset.replicas,
             data_directory=statefulset.data_path,
             members=self.members(request, ordinals),
             claims=tuple(self._claim(statefulset, ordinal) for ordinal in ordinals),
-            primary_before=mark.order.primary_pod if mark and mark.order else None,
+            primary_before=order.primary_pod if order else None,
+            unfinished=order.replicas if order and in_part else None,
         )
 
     def members(self, request: Observe, ordinals: range) -> tuple[MemberObservation, ...]:

@@ -11,7 +11,7 @@ from activities._fence import Fence, mark_of
 from activities._heartbeat import in_thread, pause
 from activities._observer import Observer
 from activities._quorum import Quorum
-from galera_backup import rules
+from galera_backup import apart, rules
 from galera_backup.errors import ClusterNotFormed, DatabaseUnavailable, DesyncFailed, GaleraBackupError, NotYet
 from galera_backup.kube.facts import PodFacts
 from galera_backup.kube.gateway import KubeGateway
@@ -171,6 +171,8 @@ class GaleraActivities:
         while True:
             seen = await in_thread(self._observer.observe, request)
             missing = rules.not_formed(seen, task.replicas)
+            if task.uuid is not None and (strange := apart.in_a_strange_group(seen, task.uuid)) is not None:
+                raise ClusterNotFormed(strange)
             is_vacant = label is not None and rules.primary_pod(seen, label) is None
             if label is not None and (not missing or (is_vacant and rules.serves(seen, task.primary_pod))):
                 await self._put_back_primary(task, label, request)

@@ -153,21 +153,23 @@ class KubernetesActivities:
     async def wait_stopped(self, task: ScaleTask) -> None:
         """Wait until every pod of the StatefulSet is gone: only then are its volumes nobody's.
 
-        All but the first are told to go at once; the controller would tell one after the other. The first goes last:
-        so it is the one from which the cluster can be started on this data again.
+        Each server is told to go when the one before has ended; the controller would wait until its pod is gone. Two
+        that leave at once can take the quorum with them. The first goes last: it serves until then, and from it the
+        cluster can be started on this data again.
         """
         while pods := await in_thread(self._kube.members, task.cluster):
-            await self._stop_at_once(task, [pod for pod in pods if names.ordinal(pod.name) and not pod.deleting])
-            await pause(0.5, f"waiting for {', '.join(pod.name for pod in pods)} to be gone")
+            await self._stop_next(task, pods)
+            await pause(0.2, f"waiting for {', '.join(pod.name for pod in pods)} to be gone")
 
-    async def _stop_at_once(self, task: ScaleTask, pods: Sequence[PodFacts]) -> None:
+    async def _stop_next(self, task: ScaleTask, pods: Sequence[PodFacts]) -> None:
         """The StatefulSet is read after its pods, and a pod is deleted by uid: none that comes later can be hit."""
-        if not pods:
+        there = [pod for pod in pods if names.ordinal(pod.name) and task.container not in pod.ended]
+        pod = max(there, key=lambda pod: names.ordinal(pod.name), default=None)
+        if pod is None or pod.deleting:
             return
         statefulset = await in_thread(self._kube.statefulset, task.cluster, task.container)
         if statefulset.replicas == 0 and _is_marked(statefulset.annotations, task.mark.lease):
-            for pod in sorted(pods, key=lambda pod: -names.ordinal(pod.name)):
-                await in_thread(self._kube.delete_member, task.cluster.namespace, pod)
+            await in_thread(self._kube.delete_member, task.cluster.namespace, pod)
 
     @activity.defn
     async def revoke_statefulset(self, task: ScaleTask) -> Revoked:
@@ -185,7 +187,7 @@ class KubernetesActivities:
         """Scale the StatefulSet back; conditional on the mark being this lease's, which stays until all is in order."""
         statefulset = await in_thread(self._kube.statefulset, task.cluster, task.container)
         mark = mark_of(statefulset.annotations)
-        if mark is None or statefulset.replicas:
+        if mark is None or statefulset.replicas > task.serving:
             return  # done by an earlier attempt, or by a person
         if mark.lease != task.mark.lease or _is_later(mark, task.mark):
             raise LeaseLost(

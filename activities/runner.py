@@ -22,7 +22,16 @@ from galera_backup.kube.gateway import KubeGateway
 from galera_backup.kube.runner_pod import runner_pod
 from galera_backup.models.activities import Observe, RemoveRunners, RunnerOutcome, RunnerTask
 from galera_backup.models.manifest import Manifest
-from galera_backup.models.runner import BackupJob, ListJob, RestoreJob, RunnerError, RunnerLog, RunnerResult
+from galera_backup.models.runner import (
+    BackupJob,
+    ListJob,
+    RestoreJob,
+    RunnerError,
+    RunnerLog,
+    RunnerResult,
+    UnpackJob,
+    is_in_the_outage,
+)
 from galera_backup.mysql.gateway import Endpoint, MysqlGateway
 from galera_backup.runner import protocol
 from galera_backup.runner.protocol import AGENT_CONTAINER, MARIADB_CONTAINER
@@ -41,7 +50,9 @@ NOT_STARTABLE_LIMIT = timedelta(minutes=1)
 FOLLOW_SECONDS = 30
 """How long one container may go on after the other has failed."""
 TAIL_LINES, TAIL_CHARACTERS = 20, 2000
-LOOKS_PER_PROGRESS = 3
+LOOK_SECONDS, OUTAGE_LOOK_SECONDS = 1.0, 0.2
+"""Between two looks at a pod; while the database is down for it nothing is gained by waiting."""
+PROGRESS_SECONDS = 3.0
 
 
 class RunnerActivities:
@@ -131,11 +142,11 @@ class RunnerActivities:
         if task.lease is None:
             return
         if task.fence == "undo":
-            await self._fence.stopped(task.cluster, task.container, task.lease, undoing=True)
+            await self._fence.stopped(task.cluster, task.container, task.lease, undoing=True, first=task.stopped_from)
         if task.fence == "lease":
             await self._fence.lease_is_open(task.lease)
         if task.fence == "stopped":
-            await self._fence.stopped(task.cluster, task.container, task.lease)
+            await self._fence.stopped(task.cluster, task.container, task.lease, first=task.stopped_from)
         if task.fence == "desynced":
             assert task.replica is not None
             await self._fence.replica(task.cluster, task.replica, task.lease)
@@ -177,7 +188,9 @@ class RunnerActivities:
             await asyncio.gather(runner, others, return_exceptions=True)
 
     async def _watch(self, task: RunnerTask) -> RunnerOutcome:
-        looks, begun = 0, time.monotonic()  # the worker's clock may be wrong
+        begun = time.monotonic()  # the worker's clock may be wrong
+        pace = OUTAGE_LOOK_SECONDS if is_in_the_outage(task.job) else LOOK_SECONDS
+        told, progress = begun, ""
         follow_until: float | None = None
         while True:
             pod = await in_thread(self._kube.find_pod, task.cluster.namespace, task.pod)
@@ -196,9 +209,9 @@ class RunnerActivities:
                 if time.monotonic() > follow_until:
                     why = f"its container {MARIADB_CONTAINER!r} ended with {mariadb.exit_code} ({mariadb.reason})"
                     return _without_answer(task, pod, f"{why} and the agent did not notice")
-            looks += 1
-            progress = await self._progress(task) if looks % LOOKS_PER_PROGRESS == 0 else ""
-            await pause(1, *([progress] if progress else [f"pod {task.pod} is {pod.phase}"]))
+            if time.monotonic() > told + PROGRESS_SECONDS:
+                told, progress = time.monotonic(), await self._progress(task)
+            await pause(pace, progress or f"pod {task.pod} is {pod.phase}")
 
     async def _progress(self, task: RunnerTask) -> str:
         text = await in_thread(self._kube.log, task.cluster.namespace, task.pod, AGENT_CONTAINER, 1)
@@ -261,9 +274,12 @@ def _log_path(task: RunnerTask) -> str | None:
         name = protocol.RUNNER_LOG
     elif isinstance(job, RestoreJob):
         name = protocol.restore_log(job.restore_id, job.ordinal)
+    elif isinstance(job, UnpackJob):
+        name = protocol.unpack_log(job.restore_id)
     else:
         return None
-    return f"{protocol.BACKUP_ROOT}/{task.cluster}/{job.backup_id}/{name}"
+    owner = job.owner if isinstance(job, RestoreJob) else job.cluster
+    return f"{protocol.BACKUP_ROOT}/{owner}/{job.backup_id}/{name}"
 
 
 def _answer(message: str) -> RunnerResult | None:

@@ -20,6 +20,8 @@ STORED_SHARE = 0.6
 """Of the tables, that a backup takes at most: half of them is random, the rest shrinks to a tenth."""
 SPARE = 1.0
 """GB on each volume, and on the disk, for all that is not a table: logs, write-set cache, the sample data's indexes."""
+SCARCE = 12.0
+"""GB free on the disk below which freed blocks are given back in the middle of a restore."""
 TABLES = 8
 ROWS = 8000
 """Of 1.9 KB, in one transaction."""
@@ -109,6 +111,12 @@ def fill(size: float) -> None:
             if time.monotonic() - said > 30:
                 say("data", f"{now:.1f} of {size:g} GB")
                 said = time.monotonic()
+
+
+def give_back_when_scarce() -> None:
+    """In the middle of a restore, only when the kubelet would soon end pods for want of room on the node."""
+    if Free.now().disk < SCARCE:
+        give_back_freed_blocks()
 
 
 def give_back_freed_blocks() -> None:

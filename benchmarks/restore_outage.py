@@ -27,7 +27,7 @@ from benchmarks import _load
 from benchmarks._document import VOLUME, Document
 from benchmarks._load import CLUSTER, REPLICAS
 from benchmarks._outage import Outage, Pods, Room, Writer, outage, repeated
-from benchmarks._sized_data import fill, give_back_freed_blocks, refuse_unless_it_fits, tables_gb
+from benchmarks._sized_data import fill, give_back_freed_blocks, give_back_when_scarce, refuse_unless_it_fits, tables_gb
 from dev.stack import cluster, paths
 from dev.stack.console import say
 from galera_backup.models.backup import BackupRequest, BackupResult
@@ -66,7 +66,12 @@ def measure(api_client: ApiClient, restore: Callable[[], None]) -> tuple[Outage,
     _load.wait_in_sync()
     service = cluster.get("--namespace", CLUSTER.namespace, "service", SERVICE)
     writer, pods, room = Writer(service["spec"]["clusterIP"]), Pods(api_client), Room()
-    with repeated(writer.write, 0.1), repeated(pods.look, 0.2), repeated(room.look, 0.5):
+    with (
+        repeated(writer.write, 0.1),
+        repeated(pods.look, 0.2),
+        repeated(room.look, 0.5),
+        repeated(give_back_when_scarce, 1),
+    ):
         writer.wait(SETTLE * 10, within=60)
         begun = time.monotonic()
         restore()

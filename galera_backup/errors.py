@@ -81,6 +81,11 @@ class ClusterLeftStopped(GaleraBackupError):
     """The StatefulSet stays at 0 replicas, because its claims hold a mixture of old and restored data."""
 
 
+class ClusterLeftPartial(GaleraBackupError):
+    """The StatefulSet stays at less than its size: the first replicas serve the restored data, the claims of the others
+    do not all hold it."""
+
+
 class JanitorFailed(GaleraBackupError):
     """What an abandoned operation left on the cluster could not be mended."""
 

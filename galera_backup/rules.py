@@ -9,7 +9,6 @@ from galera_backup.models.cluster import ClusterObservation, MemberObservation, 
 from galera_backup.models.common import PrimaryLabel
 from galera_backup.models.janitor import Finding, MarkSeen, MemberSeen, RunnerSeen, Survey, Verdict
 from galera_backup.models.lease import StopOrder
-from galera_backup.models.manifest import GaleraPosition
 from galera_backup.models.restore import ClaimReport, ClaimState, Strategy
 from galera_backup.models.runner import CheckReport, SwapState
 from galera_backup.names import LEASE_ANNOTATION
@@ -21,8 +20,8 @@ OTHERS_IN_SYNC = 2
 """Members that must stay in sync beside the one that is backed up: one may fail, and one still can be a donor."""
 LOOKS_UNTIL_DEGRADED = 3
 """Looks in a row at too few members in sync; one can miss a member that answers late."""
-STOP_AND_START_SECONDS = 15
-COPIED_PER_SECOND, UNPACKINGS = 300e6, 2
+STOP_AND_START_SECONDS = 10
+COPIED_PER_SECOND, UNPACKINGS = 500e6, 2
 """Of a restore: bytes, and what unpacking and preparing takes in copies. See docs/benchmarks.md."""
 RESTARTS = 2
 """Of a server that will not start: once may be the kubelet's liveness probe, or an address that was not known yet."""
@@ -160,7 +159,8 @@ def expected_outage(strategy: Strategy, data_bytes: int, replicas: int) -> float
     """Seconds, as a rough guess."""
     if strategy == Strategy.STAGED:
         return STOP_AND_START_SECONDS
-    return STOP_AND_START_SECONDS + data_bytes * (UNPACKINGS + replicas) / COPIED_PER_SECOND
+    copies = 1 if strategy == Strategy.ROLLING else UNPACKINGS + replicas
+    return STOP_AND_START_SECONDS + data_bytes * copies / COPIED_PER_SECOND
 
 
 def kept(order: StopOrder, claims: Sequence[ClaimReport]) -> str | None:
@@ -194,16 +194,16 @@ def _is_primary(member: MemberObservation) -> bool:
     return member.wsrep is not None and member.wsrep.cluster_status == "Primary"
 
 
-def not_restored(seen: ClusterObservation, position: GaleraPosition) -> str | None:
-    """Why a cluster that has formed is not the one of a backup at `position`, or None."""
+def not_restored(seen: ClusterObservation, uuid: str) -> str | None:
+    """Why a cluster that has formed is not the one with this uuid, of the backup or of its clone; or None."""
     others = sorted(
         f"{member.pod} has {member.wsrep.cluster_state_uuid if member.wsrep else 'no answer'}"
         for member in seen.members
-        if member.wsrep is None or member.wsrep.cluster_state_uuid != position.uuid
+        if member.wsrep is None or member.wsrep.cluster_state_uuid != uuid
     )
     if not others:
         return None
-    return f"expected wsrep_cluster_state_uuid {position.uuid} of the backup on all members, saw {', '.join(others)}"
+    return f"expected wsrep_cluster_state_uuid {uuid} of the restored data on all members, saw {', '.join(others)}"
 
 
 def table(seen: ClusterObservation) -> str:
@@ -302,18 +302,30 @@ def may_start(claims: Sequence[ClaimReport]) -> bool:
     return states in ({ClaimState.UNTOUCHED}, {ClaimState.RESTORED})
 
 
+def serves_meanwhile(strategy: Strategy, ordinal: int) -> bool:
+    """Whether the database is up while this claim is restored."""
+    return strategy == Strategy.ROLLING and ordinal > 0
+
+
 def replicas_on(claims: Sequence[ClaimReport], order: StopOrder) -> int:
     """Size of a cluster that starts on these claims, which may start."""
     return order.replicas if claims[0].state == ClaimState.RESTORED else order.replicas_before
 
 
-def must_be_finished(claims: Sequence[ClaimReport]) -> bool:
+def is_started_in_part(order: StopOrder, replicas: int) -> bool:
+    """Whether a rolling restore has started its first replica, and not yet the others: `replicas` is what runs."""
+    return order.strategy == Strategy.ROLLING and 0 < replicas < order.replicas
+
+
+def must_be_finished(claims: Sequence[ClaimReport], serving: int = 0) -> bool:
     """Whether the only way to a cluster that can start is to restore the claims that are left.
 
     Not when a volume could not be read: what is on it may still be the old data, and whole.
+    `serving`: so many replicas run already; one on old data must not meet restored ones.
     """
     states = {claim.state for claim in claims}
-    return not may_start(claims) and ClaimState.UNKNOWN not in states
+    fits = {claim.state for claim in claims[:serving]} <= {ClaimState.RESTORED}
+    return fits and not may_start(claims) and ClaimState.UNKNOWN not in states
 
 
 def describe(claims: Sequence[ClaimReport]) -> str:
@@ -417,11 +429,13 @@ def _statefulset_verdict(seen: Survey, now: datetime) -> tuple[Verdict | None, s
             f"0 replicas, start the restore again with 'replicas': {mark.replicas_before}; else remove the annotation "
             f"{LEASE_ANNOTATION!r}"
         )
-    if seen.replicas:
+    in_part = is_started_in_part(mark.order, seen.replicas)
+    if seen.replicas and not in_part:
         return _started_verdict(seen, f"carries the mark of {mark.owner!r}, which is closed, as is its lease")
     if mark.tried_at is not None and now < mark.tried_at + TRY_AGAIN_AFTER:
         return Verdict.STAYS_STOPPED, f"at {mark.tried_at:%Y-%m-%d %H:%M:%S}Z: {mark.tried}"
-    return Verdict.ABANDONED, f"scaled to 0 by {mark.owner!r}, which is closed, as is its lease"
+    done = f"started with {seen.replicas} of {mark.order.replicas} replicas" if in_part else "scaled to 0"
+    return Verdict.ABANDONED, f"{done} by {mark.owner!r}, which is closed, as is its lease"
 
 
 def _started_verdict(seen: Survey, text: str) -> tuple[Verdict, str]:

@@ -274,6 +274,15 @@ Confirm = Annotated[
         show_default="asked for on a terminal",
     ),
 ]
+Source = Annotated[
+    str | None,
+    typer.Option(
+        "--source",
+        metavar="NAMESPACE/STATEFULSET",
+        help="The cluster whose backup it is, for a clone: the target becomes a cluster of its own.",
+        show_default="the cluster itself",
+    ),
+]
 Replicas = Annotated[
     str | None,
     _request(
@@ -301,6 +310,7 @@ HowToRestore = Annotated[
     typer.Option(
         "--strategy",
         help="staged: made ready beside the live data, a short outage, room for a second copy on every data volume; "
+        "rolling: made ready on the backup volume, down until the first replica is written; "
         "in_place: the old data is removed first, all in the outage.",
         show_default="staged",
     ),

@@ -22,6 +22,8 @@ _OPTION_OF = {
     "cluster": _CLUSTER,
     "cluster.namespace": _CLUSTER,
     "cluster.statefulset": _CLUSTER,
+    "source.namespace": "--source",
+    "source.statefulset": "--source",
     "backup_id": "BACKUP_ID",
     "backups_to_keep": "--keep",
     "required_space_ratio": "--space-ratio",
@@ -41,14 +43,17 @@ _OPTION_OF = {
 
 def cluster_of(text: str) -> ClusterRef:
     """The cluster that was typed as `namespace/statefulset`. Raises `InvalidInput`."""
-    fields, problems = _split(text)
+    fields, problems = _split(text, _CLUSTER)
     return _valid(ClusterRef, fields, problems)
 
 
 def request(model: type[RequestT], cluster: str, fields: Mapping[str, Any]) -> RequestT:
     """The request that the options describe. Raises `InvalidInput` that names every wrong option."""
-    where, problems = _split(cluster)
+    where, problems = _split(cluster, _CLUSTER)
     values: dict[str, Any] = {"cluster": where} | dict(fields)
+    if "source" in values:
+        values["source"], wrong = _split(values["source"], "--source")
+        problems += wrong
     for name, value in fields.items():
         if isinstance(value, str) and isinstance(model.model_fields[name].default, timedelta):
             try:
@@ -59,12 +64,12 @@ def request(model: type[RequestT], cluster: str, fields: Mapping[str, Any]) -> R
     return _valid(model, values, problems)
 
 
-def _split(cluster: str) -> tuple[dict[str, str], list[str]]:
+def _split(cluster: str, option: str) -> tuple[dict[str, str], list[str]]:
     namespace, slash, statefulset = cluster.partition("/")
     if slash:
         return {"namespace": namespace, "statefulset": statefulset}, []
     stand_in = {"namespace": "n", "statefulset": "s"}  # so that the other fields are checked as well
-    return stand_in, [f"{_CLUSTER}: expected for example openstack/mariadb-server, got {cluster!r}"]
+    return stand_in, [f"{option}: expected for example openstack/mariadb-server, got {cluster!r}"]
 
 
 def _valid(model: type[RequestT], values: Mapping[str, Any], problems: list[str]) -> RequestT:

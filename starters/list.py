@@ -11,7 +11,7 @@ from rich.console import RenderableType
 from galera_backup import names
 from galera_backup.models.catalog import Catalog, CatalogRequest
 from starters._grouped import grouped
-from starters._options import DURATION, AsJson, BackupClaim, Cluster, Container, RunAsUser, TemporalOptions
+from starters._options import DURATION, AsJson, BackupClaim, Cluster, Container, RunAsUser, Source, TemporalOptions
 from starters._request import request
 from starters._screen import Screen, age, conduct, seconds, size, table
 from starters._session import Session
@@ -35,6 +35,7 @@ def list_backups(
     *,
     cluster: Cluster,
     temporal: TemporalOptions,
+    source: Source = None,
     backup_claim: BackupClaim = None,
     container: Container = None,
     run_as_user: RunAsUser = None,
@@ -42,7 +43,13 @@ def list_backups(
     as_json: AsJson = False,
 ) -> None:
     """Show the complete backups of a cluster, oldest first, as their manifests on the backup volume say."""
-    typed = {"backup_claim": backup_claim, "container": container, "run_as_user": run_as_user, "timeout": timeout}
+    typed = {
+        "source": source,
+        "backup_claim": backup_claim,
+        "container": container,
+        "run_as_user": run_as_user,
+        "timeout": timeout,
+    }
 
     async def work(screen: Screen) -> None:
         fields = {name: value for name, value in typed.items() if value is not None}

@@ -6,6 +6,7 @@ import typer
 from rich.console import RenderableType
 
 from galera_backup import proving
+from galera_backup.models.common import ClusterRef
 from galera_backup.models.proof import Proof
 from galera_backup.models.restore import RestoreRequest, RestoreResult
 from starters._confirmation import confirmation, confirmed
@@ -18,6 +19,7 @@ from starters._options import (
     NoWait,
     PlaceOptions,
     RestoreOptions,
+    Source,
     TemporalOptions,
     WaitForCluster,
     WorkflowId,
@@ -37,6 +39,7 @@ def restore(
     proof: ProofOptions,
     places: PlaceOptions,
     temporal: TemporalOptions,
+    source: Source = None,
     confirm: Confirm = None,
     wait_for_cluster: WaitForCluster = None,
     workflow_id: WorkflowId = None,
@@ -44,7 +47,7 @@ def restore(
     as_json: AsJson = False,
 ) -> None:
     """Replace the data of every replica by a backup. The database is not available meanwhile."""
-    asked = confirmation(cluster, confirm, as_json, warning(cluster, backup_id))
+    asked = confirmation(cluster, confirm, as_json, warning(cluster, backup_id, source))
 
     async def work(screen: Screen) -> None:
         fields = (
@@ -54,6 +57,8 @@ def restore(
             | places.fields()
             | {"backup_id": backup_id}
         )
+        if source is not None:
+            fields["source"] = source
         if wait_for_cluster is not None:
             fields["wait_for_cluster"] = wait_for_cluster
         order = request(RestoreRequest, cluster, fields)
@@ -62,7 +67,7 @@ def restore(
             "restore",
             order,
             RestoreResult,
-            shown,
+            lambda result: shown(result, order.cluster),
             workflow_id=workflow_id,
             what=f"Restore of {backup_id} into",
             wait=not no_wait,
@@ -71,38 +76,45 @@ def restore(
     conduct(as_json, work)
 
 
-def warning(cluster: str, backup_id: str) -> str:
+def warning(cluster: str, backup_id: str, source: str | None) -> str:
     """What will happen, before the person types the cluster's name."""
+    whose = f" of {source}" if source is not None else ""
+    lost = "What was written after that backup is lost" if source is None else "What it held is lost"
     return (
         f"This will stop {cluster}: the StatefulSet goes to 0 replicas, the data of every replica is replaced by the\n"
-        f"backup {backup_id}, and the cluster starts again. What was written after that backup is lost."
+        f"backup {backup_id}{whose}, and the cluster starts again. {lost}."
     )
 
 
-def shown(result: RestoreResult) -> RenderableType:
+def shown(result: RestoreResult, cluster: ClusterRef) -> RenderableType:
     """The result as a person reads it."""
     manifest = result.manifest
     return facts(
         {
             "restored": f"{manifest.backup_id} ({size(manifest.data_bytes)} data)",
-            "cluster": f"{manifest.cluster}, {result.replicas} replicas, Ready",
-            "position": str(manifest.position),
+            **_cluster(result, cluster),
             "down for": seconds(result.outage_seconds),
             **(_proved(result.proof) if result.proof is not None else {}),
             "approved by": result.approved_by,
             "kept despite": result.kept_despite,
-            "old data kept": kept(result),
+            "old data kept": kept(result, cluster),
             "copies left on": ", ".join(result.untidy) or None,
             "phases": ", ".join(f"{each.phase} {seconds(each.seconds)}" for each in result.phases),
         }
     )
 
 
-def kept(result: RestoreResult) -> str | None:
+def _cluster(result: RestoreResult, cluster: ClusterRef) -> dict[str, str]:
+    manifest, ready = result.manifest, f"{cluster}, {result.replicas} replicas, Ready"
+    if result.clone is None:
+        return {"cluster": ready, "position": str(manifest.position)}
+    return {"cluster": ready, "clone of": f"{manifest.cluster} at {manifest.position}", "wsrep uuid": result.clone.uuid}
+
+
+def kept(result: RestoreResult, cluster: ClusterRef) -> str | None:
     """Until when it can be undone, and how."""
     if result.kept_until is None:
         return None
-    cluster = result.manifest.cluster
     return f"until {moment(result.kept_until)}; to undo: galera-backup rollback {cluster} {result.restore_id}"
 
 

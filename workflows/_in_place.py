@@ -13,7 +13,8 @@ from workflows._restoring import REPLICAS_AT_MOST, Restoring
 with workflow.unsafe.imports_passed_through():
     from galera_backup import rules
     from galera_backup.errors import InternalError
-    from galera_backup.models.cluster import ClaimObservation
+    from galera_backup.models.cluster import ClaimObservation, ClusterObservation
+    from galera_backup.models.lease import LeaseEvent, StopOrder
     from galera_backup.models.manifest import Manifest
     from galera_backup.models.restore import ClaimRestore, ClaimState, RestoreResult
     from galera_backup.models.runner import CheckReport, RestoreJob
@@ -38,17 +39,28 @@ class InPlace(Restoring):
         await self._check_plan(seen)
         await self._stop(order)
         claims = [await self._restore(claim, manifest, len(seen.claims)) for claim in seen.claims]
-        self._enter("start", f"scaling {seen.cluster} back, until all replicas are Ready and in one cluster")
-        started = await self._start(seen.claims, ClaimState.RESTORED)
+        started = await self._start_all(seen)
+        return await self._result(manifest, order, claims, started.seconds)
+
+    async def _result(
+        self, manifest: Manifest, order: StopOrder, claims: list[ClaimRestore], outage_seconds: float
+    ) -> RestoreResult:
+        if self._clone is not None:
+            await self._prove(manifest, order.replicas)
         return RestoreResult(
             restore_id=self._restore_id,
             manifest=manifest,
             claims=tuple(claims),
             replicas=order.replicas,
             phases=(),
-            outage_seconds=started.seconds,
+            outage_seconds=outage_seconds,
+            clone=self._clone,
             approved_by=self._approved_by,
         )
+
+    async def _start_all(self, seen: ClusterObservation) -> LeaseEvent:
+        self._enter("start", f"scaling {seen.cluster} back, until all replicas are Ready and in one cluster")
+        return await self._start(seen.claims, ClaimState.RESTORED)
 
     def _lacking(self, report: CheckReport, data_kb: int, claim: str) -> str | None:
         return rules.lacking_space(report, data_kb, claim)
@@ -62,11 +74,13 @@ class InPlace(Restoring):
         self._enter(f"restore-{claim.ordinal}", f"{what} {manifest.backup_id} to {claim.claim}")
         job = RestoreJob(
             cluster=request.cluster,
+            clone=self._clone,
             backup_id=manifest.backup_id,
             restore_id=self._restore_id,
             ordinal=claim.ordinal,
             last=claim.ordinal == claims - 1,
             safe_to_bootstrap=first,
+            while_serving=rules.serves_meanwhile(request.strategy, claim.ordinal),
         )
         task = self._stopped_task(str(claim.ordinal), job, claim, request.runner_timeout)
         outcome = await _runner.run(task, f"{what} {claim.claim}")

@@ -220,6 +220,13 @@ class OutageOperation(Operation):
 
 def size_of(seen: ClusterObservation, request: OutageRequest) -> int:
     """Replicas of the cluster when it is started again. Error: `InvalidInput`."""
+    if seen.unfinished is not None:
+        raise InvalidInput(
+            f"cluster: StatefulSet {str(request.cluster)!r} runs with {seen.replicas} of {seen.unfinished} replicas, "
+            "as a rolling restore left it, and the claims of the others hold other data; expected one that is whole. "
+            "Run the janitor, which finishes that restore; or scale the StatefulSet to 0 and start this again with "
+            f"'replicas': {seen.unfinished}"
+        )
     if seen.replicas == 0 and request.replicas is None:
         raise InvalidInput(
             f"replicas: StatefulSet {str(request.cluster)!r} is at 0 replicas; expected the size that the restored "

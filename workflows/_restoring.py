@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from temporalio import workflow
 
-from workflows import _runner
+from workflows import _clone, _runner
 from workflows._holder import LeaseHeld
 from workflows._outage import CHECK_LIMIT, Outage, checked, size_of
 from workflows._progress import ProgressReport
@@ -16,6 +16,7 @@ from workflows._questions import Questions
 with workflow.unsafe.imports_passed_through():
     from galera_backup import names, rules
     from galera_backup.errors import InternalError, NotEnoughSpace, RestoreFailed
+    from galera_backup.models.clone import Clone
     from galera_backup.models.cluster import ClaimObservation, ClusterObservation
     from galera_backup.models.lease import StopOrder
     from galera_backup.models.manifest import Manifest
@@ -42,6 +43,7 @@ class Restoring(Outage[RestoreResult]):
         super().__init__(request, lease, progress)
         self._request: RestoreRequest = request
         self._questions = questions
+        self._clone: Clone | None = None
         self._approved_by: str | None = None
 
     # --- before the outage
@@ -52,10 +54,22 @@ class Restoring(Outage[RestoreResult]):
         self._enter("plan", "looking at the StatefulSet and its claims")
         self._progress.backup(request.backup_id)
         seen = await self._observe()
+        self._clone = _clone.identity(request)
         order = self._order(seen, request.strategy).model_copy(
-            update={"backup_id": request.backup_id, "keep_previous_for": request.keep_previous_for}
+            update={
+                "backup_id": request.backup_id,
+                "clone": self._clone,
+                "keep_previous_for": request.keep_previous_for,
+            }
         )
+        if self._clone is not None:
+            await self._check_apart(self._clone)
         return seen, order
+
+    async def _check_apart(self, clone: Clone) -> None:
+        self._enter("apart", f"seeing that it is not, and will not be, in the group of {clone.source}")
+        self._progress.fact("source", f"`{clone.source}`: {await _clone.check_apart(self._request, clone)}")
+        self._progress.fact("identity of the clone", f"`{clone.uuid}`")
 
     async def _check(
         self, seen: ClusterObservation, beforehand: Callable[[], Awaitable[None]] | None = None
@@ -95,6 +109,7 @@ class Restoring(Outage[RestoreResult]):
         outage = rules.expected_outage(strategy, data_bytes, replicas)
         self._questions.plan = RestorePlan(
             cluster=seen.cluster,
+            source=self._request.source,
             strategy=strategy,
             backup_id=manifest.backup_id,
             position=manifest.position,
@@ -119,12 +134,14 @@ class Restoring(Outage[RestoreResult]):
         self._progress.fact("approved by", f"{answer.who}: {answer.why}")
 
     async def _check_plan(self, planned: ClusterObservation) -> None:
-        """Right before the cut: the cluster is the one of the plan. Error: `RestoreFailed`."""
+        """Right before the cut: the cluster is the one of the plan. Errors: `RestoreFailed`, `ClusterUnhealthy`."""
         changed = rules.changed_since(planned, await self._observe())
         if changed is not None:
             raise RestoreFailed(
                 f"{changed}, unlike when the restore was planned. The cluster was not touched; start the restore again"
             )
+        if self._clone is not None:
+            await _clone.check_apart(self._request, self._clone)
 
     @abstractmethod
     def _lacking(self, report: CheckReport, data_kb: int, claim: str) -> str | None:
@@ -136,10 +153,22 @@ class Restoring(Outage[RestoreResult]):
 
     async def _check_claim(self, claim: ClaimObservation, seen: ClusterObservation, with_backup: bool) -> CheckReport:
         backup_id = self._request.backup_id if with_backup else None
-        job = CheckJob(cluster=self._request.cluster, backup_id=backup_id)
+        job = CheckJob(cluster=self._request.cluster, clone=self._clone, backup_id=backup_id)
         task = self._task(f"check-{claim.ordinal}", job, claim, seen, CHECK_LIMIT)
         summary = f"verify {backup_id}, room on {claim.claim}" if with_backup else f"room on {claim.claim}"
         return checked(await _runner.run(task, summary))
+
+    # --- after the start
+
+    async def _prove(self, manifest: Manifest, replicas: int) -> None:
+        """Error: `RestoreFailed`, when what has started is not the restored cluster, or a clone is not alone."""
+        self._enter("prove", "looking whether the cluster is the restored one")
+        uuid = self._clone.uuid if self._clone is not None else manifest.position.uuid
+        wrong = rules.not_restored(await self._observe(), uuid)
+        if wrong is not None:
+            raise RestoreFailed(wrong)
+        if self._clone is not None:
+            await _clone.check_alone(self._request, self._clone, replicas)
 
 
 def _manifest_of(report: CheckReport) -> Manifest:

@@ -16,6 +16,7 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.errors import by_name
     from galera_backup.models.activities import RemoveRunners, RunnerOutcome, RunnerTask
     from galera_backup.models.common import ClusterRef, LeaseRef
+    from galera_backup.models.runner import SwapJob
 
 ATTEMPTS = 2
 """A pod that was killed, or a tool that stumbled over the load, gets one more chance."""
@@ -63,6 +64,8 @@ async def _run_once(task: RunnerTask, summary: str) -> RunnerOutcome:
         if not is_cancelled_exception(error):
             await uncancellable(_remove_if_possible(*removal))
         raise
+    if isinstance(task.job, SwapJob) and task.fence == "stopped" and outcome.result.error is None:
+        return outcome  # it has ended; the end of the lease removes it, and the start does not wait for that
     await _remove(*removal)
     return outcome
 

@@ -33,8 +33,8 @@ class Staged(Restoring):
     """All claims beside each other."""
 
     _WAY_OUT = (
-        "make room, or set 'strategy' to 'in_place', which needs no room for a second copy: it removes the old data "
-        "first, and its outage grows with the database"
+        "make room, or set 'strategy' to 'rolling', which needs none for a second copy there: it unpacks on the backup "
+        "volume, removes the old data, and its outage ends when the first replica is written; or to 'in_place'"
     )
 
     def __init__(
@@ -72,6 +72,7 @@ class Staged(Restoring):
             replicas=order.replicas,
             phases=(),
             outage_seconds=self._outage_seconds,
+            clone=self._clone,
             approved_by=self._approved_by,
             kept_despite=kept_despite,
             proof=self._proof,
@@ -96,6 +97,7 @@ class Staged(Restoring):
     ) -> tuple[ClaimRestore, PasswordReport | None]:
         job = StageJob(
             cluster=self._request.cluster,
+            clone=self._clone,
             backup_id=manifest.backup_id,
             restore_id=self._restore_id,
             safe_to_bootstrap=claim.ordinal == 0,
@@ -174,10 +176,7 @@ class Staged(Restoring):
             self._enter("start", f"scaling {seen.cluster} back, until all replicas are Ready and in one cluster")
             started = await self._start(seen.claims, ClaimState.RESTORED, may_stop_again=True)
             self._is_formed, self._outage_seconds = True, started.seconds
-        self._enter("prove", "looking whether the cluster is the restored one")
-        wrong = rules.not_restored(await self._observe(), manifest.position)
-        if wrong is not None:
-            raise RestoreFailed(wrong)
+        await self._prove(manifest, len(seen.claims))
         self._proof = await self._proving.prove()
 
     async def _go_back(self, seen: ClusterObservation, order: StopOrder) -> None:

@@ -22,7 +22,13 @@ with workflow.unsafe.imports_passed_through():
     from activities.kubernetes import KubernetesActivities
     from activities.runner import RunnerActivities
     from galera_backup import names, rules
-    from galera_backup.errors import ClusterLeftStopped, ClusterNotFormed, GaleraBackupError, LeaseLost
+    from galera_backup.errors import (
+        ClusterLeftPartial,
+        ClusterLeftStopped,
+        ClusterNotFormed,
+        GaleraBackupError,
+        LeaseLost,
+    )
     from galera_backup.models.activities import (
         FormTask,
         RemoveRunners,
@@ -34,7 +40,7 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.common import ClusterRef, LeaseRef, SecretRef
     from galera_backup.models.lease import Mark, StopOrder
     from galera_backup.models.restore import ClaimReport, ClaimState, Strategy
-    from galera_backup.models.runner import CheckJob, RestoreJob, SwapJob, TidyJob
+    from galera_backup.models.runner import CheckJob, DiscardJob, RestoreJob, SwapJob, TidyJob
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -98,12 +104,19 @@ class Stopped:
     by: LeaseRef | None = None
     """The janitor's own lease: the pods that look at the volumes carry it, so that they are removed with it."""
 
-    def scale(self, replicas: int) -> ScaleTask:
-        """For every step on the StatefulSet; only scaling up looks at `replicas`."""
-        return ScaleTask(cluster=self.cluster, mark=self.mark, container=self.container, replicas=replicas)
+    def scale(self, replicas: int, serving: int = 0) -> ScaleTask:
+        """For every step on the StatefulSet; only scaling up looks at `replicas`, and at how many serve already."""
+        return ScaleTask(
+            cluster=self.cluster, mark=self.mark, container=self.container, replicas=replicas, serving=serving
+        )
 
-    def form(self, replicas: int, may_fail: bool = False) -> FormTask:
-        """What to wait for once it is scaled back. `may_fail`: it can be stopped and started on other data."""
+    def form(self, replicas: int, *, restored: bool, may_fail: bool = False) -> FormTask:
+        """What to wait for once it is scaled back, on restored or on its old data.
+
+        The first replica gets the primary label when it is alone. `may_fail`: other data can be started instead.
+        """
+        alone = replicas == 1 and self.order.primary_pod is not None
+        clone = self.order.clone if restored else None
         return FormTask(
             cluster=self.cluster,
             lease=self.mark.lease,
@@ -111,7 +124,8 @@ class Stopped:
             credentials=self.credentials,
             container=self.container,
             primary_label=self.order.primary_label,
-            primary_pod=self.order.primary_pod,
+            primary_pod=names.pod(self.cluster, 0) if alone else self.order.primary_pod,
+            uuid=clone.uuid if clone is not None else None,
             may_fail=may_fail,
         )
 
@@ -121,13 +135,15 @@ async def bring_up(stopped: Stopped, claims: tuple[ClaimReport, ...] | None, que
 
     `claims`: what the restore knows that it wrote; None: it did not live to tell, so the volumes are looked at.
     Returns the claims it was started on; none when the lease did not stop it, or it was started already.
-    Errors: `ClusterLeftStopped`, `ClusterNotFormed`, `LeaseLost`.
+    Errors: `ClusterLeftStopped`, `ClusterLeftPartial`, `ClusterNotFormed`, `LeaseLost`.
     """
     order = stopped.order
     found = await persist(
         KubernetesActivities.revoke_statefulset, stopped.scale(0), "the StatefulSet is scaled back from here on", queue
     )
-    if claims is None and (found.replicas or not found.marked):  # it runs: nobody looks into its volumes
+    serving = found.replicas if found.marked and rules.is_started_in_part(order, found.replicas) else 0
+    runs = not serving and (found.replicas or not found.marked)
+    if claims is None and runs:  # nobody looks into its volumes
         await _wait_formed(stopped, found.replicas, "was not stopped, or was started already", queue)
         return ()
     await persist(
@@ -137,33 +153,50 @@ async def bring_up(stopped: Stopped, claims: tuple[ClaimReport, ...] | None, que
         queue,
     )
     if claims is None:
-        claims = await _inspect(stopped)
-    if rules.must_be_finished(claims):
-        claims = await (_put_back if order.strategy == Strategy.STAGED else _finish)(stopped, claims)
+        claims = await _inspect(stopped, serving)
+    if rules.must_be_finished(claims, serving):
+        match order.strategy:
+            case Strategy.STAGED:
+                claims = await _put_back(stopped, claims)
+            case Strategy.ROLLING:
+                serving, claims = await _finish_rolling(stopped, claims, serving, queue)
+            case Strategy.IN_PLACE:
+                claims = await _finish(stopped, claims, claims)
     if not rules.may_start(claims):
-        raise ClusterLeftStopped(
-            f"StatefulSet {str(stopped.cluster)!r} stays at 0 replicas: expected all data claims untouched or all "
-            f"restored, saw {rules.describe(claims)}. Start the restore again; it redoes every claim"
-        )
+        raise _left(stopped, claims, serving)
     restored = claims[0].state == ClaimState.RESTORED
     replicas = rules.replicas_on(claims, order)
-    await persist(
-        KubernetesActivities.scale_up, stopped.scale(replicas), f"scale StatefulSet back to {replicas}", queue
-    )
+    scale = stopped.scale(replicas, serving if serving < replicas else 0)
+    await persist(KubernetesActivities.scale_up, scale, f"scale StatefulSet back to {replicas}", queue)
     data = "restored" if restored else "its old"
     how = f"was scaled back to {replicas} on {data} data ({rules.describe(claims)})"
-    await _wait_formed(stopped, replicas, how, queue)
+    await _wait_formed(stopped, replicas, how, queue, restored=restored)
     return claims
 
 
-async def _wait_formed(stopped: Stopped, replicas: int, how: str, queue: str) -> None:
+def _left(stopped: Stopped, claims: tuple[ClaimReport, ...], serving: int) -> GaleraBackupError:
+    cluster, size = str(stopped.cluster), stopped.order.replicas
+    if not serving:
+        return ClusterLeftStopped(
+            f"StatefulSet {cluster!r} stays at 0 replicas: expected all data claims untouched or all restored, saw "
+            f"{rules.describe(claims)}. Start the restore again; it redoes every claim"
+        )
+    return ClusterLeftPartial(
+        f"StatefulSet {cluster!r} stays at {serving} of {size} replicas, which serve: expected all data claims "
+        f"restored, saw {rules.describe(claims)}. Do not scale it up by hand: the others would join with another "
+        "history. Mend the cause and run the janitor, which finishes the restore; or scale the StatefulSet to 0 and "
+        f"start the restore again with 'replicas': {size}: that redoes every claim, and loses what was written since"
+    )
+
+
+async def _wait_formed(stopped: Stopped, replicas: int, how: str, queue: str, *, restored: bool = False) -> None:
     """Until all is as before; then the mark goes. `how` it comes that the cluster is up. Error: `ClusterNotFormed`."""
     if replicas == 0:
         return
     try:
         await workflow.execute_activity_method(
             GaleraActivities.wait_formed,
-            stopped.form(replicas),
+            stopped.form(replicas, restored=restored),
             task_queue=queue,
             summary=f"{replicas} replicas Ready and in one cluster",
             **_options.wait(stopped.order.ready_timeout),
@@ -184,46 +217,58 @@ def as_found(order: StopOrder) -> tuple[ClaimReport, ...]:
 
 
 async def tidy(stopped: Stopped, by: LeaseRef, keep: str | None) -> tuple[str, ...]:
-    """Remove what staged restores, but `keep`, have left on the data volumes; the claims on which that failed.
+    """Remove what restores of this strategy, but `keep`, have left on their volumes; the claims on which that failed.
 
     `by`: the lease that is open.
     """
+    order = stopped.order
+    if order.strategy == Strategy.ROLLING:
+        discard = DiscardJob(cluster=stopped.cluster, keep=keep)
+        task = _tidy_task(stopped, by, "discard", discard, claim=None)
+        return () if await _is_tidied(task, order.backup_claim) else (order.backup_claim,)
     claims = list(enumerate(stopped.order.claims))
     done = await asyncio.gather(*[_tidy_claim(stopped, by, ordinal, claim, keep) for ordinal, claim in claims])
     return tuple(claim for (_, claim), tidied in zip(claims, done, strict=True) if not tidied)
 
 
 async def _tidy_claim(stopped: Stopped, by: LeaseRef, ordinal: int, claim: str, keep: str | None) -> bool:
+    task = _tidy_task(stopped, by, f"tidy-{ordinal}", TidyJob(cluster=stopped.cluster, keep=keep), claim)
+    return await _is_tidied(task.model_copy(update={"replica": names.pod(stopped.cluster, ordinal)}), claim)
+
+
+def _tidy_task(stopped: Stopped, by: LeaseRef, name: str, job: TidyJob | DiscardJob, claim: str | None) -> RunnerTask:
     order = stopped.order
-    task = RunnerTask(
+    return RunnerTask(
         cluster=stopped.cluster,
         lease=by,
         fence="lease",
-        pod=f"{order.runner_pod_prefix}-{order.restore_id}-tidy-{ordinal}",
-        job=TidyJob(cluster=stopped.cluster, keep=keep),
+        pod=f"{order.runner_pod_prefix}-{order.restore_id}-{name}",
+        job=job,
         container=stopped.container,
         credentials=stopped.credentials,
         backup_claim=order.backup_claim,
         data_claim=claim,
-        replica=names.pod(stopped.cluster, ordinal),
         run_as_user=order.run_as_user,
         timeout=TIDY_LIMIT,
     )
+
+
+async def _is_tidied(task: RunnerTask, claim: str) -> bool:
     try:
-        await _runner.run(task, f"no staged or previous data on {claim}")
+        await _runner.run(task, f"no copies of the data on {claim}")
     except (ActivityError, GaleraBackupError) as error:
         workflow.logger.error("copies of the data may be left", extra={"claim": claim, "error": str(error)})
         return False
     return True
 
 
-async def _inspect(stopped: Stopped) -> tuple[ClaimReport, ...]:
-    reports = [_inspect_claim(stopped, ordinal, claim) for ordinal, claim in enumerate(stopped.order.claims)]
-    return tuple(await asyncio.gather(*reports))
+async def _inspect(stopped: Stopped, serving: int) -> tuple[ClaimReport, ...]:
+    claims = enumerate(stopped.order.claims)
+    return tuple(await asyncio.gather(*[_inspect_claim(stopped, *each, beside=each[0] < serving) for each in claims]))
 
 
-async def _inspect_claim(stopped: Stopped, ordinal: int, claim: str) -> ClaimReport:
-    """Read the marker on one data volume."""
+async def _inspect_claim(stopped: Stopped, ordinal: int, claim: str, beside: bool) -> ClaimReport:
+    """Read the marker on one data volume; `beside` a live replica, on its node."""
     order = stopped.order
     task = RunnerTask(
         cluster=stopped.cluster,
@@ -235,6 +280,7 @@ async def _inspect_claim(stopped: Stopped, ordinal: int, claim: str) -> ClaimRep
         credentials=stopped.credentials,
         backup_claim=order.backup_claim,
         data_claim=claim,
+        replica=names.pod(stopped.cluster, ordinal) if beside else None,
         run_as_user=order.run_as_user,
         timeout=INSPECTION_LIMIT,
     )
@@ -248,11 +294,46 @@ async def _inspect_claim(stopped: Stopped, ordinal: int, claim: str) -> ClaimRep
     return ClaimReport(claim=claim, ordinal=ordinal, state=state)
 
 
-async def _finish(stopped: Stopped, claims: tuple[ClaimReport, ...]) -> tuple[ClaimReport, ...]:
-    """Restore the claims that are left, in the document's order; the claims as they are afterwards."""
+async def _finish_rolling(
+    stopped: Stopped, claims: tuple[ClaimReport, ...], serving: int, queue: str
+) -> tuple[int, tuple[ClaimReport, ...]]:
+    """As the restore itself: the first replica serves while the others' claims are restored.
+
+    Returns how many replicas serve, and the claims as they are afterwards.
+    """
+    if not serving:
+        claims = await _finish(stopped, claims, claims[:1])
+        if claims[0].state != ClaimState.RESTORED:
+            return 0, claims
+        serving = 1
+        await persist(KubernetesActivities.scale_up, stopped.scale(serving), "start the first replica alone", queue)
+        await _wait_for_first(stopped, queue)
+    return serving, await _finish(stopped, claims, claims[serving:])
+
+
+async def _wait_for_first(stopped: Stopped, queue: str) -> None:
+    """For the primary label, which clients wait for. It may come up only with the others, who need their data first."""
+    try:
+        await workflow.execute_activity_method(
+            GaleraActivities.wait_formed,
+            stopped.form(1, restored=True),
+            task_queue=queue,
+            summary="the first replica Ready",
+            **_options.wait(stopped.order.ready_timeout),
+        )
+    except ActivityError as error:
+        if is_cancelled_exception(error):
+            raise
+        workflow.logger.warning("the first replica does not serve alone", extra={"error": str(error.cause)})
+
+
+async def _finish(
+    stopped: Stopped, claims: tuple[ClaimReport, ...], those: tuple[ClaimReport, ...]
+) -> tuple[ClaimReport, ...]:
+    """Restore those of the claims, in the document's order; all claims as they are afterwards."""
     workflow.logger.warning("finishing the restore", extra={"claims": rules.describe(claims)})
     done = list(claims)
-    for claim in claims:
+    for claim in those:
         try:
             await _runner.run(_restore_task(stopped, claim), f"finish: restore {claim.claim}, or see that it is")
         except (ActivityError, GaleraBackupError) as error:
@@ -283,6 +364,7 @@ def _restore_task(stopped: Stopped, claim: ClaimReport) -> RunnerTask:
     order = stopped.order
     job = RestoreJob(
         cluster=stopped.cluster,
+        clone=order.clone,
         backup_id=order.backup_id,
         restore_id=order.restore_id,
         ordinal=claim.ordinal,
@@ -305,6 +387,7 @@ def _undo_task(stopped: Stopped, claim: ClaimReport, name: str, job: RestoreJob 
         credentials=stopped.credentials,
         backup_claim=order.backup_claim,
         data_claim=claim.claim,
+        stopped_from=claim.ordinal if order.strategy == Strategy.ROLLING else 0,
         run_as_user=order.run_as_user,
         timeout=order.runner_timeout,
     )

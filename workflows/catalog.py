@@ -33,7 +33,7 @@ class GaleraCatalog:
             lease=None,
             fence="none",
             pod=pod,
-            job=ListJob(cluster=request.cluster),
+            job=ListJob(cluster=request.source or request.cluster),
             container=request.container,
             credentials=SecretRef(),
             backup_claim=request.backup_claim,

@@ -24,7 +24,13 @@ with workflow.unsafe.imports_passed_through():
     from activities.janitor import JanitorActivities
     from activities.runner import RunnerActivities
     from galera_backup import names, rules
-    from galera_backup.errors import ClusterBusy, ClusterLeftStopped, GaleraBackupError, JanitorFailed
+    from galera_backup.errors import (
+        ClusterBusy,
+        ClusterLeftPartial,
+        ClusterLeftStopped,
+        GaleraBackupError,
+        JanitorFailed,
+    )
     from galera_backup.models.activities import Observe, RemoveRunners, ReplicaTask
     from galera_backup.models.common import LeaseRef, OperationRequest
     from galera_backup.models.janitor import (
@@ -236,7 +242,7 @@ class _Steps:
             )
 
     async def _bring_up(self, finding: Finding, mark: Mark) -> None:
-        """Start a cluster that a restore left at 0, when its claims allow it; put the rest in order where it runs."""
+        """Start a cluster that a restore left at 0, or in part, when its claims allow it; else what is left to do."""
         request, order = self._request, mark.order
         assert order is not None
         self._enter("start", f"starting {request.cluster}: {finding.text}")
@@ -253,7 +259,7 @@ class _Steps:
         limit = INSPECTION + order.ready_timeout
         try:
             claims = await _within(limit, _undo.bring_up(stopped, None, self._queue()))
-        except ClusterLeftStopped as error:
+        except (ClusterLeftStopped, ClusterLeftPartial) as error:
             await self._note_attempt(mark, error)
             raise
         except TimeoutError:
@@ -262,13 +268,13 @@ class _Steps:
                 "The next run tries again; look at the failures of this run's activities"
             ) from None
         text = f"started; claims: {rules.describe(claims)}" if claims else "primary label as before, mark removed"
-        if order.strategy == Strategy.STAGED:
+        if order.strategy != Strategy.IN_PLACE:
             keep = rules.kept(order, claims)
             if untidy := await _undo.tidy(stopped, self._lease.ref, keep=keep):
                 text += f"; copies of the data may be left on {', '.join(untidy)}"
         self._mended.append(Mended(name=finding.name, text=text))
 
-    async def _note_attempt(self, mark: Mark, error: ClusterLeftStopped) -> None:
+    async def _note_attempt(self, mark: Mark, error: GaleraBackupError) -> None:
         """So that the next runs leave the lease to the restore that has to mend this."""
         tried = mark.model_copy(update={"tried_at": workflow.now(), "tried": error.message})
         try:

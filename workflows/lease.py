@@ -115,7 +115,7 @@ class GaleraLease:
 
     @workflow.signal
     def stage(self, order: StopOrder) -> None:
-        """Remove what earlier restores staged, and at the end of the lease what this one will."""
+        """Remove what earlier restores staged or unpacked, and at the end of the lease what this one will."""
         self._orders.append(lambda: self._answer("stage", self._stage(order)))
 
     @workflow.signal
@@ -282,7 +282,7 @@ class GaleraLease:
         untidy = await _undo.tidy(self._stopped_by(order), self._ref(), keep=order.restore_id)
         if untidy:
             raise RestoreFailed(
-                f"removing what earlier restores staged on {', '.join(untidy)}: expected it to be gone. Look at the "
+                f"removing what earlier restores left on {', '.join(untidy)}: expected it to be gone. Look at the "
                 "failures of the lease's activities. The cluster was not touched; start the restore again"
             )
         self._staging = order
@@ -358,10 +358,14 @@ class GaleraLease:
         if stopped is None:
             return self._event("start")
         self._show("starting the cluster")
+        if order is not None and order.first_alone:
+            await self._try_to_start(stopped, order.claims, replicas=1)
+            self._show("the first replica serves")
+            return self._started()
         if order is not None:
             self._known = order.claims
         if order is not None and order.may_stop_again:
-            await self._try_to_start(stopped, order.claims)
+            await self._try_to_start(stopped, order.claims, rules.replicas_on(order.claims, stopped.order))
             return self._started()
         self._stopped = None  # whatever comes of it, it is decided once
         claims = self._known
@@ -372,16 +376,16 @@ class GaleraLease:
             raise
         return self._started()
 
-    async def _try_to_start(self, stopped: _undo.Stopped, claims: tuple[ClaimReport, ...]) -> None:
-        """Steps that can fail, and be followed by another stop; the end of the lease puts the rest in order."""
-        replicas = rules.replicas_on(claims, stopped.order)
+    async def _try_to_start(self, stopped: _undo.Stopped, claims: tuple[ClaimReport, ...], replicas: int) -> None:
+        """Steps that can fail, and be followed by others; the end of the lease puts the rest in order."""
+        restored = rules.are_restored(claims)
         scale = stopped.scale(replicas)
         await self._step(
             KubernetesActivities.scale_up, scale, f"scale StatefulSet back to {replicas}", late=ScaleFailed
         )
         await self._step(
             GaleraActivities.wait_formed,
-            stopped.form(replicas, may_fail=rules.are_restored(claims)),
+            stopped.form(replicas, restored=restored, may_fail=restored),
             f"{replicas} replicas Ready and in one cluster",
             limit=stopped.order.ready_timeout,
             late=ClusterNotFormed,

@@ -11,13 +11,18 @@ from workflows._outage import OutageOperation
 from workflows._progress import ProgressReport
 from workflows._questions import Questions
 from workflows._restoring import Restoring
+from workflows._rolling import Rolling
 from workflows._staged import Staged
 
 with workflow.unsafe.imports_passed_through():
     from galera_backup.models.plan import Answer, Decision, RestorePlan
     from galera_backup.models.restore import RestoreRequest, RestoreResult, Strategy
 
-_STRATEGIES: dict[Strategy, type[Restoring]] = {Strategy.IN_PLACE: InPlace, Strategy.STAGED: Staged}
+_STRATEGIES: dict[Strategy, type[Restoring]] = {
+    Strategy.IN_PLACE: InPlace,
+    Strategy.ROLLING: Rolling,
+    Strategy.STAGED: Staged,
+}
 
 
 @workflow.defn(name="GaleraRestore")

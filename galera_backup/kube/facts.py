@@ -73,6 +73,12 @@ class StatefulSetFacts:
     service_account: str | None
     tolerations: tuple[Any, ...] = field(repr=False, default=())
     image_pull_secrets: tuple[Any, ...] = field(repr=False, default=())
+    service: str = ""
+    """The Service that gives the pods their names."""
+    labels: Mapping[str, str] = field(repr=False, default_factory=dict)
+    """Of its pods, as the template has them."""
+    settings: tuple[str, ...] = field(repr=False, default=())
+    """Command, arguments and values of the environment of the server's container."""
 
     def claim(self, ordinal: int) -> str:
         """Name of the data claim of one replica, as the StatefulSet controller makes it."""
@@ -121,7 +127,7 @@ def _wait(container: V1ContainerStatus) -> ContainerEnd:
 
 def statefulset_facts(statefulset: V1StatefulSet, cluster: ClusterRef, container_name: str) -> StatefulSetFacts:
     """Facts of a StatefulSet. Error: `ClusterNotFound` when it has no such container or no data claim in it."""
-    template = statefulset.spec.template.spec
+    template_metadata, template = statefulset.spec.template.metadata, statefulset.spec.template.spec
     container = next((each for each in template.containers if each.name == container_name), None)
     if container is None:
         raise ClusterNotFound(
@@ -148,7 +154,15 @@ def statefulset_facts(statefulset: V1StatefulSet, cluster: ClusterRef, container
         service_account=template.service_account_name,
         tolerations=tuple(template.tolerations or ()),
         image_pull_secrets=tuple(template.image_pull_secrets or ()),
+        service=statefulset.spec.service_name or "",
+        labels=(template_metadata.labels if template_metadata else None) or {},
+        settings=_settings(container),
     )
+
+
+def _settings(container: V1Container) -> tuple[str, ...]:
+    values = [each.value for each in container.env or [] if each.value]
+    return (*(container.command or []), *(container.args or []), *values)
 
 
 def _first(name: str, *contexts: Any) -> int | None:

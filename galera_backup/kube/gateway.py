@@ -116,6 +116,17 @@ class KubeGateway:
             if selector.items() <= labels.items()
         )
 
+    def services_of(self, statefulset: StatefulSetFacts) -> list[str]:
+        """Services by whose names its pods are found: the one that names them, and all that select them."""
+        namespace = statefulset.cluster.namespace
+        services = _call(f"listing Services of {namespace!r}", self._core.list_namespaced_service, namespace)
+        selecting = {
+            service.metadata.name
+            for service in services.items
+            if service.spec.selector and service.spec.selector.items() <= statefulset.labels.items()
+        }
+        return sorted(selecting | {statefulset.service} - {""})
+
     def _services_that_follow_readiness(self, namespace: str) -> dict[str, dict[str, str]]:
         services = _call(f"listing Services of {namespace!r}", self._core.list_namespaced_service, namespace)
         return {

@@ -40,17 +40,19 @@ from galera_backup.models.common import SecretRef
 from galera_backup.models.runner import (
     BackupJob,
     CheckJob,
+    DiscardJob,
     PruneJob,
     RestoreJob,
     RunnerJob,
     StageJob,
     SwapJob,
     TidyJob,
+    UnpackJob,
     is_in_the_outage,
 )
 from galera_backup.runner import protocol
 
-_CHANGES_BACKUPS = (BackupJob, RestoreJob, PruneJob)
+_CHANGES_BACKUPS = (BackupJob, RestoreJob, UnpackJob, DiscardJob, PruneJob)
 _NEEDS_NO_BACKUPS = (SwapJob, TidyJob)
 _CHANGES_DATA = (RestoreJob, StageJob, SwapJob, TidyJob)
 _SEES_THE_VOLUME = (CheckJob, StageJob, SwapJob, TidyJob)
@@ -141,10 +143,10 @@ def _script(task: RunnerTask) -> str | None:
     """What the mariadb container runs; None for a job that needs none of the server's tools."""
     if isinstance(task.job, BackupJob):
         return protocol.BACKUP_SCRIPT
-    if isinstance(task.job, RestoreJob):
-        return protocol.RESTORE_SCRIPT
+    if isinstance(task.job, RestoreJob | UnpackJob):
+        return protocol.CLONE_SCRIPT if task.job.clone else protocol.RESTORE_SCRIPT
     if isinstance(task.job, StageJob):
-        return protocol.STAGE_SCRIPT
+        return protocol.STAGE_CLONE_SCRIPT if task.job.clone else protocol.STAGE_SCRIPT
     if isinstance(task.job, CheckJob) and task.job.backup_id is not None:
         return protocol.VERSION_SCRIPT
     return None

@@ -69,6 +69,8 @@ class ScaleTask(Model):
     container: str
     replicas: int
     """Replicas to scale up to; scaling down is always to 0."""
+    serving: int = 0
+    """So many may run already when it is scaled up; with more it was done, or a person did it."""
 
 
 class Revoked(Model):
@@ -90,6 +92,8 @@ class FormTask(Model):
     container: str
     primary_label: PrimaryLabel | None
     primary_pod: str | None
+    uuid: str | None = None
+    """wsrep_cluster_state_uuid that it must have; None: any."""
     may_fail: bool = False
     """There is other data to start on: a first server that ends again and again is not waited for."""
 
@@ -111,6 +115,8 @@ class RunnerTask(Model):
 
     `undo`: the lease, open or not, is being undone, and the StatefulSet still carries its mark.
     """
+    stopped_from: int = 0
+    """With `stopped` and `undo`: the replicas from this ordinal on are stopped; those below it may serve."""
     pod: str
     job: RunnerJob
     container: str

@@ -15,6 +15,8 @@ class CatalogRequest(Model):
     """Read the manifests on the backup volume. Needs no lease and touches nothing."""
 
     cluster: ClusterRef
+    source: ClusterRef | None = None
+    """Whose backups, where the cluster's claim holds those of another one; None: its own."""
     backup_claim: KubernetesName = "mariadb-phy-backup-data"
     container: KubernetesName = "mariadb"
     run_as_user: Annotated[int, Field(ge=1)] | None = None

@@ -68,3 +68,5 @@ class ClusterObservation(Model):
     claims: tuple[ClaimObservation, ...]
     primary_before: str | None = None
     """Pod that carried the primary label before a restore stopped the cluster, and did not end."""
+    unfinished: int | None = None
+    """Size of the cluster that a rolling restore has started in part, and did not end; None: there is no such."""

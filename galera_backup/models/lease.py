@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import ConfigDict
 
+from galera_backup.models.clone import Clone
 from galera_backup.models.common import ClusterRef, LeaseRef, Model, PrimaryLabel, SecretRef
 from galera_backup.models.restore import ClaimReport, Strategy
 
@@ -39,13 +40,14 @@ class DesyncOrder(Model):
 class StopOrder(Model):
     """Scale the StatefulSet to 0. The rest is what the lease, or the janitor, needs to start it again by itself.
 
-    Also the order to stage, which comes before: the lease removes what staging leaves on the volumes.
+    Also the order to stage, which comes before: the lease removes what staging or unpacking leaves on the volumes.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")  # part of a mark: a newer worker may have written more
 
     strategy: Strategy = Strategy.IN_PLACE
-    """When it was staged, the old data is on the volumes: a mixture goes back to it instead of being finished."""
+    """When it was staged, the old data is on the volumes: a mixture goes back to it instead of being finished. When it
+    is rolling, the first replica may serve already while it is finished."""
     replicas_before: int
     """Where to go back to when no claim was touched."""
     replicas: int
@@ -54,6 +56,8 @@ class StopOrder(Model):
     backup_id: str = ""
     """What is restored: a restore that ends between two claims is finished, for a mixture cannot be started. Empty in
     a rollback."""
+    clone: Clone | None = None
+    """Of the backup of another cluster."""
     claims: tuple[str, ...]
     """Data claims by ordinal, 0 first."""
     backup_claim: str
@@ -77,6 +81,8 @@ class StartOrder(Model):
     claims: tuple[ClaimReport, ...]
     may_stop_again: bool = False
     """The operation will judge the cluster: it stays marked until the lease ends, and may be stopped once more."""
+    first_alone: bool = False
+    """Only ordinal 0, on its claim: it serves, marked, while the operation goes on with the claims of the others."""
 
 
 OrderKind = Literal["desync", "resync", "stage", "stop", "start"]
@@ -102,7 +108,7 @@ class LeaseResult(Model):
     claims: tuple[ClaimReport, ...] = ()
     """The data claims on which it started a stopped cluster."""
     untidy: tuple[str, ...] = ()
-    """Data claims on which copies of the data may be left."""
+    """Claims on which copies of the data may be left."""
     kept_until: datetime | None = None
     """So long the old data is kept beside the restored one."""
 

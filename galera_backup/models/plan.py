@@ -23,6 +23,8 @@ class RestorePlan(Model):
     """Answer of the query `plan`; made while the database is up, before anything is changed."""
 
     cluster: ClusterRef
+    source: ClusterRef | None = None
+    """Whose backup it is, for a clone."""
     strategy: Strategy
     backup_id: BackupId
     position: GaleraPosition

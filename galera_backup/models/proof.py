@@ -99,7 +99,7 @@ class TablesReport(Model):
 
 class Proof(Model):
     """What was proved of the restored cluster: beside this, every replica let `credentials` in, and is in one cluster
-    that has the backup's `wsrep_cluster_state_uuid`."""
+    that has the backup's `wsrep_cluster_state_uuid`, or the clone's."""
 
     checks: tuple[CheckSeen, ...]
     tables: TablesReport

@@ -8,7 +8,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from galera_backup.models.common import KubernetesName, Model, OperationRequest, PhaseTime, PositiveDuration, SecretRef
+from galera_backup.models.clone import Clone
+from galera_backup.models.common import (
+    ClusterRef,
+    KubernetesName,
+    Model,
+    OperationRequest,
+    PhaseTime,
+    PositiveDuration,
+    SecretRef,
+)
 from galera_backup.models.manifest import BackupId, Manifest
 from galera_backup.models.proof import CheckTables, Proof, ProofFields
 from galera_backup.models.runner import RestoreReport, RunnerLog
@@ -28,6 +37,9 @@ class Strategy(StrEnum):
     STAGED = "staged"
     """The backup is unpacked and prepared beside the live data, so that the outage is a stop, renames and a start; it
     needs room for a second copy on every data volume."""
+    ROLLING = "rolling"
+    """The backup is unpacked on the backup volume; the outage is a stop, a copy to the first replica's volume and its
+    start. It serves while the volumes of the others are written. No room for a second copy is needed."""
     IN_PLACE = "in_place"
     """The old data is removed first, all in the outage."""
 
@@ -81,6 +93,8 @@ class RestoreRequest(ProofFields, OutageRequest):
     """Replace the data of every replica by a backup. The database is not available meanwhile."""
 
     backup_id: BackupId
+    source: ClusterRef | None = None
+    """Whose backup it is, for a clone: it becomes a cluster of its own. None: the cluster's own backup."""
     strategy: Strategy = Strategy.STAGED
     keep_previous_for: Annotated[timedelta, Field(ge=timedelta(0), le=LONGEST_KEEP)] = timedelta(0)
     """How long a staged restore keeps the old data beside the restored, for `GaleraRollback`; it takes its room."""
@@ -93,6 +107,13 @@ class RestoreRequest(ProofFields, OutageRequest):
     """After a failure of a staged restore in the outage: put the old data back, or wait for the update `decide`."""
     decision_timeout: PositiveDuration = timedelta(hours=1)
     """The old data is put back when nobody has decided by then."""
+
+    @field_validator("source")
+    @classmethod
+    def _is_another_cluster(cls, source: ClusterRef | None, info: ValidationInfo) -> ClusterRef | None:
+        if source is not None and source == info.data.get("cluster"):
+            raise ValueError(f"expected another cluster than {str(source)!r}, which is restored; leave it out")
+        return source
 
     @field_validator("strategy")
     @classmethod
@@ -157,11 +178,13 @@ class RestoreResult(Model):
     replicas: int
     phases: tuple[PhaseTime, ...]
     outage_seconds: float
-    """From the scale-down to all replicas Ready in one cluster."""
+    """From the scale-down to all replicas Ready in one cluster; `rolling`: to the first replica Ready."""
+    clone: Clone | None = None
+    """Of the backup of another cluster."""
     proof: Proof | None = None
     """None: a restore in place."""
     untidy: tuple[str, ...] = ()
-    """Data claims on which copies of the data may be left; the next staged restore removes them."""
+    """Claims on which copies of the data may be left; the next restore of that strategy removes them."""
     kept_until: datetime | None = None
     """So long the old data is kept on the volumes; None: it was removed."""
     approved_by: str | None = None
@@ -178,4 +201,4 @@ class RollbackResult(Model):
     outage_seconds: float
     """From the scale-down to all replicas Ready in one cluster."""
     untidy: tuple[str, ...] = ()
-    """Data claims on which copies of the data may be left; the next staged restore removes them."""
+    """Claims on which copies of the data may be left; the next restore of that strategy removes them."""

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from galera_backup.models.clone import BackupReader
 from galera_backup.models.common import ClusterRef, Model
 from galera_backup.models.manifest import BackupId, GaleraPosition, Manifest
 from galera_backup.models.passwords import PasswordMode, PasswordReport
@@ -34,34 +35,50 @@ class BackupJob(Model):
     problems: tuple[str, ...] = ()
 
 
-class CheckJob(Model):
+class CheckJob(BackupReader):
     """Look at one data volume, and, when `backup_id` is given, verify that backup. Changes nothing."""
 
     mode: Literal["check"] = "check"
-    cluster: ClusterRef
     backup_id: BackupId | None = None
     restore_id: str | None = None
     """Report what this restore has staged."""
 
 
-class RestoreJob(Model):
+class RestoreJob(BackupReader):
     """Restore one data volume from a backup; the first unpacks and prepares, the last removes what that made."""
 
     mode: Literal["restore"] = "restore"
-    cluster: ClusterRef
     backup_id: BackupId
     restore_id: str
     """Names this restore: marks the data volumes and the temporary directory."""
     ordinal: int
     last: bool
     safe_to_bootstrap: bool
+    while_serving: bool = False
+    """Other replicas serve meanwhile."""
 
 
-class StageJob(Model):
+class UnpackJob(BackupReader):
+    """Unpack and prepare a backup in the temporary directory of a restore, for its RestoreJobs to copy from."""
+
+    mode: Literal["unpack"] = "unpack"
+    backup_id: BackupId
+    restore_id: str
+
+
+class DiscardJob(Model):
+    """Remove the temporary directories of restores from the backup volume."""
+
+    mode: Literal["discard"] = "discard"
+    cluster: ClusterRef
+    keep: str | None = None
+    """All but that of this restore: it is under way."""
+
+
+class StageJob(BackupReader):
     """Unpack and prepare a backup on the data volume of a replica, which goes on serving."""
 
     mode: Literal["stage"] = "stage"
-    cluster: ClusterRef
     backup_id: BackupId
     restore_id: str
     safe_to_bootstrap: bool
@@ -105,13 +122,14 @@ class ListJob(Model):
 
 
 RunnerJob = Annotated[
-    BackupJob | CheckJob | RestoreJob | StageJob | SwapJob | TidyJob | PruneJob | ListJob, Field(discriminator="mode")
+    BackupJob | CheckJob | RestoreJob | UnpackJob | DiscardJob | StageJob | SwapJob | TidyJob | PruneJob | ListJob,
+    Field(discriminator="mode"),
 ]
 
 
 def is_in_the_outage(job: RunnerJob) -> bool:
     """The database is down until it has ended: no commit waits for the processor that it takes."""
-    return isinstance(job, RestoreJob | SwapJob)
+    return isinstance(job, SwapJob) or (isinstance(job, RestoreJob) and not job.while_serving)
 
 
 class ClaimMarker(Model):
@@ -184,6 +202,14 @@ class RestoreReport(Model):
     restored_bytes: int
 
 
+class UnpackReport(Model):
+    """What an UnpackJob did; seconds are 0 for what was there already."""
+
+    unpack_seconds: float
+    prepare_seconds: float
+    prepared_bytes: int
+
+
 class StageReport(Model):
     """What a StageJob did; seconds are 0 for what was there already."""
 
@@ -249,6 +275,7 @@ class RunnerResult(Model):
     backup: Manifest | None = None
     check: CheckReport | None = None
     restore: RestoreReport | None = None
+    unpack: UnpackReport | None = None
     stage: StageReport | None = None
     swap: SwapReport | None = None
     prune: PruneReport | None = None

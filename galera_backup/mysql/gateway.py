@@ -13,6 +13,7 @@ from pymysql.connections import Connection
 from pymysql.constants import CR, ER
 
 from galera_backup.errors import DatabaseRefused, DatabaseUnavailable, GaleraBackupError, bounded
+from galera_backup.models.clone import GaleraGroup
 from galera_backup.models.cluster import WsrepStatus
 from galera_backup.mysql import proofs
 from galera_backup.proving import SeenTables, Table
@@ -32,6 +33,10 @@ _STATUS = (
     "wsrep_desync_count",
     "wsrep_local_recv_queue",
 )
+
+_GROUP = ("wsrep_cluster_state_uuid", "wsrep_cluster_size", "wsrep_incoming_addresses")
+_UNKNOWN = ("", "AUTO", "unspecified")
+"""In wsrep_incoming_addresses, for a member that does not tell where its clients connect."""
 
 _REFUSED = {
     ER.ACCESS_DENIED_ERROR,
@@ -107,6 +112,31 @@ class MysqlGateway:
             data_directory=str(data_directory),
         )
 
+    def group(self, server: Endpoint) -> GaleraGroup:
+        """The group that the member is in, and where it looks for it."""
+        names = ", ".join(f"'{name}'" for name in _GROUP)
+        with self._connection(server, "reading the Galera group") as connection, connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT LOWER(variable_name), variable_value FROM information_schema.global_status"
+                f" WHERE variable_name IN ({names})"
+            )
+            status = {str(name): str(value) for name, value in cursor.fetchall()}
+            cursor.execute("SELECT @@global.wsrep_cluster_name, @@global.wsrep_cluster_address")
+            name, address = _row(cursor.fetchone())
+        missing = sorted(set(_GROUP) - set(status))
+        if missing:
+            raise DatabaseRefused(
+                f"reading the Galera group of {server.pod!r}: expected a Galera member, the server has no "
+                f"{', '.join(missing)}"
+            )
+        return GaleraGroup(
+            name=str(name or ""),
+            address=str(address or ""),
+            incoming=incoming_hosts(status["wsrep_incoming_addresses"]),
+            state_uuid=status["wsrep_cluster_state_uuid"],
+            size=int(status["wsrep_cluster_size"]),
+        )
+
     def now(self, server: Endpoint) -> datetime:
         """The server's own time, for `set_desync`."""
         with self._connection(server, "reading the time") as connection, connection.cursor() as cursor:
@@ -173,6 +203,18 @@ class MysqlGateway:
                     connection.close()
         except (pymysql.MySQLError, OSError) as error:
             raise _translated(error, server, doing) from error
+
+
+def incoming_hosts(text: str) -> tuple[str, ...]:
+    """Hosts of wsrep_incoming_addresses, such as `10.0.0.1:3306,[fd00::2]:3306,AUTO`."""
+    entries = [entry.strip() for entry in text.split(",")]
+    return tuple(_host(entry) for entry in entries if entry not in _UNKNOWN)
+
+
+def _host(entry: str) -> str:
+    if entry.startswith("["):
+        return entry[1:].partition("]")[0]
+    return entry.partition(":")[0] if entry.count(":") == 1 else entry
 
 
 def _row(row: Any) -> tuple[Any, ...]:

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from galera_backup.models.runner import (
     BackupJob,
     CheckJob,
+    DiscardJob,
     ListJob,
     PruneJob,
     RestoreJob,
@@ -22,6 +23,7 @@ from galera_backup.models.runner import (
     StageJob,
     SwapJob,
     TidyJob,
+    UnpackJob,
     is_in_the_outage,
 )
 from galera_backup.runner.backup import backup
@@ -36,6 +38,7 @@ from galera_backup.runner.restore import restore
 from galera_backup.runner.stage import stage
 from galera_backup.runner.swap import swap
 from galera_backup.runner.tidy import tidy
+from galera_backup.runner.unpack import discard, unpack
 
 ANSWER_LIMIT = 4096
 """Bytes that Kubernetes keeps of a termination message."""
@@ -70,14 +73,25 @@ def run(job: RunnerJob, places: Places) -> RunnerResult:
         case CheckJob():
             container = _container(places) if job.backup_id else None
             return RunnerResult(check=check(job, places, container))
-        case RestoreJob():
-            return RunnerResult(restore=restore(job, places, _container(places)))
+        case RestoreJob() | UnpackJob() | DiscardJob():
+            return _run_restore(job, places)
         case StageJob() | SwapJob() | TidyJob():
             return _run_staged(job, places)
         case PruneJob():
             return RunnerResult(prune=prune(job, places))
         case ListJob():
             list_backups(job, places)
+            return RunnerResult()
+
+
+def _run_restore(job: RestoreJob | UnpackJob | DiscardJob, places: Places) -> RunnerResult:
+    match job:
+        case RestoreJob():
+            return RunnerResult(restore=restore(job, places, _container(places)))
+        case UnpackJob():
+            return RunnerResult(unpack=unpack(job, places, _container(places)))
+        case DiscardJob():
+            discard(job, places)
             return RunnerResult()
 
 

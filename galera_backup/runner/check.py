@@ -28,11 +28,13 @@ def check(job: CheckJob, places: Places, container: MariadbContainer | None) -> 
     """
     manifest, version = None, None
     if job.backup_id is not None and container is not None:
-        store = ClusterStore(places.backup_root, job.cluster)
+        store = ClusterStore(places.backup_root, job.owner)
         manifest = store.manifest(job.backup_id)
         version = _check_version(manifest, container.answer(protocol.VERSION))
         verify_stream(store.backup_directory(job.backup_id) / manifest.stream, manifest, places)
     data = places.data_directory
+    if not data.exists() and places.volume in data.parents:
+        data = places.volume  # no server has used it yet
     staged = StagedRestore(places.volume, job.restore_id) if job.restore_id is not None else None
     journal = staged.journal() if staged else None
     return CheckReport(

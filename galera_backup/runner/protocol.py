@@ -1,8 +1,8 @@
 """What the two containers of a runner pod, and the worker that builds the pod, agree on.
 
 `mariadb` runs the image of the server (so the tools' version is the server's) and only needs `sh`, `mariadb-backup`,
-`mbstream`, the coreutils and, to compare passwords, the server itself; `agent` runs our image. They share the emptyDir
-WORK and meet in its FIFO.
+`mbstream`, the coreutils and, for passwords and a clone's identity, the server itself; `agent` runs our image. They
+share the emptyDir WORK and meet in its FIFO.
 
 The handshake, in files of WORK. The agent makes its checks first, and then the FIFO `stream`; the script waits for it,
 or for `done`, which says that there is nothing (more) to do. What a tool answered is in a `*.status` file that the
@@ -50,6 +50,11 @@ def restore_log(restore_id: str, ordinal: int) -> str:
     return f"restore-{restore_id}-{ordinal}.log"
 
 
+def unpack_log(restore_id: str) -> str:
+    """Beside a backup: what was said when it was unpacked for a rolling restore."""
+    return f"restore-{restore_id}-unpack.log"
+
+
 # --- names in WORK
 
 ALIVE = "alive"
@@ -73,6 +78,12 @@ UNPACK_LOG = "unpack.log"
 UNPACK_STATUS = "unpack.status"
 PREPARE_LOG = "prepare.log"
 PREPARE_STATUS = "prepare.status"
+ADOPT = "adopt"
+"""Made by the agent when the prepared data has a grastate.dat with the identity of a clone: a server may adopt it."""
+ADOPT_LOG = "adopt.log"
+RECOVER_LOG = "recover.log"
+"""Of the server that tells the position which InnoDB has then."""
+ADOPT_STATUS = "adopt.status"
 PASSWORDS = "passwords"
 """Made by the agent when the staged data is prepared: `1` to set the passwords that differ, `0` to compare only."""
 PASSWORDS_LOG = "passwords.log"
@@ -125,6 +136,11 @@ run() {{ # log input output command...: stderr to the container's log and to $WO
     child=
     wait "$tee"
     return "$code"
+}}
+
+find_server() {{ # which an image may have outside of PATH
+    PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/libexec
+    server=$(command -v mariadbd || command -v mysqld) || server=mariadbd
 }}
 
 prepare_tools() {{ # temporary files, and as many open files as the container allows: InnoDB keeps every table open
@@ -198,10 +214,33 @@ publish {PREPARE_STATUS} "$code"
 [ "$code" -eq 0 ] || exit "$code"
 """
 
-RESTORE_SCRIPT = _PRELUDE + _UNPACK_AND_PREPARE
-"""Unpack and prepare. Environment: PREPARE_MEMORY (InnoDB's buffer pool while it applies the redo log, `512M`),
-NICENESS (of the tools, `19`); mounts:
-WORK and the backup volume at BACKUP_ROOT, as in the agent."""
+_ADOPT = f"""\
+PROVIDERS=${{PROVIDERS:-/usr/lib/galera/libgalera_smm.so /usr/lib*/*/libgalera_smm.so /opt/*/*/lib/libgalera_smm.so}}
+alone="gmcast.listen_addr=tcp://127.0.0.1:${{ADOPT_PORT:-4567}};ist.recv_addr=127.0.0.1"
+
+serve_alone() {{ # log, further options: on the prepared data, reachable by nobody, alone in a group on loopback
+    log=$1
+    shift
+    run "$log" /dev/null /dev/null timeout -k 10 "${{ADOPT_SECONDS:-600}}" "$server" \\
+        --defaults-file="$target/backup-my.cnf" --datadir="$target" --tmpdir="$WORK/tmp" --socket="$WORK/tmp/socket" \\
+        --pid-file="$WORK/tmp/pid" --skip-networking --skip-grant-tables --skip-log-bin --skip-slave-start \\
+        --event-scheduler=OFF --innodb-buffer-pool-dump-at-shutdown=OFF --innodb-buffer-pool-load-at-startup=OFF \\
+        --binlog-format=ROW --innodb-autoinc-lock-mode=2 --wsrep-on=ON --wsrep-provider="$provider" \\
+        --wsrep-cluster-name=galera-backup-clone --wsrep-cluster-address=gcomm:// --wsrep-node-address=127.0.0.1 \\
+        --wsrep-sst-method=skip --wsrep-provider-options="$alone;gcache.size=1M" "$@"
+}}
+
+await {ADOPT}
+find_server
+for provider in $PROVIDERS; do
+    [ ! -e "$provider" ] || break
+done
+echo 'SHUTDOWN;' > "$WORK/tmp/shutdown.sql"
+serve_alone {ADOPT_LOG} --init-file="$WORK/tmp/shutdown.sql" && serve_alone {RECOVER_LOG} --wsrep-recover
+code=$?
+publish {ADOPT_STATUS} "$code"
+[ "$code" -eq 0 ] || exit "$code"
+"""
 
 _SET_PASSWORD = r"""
 BEGIN NOT ATOMIC
@@ -231,12 +270,8 @@ BEGIN NOT ATOMIC
 END;
 """
 
-STAGE_SCRIPT = (
-    _PRELUDE
-    + _UNPACK_AND_PREPARE
-    + f"""\
+_PASSWORDS = f"""\
 ACCOUNTS=${{ACCOUNTS:-{ACCOUNTS}}}
-PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/libexec
 
 statements() {{ # for --init-file, one on each line; secrets as base64, which needs no quoting and stays out of messages
     echo "SET SESSION sql_log_bin = 0;"
@@ -256,7 +291,7 @@ STATEMENT
 
 await {PASSWORDS}
 IFS= read -r reset < "$WORK/{PASSWORDS}"
-server=$(command -v mariadbd || command -v mysqld) || server=mariadbd
+find_server
 (
     umask 077
     statements "$reset" > "$WORK/passwords.sql"
@@ -272,10 +307,23 @@ run {PASSWORDS_LOG} /dev/null /dev/null timeout -k 10 120 "$server" --no-default
 code=$?
 rm -f "$WORK/passwords.sql"
 publish {PASSWORDS_STATUS} "$code"
-exit "$code"
+[ "$code" -eq 0 ] || exit "$code"
 """
-)
+
+RESTORE_SCRIPT = _PRELUDE + _UNPACK_AND_PREPARE
+"""Unpack and prepare. Environment: PREPARE_MEMORY (InnoDB's buffer pool while it applies the redo log, `512M`),
+NICENESS (of the tools, `19`); mounts: WORK and the backup volume at BACKUP_ROOT, as in the agent."""
+
+STAGE_SCRIPT = _PRELUDE + _UNPACK_AND_PREPARE + _PASSWORDS
 """Unpack, prepare, and compare or set the passwords. As RESTORE_SCRIPT; mounts ACCOUNTS and the data volume, too."""
+
+CLONE_SCRIPT = _PRELUDE + _UNPACK_AND_PREPARE + _ADOPT
+"""As RESTORE_SCRIPT, and then a server adopts the identity that its grastate.dat says, and writes it to InnoDB.
+
+Environment also: PROVIDERS, ADOPT_SECONDS, ADOPT_PORT, for where it is not as in a pod."""
+
+STAGE_CLONE_SCRIPT = _PRELUDE + _UNPACK_AND_PREPARE + _ADOPT + _PASSWORDS
+"""As CLONE_SCRIPT, then the passwords as in STAGE_SCRIPT: that leaves InnoDB, and so the identity, as it is."""
 
 VERSION_SCRIPT = (
     _PRELUDE

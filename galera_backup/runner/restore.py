@@ -11,9 +11,10 @@ from galera_backup.runner import datadir, protocol
 from galera_backup.runner.container import MariadbContainer
 from galera_backup.runner.failure import AgentError
 from galera_backup.runner.places import Places
-from galera_backup.runner.reporting import append_log, log, logged_to
+from galera_backup.runner.reporting import log, logged_to
 from galera_backup.runner.staging import Staging
 from galera_backup.runner.storage import ClusterStore, file_name
+from galera_backup.runner.unpack import append_tool_logs, make_ready
 from galera_backup.runner.volumes import FULL, read_marker, tree, write_marker
 
 
@@ -23,12 +24,12 @@ def restore(job: RestoreJob, places: Places, container: MariadbContainer) -> Res
     Errors: `BackupNotFound`, `BackupDamaged`, `NotEnoughSpace`, `RestoreFailed`, `RunnerFailed`. The marker says
     whether the data directory was touched.
     """
-    store = ClusterStore(places.backup_root, job.cluster)
+    store = ClusterStore(places.backup_root, job.owner)
     manifest = store.manifest(job.backup_id)
     log_path = store.backup_directory(job.backup_id) / protocol.restore_log(file_name(job.restore_id), job.ordinal)
     with logged_to(log_path):
         staging = Staging(job, store, manifest, places)
-        store.remove_restores(keep=staging.directory)
+        ClusterStore(places.backup_root, job.cluster).remove_restores(keep=staging.directory)
         if _is_restored(job, places):
             log.info("%r is already restored from %s", str(places.data_directory), job.backup_id)
             report = RestoreReport(
@@ -43,26 +44,17 @@ def restore(job: RestoreJob, places: Places, container: MariadbContainer) -> Res
             staging.remove()
             log.info("removed the temporary directory %r", str(staging.directory))
         log.info("restored: %s", report)
-    for name in (protocol.UNPACK_LOG, protocol.PREPARE_LOG):
-        if container.log(name):
-            append_log(log_path, name, container.log(name))
+    append_tool_logs(log_path, container)
     return report
 
 
 def _restore(job: RestoreJob, staging: Staging, places: Places, container: MariadbContainer) -> RestoreReport:
-    unpack_seconds = prepare_seconds = 0.0
-    prepared = staging.prepared()
-    if prepared:
-        log.info("%r is already prepared", str(staging.directory))
-        container.dismiss()
-    else:
-        unpack_seconds = staging.unpack(container)
-        prepared, prepare_seconds = staging.prepare(container)
+    prepared, unpacked = make_ready(staging, container)
     began = time.monotonic()
     copied = _fill(job, prepared.position, staging, places)
     return RestoreReport(
-        unpack_seconds=unpack_seconds,
-        prepare_seconds=prepare_seconds,
+        unpack_seconds=unpacked.unpack_seconds,
+        prepare_seconds=unpacked.prepare_seconds,
         copy_seconds=time.monotonic() - began,
         restored_bytes=copied,
     )

@@ -32,8 +32,9 @@ def stage(job: StageJob, places: Places, container: MariadbContainer) -> StageRe
     Errors: `BackupNotFound`, `BackupDamaged`, `NotEnoughSpace`, `RestoreFailed`, `RunnerFailed`. After any of them
     this restore has nothing staged, and takes no room.
     """
-    store = ClusterStore(places.backup_root, job.cluster)
+    store = ClusterStore(places.backup_root, job.owner)
     manifest = store.manifest(job.backup_id)
+    places.data_directory.mkdir(DIRECTORY_MODE, parents=True, exist_ok=True)  # a sub path that no server has used
     with locked(places.volume):
         restore = StagedRestore(places.volume, job.restore_id)
         journal = restore.journal()
@@ -60,7 +61,7 @@ def _stage(job: StageJob, restore: StagedRestore, unpacking: Unpacking, containe
     restore.write(journal)
     unpack_seconds = unpacking.unpack(container)
     began = time.monotonic()
-    position = unpacking.prepare(container)
+    position = unpacking.prepare(container, job.clone)
     passwords = settle_passwords(restore.staged, job.passwords, container)
     _finish(restore.staged, position, job.safe_to_bootstrap)
     sizes = tree(restore.staged).values()
@@ -98,7 +99,7 @@ def _room(places: Places) -> Room:
     return Room(
         volume=places.volume,
         name="the data volume",
-        way_out="Enlarge the data claim, or restore with `strategy: in_place`, which needs no second copy there",
+        way_out="Enlarge the data claim, or restore with `strategy: rolling` or `in_place`, which need no second copy",
         reserve_kb=int(total_kb(places.volume) * STAGING_RESERVE),
     )
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from galera_backup.models.common import Model
 from galera_backup.models.manifest import GaleraPosition, Manifest
-from galera_backup.models.runner import RestoreJob
+from galera_backup.models.runner import RestoreJob, UnpackJob
 from galera_backup.runner.container import MariadbContainer
 from galera_backup.runner.places import Places
 from galera_backup.runner.storage import ClusterStore, remove, sync_tree, write_atomically
@@ -33,13 +33,15 @@ class Prepared(Model):
 class Staging:
     """One restore's temporary directory. A half-made one is never continued, but made again."""
 
-    def __init__(self, job: RestoreJob, store: ClusterStore, manifest: Manifest, places: Places) -> None:
-        self.directory = store.restore_directory(job.restore_id)
+    def __init__(self, job: RestoreJob | UnpackJob, store: ClusterStore, manifest: Manifest, places: Places) -> None:
+        # Under the cluster that is restored: a clone's source may have a restore of its own under way.
+        self.directory = ClusterStore(places.backup_root, job.cluster).restore_directory(job.restore_id)
         self.data = self.directory / _DATA
         self._restore_id = job.restore_id
         self._backup_id = manifest.backup_id
         room = Room(places.backup_root, "the backup volume", "Enlarge the backup claim or remove old backups")
         self._unpacking = Unpacking(store, manifest, self.data, room, places)
+        self._clone = job.clone
 
     def prepared(self) -> Prepared | None:
         """What an earlier pod of this restore has finished here; None when it has not, or it is not whole any more."""
@@ -60,7 +62,7 @@ class Staging:
         Errors: those of `Unpacking.prepare`.
         """
         began = time.monotonic()
-        recovered = self._unpacking.prepare(container)
+        recovered = self._unpacking.prepare(container, self._clone)
         sync_tree(self.data)
         prepared = self._describe(recovered)
         write_atomically(self.directory / _MARKER, prepared.model_dump_json().encode())

@@ -18,6 +18,7 @@ _PREFIXES = ("xtrabackup_", "mariadb_backup_")
 _METADATA = ("backup-my.cnf", "donor_galera_info")
 _POSITION = re.compile(r"(?P<uuid>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}):(?P<seqno>\d+)(?:[ ,](?P<domain>\d+))?")
 _POSITION_LINE = "Writing Galera info succeeded with "
+_RECOVERED_LINE = "WSREP: Recovered position:"
 _VERSION = re.compile(r"\b(\d+)\.(\d+)\.(\d+)-MariaDB\b", re.IGNORECASE)
 _PREPARED = ("log-applied", "full-prepared")
 
@@ -108,6 +109,15 @@ def check_prepared(directory: Path, expected: GaleraPosition) -> GaleraPosition:
     if seen is None or seen.uuid != expected.uuid or seen.seqno > expected.seqno:
         raise ToolFault(f"the Galera position is {text.strip()!r}, expected {str(expected)!r} as in the manifest")
     return seen
+
+
+def recovered_position(log: str) -> GaleraPosition | None:
+    """What a server with --wsrep-recover says that InnoDB has; None when it does not say."""
+    for line in reversed(log.splitlines()):
+        _, found, text = line.partition(_RECOVERED_LINE)
+        if found:
+            return _position(text)
+    return None
 
 
 def _logged_position(log: str) -> GaleraPosition:

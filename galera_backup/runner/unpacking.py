@@ -9,8 +9,10 @@ from pathlib import Path
 
 import zstandard
 
+from galera_backup.models.clone import Clone
 from galera_backup.models.manifest import GaleraPosition, Manifest
 from galera_backup.runner import protocol
+from galera_backup.runner.adopting import adopt
 from galera_backup.runner.check import check_tally, verify_stream
 from galera_backup.runner.container import MariadbContainer
 from galera_backup.runner.failure import AgentError
@@ -94,8 +96,10 @@ class Unpacking:
         self._room.watch(self._manifest)
         return time.monotonic() - began
 
-    def prepare(self, container: MariadbContainer) -> GaleraPosition:
-        """Apply the redo log; answers the position that InnoDB recovered. Nothing is durable yet.
+    def prepare(self, container: MariadbContainer, clone: Clone | None) -> GaleraPosition:
+        """Apply the redo log, and adopt the identity of a clone; answers the position that InnoDB has then.
+
+        Nothing is durable yet.
 
         Errors: `RestoreFailed`, `RunnerFailed`.
         """
@@ -109,7 +113,7 @@ class Unpacking:
         except ToolFault as fault:
             raise self._failed("preparing", f"mariadb-backup: {fault}", container, protocol.PREPARE_LOG) from fault
         log.info("prepared; position %s, in InnoDB %s", self._manifest.position, recovered)
-        return recovered
+        return recovered if clone is None else adopt(clone, self.data, recovered, container)
 
     def _feed(self, container: MariadbContainer) -> str | None:
         """Stream the archive to mbstream; answers what went wrong in it."""

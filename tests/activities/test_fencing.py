@@ -293,6 +293,53 @@ async def test_runner(bench: Bench, fence: str, call: str, lease: str) -> None:
     assert not bench.world.claims_are_incomplete()
 
 
+async def first_alone(bench: Bench, fence: str = "stopped", ordinal: int = 1) -> RunnerTask:
+    """As in a rolling restore while its first replica serves."""
+    task = await a_runner(bench, "stopped")
+    await bench.run(bench.kubernetes.scale_up, bench.scale(1))
+    await assert_eventually(lambda: len(bench.world.look().members) == 1)
+    job = task.job.model_copy(update={"ordinal": ordinal})
+    claim = bench.world.claim_name(ordinal)
+    return task.model_copy(update={"fence": fence, "job": job, "data_claim": claim, "stopped_from": ordinal})
+
+
+@pytest.mark.parametrize("fence", ["stopped", "undo"])
+async def test_runner_beside_the_replicas_below_it(bench: Bench, fence: str) -> None:
+    task = await first_alone(bench, fence)
+    assert (await bench.run(bench.runner.run_runner, task)).result.error is None
+
+
+@pytest.mark.parametrize("fence", ["stopped", "undo"])
+async def test_runner_on_the_volume_of_a_replica_that_serves(bench: Bench, fence: str) -> None:
+    task = await first_alone(bench, fence, ordinal=0)
+    with pytest.raises(LeaseLost, match="expected at most 0 replicas, it has 1"):
+        await bench.run(bench.runner.run_runner, task)
+    assert not [event for event in bench.world.events if "started: " in event]
+
+
+@pytest.mark.parametrize("fence", ["stopped", "undo"])
+async def test_runner_on_the_volume_of_a_pod_that_is_not_gone_yet(bench: Bench, fence: str) -> None:
+    """Somebody scaled it up, and down again."""
+    task = await first_alone(bench, fence)
+    with bench.world.lock:
+        bench.world._create(1)
+        bench.world.violations.clear()
+    with pytest.raises(LeaseLost, match="found mariadb-server-1, which may use the volumes"):
+        await bench.run(bench.runner.run_runner, task)
+    assert not [event for event in bench.world.events if "started: " in event]
+
+
+async def test_starting_the_first_alone_does_not_come_after_the_others(bench: Bench) -> None:
+    await a_runner(bench, "stopped")
+    frozen = await bench.freeze("scale", bench.kubernetes.scale_up, bench.scale(1))
+    await bench.run(bench.kubernetes.scale_up, bench.scale(1))
+    rest = bench.scale(3).model_copy(update={"serving": 1})
+    await bench.twice(bench.kubernetes.scale_up, rest)
+    assert isinstance(await frozen.goes_on(), KubernetesUnavailable)
+    await bench.run(bench.kubernetes.scale_up, bench.scale(1))
+    assert bench.world.statefulset.replicas == 3
+
+
 @pytest.mark.parametrize("call", ["create_pod", "release_pod"])
 async def test_runner_of_a_lease_that_was_killed_with_its_owner(bench: Bench, call: str) -> None:
     """Nothing was undone; the next lease removes what it finds before it begins."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from kubernetes.client import ApiException
@@ -15,7 +15,7 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureEr
 from temporalio.exceptions import ApplicationError, FailureError
 from temporalio.service import RPCError, RPCStatusCode
 
-from dev.stack import settings
+from galera_backup import names
 from tests.chaos import invariants
 from tests.chaos.faults import EXECUTION_MARGIN, FAULTS, Fault, Run
 from tests.chaos.invariants import Expected
@@ -39,7 +39,10 @@ RESYNC_WITHIN = 10
 """Seconds from `all is back` to the first step of a resync that is due."""
 UNDO = {"revoke_replica", "remove_runners", "resync", "wait_in_service", "take_back_primary", "unmark_replica"}
 CLUSTER_ATTRIBUTE = "GaleraCluster"
-_STRATEGIES = {"restore": "in_place", "staged": "staged"}
+_STRATEGIES = {"restore": "in_place", "staged": "staged", "rolling": "rolling"}
+_OPERATIONS = ("backup", *_STRATEGIES, "rollback")
+_KEEP_SECONDS = 3600
+"""Of what a restore has kept that is to be rolled back."""
 _LEAVE_COPIES = ("operation and lease terminated", "lease terminated", "Temporal's database lost")
 """Nobody is left who would remove what was staged: the next staged restore does."""
 
@@ -98,6 +101,15 @@ class State:
     base: History = field(default_factory=History)
     """What it has for certain: what was committed before it began."""
     base_ended_at: float = 0
+    restore_id: str = ""
+    """The last restore that has kept its previous data."""
+    kept: History = field(default_factory=History)
+    """What that data has for certain."""
+    kept_until: float = 0
+
+    def brought_back(self, operation: str) -> tuple[History, float]:
+        """What the data has that this operation puts in place, and the end of the time of which it may have more."""
+        return (self.kept, self.kept_until) if operation == "rollback" else (self.base, self.base_ended_at)
 
 
 class Engine:
@@ -111,17 +123,50 @@ class Engine:
     # --- fault-free runs
 
     async def baseline(self, lane: Lane) -> dict[str, list[Point]]:
-        """A backup, and a restore of each strategy, without a fault: where faults can strike."""
+        """A backup, a restore of each strategy and a rollback, without a fault: where faults can strike."""
         found = {}
-        for operation in ("backup", *_STRATEGIES):
-            began = time.time()
-            handle = await self._start(lane, operation)
-            await self._settled(lane, handle)
-            if operation in _STRATEGIES:
-                state, rows = self._states[lane.site.namespace], lane.watch.writer.rows
-                state.now = state.base.then(rows.resumed_after(began, time.time()))
+        for operation in _OPERATIONS:
+            if operation == "rollback":
+                await self._restore_and_keep(lane)
+            handle = await self._without_fault(lane, operation)
             found[operation] = await points_of(lane.client, (handle.id, None), (lane.site.lease_id, None))
+        await self._no_tidy(lane)
         return found
+
+    async def _without_fault(self, lane: Lane, operation: str, **fields: Any) -> Handle:
+        began = time.time()
+        handle = await self._start(lane, operation, **fields)
+        await self._settled(lane, handle)
+        if operation != "backup":
+            state, rows = self._states[lane.site.namespace], lane.watch.writer.rows
+            state.now = state.brought_back(operation)[0].then(rows.resumed_after(began, time.time()))
+        return handle
+
+    async def _restore_and_keep(self, lane: Lane) -> None:
+        state = self._states[lane.site.namespace]
+        kept = state.now.until(time.time())
+        handle = await self._without_fault(lane, "staged", keep_previous_for=_KEEP_SECONDS)
+        state.restore_id = (await handle.result())["restore_id"]
+        state.kept, state.kept_until = kept, state.now.spans[-1][0]
+
+    async def _no_tidy(self, lane: Lane) -> None:
+        """What would remove the kept data has nothing to do any more."""
+        restore_id = self._states[lane.site.namespace].restore_id
+        with suppress(RPCError):  # Temporal's database was lost
+            await lane.client.get_workflow_handle(names.tidy_id(lane.site.cluster, restore_id)).terminate()
+
+    async def _tidy(self, lane: Lane) -> None:
+        """As when the time of the kept data is over."""
+        request = {
+            "cluster": lane.site.cluster.model_dump(),
+            "restore_id": self._states[lane.site.namespace].restore_id,
+            "until": datetime.now(UTC).isoformat(),
+        }
+        self._number += 1
+        tidy = await lane.client.start_workflow(
+            "GaleraTidy", request, id=f"{lane.queue}-tidy-{self._number}", task_queue=lane.queue
+        )
+        await asyncio.wait_for(tidy.result(), 120)
 
     async def first_backup(self, lane: Lane) -> None:
         """A restore needs one."""
@@ -163,10 +208,12 @@ class Engine:
 
     async def _run(self, lane: Lane, case: Case, record: Record, wave: asyncio.Barrier | None) -> None:
         fault = FAULTS[case.fault]
+        if case.operation == "rollback":
+            await self._restore_and_keep(lane)
         lane.hold(case.point)
         started_at = time.time()
         timeout = timedelta(seconds=case.point.seconds * 1.5) + EXECUTION_MARGIN if fault.execution_timeout else None
-        handle = await self._start(lane, case.operation, execution_timeout=timeout)
+        handle = await self._start(lane, case.operation, timeout)
         await eventually(lambda: lane.reached, 150, lambda: f"{case.point} is reached", every=0.02)
         run = Run(
             lane=lane,
@@ -209,6 +256,10 @@ class Engine:
         within = STATE_TRANSFER if FAULTS[case.fault].hits_server else SETTLING
         record.violations += await asyncio.to_thread(invariants.settle, site, within)
         record.violations += await invariants.open_leases(lane.client, site)
+        if record.operation == "rollback":
+            await self._no_tidy(lane)
+            if record.outcome != "COMPLETED":
+                await self._tidy(lane)
         if record.fault not in _LEAVE_COPIES:
             record.violations += await asyncio.to_thread(invariants.copies_left, site)
         record.violations += await asyncio.to_thread(self._compare_rows, lane, record, times)
@@ -227,17 +278,18 @@ class Engine:
         try:
             old = Expected("old", state.now.rows(writer.rows))
             histories, restored = [old], state.now
-            if record.operation in _STRATEGIES:
+            if record.operation != "backup":
                 again = record.fault.startswith("reset")  # what was written after the first of two restores is gone
                 resumed = writer.rows.resumed_after(started_at, ended_at, last=again)
-                restored = state.base.then(resumed)
-                gone = state.now.since(state.base_ended_at).until(started_at)
+                brought_back, since = state.brought_back(record.operation)
+                restored = brought_back.then(resumed)
+                gone = state.now.since(since).until(started_at)
                 history = Expected("restored", restored.rows(writer.rows), gone.rows(writer.rows))
                 histories = [history] if record.outcome == "COMPLETED" else [old, history]
             name, wrong = invariants.compare_rows(lane.site, histories)
             if name == "restored":
                 state.now = restored
-            record.notes += [f"data: {name}"] if record.operation in _STRATEGIES else []
+            record.notes += [f"data: {name}"] if record.operation != "backup" else []
             return wrong
         finally:
             writer.resume()
@@ -263,22 +315,25 @@ class Engine:
 
     # --- operations
 
-    async def _start(self, lane: Lane, operation: str, **options: Any) -> Handle:
-        namespace = lane.site.namespace
-        cluster = {"namespace": namespace, "statefulset": settings.STATEFULSET}
-        request: dict[str, Any] = {"cluster": cluster}
+    async def _start(self, lane: Lane, operation: str, timeout: timedelta | None = None, **fields: Any) -> Handle:
+        cluster, state = lane.site.cluster, self._states.get(lane.site.namespace, State())
+        request: dict[str, Any] = {"cluster": cluster.model_dump(), **fields}
         if operation == "backup":
+            kind = "GaleraBackup"
             request |= {"backups_to_keep": KEEP, "drain_timeout": 30}
+        elif operation == "rollback":
+            kind = "GaleraRollback"
+            request |= {"restore_id": state.restore_id, "confirm": str(cluster)}
         else:
-            request |= {
-                "backup_id": self._states[namespace].base_id,
-                "confirm": f"{namespace}/{settings.STATEFULSET}",
-                "strategy": _STRATEGIES[operation],
-            }
+            kind = "GaleraRestore"
+            request |= {"backup_id": state.base_id, "confirm": str(cluster), "strategy": _STRATEGIES[operation]}
         self._number += 1
-        kind = "GaleraBackup" if operation == "backup" else "GaleraRestore"
         started = await lane.client.start_workflow(
-            kind, request, id=f"{lane.queue}-{operation}-{self._number}", task_queue=lane.queue, **options
+            kind,
+            request,
+            id=f"{lane.queue}-{operation}-{self._number}",
+            task_queue=lane.queue,
+            execution_timeout=timeout,
         )
         return lane.client.get_workflow_handle(started.id)  # not of this run: it may be reset
 
@@ -292,7 +347,7 @@ class Engine:
 
     async def _janitor(self, lane: Lane) -> list[str]:
         """A janitor that has something to mend finds the cluster free in a moment: its schedule starts it again."""
-        request = {"cluster": {"namespace": lane.site.namespace, "statefulset": settings.STATEFULSET}}
+        request = {"cluster": lane.site.cluster.model_dump()}
         mended: list[str] = []
         for _ in range(_JANITORS):
             self._number += 1
@@ -372,7 +427,7 @@ async def open_lanes(client: Client, count: int, *, keep: bool = False) -> Async
 
 async def _fresh(client: Client, site: Site, *, anew: bool = False) -> None:
     """Make the site; anew also when a killed harness has left it in the middle of something."""
-    where = f'{CLUSTER_ATTRIBUTE}="{site.namespace}/{settings.STATEFULSET}" AND ExecutionStatus="Running"'
+    where = f'{CLUSTER_ATTRIBUTE}="{site.cluster}" AND ExecutionStatus="Running"'
     async for run in client.list_workflows(where):
         await client.get_workflow_handle(run.id).terminate("left by a killed harness")
     with suppress(RPCError):  # there is none

@@ -8,9 +8,10 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -20,18 +21,21 @@ from kubernetes.client import ApiException, V1Eviction, V1ObjectMeta
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
-from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
+from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 from temporalio.service import RPCError
 
 from dev.stack import paths, settings
+from galera_backup.models.runner import SwapState
 from tests.chaos.lane import Lane, eventually
 from tests.chaos.points import Point
-from tests.chaos.site import TARGET, persistent
+from tests.chaos.site import PODS, TARGET, persistent
 
 AWAY = 8.0
 """Seconds for which a server misbehaves: longer than any single call's time limit."""
 LONG_AWAY = 130.0
 """Seconds for which a worker is away, where that is the fault."""
+SCARCE = 60 << 20
+"""Bytes left on a data volume: less than half of what staging must leave there, and less than it would take."""
 
 
 @dataclass
@@ -53,6 +57,17 @@ class Run:
     def lease(self) -> WorkflowHandle[Any, Any]:
         """The lease of the cluster."""
         return self.lane.client.get_workflow_handle(self.lane.site.lease_id)
+
+    async def must_fail(self, error: str) -> None:
+        """Wait for the end of the operation: it is to fail with an error of this type."""
+        try:
+            await self.handle.result()
+        except WorkflowFailureError as failure:
+            seen = str(getattr(failure.cause, "type", failure.cause))
+        else:
+            seen = "success"
+        if seen != error:
+            self.violations.append(f"expected {error}, saw {seen}")
 
     def back(self) -> None:
         """All is there again; go on."""
@@ -105,6 +120,19 @@ def _held(operation: str, point: Point) -> bool:
 
 def _starts_runner(operation: str, point: Point) -> bool:
     return point.activity == "run_runner" and point.stage == "started"
+
+
+def _swaps(operation: str, point: Point) -> bool:
+    return _starts_runner(operation, point) and point.job.startswith(("in-", "back-"))
+
+
+def _stages(operation: str, point: Point) -> bool:
+    return _starts_runner(operation, point) and point.job.startswith("stage-")
+
+
+def _verifies(operation: str, point: Point) -> bool:
+    """What is staged, right before the cluster is stopped."""
+    return _starts_runner(operation, point) and point.job.startswith("verify-")
 
 
 def _copies(operation: str, point: Point) -> bool:
@@ -532,26 +560,122 @@ async def image_missing(run: Run) -> None:
 async def volume_full(run: Run) -> None:
     """It fills up in the middle of the stream, after the check for space."""
     pid = await _catch(run, "mariadb-backup")
-    ballast = run.lane.site.backup_mount / "ballast"
-    try:
-        free = shutil.disk_usage(run.lane.site.backup_mount).free
-        with ballast.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, free - 65536)
+    with _ballast(run.lane.site.backup_mount, leave=65536):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)
         run.back()
         await run.settled()
+
+
+# --- what a restore has staged
+
+
+@fault("swap killed", fits=_swaps, slow=True)
+async def swap_killed(run: Run) -> None:
+    """The runner between two of its renames; another one goes on."""
+    async with _runner(run) as pod:
+        await _kill_swap(run, pod.metadata.name)
+    run.back()
+
+
+@fault("swap killed each time", fits=_swaps, slow=True)
+async def swap_killed_each_time(run: Run) -> None:
+    """One claim of three fails for good."""
+    async with _runner(run) as pod:
+        await _kill_swap(run, pod.metadata.name)
+        await _kill_swap(run, f"{pod.metadata.name}-2")
+    run.back()
+
+
+@fault("swap killed, both terminated", ends=("TERMINATED",), janitor=True, fits=_swaps, slow=True)
+async def swap_and_both_terminated(run: Run) -> None:
+    """The runner between two of its renames, with nobody left who would go on, or back."""
+    async with _runner(run) as pod:
+        await _kill_swap(run, pod.metadata.name)
+        await run.handle.terminate("by the harness")
+        await run.lease().terminate("by the harness")
+    run.back()
+
+
+async def _kill_swap(run: Run, pod: str) -> None:
+    site, number = run.lane.site, int(run.point.activity_id)
+    pid = await eventually(lambda: asyncio.to_thread(site.pid_in, pod, "python3"), 60, f"{pod} runs", every=0.05)
+    os.kill(pid, signal.SIGSTOP)  # until there is somebody who looks
+    states = (
+        (SwapState.OUT, SwapState.IN) if run.point.job.startswith("in-") else (SwapState.BACK_OUT, SwapState.BACK_IN)
+    )
+    volume = site.data_mounts[run.point.ordinal]
+    killed = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.chaos.renames", str(pid), volume, states[number % 2], str(number * 5 % 17)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd=paths.CHECKOUT,
+    )
+    said = (await killed.communicate())[0].decode().strip()
+    assert not killed.returncode, said
+    run.notes.append(f"{run.point.job}: {said}")
+
+
+@fault("staged data lost", fits=_verifies, hits_server=True)
+async def staged_lost(run: Run) -> None:
+    """A replica loses its state, and a state transfer wipes its data directory."""
+    site = run.lane.site
+    data = site.data_mounts[PODS.index(TARGET)]
+    pid = await asyncio.to_thread(site.server_pid, TARGET)
+    assert pid is not None, f"{TARGET} does not run"
+    os.kill(pid, signal.SIGKILL)
+    (data / "grastate.dat").unlink()
+    await eventually(lambda: not (data / ".galera-backup").exists(), 60, "the state transfer has wiped what was staged")
+    await eventually(lambda: asyncio.to_thread(site.is_ready, TARGET), 90, f"{TARGET} is Ready again")
+    run.back()
+    await run.must_fail("RestoreFailed")
+
+
+@fault("data volume full", fits=_stages)
+async def data_volume_full(run: Run) -> None:
+    """Something else fills it while it is unpacked to: what is left is for the server."""
+    async with _runner(run) as pod:
+        pid = await _stopped(run, "mbstream", pod.metadata.name)
+    volume = run.lane.site.data_mounts[run.point.ordinal]
+    with _ballast(volume, leave=SCARCE):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+        run.back()
+        least = shutil.disk_usage(volume).free
+        settled = asyncio.ensure_future(run.settled())
+        while not settled.done():
+            least = min(least, shutil.disk_usage(volume).free)
+            await asyncio.wait([settled], timeout=0.05)
+        settled.result()
+    await run.must_fail("NotEnoughSpace")
+    run.notes.append(f"at least {least >> 20} MiB stayed free")
+    if least < SCARCE / 2:
+        run.violations.append(f"{least >> 20} MiB were left for the server of {SCARCE >> 20} MiB")
+
+
+@contextlib.contextmanager
+def _ballast(volume: Path, leave: int) -> Iterator[None]:
+    file = volume / "ballast"
+    try:
+        with file.open("wb") as opened:
+            os.posix_fallocate(opened.fileno(), 0, shutil.disk_usage(volume).free - leave)
+        yield
     finally:
-        ballast.unlink(missing_ok=True)
+        file.unlink(missing_ok=True)
 
 
 async def _catch(run: Run, program: str) -> int:
     """Let the activity go, and stop the tool as soon as it runs."""
-    site = run.lane.site
     run.lane.go()
+    return await _stopped(run, program)
+
+
+async def _stopped(run: Run, program: str, pod: str | None = None) -> int:
+    """Stop the tool as soon as it runs, in whichever runner pod or in this one."""
+    site = run.lane.site
 
     def look() -> int | None:
-        pid = site.runner_pid(program)
+        pid = site.runner_pid(program) if pod is None else site.pid_in(pod, program)
         if pid is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGSTOP)

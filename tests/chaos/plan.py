@@ -8,7 +8,7 @@ from tests.chaos.engine import Case
 from tests.chaos.faults import FAULTS, Fault
 from tests.chaos.points import Point
 
-EACH_FAULT = {"backup": 7, "restore": 5, "staged": 4}
+EACH_FAULT = {"backup": 7, "restore": 5, "staged": 4, "rolling": 3, "rollback": 2}
 """Points at which each fault strikes, beyond what it takes to have one at each point."""
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 
 Stage = Literal["scheduled", "started", "completed"]
 STAGES: tuple[Stage, ...] = ("scheduled", "started", "completed")
+_JOB = re.compile(r"-\d{8}t\d{6}z-(.+)$")
+"""At the end of a runner pod's name."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +32,17 @@ class Point:
     stage: Stage
     seconds: float
     """After the start of the operation, in the run without a fault."""
+    job: str = ""
+    """Of a runner pod of a restore, with its ordinal: `stage-0`, `in-2`."""
+
+    @property
+    def ordinal(self) -> int:
+        """Of the replica whose volume the job works on."""
+        return int(self.job.rpartition("-")[2])
 
     def __str__(self) -> str:
-        return f"{self.workflow.removeprefix('Galera').lower()}.{self.activity_id}.{self.activity}.{self.stage}"
+        activity = f"{self.activity}({self.job})" if self.job else self.activity
+        return f"{self.workflow.removeprefix('Galera').lower()}.{self.activity_id}.{activity}.{self.stage}"
 
 
 async def points_of(client: Client, *runs: tuple[str, str | None]) -> list[Point]:
@@ -43,8 +57,12 @@ async def points_of(client: Client, *runs: tuple[str, str | None]) -> list[Point
             begin = begin or at
             if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
                 scheduled = event.activity_task_scheduled_event_attributes
-                found += [
-                    Point(workflow, scheduled.activity_id, scheduled.activity_type.name, stage, round(at - begin, 1))
-                    for stage in STAGES
-                ]
+                name, seconds = scheduled.activity_type.name, round(at - begin, 1)
+                job = _job(scheduled.input.payloads) if name == "run_runner" else ""
+                found += [Point(workflow, scheduled.activity_id, name, stage, seconds, job) for stage in STAGES]
     return sorted(found, key=lambda point: point.seconds)
+
+
+def _job(payloads: Sequence[Payload]) -> str:
+    named = _JOB.search(json.loads(payloads[0].data)["pod"])
+    return named[1] if named else ""

@@ -19,6 +19,7 @@ from urllib3.exceptions import HTTPError
 from dev.stack import certificates, cluster, images, paths, programs, settings, volumes
 from dev.stack.console import StackError
 from dev.stack.volumes import Volume
+from galera_backup.models.common import ClusterRef
 
 T = TypeVar("T")
 
@@ -50,6 +51,7 @@ class Site:
 
     def __init__(self, number: int) -> None:
         self.namespace = f"chaos-{number}"
+        self.cluster = ClusterRef(namespace=self.namespace, statefulset=STATEFULSET)
         configuration = kubernetes.client.Configuration()
         kubernetes.config.load_kube_config(str(paths.KUBECONFIG), client_configuration=configuration)
         configuration.retries = 0
@@ -65,7 +67,7 @@ class Site:
     @property
     def lease_id(self) -> str:
         """Workflow id of the cluster's lease."""
-        return f"galera-lease/{self.namespace}/{STATEFULSET}"
+        return f"galera-lease/{self.cluster}"
 
     # --- its life
 
@@ -257,6 +259,13 @@ class Site:
             if pid is not None:
                 return pid
         return None
+
+    def pid_in(self, runner: str, program: str) -> int | None:
+        """Pid of a tool in this runner pod."""
+        pod = self.pod(runner)
+        if pod is None:
+            return None
+        return self._process(lambda name, argv: name.startswith(program), f"HOSTNAME={runner}", of_pod=pod.metadata.uid)
 
     @staticmethod
     def _process(fits: Callable[[str, list[str]], bool], *environment: str, of_pod: str = "") -> int | None:

@@ -14,7 +14,7 @@ from tests.chaos.campaign import Campaign
 from tests.chaos.engine import Engine, open_lanes
 
 LANES = 3
-SHARD, OF = 0, 18
+SHARD, OF = 0, 30
 
 
 @pytest.mark.integration

@@ -13,6 +13,7 @@ from kubernetes.client import V1Pod
 from galera_backup import names
 from galera_backup.errors import ClusterNotFound, DatabaseUnavailable
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
+from galera_backup.models.clone import GaleraGroup
 from galera_backup.models.cluster import WsrepStatus
 from galera_backup.models.common import ClusterRef, SecretRef
 from galera_backup.models.lease import Mark
@@ -137,6 +138,10 @@ class FakeKube(_Fake):
         return self.worlds.at(namespace).selecting(dict(labels))
 
     @_call
+    def services_of(self, statefulset: StatefulSetFacts) -> list[str]:
+        return sorted(self.worlds.at(statefulset.cluster.namespace).services)
+
+    @_call
     def set_mark(self, namespace: str, pod: PodFacts, mark: Mark | None) -> None:
         def change(member: Member) -> None:
             if mark is None:
@@ -218,7 +223,12 @@ class FakeMysql(_Fake):
     @_call
     def wsrep_status(self, server: Endpoint) -> WsrepStatus:
         world = self.worlds.at(server.namespace)
-        return self._member(server).status(len(world.members), world.cluster_uuid)
+        return self._member(server).status(world.group().size, world.cluster_uuid)
+
+    @_call
+    def group(self, server: Endpoint) -> GaleraGroup:
+        self._member(server).answer()
+        return self.worlds.at(server.namespace).group()
 
     @_call
     def now(self, server: Endpoint) -> datetime:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from galera_backup import rules
 from galera_backup.errors import DatabaseUnavailable
-from galera_backup.kube.facts import PodFacts
+from galera_backup.kube.facts import ContainerEnd, PodFacts
 from galera_backup.models.cluster import WsrepStatus
 from tests.fakes.timeline import Timeline
 
@@ -24,7 +24,7 @@ class Delays:
     endpoints: float = 0.03
     """From Ready, or a label, to the Services' endpoints."""
     pod: float = 0.05
-    """For a pod to come or go."""
+    """For a pod to come or go; its server is gone after half of that."""
 
 
 @dataclass
@@ -37,12 +37,15 @@ class Member:
     time: Timeline
     events: list[str]
     delays: Delays
+    network: str = "10.0.0"
     node: str = "node-1"
     uid: str = field(default_factory=lambda: str(uuid.uuid4()))
     annotations: dict[str, str] = field(default_factory=dict)
     version: int = 1
     phase: str = "Running"
     deleting: bool = False
+    ended: bool = False
+    """Its server has, and the pod is still there."""
     ready: bool = False
     listed: bool = False
     listed_labels: dict[str, str] = field(default_factory=dict)
@@ -77,13 +80,13 @@ class Member:
             ready=self.ready and not self.deleting,
             deleting=self.deleting,
             node=self.node,
-            ip=f"10.0.0.{self.ordinal + 1}",
+            ip=f"{self.network}.{self.ordinal + 1}",
             labels=dict(self.labels),
             annotations=dict(self.annotations),
             resource_version=str(self.version),
             reason="",
             message="",
-            ended={},
+            ended={"mariadb": ContainerEnd(0, "Completed", "")} if self.ended else {},
             waiting={},
             unscheduled="",
             restarts={"mariadb": self.restarts},

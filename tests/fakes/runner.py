@@ -20,6 +20,7 @@ from galera_backup.models.runner import (
     CheckJob,
     CheckReport,
     ClaimMarker,
+    DiscardJob,
     Journal,
     ListJob,
     PruneJob,
@@ -36,6 +37,8 @@ from galera_backup.models.runner import (
     SwapReport,
     SwapState,
     TidyJob,
+    UnpackJob,
+    UnpackReport,
 )
 from galera_backup.runner.protocol import AGENT_CONTAINER, JOB_VARIABLE, MARIADB_CONTAINER
 from tests.fakes.timeline import Timeline
@@ -62,8 +65,21 @@ class Claim:
     previous: str | None = None
     """The old data that lies beside the restored."""
     safe_to_bootstrap: bool = False
+    written: int = 0
+    """How often a restore in place has written it."""
+    uuids: dict[str, str] = field(default_factory=dict)
+    """The wsrep identity of restored data."""
     free_kb: int = 10_000_000
     used_kb: int = 1_000_000
+
+    @property
+    def cluster_uuid(self) -> str:
+        """The identity with which a server would start."""
+        return self.uuids.get(self.data, CLUSTER_UUID)
+
+    def identify(self, job: RestoreJob | StageJob) -> None:
+        """The data of this job's backup has the identity that the job says."""
+        self.uuids[job.backup_id] = job.clone.uuid if job.clone is not None else CLUSTER_UUID
 
 
 @dataclass
@@ -196,7 +212,7 @@ class RunnerPod:
         self.phase, self.working = "Running", True
         self.note(f"runner {self.name} started: {self.job.mode}")
         self.check(self)
-        if isinstance(self.job, RestoreJob) and self.end != "fails early":
+        if isinstance(self.job, RestoreJob) and self.end != "fails early" and not self._is_restored(self.job):
             self._mark("restoring")
         if isinstance(self.job, SwapJob) and self.end != "fails early":
             self._begin_to_swap(self.job)
@@ -238,6 +254,8 @@ class RunnerPod:
                 result = self._check_volumes(self.job)
             case RestoreJob():
                 result = self._restore(self.job)
+            case UnpackJob() | DiscardJob():
+                result = self._on_backup_volume(self.job)
             case StageJob():
                 result = self._stage(self.job)
             case SwapJob():
@@ -262,8 +280,8 @@ class RunnerPod:
     def _check_volumes(self, job: CheckJob) -> RunnerResult:
         assert self.claim is not None
         manifest = self.volume.manifests.get(job.backup_id) if job.backup_id else None
-        if job.backup_id and manifest is None:
-            message = f"there is no complete backup {job.backup_id!r}. List the backups"
+        if job.backup_id and (manifest is None or manifest.cluster != job.owner):
+            message = f"there is no complete backup {job.backup_id!r} of {job.owner}. List the backups"
             return RunnerResult(error=RunnerError(type="BackupNotFound", message=message))
         return RunnerResult(
             check=CheckReport(
@@ -282,16 +300,35 @@ class RunnerPod:
 
     def _restore(self, job: RestoreJob) -> RunnerResult:
         assert self.claim is not None
-        self.volume.unpacked.add(job.restore_id)
-        self._mark("restored")
-        self.claim.data, self.claim.safe_to_bootstrap = job.backup_id, job.safe_to_bootstrap
+        unpacks = 0 if self.volume.unpacked == {job.restore_id} else 1
+        self.volume.unpacked = {job.restore_id}
+        if not self._is_restored(job):
+            self._mark("restored")
+            self.claim.identify(job)
+            self.claim.data, self.claim.safe_to_bootstrap = job.backup_id, job.safe_to_bootstrap
+            self.claim.written += 1
         if job.last:
             self.volume.unpacked.discard(job.restore_id)
-        report = RestoreReport(unpack_seconds=1, prepare_seconds=1, copy_seconds=1, restored_bytes=1_000_000 * 1024)
+        report = RestoreReport(
+            unpack_seconds=unpacks, prepare_seconds=unpacks, copy_seconds=1, restored_bytes=1_000_000 * 1024
+        )
         return RunnerResult(restore=report)
+
+    def _is_restored(self, job: RestoreJob) -> bool:
+        assert self.claim is not None
+        marker = self.claim.marker
+        return marker is not None and (marker.restore_id, marker.state) == (job.restore_id, "restored")
+
+    def _on_backup_volume(self, job: UnpackJob | DiscardJob) -> RunnerResult:
+        if isinstance(job, DiscardJob):
+            self.volume.unpacked &= {job.keep} if job.keep else set()
+            return RunnerResult()
+        self.volume.unpacked = {job.restore_id}
+        return RunnerResult(unpack=UnpackReport(unpack_seconds=2, prepare_seconds=2, prepared_bytes=1_000_000 * 1024))
 
     def _stage(self, job: StageJob) -> RunnerResult:
         assert self.claim is not None
+        self.claim.identify(job)
         self.claim.staged, self.claim.safe_to_bootstrap = job.backup_id, job.safe_to_bootstrap
         self._journal(job.restore_id, job.backup_id, SwapState.STAGED)
         report = StageReport(

@@ -61,9 +61,11 @@ class Stage:
     worlds: Worlds
     queue: str
 
-    def world(self, replicas: int = 3, primary: int | None = 0, backups: tuple[str, ...] = ()) -> World:
+    def world(
+        self, replicas: int = 3, primary: int | None = 0, backups: tuple[str, ...] = (), network: str = "10.0.0"
+    ) -> World:
         """A cluster of its own for one test."""
-        world = self.worlds.add(World(fresh_cluster(), replicas, primary))
+        world = self.worlds.add(World(fresh_cluster(), replicas, primary, network))
         for backup_id in backups:
             world.volume.store(backup_id, world.cluster)
         return world

@@ -12,8 +12,10 @@ from kubernetes.client import V1Pod
 from galera_backup import names, rules
 from galera_backup.errors import ClusterNotFound, KubernetesUnavailable
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
+from galera_backup.models.clone import GaleraGroup
 from galera_backup.models.common import ClusterRef
 from galera_backup.models.lease import Mark
+from galera_backup.models.restore import Strategy
 from galera_backup.models.runner import BackupJob, RestoreJob, RunnerErrorType, SwapJob
 from galera_backup.mysql.gateway import Credentials
 from galera_backup.runner.protocol import AGENT_CONTAINER
@@ -51,8 +53,12 @@ class StatefulSet:
 class World:
     """Everything of one test. Take `lock` before looking inside; gateway calls take it by themselves."""
 
-    def __init__(self, cluster: ClusterRef, replicas: int = 3, primary: int | None = 0) -> None:
+    def __init__(
+        self, cluster: ClusterRef, replicas: int = 3, primary: int | None = 0, network: str = "10.0.0"
+    ) -> None:
         self.cluster = cluster
+        self.network = network
+        """Of its pods."""
         self.lock = threading.RLock()
         self.time = Timeline()
         self.faults = Faults()
@@ -80,6 +86,14 @@ class World:
         """Ordinals whose servers do not come up."""
         self.never_ready_on: set[str] = set()
         """Data on which no server comes up."""
+        self.address = "gcomm://mariadb-discovery"
+        """wsrep_cluster_address of its members."""
+        self.settings: tuple[str, ...] = ()
+        """Of the servers' container."""
+        self.strangers: tuple[str, ...] = ()
+        """Hosts that its members see in their group, once it runs on restored data."""
+        self.joins: World | None = None
+        """The cluster whose group its members join when they start next."""
         self.copies_may_stay = False
         """A restore keeps the old data."""
         self.ends_on: set[str] = set()
@@ -142,12 +156,16 @@ class World:
         if member.uid != facts.uid:
             raise KubernetesUnavailable(f"deleting pod {facts.name!r}: Kubernetes answered 409 Conflict")
         self.deleted.append(facts.name)
+        leaving = [each.name for each in self.members.values() if each.deleting and not each.ended]
+        if leaving not in ([], [facts.name]):
+            self.violations.append(f"{facts.name} was told to go while {leaving} left")
         if not member.deleting:
             self._delete(member)
 
     def faults_left(self) -> list[str]:
         """What a finished operation must not leave."""
         found = [f"runner pod {pod.name}" for pod in self.present_runners()]
+        found += [f"restore {restore_id} unpacked" for restore_id in self.volume.unpacked]
         if names.LEASE_ANNOTATION in self.statefulset.annotations:
             found.append("mark on the StatefulSet")
         for claim in self.claims.values():
@@ -276,6 +294,7 @@ class World:
             time=self.time,
             events=self.events,
             delays=self.delays,
+            network=self.network,
         )
         member.on_changed = lambda: self._on_readiness(member)
         return member
@@ -326,6 +345,7 @@ class World:
         member.deleting, member.ready, member.up = True, False, False
         member.version += 1
         member.follow_labels()
+        self.time.after(self.delays.pod / 2, lambda: setattr(member, "ended", True))
         self.time.after(self.delays.pod, lambda: self._gone(member))
 
     def _gone(self, member: Member) -> None:
@@ -343,9 +363,7 @@ class World:
         if "incomplete" in data or len(data) > 1:
             self.violations.append(f"{member.name} started beside {sorted(data)}")
             member.up = False
-        working = [
-            pod.name for pod in self.runners.values() if pod.working and isinstance(pod.job, RestoreJob | SwapJob)
-        ]
+        working = [pod.name for pod in self.runners.values() if pod.working and member in self._in_the_way(pod)]
         if working:
             self.violations.append(f"{member.name} started while {working} worked")
         if ordinal in self.never_ready or claim.data in self.never_ready_on:
@@ -361,8 +379,9 @@ class World:
             if member is None or not member.desync:
                 self.violations.append(f"{pod.name} worked on {pod.job.replica} in sync")
         if isinstance(pod.job, RestoreJob | SwapJob):
-            if self.members:
-                self.violations.append(f"{pod.name} wrote while {sorted(self.members)} ran")
+            in_the_way = [member.name for member in self._in_the_way(pod)]
+            if in_the_way:
+                self.violations.append(f"{pod.name} wrote while {in_the_way} ran")
             others = [
                 each.name
                 for each in self.runners.values()
@@ -370,6 +389,23 @@ class World:
             ]
             if others:
                 self.violations.append(f"{pod.name} wrote beside {others}")
+
+    def _in_the_way(self, pod: RunnerPod) -> list[Member]:
+        """Members that must not run while this pod works: none may but in a rolling restore those that are restored,
+        below its claim."""
+        if not isinstance(pod.job, RestoreJob | SwapJob):
+            return []
+        text = self.statefulset.annotations.get(names.LEASE_ANNOTATION)
+        mark = Mark.model_validate_json(text) if text else None
+        rolling = mark is not None and mark.order is not None and mark.order.strategy == Strategy.ROLLING
+        job = pod.job
+        if not rolling or not isinstance(job, RestoreJob):
+            return list(self.members.values())
+        return [
+            member
+            for member in self.members.values()
+            if member.ordinal >= job.ordinal or self.claims[self.claim_name(member.ordinal)].data != job.backup_id
+        ]
 
     # --- facts
 
@@ -392,12 +428,31 @@ class World:
             group=999,
             fs_group=999,
             service_account="mariadb",
+            settings=self.settings,
         )
 
     @property
     def cluster_uuid(self) -> str:
-        """wsrep_cluster_state_uuid."""
-        return CLUSTER_UUID
+        """wsrep_cluster_state_uuid: that of the group which it has joined, else that of its data."""
+        if self.joins is not None:
+            return self.joins.cluster_uuid
+        claims = (self.claims[self.claim_name(member.ordinal)] for member in self.members.values())
+        return next((claim.cluster_uuid for claim in claims), CLUSTER_UUID)
+
+    def group(self) -> GaleraGroup:
+        """As its members see it."""
+        worlds = [self, *([self.joins] if self.joins is not None else [])]
+        members = [member for world in worlds for member in world.members.values()]
+        return GaleraGroup(
+            name="galera",
+            address=self.address,
+            incoming=(*(member.facts().ip for member in members), *(self.strangers if self._is_restored() else ())),
+            state_uuid=self.cluster_uuid,
+            size=len(members),
+        )
+
+    def _is_restored(self) -> bool:
+        return all(claim.data != "live" for claim in self.claims.values())
 
 
 def fresh_cluster(statefulset: str = "mariadb-server") -> ClusterRef:

@@ -24,7 +24,7 @@ from tests.integration.worker_process import WorkerProcess, size_of
 ORDER = (
     *("test_stack", "test_backup", "test_starters", "test_refusals", "test_backup_faults"),
     *("test_late_on", "test_partitions", "test_frozen_server", "test_donor", "test_lessons", "test_restore"),
-    "test_restore_staged",
+    *("test_restore_staged", "test_restore_rolling", "test_clone"),
 )
 """What changes least comes first."""
 LOG_LINES = 60

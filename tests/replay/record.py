@@ -197,6 +197,20 @@ async def restore_with_its_lease_terminated(stage: Stage, world: World) -> Handl
 
 
 @branch
+async def restore_rolling(stage: Stage, world: World) -> Handle:
+    return await ended(await stage.restore(world, strategy="rolling"))
+
+
+@branch
+async def restore_rolling_cancelled_while_the_first_serves(stage: Stage, world: World) -> Handle:
+    world.plan(RunnerPlan("restore", ordinal=1, held=True))
+    handle = await stage.restore(world, strategy="rolling")
+    await working(world, "restore", count=2)
+    await handle.cancel()
+    return await ended(handle)
+
+
+@branch
 async def restore_staged(stage: Stage, world: World) -> Handle:
     return await ended(await stage.restore(world, strategy="staged"))
 

@@ -26,6 +26,9 @@ def container(name: str = "mariadb", mounts: tuple[tuple[str, str], ...] = (("my
             for volume, path in mounts
         ],
         security_context=client.V1SecurityContext(run_as_user=999),
+        command=["start"],
+        args=["--wsrep-cluster-address=gcomm://mariadb"],
+        env=[client.V1EnvVar(name="DISCOVERY", value="mariadb.openstack"), client.V1EnvVar(name="POD_IP")],
     )
 
 
@@ -37,13 +40,14 @@ def statefulset(*containers: Any, templates: tuple[str, ...] = ("mysql-data",), 
             selector=client.V1LabelSelector(match_labels={"app": "mariadb"}),
             service_name="mariadb",
             template=client.V1PodTemplateSpec(
+                metadata=client.V1ObjectMeta(labels={"app": "mariadb"}),
                 spec=client.V1PodSpec(
                     containers=list(containers or (container(),)),
                     security_context=client.V1PodSecurityContext(run_as_user=1000, fs_group=42424),
                     service_account_name="mariadb",
                     tolerations=[client.V1Toleration(key="database")],
                     **pod,
-                )
+                ),
             ),
             volume_claim_templates=[
                 client.V1PersistentVolumeClaim(metadata=client.V1ObjectMeta(name=name)) for name in templates
@@ -58,6 +62,9 @@ def test_statefulset() -> None:
     assert (found.data_volume, found.data_path, found.data_sub_path) == ("mysql-data", "/var/lib/mysql", "mysql")
     assert (found.user, found.group, found.fs_group) == (999, None, 42424)  # the container's word before the pod's
     assert found.claim(10) == "mysql-data-mariadb-server-10"
+    assert (found.service, found.labels) == ("mariadb", {"app": "mariadb"})
+    assert found.settings == ("start", "--wsrep-cluster-address=gcomm://mariadb", "mariadb.openstack")
+    assert "mariadb.openstack" not in repr(found)  # a setting may be a password
     assert found.annotations == {}
     assert [each.key for each in found.tolerations] == ["database"]
 

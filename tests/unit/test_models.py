@@ -87,7 +87,7 @@ def test_bad_backup(fields: dict[str, Any], expected: list[str]) -> None:
         ({"backup_id": "20261122T010000Z"}, "backup_id: "),
         ({"confirm": "openstack/other"}, "confirm: Value error, expected 'openstack/mariadb-server'"),
         ({"replicas": 0}, "replicas: "),
-        ({"strategy": "rolling"}, "strategy: "),
+        ({"strategy": "sideways"}, "strategy: "),
         ({"runner_pod_prefix": "x" * 201}, "runner_pod_prefix: "),
         ({"checks": [{"query": "SELECT 1"}]}, "checks.0.expected: required, but missing"),
         ({"checks": [{"query": "", "expected": 1}]}, "checks.0.query: "),

@@ -210,6 +210,15 @@ def test_start_only_on_data_that_fits_together(states: tuple[ClaimState, ...]) -
     assert rules.describe(claims) == ", ".join(f"c-{each} {state}" for each, state in enumerate(states))
 
 
+@pytest.mark.parametrize("states", list(product(ClaimState, repeat=3)))
+def test_others_are_finished_only_beside_a_replica_that_is_restored(states: tuple[ClaimState, ...]) -> None:
+    claims = [ClaimReport(claim=f"c-{each}", ordinal=each, state=state) for each, state in enumerate(states)]
+    stopped, serving = rules.must_be_finished(claims), rules.must_be_finished(claims, serving=1)
+    mixture = len(set(states)) > 1 or ClaimState.INCOMPLETE in states
+    assert stopped == (mixture and ClaimState.UNKNOWN not in states)
+    assert serving == (stopped and states[0] == ClaimState.RESTORED)
+
+
 def test_no_claims_are_no_reason_to_start() -> None:
     assert not rules.may_start([])
 

@@ -14,10 +14,12 @@ from galera_backup.errors import InvalidInput
 from galera_backup.kube.facts import StatefulSetFacts
 from galera_backup.kube.runner_pod import runner_pod
 from galera_backup.models.activities import RunnerTask
-from galera_backup.models.common import LeaseRef, SecretRef
+from galera_backup.models.clone import Clone
+from galera_backup.models.common import ClusterRef, LeaseRef, SecretRef
 from galera_backup.models.runner import (
     BackupJob,
     CheckJob,
+    DiscardJob,
     ListJob,
     PruneJob,
     RestoreJob,
@@ -25,8 +27,9 @@ from galera_backup.models.runner import (
     StageJob,
     SwapJob,
     TidyJob,
+    UnpackJob,
 )
-from galera_backup.runner.protocol import VOLUME
+from galera_backup.runner.protocol import CLONE_SCRIPT, RESTORE_SCRIPT, STAGE_CLONE_SCRIPT, STAGE_SCRIPT, VOLUME
 from tests.fakes.world import World, fresh_cluster
 
 WORLD = World(fresh_cluster())
@@ -48,6 +51,8 @@ JOBS: dict[str, RunnerJob] = {
     "restore": RestoreJob(
         cluster=CLUSTER, backup_id=BACKUP, restore_id="x", ordinal=0, last=False, safe_to_bootstrap=True
     ),
+    "unpack": UnpackJob(cluster=CLUSTER, backup_id=BACKUP, restore_id="x"),
+    "discard": DiscardJob(cluster=CLUSTER),
     "stage": StageJob(cluster=CLUSTER, backup_id=BACKUP, restore_id="x", safe_to_bootstrap=True),
     "swap": SwapJob(cluster=CLUSTER, restore_id="x", direction="in"),
     "tidy": TidyJob(cluster=CLUSTER),
@@ -117,6 +122,8 @@ def test_may_do_no_more_than_it_must(job: str) -> None:
         ("check", "read-only", "read-only"),
         ("look", "read-only", "read-only"),
         ("restore", "writable", "writable"),
+        ("unpack", None, "writable"),
+        ("discard", None, "writable"),
         ("stage", "writable", "read-only"),
         ("swap", "writable", None),
         ("tidy", "writable", None),
@@ -146,6 +153,8 @@ def test_mounts(job: str, data: str | None, backup: str) -> None:
         ("check", {"agent", "mariadb"}),
         ("look", {"agent"}),
         ("restore", {"agent", "mariadb"}),
+        ("unpack", {"agent", "mariadb"}),
+        ("discard", {"agent"}),
         ("stage", {"agent", "mariadb"}),
         ("swap", {"agent"}),
         ("tidy", {"agent"}),
@@ -230,6 +239,18 @@ def test_what_lies_beside_the_data_is_in_the_same_mount(job: str, sub_path: str 
         assert (mount.mount_path, mount.sub_path) == (VOLUME, None)
     environment = {each.name: each.value for each in pod.spec.containers[0].env}
     assert environment["GALERA_BACKUP_DATA_DIRECTORY"] == (f"{VOLUME}/data" if sub_path else VOLUME)
+
+
+@pytest.mark.parametrize(
+    ("job", "expected"), [("restore", [RESTORE_SCRIPT, CLONE_SCRIPT]), ("stage", [STAGE_SCRIPT, STAGE_CLONE_SCRIPT])]
+)
+def test_clone_adopts_its_identity(job: str, expected: list[str]) -> None:
+    clone = Clone(source=ClusterRef(namespace="a", statefulset="b"), uuid="aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee")
+    of_clone = task(job).model_copy(update={"job": JOBS[job].model_copy(update={"clone": clone})})
+    scripts = [
+        runner_pod(each, facts(), None, "agent:1").spec.containers[1].command[-1] for each in (task(job), of_clone)
+    ]
+    assert scripts == expected
 
 
 def test_labels_find_it() -> None:

@@ -26,6 +26,7 @@ from galera_backup import names
 from galera_backup.errors import ClusterBusy, InternalError, InvalidInput, JanitorFailed
 from galera_backup.models.backup import BackupRequest, BackupResult
 from galera_backup.models.catalog import Catalog, CatalogRequest
+from galera_backup.models.clone import Clone
 from galera_backup.models.common import ClusterRef, PhaseTime, PrimaryLabel, SecretRef
 from galera_backup.models.janitor import Finding, JanitorRequest, JanitorResult, Mended, Verdict
 from galera_backup.models.lease import LeaseStatus
@@ -39,9 +40,12 @@ from galera_backup.models.runner import RunnerLog
 from galera_backup.temporal import CLUSTER
 
 with workflow.unsafe.imports_passed_through():  # the stand-ins are loaded in the sandbox with this module
+    from rich.console import Console
+
     from starters import cli
     from starters import janitor as janitor_command
     from starters import list as list_command
+    from starters import restore as restore_command
     from starters._options import BackupOptions, LabelMover, PlaceOptions, RestoreOptions
     from starters._proof import ProofOptions
     from starters._request import request
@@ -488,7 +492,7 @@ def test_every_field_of_a_restore_has_an_option() -> None:
         reset_passwords=True,
     )
     places = PlaceOptions("s", "u", "p", "claim", "db", "999", LabelMover.CONTROLLER, "role", "leader", "away")
-    typed = {"backup_id": ID, "confirm": "a/b", "wait_for_cluster": "1m"}
+    typed = {"backup_id": ID, "source": "c/d", "confirm": "a/b", "wait_for_cluster": "1m"}
     order = request(RestoreRequest, "a/b", how.fields() | proof.fields() | places.fields() | typed)
     assert set(RestoreRequest.model_fields) == order.model_fields_set
     expected = (SqlCheck(query="SELECT '=>'", expected="3"), SqlCheck(query="SELECT NULL", expected=None))
@@ -511,6 +515,27 @@ def test_every_field_of_a_restore_has_an_option() -> None:
 def test_wrong_proof_options(options: ProofOptions, expected: str) -> None:
     with pytest.raises(InvalidInput, match=re.escape(expected)):
         request(RestoreRequest, "a/b", options.fields() | {"backup_id": ID, "confirm": "a/b"})
+
+
+def test_clone_is_told_by_its_own_name() -> None:
+    source, target = ClusterRef(namespace="a", statefulset="b"), ClusterRef(namespace="c", statefulset="d")
+    result = RestoreResult(
+        restore_id=RESTORE_ID,
+        manifest=manifest(source),
+        claims=(),
+        replicas=3,
+        phases=(),
+        outage_seconds=61,
+        clone=Clone(source=source, uuid="aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee"),
+        kept_until=AT,
+    )
+    console = Console(width=200)
+    with console.capture() as captured:
+        console.print(restore_command.shown(result, target))
+    told = captured.get()
+    assert "c/d, 3 replicas, Ready" in told
+    assert f"galera-backup rollback c/d {RESTORE_ID}" in told
+    assert re.search(r"clone of +a/b at ", told)
 
 
 async def test_rollback(run: Cli) -> None:
@@ -541,6 +566,20 @@ async def test_answers_reach_a_restore_that_waits(run: Cli, temporal_env: Workfl
     code, document = await run.json("reject", "no such run", "--why", "x")
     assert code == 1
     assert document["error"]["type"] == "NotFound"
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("db", "--source: expected for example openstack/mariadb-server, got 'db'"),
+        ("a/b", "--source: "),
+        ("a/B", "--source: "),
+    ],
+)
+def test_source_that_is_wrong(source: str, text: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        request(RestoreRequest, "a/b", {"backup_id": ID, "confirm": "a/b", "source": source})
+    assert text in caught.value.message
 
 
 # --- list, status, search attributes

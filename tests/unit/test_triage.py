@@ -12,6 +12,7 @@ from galera_backup.models.cluster import MemberObservation
 from galera_backup.models.common import LeaseRef
 from galera_backup.models.janitor import MarkSeen, MemberSeen, RunnerSeen, Survey, Verdict
 from galera_backup.models.lease import Mark, StopOrder
+from galera_backup.models.restore import Strategy
 from tests.unit.members import CLUSTER, GOOD
 
 LEASE = LeaseRef(workflow_id="galera-lease/openstack/mariadb-server", run_id="run")
@@ -56,6 +57,7 @@ def survey(*members: MemberSeen, replicas: int = 3, **fields: Any) -> Survey:
     return Survey(cluster=CLUSTER, replicas=replicas, members=members, **fields)
 
 
+ROLLING = ORDER.model_copy(update={"strategy": Strategy.ROLLING})
 ABANDONED, OPEN, OWNED = mark(), mark(lease_open=True, owner_open=True), mark(owner_open=True)
 ELSEWHERE = mark(elsewhere=True, namespace="another")
 
@@ -125,6 +127,11 @@ def test_member(seen: MemberSeen, verdict: Verdict) -> None:
         (survey(mark=mark(order=ORDER)), Verdict.STALE_MARK),
         (survey(mark=mark(replicas_before=3)), Verdict.STAYS_STOPPED),
         (survey(mark=mark(lease_open=True, order=ORDER)), Verdict.HELD),
+        (survey(replicas=1, mark=mark(order=ORDER)), Verdict.STALE_MARK),
+        (survey(replicas=1, mark=mark(order=ROLLING)), Verdict.ABANDONED),
+        (survey(replicas=1, mark=mark(lease_open=True, order=ROLLING)), Verdict.HELD),
+        (survey(replicas=1, mark=mark(order=ROLLING, tried="in part", tried_at=NOW)), Verdict.STAYS_STOPPED),
+        (survey(replicas=3, mark=mark(order=ROLLING)), Verdict.STALE_MARK),
     ],
 )
 def test_statefulset(seen: Survey, verdict: Verdict | None) -> None:

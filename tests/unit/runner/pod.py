@@ -13,6 +13,7 @@ from galera_backup.models.passwords import PasswordMode
 from galera_backup.models.runner import (
     BackupJob,
     CheckJob,
+    DiscardJob,
     PruneJob,
     RestoreJob,
     RunnerJob,
@@ -20,6 +21,7 @@ from galera_backup.models.runner import (
     StageJob,
     SwapJob,
     TidyJob,
+    UnpackJob,
 )
 from galera_backup.runner import agent, protocol
 from galera_backup.runner.container import dismiss
@@ -202,6 +204,13 @@ class Pod:
             safe_to_bootstrap=ordinal == 0,
         )
         return self.run(job, protocol.RESTORE_SCRIPT, data, **changes)
+
+    def unpack(self, restore_id: str = "galera-restore/1", **changes: str) -> RunnerResult:
+        job = UnpackJob(cluster=CLUSTER, backup_id=BACKUP_ID, restore_id=restore_id)
+        return self.run(job, protocol.RESTORE_SCRIPT, None, **changes)
+
+    def discard(self, keep: str | None = None) -> RunnerResult:
+        return self.run(DiscardJob(cluster=CLUSTER, keep=keep), None)
 
     def stage(
         self,

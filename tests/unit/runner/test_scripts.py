@@ -85,7 +85,14 @@ def test_readable_lost_and_found(pod: Pod, claims: list[Path]) -> None:
 
 @pytest.mark.parametrize(
     "script",
-    [protocol.BACKUP_SCRIPT, protocol.RESTORE_SCRIPT, protocol.STAGE_SCRIPT, protocol.VERSION_SCRIPT],
+    [
+        protocol.BACKUP_SCRIPT,
+        protocol.RESTORE_SCRIPT,
+        protocol.STAGE_SCRIPT,
+        protocol.CLONE_SCRIPT,
+        protocol.STAGE_CLONE_SCRIPT,
+        protocol.VERSION_SCRIPT,
+    ],
 )
 def test_script_that_is_not_needed_ends(pod: Pod, script: str) -> None:
     pod.places()

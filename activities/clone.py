@@ -1,0 +1,53 @@
+"""Activities of a clone: look at it and at its source."""
+
+from __future__ import annotations
+
+from temporalio import activity
+
+from activities._heartbeat import in_thread
+from galera_backup import apart
+from galera_backup.errors import ClusterNotFound, GaleraBackupError, KubernetesRefused
+from galera_backup.kube.facts import PodFacts, StatefulSetFacts
+from galera_backup.kube.gateway import KubeGateway
+from galera_backup.models.clone import GroupMember, LookAtSides, Side, Sides
+from galera_backup.models.common import ClusterRef
+from galera_backup.mysql.gateway import Endpoint, MysqlGateway
+
+
+class CloneActivities:
+    """Reads only."""
+
+    def __init__(self, kube: KubeGateway, mysql: MysqlGateway) -> None:
+        self._kube = kube
+        self._mysql = mysql
+
+    @activity.defn
+    async def look_at_sides(self, request: LookAtSides) -> Sides:
+        """Members, addresses and Services of a clone and of its source.
+
+        A source that is not in this Kubernetes cluster, or that the worker may not read, is a fact, not an error.
+        """
+        return await in_thread(self._sides, request)
+
+    def _sides(self, request: LookAtSides) -> Sides:
+        statefulset = self._kube.statefulset(request.target, request.container)
+        target = self._side(request, statefulset)
+        try:
+            source = self._side(request, self._kube.statefulset(request.source, request.container))
+        except (ClusterNotFound, KubernetesRefused) as error:
+            source = Side(cluster=request.source, unseen=error.message)
+        named = apart.named_in(statefulset.settings, source, target)  # here: the others may hold a password
+        return Sides(target=target, source=source, named=named)
+
+    def _side(self, request: LookAtSides, statefulset: StatefulSetFacts) -> Side:
+        cluster = statefulset.cluster
+        members = tuple(self._member(request, cluster, pod) for pod in self._kube.members(cluster))
+        return Side(cluster=cluster, members=members, services=tuple(self._kube.services_of(statefulset)))
+
+    def _member(self, request: LookAtSides, cluster: ClusterRef, pod: PodFacts) -> GroupMember:
+        try:
+            credentials = self._kube.credentials(cluster.namespace, request.credentials)
+            group = self._mysql.group(Endpoint(cluster.namespace, pod.name, pod.ip, credentials))
+        except GaleraBackupError as error:
+            return GroupMember(pod=pod.name, ip=pod.ip, error=error.message)
+        return GroupMember(pod=pod.name, ip=pod.ip, group=group)

@@ -1,0 +1,83 @@
+"""A clone: one cluster, restored from the backup of another one; and what is seen of both to keep them apart."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from galera_backup.models.common import ClusterRef, Model, SecretRef
+
+ClusterUuid = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+
+
+class Clone(Model):
+    """Whose backup is restored, and the identity that the restored cluster gets instead of the backup's."""
+
+    source: ClusterRef
+    uuid: ClusterUuid
+    """wsrep_cluster_state_uuid, the same on all data volumes of the clone."""
+
+
+class BackupReader(Model):
+    """A job that reads backups: those of its cluster, or of the source of a clone."""
+
+    cluster: ClusterRef
+    clone: Clone | None = None
+
+    @property
+    def owner(self) -> ClusterRef:
+        """The cluster whose backups are read."""
+        return self.clone.source if self.clone else self.cluster
+
+
+class GaleraGroup(Model):
+    """What one member's server says of the group that it is in, and of the way to it."""
+
+    name: str
+    """wsrep_cluster_name."""
+    address: str
+    """wsrep_cluster_address."""
+    incoming: tuple[str, ...]
+    """Hosts of wsrep_incoming_addresses; a member whose address nobody knows is left out."""
+    state_uuid: str
+    size: int
+
+
+class GroupMember(Model):
+    """One pod of a StatefulSet, and its server's view."""
+
+    pod: str
+    ip: str
+    group: GaleraGroup | None = None
+    error: str | None = None
+    """Why the server could not be asked."""
+
+
+class Side(Model):
+    """One of the two clusters."""
+
+    cluster: ClusterRef
+    members: tuple[GroupMember, ...] = ()
+    services: tuple[str, ...] = ()
+    """Services by whose names its members can be found."""
+    unseen: str | None = None
+    """Why it could not be looked at: it is not in this Kubernetes cluster, or the worker may not read it."""
+
+
+class Sides(Model):
+    """Both, looked at in one go."""
+
+    target: Side
+    source: Side
+    named: tuple[str, ...] = ()
+    """Hosts of the source in the settings of the target's container."""
+
+
+class LookAtSides(Model):
+    """Which two clusters to look at, and as whom."""
+
+    target: ClusterRef
+    source: ClusterRef
+    credentials: SecretRef
+    container: str

@@ -1,0 +1,86 @@
+"""What a rolling restore makes ready on the backup volume while the cluster serves."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from galera_backup.runner import unpacking
+from tests.unit.runner.pod import Pod, content, failure
+
+RESTORE = "galera-restore_1"
+
+
+@pytest.fixture(autouse=True)
+def a_backup(pod: Pod) -> None:
+    assert pod.backup().error is None
+
+
+def _unpacked(pod: Pod) -> Path:
+    return pod.cluster_directory / ".restore" / RESTORE
+
+
+def test_what_is_unpacked_is_only_copied(pod: Pod, claims: list[Path]) -> None:
+    report = pod.unpack().unpack
+    assert report is not None
+    assert report.unpack_seconds > 0
+    assert report.prepared_bytes > 0
+    assert (_unpacked(pod) / ".prepared").exists()
+    assert "unpack" in (pod.directory() / f"restore-{RESTORE}-unpack.log").read_text()
+    for ordinal, claim in enumerate(claims):
+        restored = pod.restore(claim, ordinal, last=ordinal == len(claims) - 1).restore
+        assert restored is not None
+        assert (restored.unpack_seconds, restored.prepare_seconds) == (0, 0)
+    assert not _unpacked(pod).exists()
+
+
+def test_touches_no_data_directory(pod: Pod) -> None:
+    before = content(pod.data)
+    assert pod.unpack().error is None
+    assert content(pod.data) == before
+
+
+def test_a_second_time_there_is_nothing_to_do(pod: Pod) -> None:
+    first, second = pod.unpack().unpack, pod.unpack().unpack
+    assert first is not None
+    assert second is not None
+    assert (second.unpack_seconds, second.prepare_seconds) == (0, 0)
+    assert second.prepared_bytes == first.prepared_bytes
+
+
+@pytest.mark.parametrize("fault", ["mbstream_late", "prepare"])
+def test_half_of_it_is_never_continued(pod: Pod, fault: str) -> None:
+    assert failure(pod.unpack(FAKE_FAULT=fault))[0] == "RestoreFailed"
+    assert not (_unpacked(pod) / ".prepared").exists()
+    report = pod.unpack().unpack
+    assert report is not None
+    assert report.unpack_seconds > 0
+
+
+def test_no_room(pod: Pod, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unpacking, "free_kb", lambda path: 10)
+    kind, message = failure(pod.unpack())
+    assert kind == "NotEnoughSpace"
+    assert "the backup volume has 10 KB free" in message
+
+
+def test_what_was_lost_is_unpacked_by_the_copy(pod: Pod, claims: list[Path]) -> None:
+    pod.unpack()
+    shutil.rmtree(_unpacked(pod))
+    restored = pod.restore(claims[1], 1).restore
+    assert restored is not None
+    assert restored.unpack_seconds > 0
+
+
+def test_discard(pod: Pod) -> None:
+    assert pod.discard().error is None, "nothing there"
+    pod.unpack("an-older-one")
+    pod.unpack()
+    assert [path.name for path in _unpacked(pod).parent.iterdir()] == [RESTORE], "one restore at a time"
+    assert pod.discard(keep="galera-restore/1").error is None
+    assert (_unpacked(pod) / ".prepared").exists()
+    assert pod.discard().error is None
+    assert not _unpacked(pod).exists()
+    assert pod.directory().exists()

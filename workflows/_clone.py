@@ -1,0 +1,49 @@
+"""A clone and its source are looked at before anything is touched, and after the clone has started."""
+
+from __future__ import annotations
+
+from temporalio import workflow
+
+from workflows import _options
+
+with workflow.unsafe.imports_passed_through():
+    from activities.clone import CloneActivities
+    from galera_backup import apart
+    from galera_backup.errors import ClusterUnhealthy, RestoreFailed
+    from galera_backup.models.clone import Clone, LookAtSides, Sides
+    from galera_backup.models.restore import RestoreRequest
+
+
+def identity(request: RestoreRequest) -> Clone | None:
+    """A new one, for the backup of another cluster; None: the cluster keeps the backup's."""
+    return Clone(source=request.source, uuid=str(workflow.uuid4())) if request.source is not None else None
+
+
+async def check_apart(request: RestoreRequest, clone: Clone) -> str:
+    """Answers what is known of the source. Error: `ClusterUnhealthy`; nothing was touched."""
+    seen = await _look(request, clone)
+    joined = apart.joined_already(seen)
+    if joined is not None:
+        raise ClusterUnhealthy(joined)
+    if seen.source.unseen is not None:
+        return f"not looked at ({seen.source.unseen}); only its names were compared"
+    return f"{len(seen.source.members)} members, none of them in the target's group"
+
+
+async def check_alone(request: RestoreRequest, clone: Clone, replicas: int) -> None:
+    """Error: `RestoreFailed`, when the clone is not a cluster of its own."""
+    joined = apart.joined_another(await _look(request, clone), clone.uuid, replicas)
+    if joined is not None:
+        raise RestoreFailed(joined)
+
+
+async def _look(request: RestoreRequest, clone: Clone) -> Sides:
+    look = LookAtSides(
+        target=request.cluster, source=clone.source, credentials=request.credentials, container=request.container
+    )
+    return await workflow.execute_activity_method(
+        CloneActivities.look_at_sides,
+        look,
+        summary=f"members, addresses and Services of {request.cluster} and of {clone.source}",
+        **_options.act(),
+    )
