@@ -205,7 +205,7 @@ async def code_changed(run: Run) -> None:
     await eventually(lambda: _has_begun(run.lease()), 30, "the lease has begun, on the right code", every=0.05)
     run.lane.kill_workers()
     with tempfile.TemporaryDirectory() as folder:
-        wrong = _changed_checkout(Path(folder))
+        wrong = changed_checkout(Path(folder))
         await run.lane.start_worker(checkout=wrong)
         run.lane.go()
         await asyncio.sleep(6)
@@ -214,7 +214,8 @@ async def code_changed(run: Run) -> None:
     run.back()
 
 
-def _changed_checkout(folder: Path) -> Path:
+def changed_checkout(folder: Path) -> Path:
+    """Makes `folder` a checkout in which each workflow has one step more; returns it."""
     for name in ("galera_backup", "workflows", "activities"):
         shutil.copytree(paths.CHECKOUT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "tests" / "chaos").mkdir(parents=True)
@@ -224,7 +225,7 @@ def _changed_checkout(folder: Path) -> Path:
     for name, line in (
         ("lease.py", "        reason = await self._hold()\n"),
         ("backup.py", '            progress.enter("lease", "acquiring the cluster\'s lease")\n'),
-        ("restore.py", '            progress.enter("lease", "acquiring the cluster\'s lease")\n'),
+        ("_outage.py", '            progress.enter("lease", "acquiring the cluster\'s lease")\n'),
     ):
         file = folder / "workflows" / name
         text = file.read_text()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,10 +12,21 @@ from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 
 from galera_backup.temporal import plugin
+from tests.chaos.faults import changed_checkout
 from tests.replay.record import BRANCHES, HISTORIES
 from workflows import GUARDS, OPERATIONS
 
 FILES = sorted(HISTORIES.rglob("*.json"))
+REPLAY = """
+import asyncio, pathlib, sys
+from temporalio.client import WorkflowHistory
+from temporalio.worker import Replayer
+from galera_backup.temporal import plugin
+from workflows import GUARDS, OPERATIONS
+
+replayer = Replayer(workflows=[*OPERATIONS, *GUARDS], plugins=[plugin()])
+asyncio.run(replayer.replay_workflow(WorkflowHistory.from_json("recorded", pathlib.Path(sys.argv[1]).read_text())))
+"""
 
 
 def replayer() -> Replayer:
@@ -42,3 +56,22 @@ async def test_a_history_of_other_code_is_refused() -> None:
     scheduled.activity_task_scheduled_event_attributes.activity_type.name = "another_activity"
     with pytest.raises(Exception, match="TMPRL1100"):
         await replayer().replay_workflow(recorded)
+
+
+@pytest.mark.parametrize(
+    "name", ["backup_ok", "backup_ok.lease", "restore_ok", "restore_staged", "restore_rolling", "rollback"]
+)
+def test_the_code_that_dev_chaos_changes_is_refused(name: str, tmp_path: Path) -> None:
+    recorded = next(path for path in FILES if path.name == f"{name}.json")
+    checkout = changed_checkout(tmp_path)
+    command = [sys.executable, "-c", REPLAY, str(recorded)]
+    run = subprocess.run(
+        command,
+        check=False,
+        cwd=checkout,
+        env={**os.environ, "PYTHONPATH": str(checkout)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "TMPRL1100" in run.stderr, run.stderr
