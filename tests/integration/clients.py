@@ -16,6 +16,10 @@ from urllib3.exceptions import HTTPError
 from tests.integration.galera import FIRST, NAMESPACE, Galera, connect, ready_pods
 
 JOURNAL = "integration.journal"
+DISASTER = (
+    "DROP TABLE cinder.attachment; UPDATE keystone.account SET email = CONCAT('lost-', id);"
+    f"DELETE FROM glance.chunk WHERE image_id < 20; TRUNCATE {JOURNAL};"
+)
 
 
 class Background:

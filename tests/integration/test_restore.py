@@ -17,7 +17,7 @@ from galera_backup.models.manifest import GaleraPosition
 from galera_backup.models.restore import RestoreResult
 from galera_backup.runner.volumes import MARKER
 from tests.integration import process
-from tests.integration.clients import JOURNAL, Row, writing
+from tests.integration.clients import DISASTER, JOURNAL, Row, writing
 from tests.integration.galera import (
     BACKUPS,
     FIRST,
@@ -35,14 +35,6 @@ from tests.integration.waiting import eventually
 from tests.integration.worker_process import WorkerProcess
 
 pytestmark = pytest.mark.timeout(300)
-
-
-def _disaster(galera: Galera) -> None:
-    """Drop tables and change rows in several schemas."""
-    galera.root_sql(
-        "DROP TABLE cinder.attachment; UPDATE keystone.account SET email = CONCAT('lost-', id);"
-        f"DELETE FROM glance.chunk WHERE image_id < 20; TRUNCATE {JOURNAL};"
-    )
 
 
 def _assert_restored(galera: Galera, position: GaleraPosition, expected: Checksums) -> None:
@@ -103,7 +95,7 @@ async def test_rows_written_during_a_backup(galera: Galera, operations: Operatio
 
 async def test_a_restore_undoes_a_disaster(galera: Galera, operations: Operations, saved: dict[str, Any]) -> None:
     backup, checksums = await _backup(saved, galera, operations)
-    _disaster(galera)
+    galera.root_sql(DISASTER)
     assert galera.checksums(FIRST) != checksums
     claims = {
         claim.metadata.name: claim.metadata.uid
@@ -146,7 +138,7 @@ async def test_the_runner_is_killed_while_it_prepares_and_the_worker_later(
     galera: Galera, operations: Operations, worker: WorkerProcess, saved: dict[str, Any]
 ) -> None:
     backup, checksums = await _backup(saved, galera, operations)
-    _disaster(galera)
+    galera.root_sql(DISASTER)
     restore = await operations.start_restore(backup.manifest.backup_id)
     preparing = await Frozen.catch(*process.PREPARE)
     process.kill_container_of(preparing.pid)

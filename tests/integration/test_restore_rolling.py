@@ -9,7 +9,7 @@ import pytest
 
 from galera_backup.models.restore import RestoreResult
 from galera_backup.runner.volumes import MARKER
-from tests.integration.clients import JOURNAL
+from tests.integration.clients import DISASTER, JOURNAL
 from tests.integration.galera import BACKUPS, FIRST, PODS, Galera, data_directory
 from tests.integration.operations import Operations, failure_of, in_phase
 
@@ -39,10 +39,7 @@ async def _write(galera: Galera, text: str) -> None:
 async def test_a_disaster_is_undone_while_the_others_are_restored(galera: Galera, operations: Operations) -> None:
     checksums = galera.checksums(FIRST)
     backup = await operations.backup()
-    galera.root_sql(
-        "DROP TABLE cinder.attachment; UPDATE keystone.account SET email = CONCAT('lost-', id);"
-        f"DELETE FROM glance.chunk WHERE image_id < 20; TRUNCATE {JOURNAL};"
-    )
+    galera.root_sql(DISASTER)
     restore = await operations.start_restore(backup.manifest.backup_id, strategy="rolling")
     await in_phase(restore, "unpack")
     await _write(galera, "the database is up while it is unpacked")

@@ -11,7 +11,7 @@ from kubernetes.client import V1ObjectMeta, V1Secret
 from galera_backup import names
 from galera_backup.models.plan import Answer
 from galera_backup.models.restore import RestoreResult, RollbackResult
-from tests.integration.clients import JOURNAL
+from tests.integration.clients import DISASTER, JOURNAL
 from tests.integration.galera import CLUSTER, FIRST, PASSWORD, PODS, USER, Galera, data_directory
 from tests.integration.operations import Operations, failure_of, in_phase
 
@@ -32,10 +32,7 @@ def _state_transfers() -> list[Path]:
 async def test_a_disaster_is_undone_with_a_short_outage(galera: Galera, operations: Operations) -> None:
     checksums = galera.checksums(FIRST)
     backup = await operations.backup()
-    galera.root_sql(
-        "DROP TABLE cinder.attachment; UPDATE keystone.account SET email = CONCAT('lost-', id);"
-        f"DELETE FROM glance.chunk WHERE image_id < 20; TRUNCATE {JOURNAL};"
-    )
+    galera.root_sql(DISASTER)
     restore = await operations.start_restore(backup.manifest.backup_id, strategy="staged")
     await in_phase(restore, "stage")
     galera.root_sql(f"INSERT INTO {JOURNAL} (writer, text) VALUES ('staging', 'the database is up')")

@@ -7,13 +7,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from temporalio.client import WorkflowExecutionStatus
 
 from galera_backup.models.runner import SwapState
 from tests.fakes.faults import ALWAYS
 from tests.fakes.kill import EXECUTION_TIMEOUT, KILLS, Kill, Step, kill, kill_at_gate
 from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, failure_of
 from tests.fakes.world import RunnerPlan, World
+from tests.workflows.test_restore_failures import assert_ended
 
 
 def _pod(name: str) -> Any:
@@ -193,7 +193,7 @@ async def test_killed_in_a_step(stage: Stage, step: str, how: Kill) -> None:
     timeout = {"execution_timeout": LATER if step in OUTAGE else EXECUTION_TIMEOUT} if how == "time out" else {}
     handle = await restore(stage, world, **timeout)
     await kill_at_gate(stage, world, handle, how=how, step=STEPS[step], gate=fault.gate)
-    await assert_eventually(lambda: _has_ended(stage, handle), lambda: f"still open: {world.events}")
+    await assert_ended(stage, world, handle)
     await assert_eventually(lambda: not stage_is_dirty(world) or how == "terminate lease")
     if how == "terminate lease":  # nobody is left who would remove the copies: the next staged restore does
         await assert_next_restore_tidies(stage, world)
@@ -209,10 +209,6 @@ async def assert_next_restore_tidies(stage: Stage, world: World) -> None:
 
 def stage_is_dirty(world: World) -> bool:
     return any(claim.journal is not None for claim in world.look().claims.values())
-
-
-async def _has_ended(stage: Stage, handle: Handle) -> bool:
-    return await stage.status(handle) != WorkflowExecutionStatus.RUNNING
 
 
 @pytest.mark.parametrize("ordinal", [0, 2])
