@@ -483,10 +483,11 @@ async def _runner(run: Run) -> AsyncIterator[Any]:
     """The runner pod of the activity that is let go now, as soon as it is there."""
     site = run.lane.site
     before = {pod.metadata.uid for pod in await asyncio.to_thread(site.runners)}
+    suffix = f"z-{run.point.job}" if run.point.job else ""  # the jobs of the other claims start at the same time
     run.lane.go()
 
     def new() -> Any:
-        fresh = [pod for pod in site.runners() if pod.metadata.uid not in before]
+        fresh = [pod for pod in site.runners() if pod.metadata.uid not in before and pod.metadata.name.endswith(suffix)]
         return fresh[0] if fresh else None
 
     yield await eventually(lambda: asyncio.to_thread(new), 60, "a runner pod", every=0.05)
