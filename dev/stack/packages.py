@@ -27,6 +27,7 @@ _NEEDED = {
     "openssl": "openssl",
     "modprobe": "kmod",
     "faketime": "faketime",
+    "strace": "strace",
 }
 CNI_DIRECTORIES = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
 _CNI_PLUGINS = ("bridge", "host-local", "loopback")
