@@ -6,13 +6,16 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, cast
 from unittest import mock
 
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
@@ -60,6 +63,20 @@ class Stage:
     client: Client
     worlds: Worlds
     queue: str
+    running: tuple[asyncio.Task[None], ...] = ()
+    """The workers: nobody who waits for one would hear that it has failed."""
+
+    async def within(self, limit: timedelta, test: Coroutine[Any, Any, None]) -> None:
+        """Run a test; one that takes longer, or whose worker ends, fails with where the server sees each workflow."""
+        work = asyncio.ensure_future(test)
+        await asyncio.wait([work, *self.running], timeout=limit.total_seconds(), return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            return work.result()
+        work.cancel()
+        for worker in self.running:
+            if worker.done():
+                worker.result()
+        raise AssertionError(f"not done within {limit}\n{await where_all_is(self.client, self.queue)}")
 
     def world(
         self, replicas: int = 3, primary: int | None = 0, backups: tuple[str, ...] = (), network: str = "10.0.0"
@@ -145,10 +162,13 @@ async def open_stage(client: Client, workers: bool = True) -> AsyncIterator[Stag
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(128))
     stage = Stage(client, Worlds(), f"stage-{uuid.uuid4()}")
     with shortened_pauses():
-        async with contextlib.AsyncExitStack() as running:
-            for worker in stage_workers(stage) if workers else ():
-                await running.enter_async_context(worker)
+        started = stage_workers(stage) if workers else []
+        stage.running = tuple(asyncio.create_task(worker.run()) for worker in started)
+        try:
             yield stage
+        finally:
+            await asyncio.gather(*(worker.shutdown() for worker in started))
+            await asyncio.gather(*stage.running)
 
 
 def stage_workers(stage: Stage, graceful: timedelta = timedelta(0)) -> list[Worker]:
@@ -172,6 +192,29 @@ def stage_workers(stage: Stage, graceful: timedelta = timedelta(0)) -> list[Work
         )
         for queue, types in queues.items()
     ]
+
+
+async def where_all_is(client: Client, queue: str) -> str:
+    """Open workflows with what they wait for, and who polls; over a connection of its own, as the other may hang."""
+    async with asyncio.timeout(30):
+        other = await Client.connect(client.service_client.config.target_host, namespace=client.namespace)
+        lines = []
+        async for each in other.list_workflows("ExecutionStatus = 'Running'", limit=100):
+            raw = (await other.get_workflow_handle(each.id, run_id=each.run_id).describe()).raw_description
+            waits = [raw.pending_workflow_task] if raw.HasField("pending_workflow_task") else []
+            lines.append(f"{each.workflow_type} {each.id} since {each.start_time}: {[*waits, *raw.pending_activities]}")
+        for name in (queue, names.lease_queue(queue)):
+            for kind in (TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY):
+                polled = await other.workflow_service.describe_task_queue(
+                    DescribeTaskQueueRequest(
+                        namespace=client.namespace,
+                        task_queue=TaskQueue(name=name),
+                        task_queue_type=kind,
+                        report_stats=True,
+                    )
+                )
+                lines.append(f"{name} {TaskQueueType.Name(kind)}: {polled}")
+    return "\n".join(lines)
 
 
 async def assert_eventually(

@@ -10,6 +10,7 @@ import asyncio
 import functools
 import inspect
 from collections.abc import AsyncIterator, Callable, Coroutine
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -20,6 +21,8 @@ from tests.fakes.stage import Stage, open_stage
 
 AT_ONCE = 24
 """Enough to fill the waits, and few enough for two cores: a case is waiting for 90 % of its time."""
+LONGEST = timedelta(seconds=200)
+"""Of one test, from its own begin: a stage that hangs shows in all of them at once, and not one after another."""
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -56,7 +59,7 @@ class _Together:
 
         async def run(test: Callable[..., Coroutine[Any, Any, None]], parameters: dict[str, Any]) -> None:
             async with free:
-                await test(stage=stage, **parameters)
+                await stage.within(LONGEST, test(stage=stage, **parameters))
 
         for name, (test, parameters) in self._tests.items():
             self._tasks[name] = asyncio.create_task(run(test, parameters), name=name)
