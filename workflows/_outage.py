@@ -171,7 +171,7 @@ class Outage(ABC, Generic[R]):
             )
         return None
 
-    def failure(self, error: BaseException) -> BaseException:
+    def failure(self, error: Exception) -> Exception:
         """The error that the run ends with: after the stop it says what became of the cluster and each claim."""
         if isinstance(error, ActivityError) and not is_cancelled_exception(error):
             error = typed(error)
@@ -210,7 +210,7 @@ class OutageOperation(Operation):
                 raise told from error
             progress.end("cancelled")
             raise
-        except BaseException as error:
+        except Exception as error:
             failure = outage.failure(error)
             progress.fail(failure)
             if failure is error:

@@ -43,7 +43,7 @@ class ProgressReport:
         self._waiting_for = waiting_for
         self._show()
 
-    def fail(self, error: BaseException) -> None:
+    def fail(self, error: Exception) -> None:
         """The operation failed; its error is shown where a person looks first."""
         self._notes = f"**{type(error).__name__}**: {getattr(error, 'message', error)}"
         self.end("failed")
@@ -56,7 +56,7 @@ class ProgressReport:
         except asyncio.CancelledError:
             self.end("cancelled")
             raise
-        except BaseException as error:
+        except Exception as error:
             self.fail(error)
             raise
 
