@@ -83,27 +83,33 @@ class Restoring(Outage[RestoreResult]):
             await beforehand()
         manifest: Manifest | None = None
         claims: list[ClaimPlan] = []
-        lacking: list[str | None] = []
+        found: list[str | None] = []
         for claim in seen.claims:
             report = await self._check_claim(claim, seen, with_backup=manifest is None)
             if manifest is None:
                 manifest = _manifest_of(report)
-                lacking.append(self._lacking_on_backup_volume(report, manifest.data_bytes // 1024))
-            lacking.append(self._lacking(report, manifest.data_bytes // 1024, claim.claim))
+                found.append(self._lacking_on_backup_volume(report, manifest.data_bytes // 1024))
+            found.append(self._lacking(report, manifest.data_bytes // 1024, claim.claim))
             claims.append(ClaimPlan(claim=claim.claim, free_kb=report.data_free_kb, total_kb=report.data_total_kb))
         if manifest is None:
             raise InternalError("the StatefulSet has no data claims")
-        self._show_plan(seen, manifest, tuple(claims))
-        problems = [each for each in lacking if each]
-        if problems:
+        obstacles = tuple(each for each in found if each)
+        self._show_plan(seen, manifest, tuple(claims), obstacles)
+        if obstacles:
             raise NotEnoughSpace(
-                f"restoring {manifest.backup_id!r} into {str(self._request.cluster)!r}: {'; '.join(problems)}. "
+                f"restoring {manifest.backup_id!r} into {str(self._request.cluster)!r}: {'; '.join(obstacles)}. "
                 f"Nothing was changed and the database is up; {self._WAY_OUT}"
             )
         await self._ask_for_approval()
         return manifest
 
-    def _show_plan(self, seen: ClusterObservation, manifest: Manifest, claims: tuple[ClaimPlan, ...]) -> None:
+    def _show_plan(
+        self,
+        seen: ClusterObservation,
+        manifest: Manifest,
+        claims: tuple[ClaimPlan, ...],
+        obstacles: tuple[str, ...],
+    ) -> None:
         strategy, data_bytes = self._request.strategy, manifest.data_bytes
         replicas = size_of(seen, self._request)
         outage = rules.expected_outage(strategy, data_bytes, replicas)
@@ -117,6 +123,7 @@ class Restoring(Outage[RestoreResult]):
             data_bytes=data_bytes,
             replicas=replicas,
             claims=claims,
+            obstacles=obstacles,
             expected_outage_seconds=outage,
         )
         self._progress.fact("backup's position", f"`{manifest.position}`, MariaDB {manifest.server_version}")

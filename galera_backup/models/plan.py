@@ -34,6 +34,8 @@ class RestorePlan(Model):
     replicas: int
     """Size of the restored cluster."""
     claims: tuple[ClaimPlan, ...]
+    obstacles: tuple[str, ...] = ()
+    """Why it cannot be carried out with this strategy; the restore has failed then, and its failure offers others."""
     expected_outage_seconds: float
     """A rough guess from measured restores: see `rules.expected_outage`."""
 

@@ -45,6 +45,7 @@ async def test_plan_is_approved(stage: Stage) -> None:
     assert (plan.strategy, plan.backup_id, plan.replicas) == ("staged", BACKUP_ID, 3)
     assert [claim.claim for claim in plan.claims] == [world.claim_name(ordinal) for ordinal in range(3)]
     assert plan.claims[0].free_kb == world.claims[world.claim_name(0)].free_kb
+    assert plan.obstacles == ()
     assert not any("stage" in event or "tidy" in event for event in world.look().events)
     await handle.execute_update("approve", ANSWER)
     result = await handle.result()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from galera_backup.models.plan import RestorePlan
 from galera_backup.models.runner import SwapState
 from tests.fakes.faults import ALWAYS
 from tests.fakes.kill import EXECUTION_TIMEOUT, KILLS, Kill, Step, kill, kill_at_gate
@@ -91,9 +92,13 @@ async def test_claims_are_staged_and_swapped_beside_each_other(stage: Stage) -> 
 async def test_no_room_for_a_second_copy(stage: Stage) -> None:
     world = stage.world(backups=(BACKUP_ID,))
     world.claims[world.claim_name(2)].free_kb = 1_000_000
-    failure = await failure_of(await restore(stage, world))
+    handle = await restore(stage, world)
+    failure = await failure_of(handle)
     assert failure.type == "NotEnoughSpace"
-    assert f"claim {world.claim_name(2)!r}: expected 1250000 KB free" in failure.message
+    plan: RestorePlan = await handle.query("plan", result_type=RestorePlan)
+    [obstacle] = plan.obstacles
+    assert obstacle.startswith(f"claim {world.claim_name(2)!r}: expected 1250000 KB free")
+    assert obstacle in failure.message
     assert failure.message.index("'rolling'") < failure.message.index("'in_place'")
     await stage.assert_settled(world)
     assert "scale 0" not in world.events
