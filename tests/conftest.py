@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -33,7 +34,14 @@ def find_temporal_cli() -> str:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def temporal_env(temporal_cli: str) -> AsyncIterator[WorkflowEnvironment]:
-    """A Temporal dev server with our search attributes; its client has our plugin. One for the whole test run."""
+    """A Temporal dev server for the whole test run."""
+    async with dev_server(temporal_cli) as environment:
+        yield environment
+
+
+@asynccontextmanager
+async def dev_server(temporal_cli: str) -> AsyncIterator[WorkflowEnvironment]:
+    """A Temporal dev server with our search attributes; its client has our plugin."""
     environment = await WorkflowEnvironment.start_local(
         dev_server_existing_path=temporal_cli,
         dev_server_startup_timeout=timedelta(seconds=60),

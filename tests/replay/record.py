@@ -18,7 +18,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from temporalio.client import WorkflowFailureError, WorkflowUpdateFailedError
-from temporalio.testing import WorkflowEnvironment
 
 from galera_backup import __version__, names
 from galera_backup.errors import DatabaseRefused, DatabaseUnavailable
@@ -26,8 +25,7 @@ from galera_backup.models.catalog import CatalogRequest
 from galera_backup.models.common import LeaseRef
 from galera_backup.models.lease import Mark, StopOrder
 from galera_backup.models.plan import Answer, Decision
-from galera_backup.temporal import SEARCH_ATTRIBUTES, plugin
-from tests.conftest import find_temporal_cli
+from tests.conftest import dev_server, find_temporal_cli
 from tests.fakes.faults import ALWAYS, Fault, Gate
 from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, open_stage
 from tests.fakes.world import RunnerPlan, World
@@ -414,12 +412,9 @@ async def catalog(stage: Stage, world: World) -> Handle:
 
 async def record(folder: Path) -> None:
     """Write the histories of all branches."""
-    environment = await WorkflowEnvironment.start_local(
-        dev_server_existing_path=find_temporal_cli(), plugins=[plugin()], search_attributes=SEARCH_ATTRIBUTES
-    )
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    async with environment, open_stage(environment.client) as stage:
+    async with dev_server(find_temporal_cli()) as environment, open_stage(environment.client) as stage:
 
         async def one(name: str, run: Branch) -> None:
             world = stage.world(backups=(BACKUP_ID,))

@@ -1,4 +1,4 @@
-"""One pair of production workers for all workflow tests; each test has a cluster of its own on it.
+"""One pair of production workers for each module of workflow tests; each test has a cluster of its own on it.
 
 The tests of a module run at the same time: most of a test is waiting. Each is still a test of its own, which awaits
 its task and reports its outcome.
@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from temporalio.testing import WorkflowEnvironment
 
+from tests.conftest import dev_server
 from tests.fakes.stage import Stage, open_stage
 
 AT_ONCE = 24
@@ -25,10 +25,10 @@ LONGEST = timedelta(seconds=200)
 """Of one test, from its own begin: a stage that hangs shows in all of them at once, and not one after another."""
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def stage(temporal_env: WorkflowEnvironment) -> AsyncIterator[Stage]:
-    """Both workers over fakes."""
-    async with open_stage(temporal_env.client) as opened:
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def stage(temporal_cli: str) -> AsyncIterator[Stage]:
+    """Both workers over fakes, on a Temporal server of their own: what one module leaves is not there in the next."""
+    async with dev_server(temporal_cli) as temporal_env, open_stage(temporal_env.client) as opened:
         yield opened
 
 
