@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import pytest_asyncio
@@ -41,12 +42,18 @@ async def temporal_env(temporal_cli: str) -> AsyncIterator[WorkflowEnvironment]:
 
 @asynccontextmanager
 async def dev_server(temporal_cli: str) -> AsyncIterator[WorkflowEnvironment]:
-    """A Temporal dev server with our search attributes; its client has our plugin."""
-    environment = await WorkflowEnvironment.start_local(
-        dev_server_existing_path=temporal_cli,
-        dev_server_startup_timeout=timedelta(seconds=60),
-        plugins=[plugin()],
-        search_attributes=SEARCH_ATTRIBUTES,
-    )
-    async with environment:
-        yield environment
+    """A Temporal dev server with our search attributes; its client has our plugin.
+
+    Its database is a file: one in SQLite's shared memory cache is lost with a connection (temporalio/temporal#8017).
+    """
+    memory = Path("/dev/shm")
+    with TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+        environment = await WorkflowEnvironment.start_local(
+            dev_server_existing_path=temporal_cli,
+            dev_server_startup_timeout=timedelta(seconds=60),
+            dev_server_database_filename=f"{folder}/temporal.db",
+            plugins=[plugin()],
+            search_attributes=SEARCH_ATTRIBUTES,
+        )
+        async with environment:
+            yield environment
