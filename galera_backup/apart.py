@@ -30,6 +30,11 @@ def joined_already(seen: Sides) -> str | None:
     )
 
 
+def target_answers(seen: Sides) -> bool:
+    """Whether every member of the target said in which group it is."""
+    return all(member.group is not None for member in seen.target.members)
+
+
 def joined_another(seen: Sides, uuid: str, replicas: int) -> str | None:
     """Why a clone that has started is not a cluster of its own with this uuid, or None."""
     target = seen.target

@@ -194,6 +194,11 @@ def _is_primary(member: MemberObservation) -> bool:
     return member.wsrep is not None and member.wsrep.cluster_status == "Primary"
 
 
+def all_answer(seen: ClusterObservation) -> bool:
+    """Whether the server of every member could be asked."""
+    return all(member.wsrep is not None for member in seen.members)
+
+
 def not_restored(seen: ClusterObservation, uuid: str) -> str | None:
     """Why a cluster that has formed is not the one with this uuid, of the backup or of its clone; or None."""
     others = sorted(
@@ -203,7 +208,10 @@ def not_restored(seen: ClusterObservation, uuid: str) -> str | None:
     )
     if not others:
         return None
-    return f"expected wsrep_cluster_state_uuid {uuid} of the restored data on all members, saw {', '.join(others)}"
+    return (
+        f"expected wsrep_cluster_state_uuid {uuid} of the restored data on all members, saw {', '.join(others)}. Look "
+        "at the logs of these servers"
+    )
 
 
 def table(seen: ClusterObservation) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from temporalio import workflow
 
 from workflows import _options
+from workflows._observing import until_all_answer
 
 with workflow.unsafe.imports_passed_through():
     from activities.clone import CloneActivities
@@ -32,7 +33,8 @@ async def check_apart(request: RestoreRequest, clone: Clone) -> str:
 
 async def check_alone(request: RestoreRequest, clone: Clone, replicas: int) -> None:
     """Error: `RestoreFailed`, when the clone is not a cluster of its own."""
-    joined = apart.joined_another(await _look(request, clone), clone.uuid, replicas)
+    seen = await until_all_answer(lambda: _look(request, clone), apart.target_answers)
+    joined = apart.joined_another(seen, clone.uuid, replicas)
     if joined is not None:
         raise RestoreFailed(joined)
 

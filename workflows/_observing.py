@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import TypeVar
+
 from temporalio import workflow
 
 from workflows import _options
@@ -11,6 +15,11 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.activities import Observe
     from galera_backup.models.cluster import ClusterObservation
     from galera_backup.models.common import OperationRequest
+
+T = TypeVar("T")
+
+ANSWER_LIMIT, AGAIN_AFTER = timedelta(minutes=5), timedelta(seconds=2)
+"""For the servers of a cluster that has formed: a lost connection or a restart is no proof of anything."""
 
 
 async def observe(request: OperationRequest, summary: str, replicas: int | None = None) -> ClusterObservation:
@@ -27,3 +36,11 @@ async def observe(request: OperationRequest, summary: str, replicas: int | None 
         summary=summary,
         **_options.act(),
     )
+
+
+async def until_all_answer(look: Callable[[], Awaitable[T]], answered: Callable[[T], bool]) -> T:
+    """Look again while a server does not answer; after `ANSWER_LIMIT` what is seen counts all the same."""
+    deadline = workflow.now() + ANSWER_LIMIT
+    while not answered(seen := await look()) and workflow.now() < deadline:
+        await workflow.sleep(AGAIN_AFTER, summary="not every server answers: looking again")
+    return seen

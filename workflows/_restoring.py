@@ -9,6 +9,7 @@ from temporalio import workflow
 
 from workflows import _clone, _runner
 from workflows._holder import LeaseHeld
+from workflows._observing import until_all_answer
 from workflows._outage import CHECK_LIMIT, Outage, checked, size_of
 from workflows._progress import ProgressReport
 from workflows._questions import Questions
@@ -171,7 +172,8 @@ class Restoring(Outage[RestoreResult]):
         """Error: `RestoreFailed`, when what has started is not the restored cluster, or a clone is not alone."""
         self._enter("prove", "looking whether the cluster is the restored one")
         uuid = self._clone.uuid if self._clone is not None else manifest.position.uuid
-        wrong = rules.not_restored(await self._observe(), uuid)
+        seen = await until_all_answer(self._observe, rules.all_answer)
+        wrong = rules.not_restored(seen, uuid)
         if wrong is not None:
             raise RestoreFailed(wrong)
         if self._clone is not None:

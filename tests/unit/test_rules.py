@@ -227,3 +227,11 @@ def test_table() -> None:
     lines = rules.table(cluster(member={"exists": False, "phase": "", "ready": False, "wsrep": None})).splitlines()
     assert lines[2] == "| mariadb-server-0 | Running, Ready | Synced | Primary | 3 | OFF |"
     assert lines[3] == "| mariadb-server-1 | missing, Not Ready | unreachable | | | |"
+
+
+def test_restored_cluster_is_known_by_its_uuid() -> None:
+    assert rules.not_restored(cluster(), "u") is None
+    assert "saw mariadb-server-1 has other" in (rules.not_restored(cluster(cluster_state_uuid="other"), "u") or "")
+    silent = cluster(member={"wsrep": None, "error": "timed out"})
+    assert "saw mariadb-server-1 has no answer. Look at the logs" in (rules.not_restored(silent, "u") or "")
+    assert (rules.all_answer(cluster()), rules.all_answer(silent)) == (True, False)

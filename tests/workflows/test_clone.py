@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from galera_backup.errors import DatabaseUnavailable
 from galera_backup.models.catalog import Catalog, CatalogRequest
 from galera_backup.models.passwords import PasswordReport
 from galera_backup.models.plan import Answer, Decision, RestorePlan
 from galera_backup.models.restore import RestoreResult
-from tests.fakes.faults import ALWAYS
+from tests.fakes.faults import ALWAYS, Fault
 from tests.fakes.kill import Step
 from tests.fakes.runner import CLUSTER_UUID
 from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, failure_of
@@ -236,6 +237,16 @@ async def test_member_from_elsewhere_is_seen_at_the_end(stage: Stage, strategy: 
     await stage.assert_settled(target)
     expected = "live" if strategy == "staged" else BACKUP_ID
     assert {claim.data for claim in target.claims.values()} == {expected}
+
+
+async def test_member_that_does_not_answer_at_the_end_is_asked_again(stage: Stage) -> None:
+    source, target = two(stage)
+    lost = target.faults.add(
+        Fault("group", when=lambda _: "scale 3" in target.events, before=DatabaseUnavailable("lost"))
+    )
+    await (await clone(stage, source, target, strategy="staged")).result()
+    assert lost.times == 0
+    await stage.assert_settled(target)
 
 
 async def test_proof_is_tried_again(stage: Stage) -> None:

@@ -46,6 +46,26 @@ async def failed(stage: Stage, world: World, after_the_cut: bool, **fields: Any)
     return f"{failure.type}: {failure.message}"
 
 
+# --- the cluster
+
+
+async def test_servers_that_do_not_answer_are_asked_again(stage: Stage) -> None:
+    """Lost connections are no proof that the restored cluster is another one."""
+    world = stage.world(backups=(BACKUP_ID,))
+    lost = world.faults.add(
+        Fault(
+            "wsrep_status",
+            activity="observe_cluster",
+            when=lambda _: "scale 3" in world.events,
+            before=DatabaseUnavailable("lost"),
+            times=3,
+        )
+    )
+    await restored(stage, world)
+    assert lost.times == 0
+    assert [event for event in world.events if event.startswith("scale")] == ["scale 0", "scale 3"]
+
+
 # --- SQL checks
 
 
