@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 from galera_backup.models.cluster import ClusterObservation, MemberObservation, WsrepStatus
 from galera_backup.models.common import PrimaryLabel
 from galera_backup.models.janitor import Finding, MarkSeen, MemberSeen, RunnerSeen, Survey, Verdict
+from galera_backup.models.jobs import CheckReport
 from galera_backup.models.lease import StopOrder
 from galera_backup.models.restore import ClaimReport, ClaimState, Strategy
-from galera_backup.models.runner import CheckReport, SwapState
+from galera_backup.models.volumes import SwapState
 from galera_backup.names import LEASE_ANNOTATION
 from galera_backup.runner.protocol import STAGING_RESERVE
 

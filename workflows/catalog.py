@@ -12,7 +12,7 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.activities import RunnerTask
     from galera_backup.models.catalog import Catalog, CatalogRequest
     from galera_backup.models.common import SecretRef
-    from galera_backup.models.runner import ListJob
+    from galera_backup.models.jobs import ListJob
     from galera_backup.temporal import CLUSTER
 
 LIST_RUNNER_PREFIX = "mariadb-phy-backup-list"
@@ -28,7 +28,7 @@ class GaleraCatalog:
         """The backups, oldest first."""
         workflow.upsert_search_attributes([CLUSTER.value_set(str(request.cluster))])
         pod = names.runner_pod(LIST_RUNNER_PREFIX, workflow.now(), workflow.uuid4().hex[:6])
-        task = RunnerTask(
+        task: RunnerTask[ListJob] = RunnerTask(
             cluster=request.cluster,
             lease=None,
             fence="none",
@@ -41,5 +41,5 @@ class GaleraCatalog:
             run_as_user=request.run_as_user,
             timeout=request.timeout,
         )
-        outcome = await _runner.run(task, f"pod {pod}: list the backups")
-        return Catalog(backups=outcome.listed)
+        ran = await _runner.run(task, f"pod {pod}: list the backups")
+        return Catalog(backups=ran.listed)

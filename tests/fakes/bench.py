@@ -19,8 +19,8 @@ from activities.runner import RunnerActivities
 from galera_backup import names
 from galera_backup.models.activities import ReplicaTask, RunnerTask, ScaleTask
 from galera_backup.models.common import LeaseRef, PrimaryLabel, SecretRef
+from galera_backup.models.jobs import ListJob, RunnerJob
 from galera_backup.models.lease import Mark
-from galera_backup.models.runner import ListJob
 from tests.fakes.faults import Fault, Gate
 from tests.fakes.stage import assert_eventually
 from tests.fakes.world import World
@@ -99,7 +99,7 @@ class Bench:
         mark = Mark(lease=lease, owner="o", until=datetime.now(UTC), replicas_before=3)
         return ScaleTask(cluster=self.world.cluster, mark=mark, container="mariadb", replicas=replicas)
 
-    def job(self, fence: str = "none", **changes: Any) -> RunnerTask:
+    def job(self, fence: str = "none", **changes: Any) -> RunnerTask[RunnerJob]:
         values = {
             "cluster": self.world.cluster,
             "lease": None if fence == "none" else LEASE,
@@ -113,7 +113,7 @@ class Bench:
             "run_as_user": None,
             "timeout": timedelta(minutes=5),
         }
-        return RunnerTask.model_validate({**values, **changes})
+        return RunnerTask[RunnerJob].model_validate({**values, **changes})
 
     async def freeze(
         self,

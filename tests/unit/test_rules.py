@@ -11,8 +11,9 @@ import pytest
 from galera_backup import rules
 from galera_backup.models.cluster import ClaimObservation, ClusterObservation, MemberObservation
 from galera_backup.models.common import PrimaryLabel
+from galera_backup.models.jobs import CheckReport
 from galera_backup.models.restore import ClaimReport, ClaimState
-from galera_backup.models.runner import CheckReport, ClaimMarker, Journal, SwapState
+from galera_backup.models.volumes import ClaimMarker, Journal, SwapState
 from tests.unit.members import CLUSTER, GOOD
 
 

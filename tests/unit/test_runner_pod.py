@@ -16,7 +16,7 @@ from galera_backup.kube.runner_pod import runner_pod
 from galera_backup.models.activities import RunnerTask
 from galera_backup.models.clone import Clone
 from galera_backup.models.common import ClusterRef, LeaseRef, SecretRef
-from galera_backup.models.runner import (
+from galera_backup.models.jobs import (
     BackupJob,
     CheckJob,
     DiscardJob,
@@ -29,7 +29,7 @@ from galera_backup.models.runner import (
     TidyJob,
     UnpackJob,
 )
-from galera_backup.runner.protocol import CLONE_SCRIPT, RESTORE_SCRIPT, STAGE_CLONE_SCRIPT, STAGE_SCRIPT, VOLUME
+from galera_backup.runner.protocol import VOLUME, script
 from tests.fakes.world import World, fresh_cluster
 
 WORLD = World(fresh_cluster())
@@ -66,7 +66,7 @@ def facts(**changes: Any) -> StatefulSetFacts:
     return StatefulSetFacts(**{**vars(WORLD.statefulset_facts("mariadb")), **changes})
 
 
-def task(job: str, **changes: Any) -> RunnerTask:
+def task(job: str, **changes: Any) -> RunnerTask[RunnerJob]:
     values = {
         "cluster": CLUSTER,
         "lease": LeaseRef(workflow_id="w", run_id="lease-run"),
@@ -80,7 +80,7 @@ def task(job: str, **changes: Any) -> RunnerTask:
         "run_as_user": None,
         "timeout": timedelta(hours=6),
     }
-    return RunnerTask.model_validate({**values, **changes})
+    return RunnerTask[RunnerJob].model_validate({**values, **changes})
 
 
 def build(job: str, replica: bool = False, **changes: Any) -> Any:
@@ -242,7 +242,11 @@ def test_what_lies_beside_the_data_is_in_the_same_mount(job: str, sub_path: str 
 
 
 @pytest.mark.parametrize(
-    ("job", "expected"), [("restore", [RESTORE_SCRIPT, CLONE_SCRIPT]), ("stage", [STAGE_SCRIPT, STAGE_CLONE_SCRIPT])]
+    ("job", "expected"),
+    [
+        ("restore", [script("unpack"), script("unpack", "adopt")]),
+        ("stage", [script("unpack", "passwords"), script("unpack", "adopt", "passwords")]),
+    ],
 )
 def test_clone_adopts_its_identity(job: str, expected: list[str]) -> None:
     clone = Clone(source=ClusterRef(namespace="a", statefulset="b"), uuid="aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee")
