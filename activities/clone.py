@@ -30,10 +30,10 @@ class CloneActivities:
         return await in_thread(self._sides, request)
 
     def _sides(self, request: LookAtSides) -> Sides:
-        statefulset = self._kube.statefulset(request.target, request.container)
+        statefulset = self._kube.statefulset(request.site.cluster, request.site.container)
         target = self._side(request, statefulset)
         try:
-            source = self._side(request, self._kube.statefulset(request.source, request.container))
+            source = self._side(request, self._kube.statefulset(request.source, request.site.container))
         except (ClusterNotFound, KubernetesRefused) as error:
             source = Side(cluster=request.source, unseen=error.message)
         named = apart.named_in(statefulset.settings, source, target)  # here: the others may hold a password
@@ -46,7 +46,7 @@ class CloneActivities:
 
     def _member(self, request: LookAtSides, cluster: ClusterRef, pod: PodFacts) -> GroupMember:
         try:
-            credentials = self._kube.credentials(cluster.namespace, request.credentials)
+            credentials = self._kube.credentials(cluster.namespace, request.site.credentials)
             group = self._mysql.group(Endpoint(cluster.namespace, pod.name, pod.ip, credentials))
         except GaleraBackupError as error:
             return GroupMember(pod=pod.name, ip=pod.ip, error=error.message)

@@ -53,22 +53,20 @@ class GaleraActivities:
 
         A mark that a dead lease left is replaced: the cluster check has seen the replica in sync.
         """
-        pod = await self._fence.replica(task.cluster, task.pod, task.lease, marked=False)
+        pod = await self._fence.replica(task.site.cluster, task.pod, task.lease, marked=False)
         present = mark_of(pod.annotations)
         if present is not None and present.lease == task.lease:
             return present
-        label = task.primary_label
+        label = task.site.primary_label
         handover = None
         if label is not None and label.moved_by == "galera-backup" and pod.labels.get(label.key) == label.primary:
             handover = await in_thread(self._plan_handover, task, label)
         mark = task.mark.model_copy(update={"handover": handover})
-        await in_thread(self._kube.set_mark, task.cluster.namespace, pod, mark)
+        await in_thread(self._kube.set_mark, task.site.cluster.namespace, pod, mark)
         return mark
 
     def _plan_handover(self, task: ReplicaTask, label: PrimaryLabel) -> HandOver:
-        seen = self._observer.observe(
-            Observe(cluster=task.cluster, credentials=task.credentials, container=task.container, primary_label=label)
-        )
+        seen = self._observer.observe(Observe(site=task.site))
         heir = rules.heir_of_primary(seen, task.pod, label)
         if heir is None:
             raise DesyncFailed(
@@ -80,9 +78,9 @@ class GaleraActivities:
     @activity.defn
     async def desync(self, task: ReplicaTask) -> DesyncReport:
         """SET GLOBAL wsrep_desync=ON on the replica and wait until it is Donor/Desynced."""
-        look = Observe(cluster=task.cluster, credentials=task.credentials, container=task.container)
+        look = Observe(site=task.site)
         await self._quorum.check(look, task.pod, task.others_in_sync, f"desyncing {task.pod!r}")
-        await self._fence.replica(task.cluster, task.pod, task.lease)
+        await self._fence.replica(task.site.cluster, task.pod, task.lease)
         server = await self._server(task)
         await self._set_on_once(task, server)
         wsrep = None
@@ -111,7 +109,7 @@ class GaleraActivities:
             if not wsrep.pending_desync:
                 # MariaDB has no compare-and-set. So its own clock decides whether ON still comes soon after the check.
                 until = await in_thread(self._mysql.now, server) + rules.DESYNC_WINDOW
-                await self._fence.replica(task.cluster, task.pod, task.lease)
+                await self._fence.replica(task.site.cluster, task.pod, task.lease)
                 await in_thread(self._mysql.set_desync, server, on=True, until=until)
                 return
             await pause(1, f"{task.pod}: an earlier wsrep_desync=ON waits behind a lock")
@@ -127,7 +125,7 @@ class GaleraActivities:
         was_desynced, drained, good = False, True, 0
         begun_at, begun = activity.info().started_time, time.monotonic()  # the worker's clock may be wrong
         while True:
-            pod = await in_thread(self._kube.find_pod, task.cluster.namespace, task.pod)
+            pod = await in_thread(self._kube.find_pod, task.site.cluster.namespace, task.pod)
             if pod is None or _is_not_ours(pod, task):
                 return ResyncReport(at=datetime.now(UTC), was_desynced=was_desynced, drained=drained)
             try:
@@ -150,7 +148,7 @@ class GaleraActivities:
     async def _set_off(self, task: ReplicaTask, server: Endpoint) -> None:
         """OFF, soon after the mark was seen: the next lease may have desynced the replica when a frozen one goes on."""
         until = await in_thread(self._mysql.now, server) + rules.DESYNC_WINDOW
-        pod = await in_thread(self._kube.find_pod, task.cluster.namespace, task.pod)
+        pod = await in_thread(self._kube.find_pod, task.site.cluster.namespace, task.pod)
         if pod is not None and not _is_not_ours(pod, task):
             await in_thread(self._mysql.set_desync, server, on=False, until=until)
 
@@ -161,13 +159,8 @@ class GaleraActivities:
         The primary label goes back to the pod that had it as soon as that serves, where no pod carries it: clients
         write while the others join.
         """
-        request = Observe(
-            cluster=task.cluster,
-            credentials=task.credentials,
-            container=task.container,
-            primary_label=task.primary_label,
-        )
-        label = task.primary_label
+        request = Observe(site=task.site)
+        label = task.site.primary_label
         while True:
             seen = await in_thread(self._observer.observe, request)
             missing = rules.not_formed(seen, task.replicas)
@@ -184,7 +177,7 @@ class GaleraActivities:
 
     async def _put_back_primary(self, task: FormTask, label: PrimaryLabel, request: Observe) -> None:
         """The pod is read before the look at all, and changed in any case: a second, late one meets a conflict."""
-        namespace = task.cluster.namespace
+        namespace = task.site.cluster.namespace
         if task.primary_pod is None or label.moved_by != "galera-backup":
             return
         pod = await in_thread(self._kube.find_pod, namespace, task.primary_pod)
@@ -197,10 +190,10 @@ class GaleraActivities:
             await in_thread(self._kube.revoke, namespace, pod, task.lease.run_id)
 
     async def _server(self, task: ReplicaTask) -> Endpoint:
-        pod = await in_thread(self._kube.pod, task.cluster.namespace, task.pod)
+        pod = await in_thread(self._kube.pod, task.site.cluster.namespace, task.pod)
         if not pod.ip:
             raise NotYet(f"pod {task.pod!r} has no address yet")
-        return await in_thread(self._observer.endpoint, task.cluster, pod, task.credentials)
+        return await in_thread(self._observer.endpoint, task.site.cluster, pod, task.site.credentials)
 
 
 def _is_not_ours(pod: PodFacts, task: ReplicaTask) -> bool:

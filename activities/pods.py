@@ -51,7 +51,7 @@ class PodWatcher:
         told, progress = begun, ""
         follow_until: float | None = None
         while True:
-            pod = await in_thread(self._kube.find_pod, task.cluster.namespace, task.pod)
+            pod = await in_thread(self._kube.find_pod, task.site.cluster.namespace, task.pod)
             if pod is None:
                 gone = _without_answer(task, None, "it was deleted while it worked")
                 return gone.model_copy(update={"deleted": True})
@@ -72,12 +72,12 @@ class PodWatcher:
             await pause(pace, progress or f"pod {task.pod} is {pod.phase}")
 
     async def _progress(self, task: RunnerTask[RunnerJob]) -> str:
-        text = await in_thread(self._kube.log, task.cluster.namespace, task.pod, AGENT_CONTAINER, 1)
+        text = await in_thread(self._kube.log, task.site.cluster.namespace, task.pod, AGENT_CONTAINER, 1)
         return bounded(text.strip(), 500)
 
     def _collect(self, task: RunnerTask[RunnerJob], pod: PodFacts) -> RunnerOutcome:
         agent = pod.ended.get(AGENT_CONTAINER)
-        text = self._kube.log(task.cluster.namespace, task.pod, AGENT_CONTAINER)
+        text = self._kube.log(task.site.cluster.namespace, task.pod, AGENT_CONTAINER)
         try:
             result = task.job.result_type().model_validate_json(agent.message if agent is not None else "")
         except ValidationError:

@@ -46,7 +46,7 @@ class ProveActivities:
         `DatabaseRefused`, `ClusterNotFound`.
         """
         for reference in task.secrets:
-            await in_thread(self._kube.credentials, task.cluster.namespace, reference)
+            await in_thread(self._kube.credentials, task.site.cluster.namespace, reference)
         try:
             server = await self._server(task)
             if server is None:
@@ -175,25 +175,21 @@ class ProveActivities:
     async def _restored_server(self, task: ProofTask) -> Endpoint:
         server = await self._server(task)
         if server is None:
-            raise DatabaseUnavailable(f"proving {str(task.cluster)!r}: expected a replica that takes queries, saw none")
+            raise DatabaseUnavailable(
+                f"proving {str(task.site.cluster)!r}: expected a replica that takes queries, saw none"
+            )
         return server
 
     async def _server(self, task: ProofTask) -> Endpoint | None:
         """As whom the checks run; None when no replica takes queries."""
-        look = Observe(
-            cluster=task.cluster,
-            credentials=task.credentials,
-            container=task.container,
-            primary_label=task.primary_label,
-        )
-        seen = await in_thread(self._observer.observe, look)
-        replica = proving.replica_to_ask(seen, task.primary_label)
+        seen = await in_thread(self._observer.observe, Observe(site=task.site))
+        replica = proving.replica_to_ask(seen, task.site.primary_label)
         if replica is None:
             return None
-        pod = await in_thread(self._kube.find_pod, task.cluster.namespace, replica.pod)
+        pod = await in_thread(self._kube.find_pod, task.site.cluster.namespace, replica.pod)
         if pod is None or not pod.ip:
             raise DatabaseUnavailable(rules.table(seen))
-        return await in_thread(self._observer.endpoint, task.cluster, pod, task.check_credentials)
+        return await in_thread(self._observer.endpoint, task.site.cluster, pod, task.check_credentials)
 
 
 def _which(task: ProofTask, number: int) -> str:

@@ -41,7 +41,7 @@ class RunnerActivities:
         """
         try:
             await self._check_fence(task)
-            if await in_thread(self._kube.find_pod, task.cluster.namespace, task.pod) is None:
+            if await in_thread(self._kube.find_pod, task.site.cluster.namespace, task.pod) is None:
                 await in_thread(self._create, task)
             await self._release(task)
             outcome = await self._watch_both(task)
@@ -49,7 +49,7 @@ class RunnerActivities:
                 await self._fence.lease_is_open(task.lease)  # else nobody is left who would remove the pod
         except (asyncio.CancelledError, ClusterDegraded, ClusterUnhealthy, LeaseLost) as error:
             if not isinstance(error, asyncio.CancelledError) or wanted_to_stop():
-                await asyncio.to_thread(self._kube.delete_pod, task.cluster.namespace, task.pod)
+                await asyncio.to_thread(self._kube.delete_pod, task.site.cluster.namespace, task.pod)
             raise
         return outcome
 
@@ -59,7 +59,7 @@ class RunnerActivities:
         Whoever undoes closes the fence first and then removes the pods that are there: a pod that was created too
         late does not pass this check, and one that passed it is gone when its gate is to be removed.
         """
-        pod = await in_thread(self._kube.find_pod, task.cluster.namespace, task.pod)
+        pod = await in_thread(self._kube.find_pod, task.site.cluster.namespace, task.pod)
         if pod is None or pod.deleting or not pod.gated:
             return
         if task.replica is not None:
@@ -67,7 +67,7 @@ class RunnerActivities:
             await self._quorum.check(_look(task), task.replica, task.others_in_sync, doing)
         await self._check_fence(task)
         with contextlib.suppress(ClusterNotFound):  # removed meanwhile
-            await in_thread(self._kube.release_pod, task.cluster.namespace, pod)
+            await in_thread(self._kube.release_pod, task.site.cluster.namespace, pod)
 
     @activity.defn
     async def remove_runners(self, request: RemoveRunners) -> None:
@@ -110,20 +110,22 @@ class RunnerActivities:
         if task.lease is None:
             return
         if task.fence == "undo":
-            await self._fence.stopped(task.cluster, task.container, task.lease, undoing=True, first=task.stopped_from)
+            await self._fence.stopped(
+                task.site.cluster, task.site.container, task.lease, undoing=True, first=task.stopped_from
+            )
         if task.fence == "lease":
             await self._fence.lease_is_open(task.lease)
         if task.fence == "stopped":
-            await self._fence.stopped(task.cluster, task.container, task.lease, first=task.stopped_from)
+            await self._fence.stopped(task.site.cluster, task.site.container, task.lease, first=task.stopped_from)
         if task.fence == "desynced":
             assert task.replica is not None
-            await self._fence.replica(task.cluster, task.replica, task.lease)
+            await self._fence.replica(task.site.cluster, task.replica, task.lease)
             await in_thread(self._check_desynced, task, task.replica)
 
     def _check_desynced(self, task: RunnerTask[RunnerJob], replica: str) -> None:
-        pod = self._kube.pod(task.cluster.namespace, replica)
-        credentials = self._kube.credentials(task.cluster.namespace, task.credentials)
-        wsrep = self._mysql.wsrep_status(Endpoint(task.cluster.namespace, replica, pod.ip, credentials))
+        pod = self._kube.pod(task.site.cluster.namespace, replica)
+        credentials = self._kube.credentials(task.site.cluster.namespace, task.site.credentials)
+        wsrep = self._mysql.wsrep_status(Endpoint(task.site.cluster.namespace, replica, pod.ip, credentials))
         if not wsrep.desync:
             raise LeaseLost(
                 f"starting runner pod {task.pod!r}: expected wsrep_desync=ON on {replica!r}, it is OFF. "
@@ -131,9 +133,9 @@ class RunnerActivities:
             )
 
     def _create(self, task: RunnerTask[RunnerJob]) -> None:
-        statefulset = self._kube.statefulset(task.cluster, task.container)
-        replica = self._kube.find_pod(task.cluster.namespace, task.replica) if task.replica else None
-        self._kube.create_pod(task.cluster.namespace, runner_pod(task, statefulset, replica, self._agent_image))
+        statefulset = self._kube.statefulset(task.site.cluster, task.site.container)
+        replica = self._kube.find_pod(task.site.cluster.namespace, task.replica) if task.replica else None
+        self._kube.create_pod(task.site.cluster.namespace, runner_pod(task, statefulset, replica, self._agent_image))
 
     async def _watch_both(self, task: RunnerTask[RunnerJob]) -> RunnerOutcome:
         """The runner to its end, and meanwhile the members that must do without its replica.
@@ -157,4 +159,4 @@ class RunnerActivities:
 
 
 def _look(task: RunnerTask[RunnerJob]) -> Observe:
-    return Observe(cluster=task.cluster, credentials=task.credentials, container=task.container)
+    return Observe(site=task.site)

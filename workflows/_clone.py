@@ -40,9 +40,7 @@ async def check_alone(request: RestoreRequest, clone: Clone, replicas: int) -> N
 
 
 async def _look(request: RestoreRequest, clone: Clone) -> Sides:
-    look = LookAtSides(
-        target=request.cluster, source=clone.source, credentials=request.credentials, container=request.container
-    )
+    look = LookAtSides(site=request.site, source=clone.source)
     return await workflow.execute_activity_method(
         CloneActivities.look_at_sides,
         look,

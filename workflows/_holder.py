@@ -27,8 +27,9 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup import names
     from galera_backup.errors import ClusterBusy, GaleraBackupError, LeaseLost, by_name
     from galera_backup.models.activities import LeaseHolder, LeaseName
-    from galera_backup.models.common import LeaseRef, OperationRequest
+    from galera_backup.models.common import LeaseRef
     from galera_backup.models.lease import LeaseEvent, LeaseRequest, LeaseResult, OperationName, OrderKind
+    from galera_backup.models.site import OperationRequest
 
 T = TypeVar("T")
 
@@ -101,12 +102,10 @@ class LeaseHeld:
         return await workflow.start_child_workflow(
             GaleraLease.run,
             LeaseRequest(
-                cluster=request.cluster,
+                site=request.site,
                 operation=self._operation,
                 owner=workflow.info().workflow_id,
                 ttl=ttl,
-                credentials=request.credentials,
-                container=request.container,
             ),
             id=names.lease_id(request.cluster),
             task_queue=names.lease_queue(workflow.info().task_queue),

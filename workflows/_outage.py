@@ -86,15 +86,13 @@ class Outage(ABC, Generic[R]):
     def _order(self, seen: ClusterObservation, strategy: Strategy) -> StopOrder:
         request = self._request
         return StopOrder(
+            site=request.site,
             strategy=strategy,
             replicas_before=seen.replicas,
             replicas=size_of(seen, request),
             restore_id=self._restore_id,
             claims=tuple(claim.claim for claim in seen.claims),
-            backup_claim=request.backup_claim,
-            run_as_user=request.run_as_user,
             runner_pod_prefix=request.runner_pod_prefix,
-            primary_label=request.primary_label,
             primary_pod=rules.primary_pod(seen, request.primary_label) or seen.primary_before,
             stop_timeout=request.stop_timeout,
             runner_timeout=request.runner_timeout,
@@ -107,16 +105,12 @@ class Outage(ABC, Generic[R]):
         """A pod on the volume of a stopped replica."""
         request = self._request
         return RunnerTask(
-            cluster=request.cluster,
+            site=request.site,
             lease=self._lease.ref,
             fence="stopped",
             pod=f"{request.runner_pod_prefix}-{self._restore_id}-{name}",
             job=job,
-            container=request.container,
-            credentials=request.credentials,
-            backup_claim=request.backup_claim,
             data_claim=claim.claim,
-            run_as_user=request.run_as_user,
             timeout=timeout,
         )
 
@@ -150,11 +144,9 @@ class Outage(ABC, Generic[R]):
             return
         request, ref = self._request, self._lease.ref
         stopped = _undo.Stopped(
-            cluster=request.cluster,
+            site=request.site,
             mark=Mark(lease=ref, owner=workflow.info().workflow_id, until=workflow.now()),
             order=self._stopping,
-            credentials=request.credentials,
-            container=request.container,
         )
         self._progress.enter("start", "the lease was killed: starting the cluster from here")
         claims = None if self._is_stopped else self._started_on or _undo.as_found(self._stopping)

@@ -81,10 +81,7 @@ class Proving:
     def _task(self) -> ProofTask:
         request = self._request
         return ProofTask(
-            cluster=request.cluster,
-            credentials=request.credentials,
-            container=request.container,
-            primary_label=request.primary_label,
+            site=request.site,
             check_credentials=request.check_credentials or request.credentials,
             checks=request.checks,
             check_timeout=request.check_timeout,

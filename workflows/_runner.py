@@ -70,7 +70,7 @@ def _stop_if_cancelled() -> None:
 
 
 async def _run_once(task: RunnerTask[AnyJob], summary: str) -> RunnerOutcome:
-    removal = RemoveRunners(cluster=task.cluster, pod=task.pod), f"remove pod {task.pod}"
+    removal = RemoveRunners(cluster=task.site.cluster, pod=task.pod), f"remove pod {task.pod}"
     try:
         outcome = await workflow.execute_activity_method(
             RunnerActivities.run_runner,

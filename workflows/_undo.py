@@ -38,10 +38,11 @@ with workflow.unsafe.imports_passed_through():
         RunnerTask,
         ScaleTask,
     )
-    from galera_backup.models.common import ClusterRef, LeaseRef, SecretRef
+    from galera_backup.models.common import LeaseRef
     from galera_backup.models.jobs import AnyJob, CheckJob, DiscardJob, RestoreJob, SwapJob, TidyJob
     from galera_backup.models.lease import Mark, StopOrder
     from galera_backup.models.restore import ClaimReport, ClaimState, Strategy
+    from galera_backup.models.site import Site
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -78,7 +79,7 @@ async def bring_back(task: ReplicaTask, queue: str) -> ResyncReport:
     await persist(KubernetesActivities.revoke_replica, task, f"nothing more is done to {pod} but undo", queue)
     await persist(
         RunnerActivities.remove_runners,
-        RemoveRunners(cluster=task.cluster, lease=task.lease),
+        RemoveRunners(cluster=task.site.cluster, lease=task.lease),
         "no runner pod works on the replica",
         queue,
     )
@@ -97,19 +98,15 @@ async def bring_back(task: ReplicaTask, queue: str) -> ResyncReport:
 class Stopped:
     """A cluster that was scaled to 0 by a lease, and all that is needed to start it again."""
 
-    cluster: ClusterRef
+    site: Site
     mark: Mark
     order: StopOrder
-    credentials: SecretRef
-    container: str
     by: LeaseRef | None = None
     """The janitor's own lease: the pods that look at the volumes carry it, so that they are removed with it."""
 
     def scale(self, replicas: int, serving: int = 0) -> ScaleTask:
         """For every step on the StatefulSet; only scaling up looks at `replicas`, and at how many serve already."""
-        return ScaleTask(
-            cluster=self.cluster, mark=self.mark, container=self.container, replicas=replicas, serving=serving
-        )
+        return ScaleTask(site=self.site, mark=self.mark, replicas=replicas, serving=serving)
 
     def form(self, replicas: int, *, restored: bool, may_fail: bool = False) -> FormTask:
         """What to wait for once it is scaled back, on restored or on its old data.
@@ -119,13 +116,10 @@ class Stopped:
         alone = replicas == 1 and self.order.primary_pod is not None
         clone = self.order.clone if restored else None
         return FormTask(
-            cluster=self.cluster,
+            site=self.site,
             lease=self.mark.lease,
             replicas=replicas,
-            credentials=self.credentials,
-            container=self.container,
-            primary_label=self.order.primary_label,
-            primary_pod=names.pod(self.cluster, 0) if alone else self.order.primary_pod,
+            primary_pod=names.pod(self.site.cluster, 0) if alone else self.order.primary_pod,
             uuid=clone.uuid if clone is not None else None,
             may_fail=may_fail,
         )
@@ -149,7 +143,7 @@ async def bring_up(stopped: Stopped, claims: tuple[ClaimReport, ...] | None, que
         return ()
     await persist(
         RunnerActivities.remove_runners,
-        RemoveRunners(cluster=stopped.cluster, lease=stopped.mark.lease),
+        RemoveRunners(cluster=stopped.site.cluster, lease=stopped.mark.lease),
         "no runner pod works on the volumes",
         queue,
     )
@@ -176,7 +170,7 @@ async def bring_up(stopped: Stopped, claims: tuple[ClaimReport, ...] | None, que
 
 
 def _left(stopped: Stopped, claims: tuple[ClaimReport, ...], serving: int) -> GaleraBackupError:
-    cluster, size = str(stopped.cluster), stopped.order.replicas
+    cluster, size = str(stopped.site.cluster), stopped.order.replicas
     if not serving:
         return ClusterLeftStopped(
             f"StatefulSet {cluster!r} stays at 0 replicas: expected all data claims untouched or all restored, saw "
@@ -205,7 +199,7 @@ async def _wait_formed(stopped: Stopped, replicas: int, how: str, queue: str, *,
     except ActivityError as error:
         failure = typed(error, late=ClusterNotFormed)
         raise ClusterNotFormed(
-            f"StatefulSet {str(stopped.cluster)!r} {how}, but: {failure.message}. Look at the logs of its pods"
+            f"StatefulSet {str(stopped.site.cluster)!r} {how}, but: {failure.message}. Look at the logs of its pods"
         ) from error
     unmark = stopped.scale(replicas)
     await persist(KubernetesActivities.unmark_statefulset, unmark, "remove the lease's mark", queue)
@@ -224,32 +218,28 @@ async def tidy(stopped: Stopped, by: LeaseRef, keep: str | None) -> tuple[str, .
     """
     order = stopped.order
     if order.strategy == Strategy.ROLLING:
-        discard = DiscardJob(cluster=stopped.cluster, keep=keep)
+        discard = DiscardJob(cluster=stopped.site.cluster, keep=keep)
         task = _tidy_task(stopped, by, "discard", discard, claim=None)
-        return () if await _is_tidied(task, order.backup_claim) else (order.backup_claim,)
+        return () if await _is_tidied(task, stopped.site.backup_claim) else (stopped.site.backup_claim,)
     claims = list(enumerate(stopped.order.claims))
     done = await asyncio.gather(*[_tidy_claim(stopped, by, ordinal, claim, keep) for ordinal, claim in claims])
     return tuple(claim for (_, claim), tidied in zip(claims, done, strict=True) if not tidied)
 
 
 async def _tidy_claim(stopped: Stopped, by: LeaseRef, ordinal: int, claim: str, keep: str | None) -> bool:
-    task = _tidy_task(stopped, by, f"tidy-{ordinal}", TidyJob(cluster=stopped.cluster, keep=keep), claim)
-    return await _is_tidied(task.model_copy(update={"replica": names.pod(stopped.cluster, ordinal)}), claim)
+    task = _tidy_task(stopped, by, f"tidy-{ordinal}", TidyJob(cluster=stopped.site.cluster, keep=keep), claim)
+    return await _is_tidied(task.model_copy(update={"replica": names.pod(stopped.site.cluster, ordinal)}), claim)
 
 
 def _tidy_task(stopped: Stopped, by: LeaseRef, name: str, job: JobT, claim: str | None) -> RunnerTask[JobT]:
     order = stopped.order
     return RunnerTask(
-        cluster=stopped.cluster,
+        site=stopped.site,
         lease=by,
         fence="lease",
         pod=f"{order.runner_pod_prefix}-{order.restore_id}-{name}",
         job=job,
-        container=stopped.container,
-        credentials=stopped.credentials,
-        backup_claim=order.backup_claim,
         data_claim=claim,
-        run_as_user=order.run_as_user,
         timeout=TIDY_LIMIT,
     )
 
@@ -272,17 +262,13 @@ async def _inspect_claim(stopped: Stopped, ordinal: int, claim: str, beside: boo
     """Read the marker on one data volume; `beside` a live replica, on its node."""
     order = stopped.order
     task: RunnerTask[CheckJob] = RunnerTask(
-        cluster=stopped.cluster,
+        site=stopped.site,
         lease=stopped.by,
         fence="lease" if stopped.by else "none",
         pod=f"{order.runner_pod_prefix}-{order.restore_id}-look-{ordinal}",
-        job=CheckJob(cluster=stopped.cluster, restore_id=order.restore_id),
-        container=stopped.container,
-        credentials=stopped.credentials,
-        backup_claim=order.backup_claim,
+        job=CheckJob(cluster=stopped.site.cluster, restore_id=order.restore_id),
         data_claim=claim,
-        replica=names.pod(stopped.cluster, ordinal) if beside else None,
-        run_as_user=order.run_as_user,
+        replica=names.pod(stopped.site.cluster, ordinal) if beside else None,
         timeout=INSPECTION_LIMIT,
     )
     try:
@@ -350,7 +336,7 @@ async def _put_back(stopped: Stopped, claims: tuple[ClaimReport, ...]) -> tuple[
 
 async def _put_back_claim(stopped: Stopped, claim: ClaimReport) -> ClaimReport:
     order = stopped.order
-    job = SwapJob(cluster=stopped.cluster, restore_id=order.restore_id, direction="back")
+    job = SwapJob(cluster=stopped.site.cluster, restore_id=order.restore_id, direction="back")
     try:
         await _runner.run(_undo_task(stopped, claim, "back", job), f"put the old data of {claim.claim} back")
     except (ActivityError, GaleraBackupError) as error:
@@ -362,7 +348,7 @@ async def _put_back_claim(stopped: Stopped, claim: ClaimReport) -> ClaimReport:
 def _restore_task(stopped: Stopped, claim: ClaimReport) -> RunnerTask[RestoreJob]:
     order = stopped.order
     job = RestoreJob(
-        cluster=stopped.cluster,
+        cluster=stopped.site.cluster,
         clone=order.clone,
         backup_id=order.backup_id,
         restore_id=order.restore_id,
@@ -377,16 +363,12 @@ def _undo_task(stopped: Stopped, claim: ClaimReport, name: str, job: JobT) -> Ru
     """A pod that changes a volume when its lease may be gone already."""
     order = stopped.order
     return RunnerTask(
-        cluster=stopped.cluster,
+        site=stopped.site,
         lease=stopped.mark.lease,
         fence="undo",
         pod=f"{order.runner_pod_prefix}-{order.restore_id}-{name}-{claim.ordinal}",
         job=job,
-        container=stopped.container,
-        credentials=stopped.credentials,
-        backup_claim=order.backup_claim,
         data_claim=claim.claim,
         stopped_from=claim.ordinal if order.strategy == Strategy.ROLLING else 0,
-        run_as_user=order.run_as_user,
         timeout=order.runner_timeout,
     )

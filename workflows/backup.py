@@ -115,7 +115,6 @@ class _Steps:
             "desync",
             DesyncOrder(
                 pod=target.pod,
-                primary_label=self._request.primary_label,
                 drain_timeout=self._request.drain_timeout,
                 others_in_sync=self._others_in_sync,
             ),
@@ -144,17 +143,13 @@ class _Steps:
         )
         pod = names.runner_pod(names.BACKUP_RUNNER_PREFIX, now)
         task: RunnerTask[BackupJob] = RunnerTask(
-            cluster=request.cluster,
+            site=request.site,
             lease=self._lease.ref,
             fence="desynced",
             pod=pod,
             job=job,
-            container=request.container,
-            credentials=request.credentials,
-            backup_claim=request.backup_claim,
             data_claim=claim.claim,
             replica=target.pod,
-            run_as_user=request.run_as_user,
             timeout=request.runner_timeout,
             others_in_sync=self._others_in_sync,
             give_back_when_degraded=request.give_back_when_degraded,
@@ -177,17 +172,13 @@ class _Steps:
         self._enter("prune", f"keeping {request.backups_to_keep} backups")
         pod = names.runner_pod(names.BACKUP_RUNNER_PREFIX, workflow.now(), "prune")
         task: RunnerTask[PruneJob] = RunnerTask(
-            cluster=request.cluster,
+            site=request.site,
             lease=self._lease.ref,
             fence="lease",
             pod=pod,
             job=PruneJob(cluster=request.cluster, keep=request.backups_to_keep),
-            container=request.container,
-            credentials=request.credentials,
-            backup_claim=request.backup_claim,
             data_claim=None,
             replica=manifest.replica,
-            run_as_user=request.run_as_user,
             timeout=PRUNE_LIMIT,
         )
         try:
@@ -207,13 +198,10 @@ class _Steps:
             return
         request, ref = self._request, self._lease.ref
         task = ReplicaTask(
-            cluster=request.cluster,
+            site=request.site,
             lease=ref,
             pod=self._desynced,
-            credentials=request.credentials,
-            container=request.container,
             mark=Mark(lease=ref, owner=workflow.info().workflow_id, until=workflow.now()),
-            primary_label=request.primary_label,
             drain_until=workflow.now() + request.drain_timeout,
             only_if_marked=True,
             on_may_land=True,  # the killed lease may have had an attempt under way

@@ -32,7 +32,7 @@ with workflow.unsafe.imports_passed_through():
         JanitorFailed,
     )
     from galera_backup.models.activities import Observe, RemoveRunners, ReplicaTask
-    from galera_backup.models.common import LeaseRef, OperationRequest
+    from galera_backup.models.common import LeaseRef
     from galera_backup.models.janitor import (
         Finding,
         JanitorRequest,
@@ -45,6 +45,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from galera_backup.models.lease import Mark
     from galera_backup.models.restore import Strategy
+    from galera_backup.models.site import OperationRequest
 
 T = TypeVar("T")
 
@@ -111,12 +112,7 @@ class _Steps:
         request = self._request
         seen = await workflow.execute_activity_method(
             JanitorActivities.survey_cluster,
-            Observe(
-                cluster=request.cluster,
-                credentials=request.credentials,
-                container=request.container,
-                primary_label=request.primary_label,
-            ),
+            Observe(site=request.site),
             summary="members, marks, runner pods, and the leases that they name",
             **_options.act(),
         )
@@ -206,11 +202,9 @@ class _Steps:
         self._enter("resync", f"bringing {pod} back: {finding.text}")
         self._progress.replica(pod)
         task = ReplicaTask(
-            cluster=request.cluster,
+            site=request.site.model_copy(update={"primary_label": None}),  # what is put back is what the mark says
             lease=mark.mark.lease,
             pod=pod,
-            credentials=request.credentials,
-            container=request.container,
             mark=mark.mark,
             drain_until=workflow.now() + request.drain_timeout,
             only_if_marked=True,
@@ -245,15 +239,14 @@ class _Steps:
         """Start a cluster that a restore left at 0, or in part, when its claims allow it; else what is left to do."""
         request, order = self._request, mark.order
         assert order is not None
+        ours = {"credentials": request.credentials, "container": request.container}
         self._enter("start", f"starting {request.cluster}: {finding.text}")
         # Pods of its own (the id begins with the time): those of a killed janitor may still be on their way out.
         prefix = f"{names.JANITOR_RUNNER_PREFIX}-{workflow.info().run_id[-8:]}"
         stopped = _undo.Stopped(
-            cluster=request.cluster,
+            site=order.site.model_copy(update=ours),
             mark=mark,
             order=order.model_copy(update={"runner_pod_prefix": prefix}),
-            credentials=request.credentials,
-            container=request.container,
             by=self._lease.ref,
         )
         limit = INSPECTION + order.ready_timeout
@@ -280,7 +273,7 @@ class _Steps:
         try:
             await workflow.execute_activity_method(
                 JanitorActivities.remark_statefulset,
-                Remark(cluster=self._request.cluster, container=self._request.container, mark=tried),
+                Remark(site=self._request.site, mark=tried),
                 summary="the mark on the StatefulSet",
                 **_options.act(),
             )

@@ -92,7 +92,7 @@ class GaleraLease:
     @workflow.run
     async def run(self, request: LeaseRequest) -> LeaseResult:
         """Hold, then settle. Fails only when the cluster had to be left stopped or did not form again."""
-        workflow.upsert_search_attributes([CLUSTER.value_set(str(request.cluster))])
+        workflow.upsert_search_attributes([CLUSTER.value_set(str(request.site.cluster))])
         self._show("held")
         reason = await self._hold()
         await uncancellable(self._settle())
@@ -140,7 +140,7 @@ class GaleraLease:
         """Who holds the cluster, for what, and until when."""
         request = self._request
         return LeaseStatus(
-            cluster=request.cluster,
+            cluster=request.site.cluster,
             operation=request.operation,
             owner=request.owner,
             phase=self._phase,
@@ -187,7 +187,7 @@ class GaleraLease:
         if self._stopped is not None:
             with contextlib.suppress(GaleraBackupError):  # kept, for the end of the run
                 await self._start(None)
-        await _runner.remove_all(self._request.cluster, self._ref())
+        await _runner.remove_all(self._request.site.cluster, self._ref())
         await self._tidy()
 
     async def _stop_owner(self) -> None:
@@ -247,15 +247,11 @@ class GaleraLease:
         return self._event("desync")
 
     def _replica_task(self, order: DesyncOrder) -> ReplicaTask:
-        request = self._request
         return ReplicaTask(
-            cluster=request.cluster,
+            site=self._request.site,
             lease=self._ref(),
             pod=order.pod,
-            credentials=request.credentials,
-            container=request.container,
             mark=self._mark(),
-            primary_label=order.primary_label,
             only_if_marked=True,  # until the mark is known to be there: a desync before that is somebody else's
             others_in_sync=order.others_in_sync,
             on_may_land=False,
@@ -302,15 +298,10 @@ class GaleraLease:
 
     async def _discard_later(self, order: StopOrder) -> None:
         """A workflow that outlives lease and restore removes what is kept, when its time is over."""
-        request = self._request
+        site = self._request.site
         self._kept_until = workflow.now() + order.keep_previous_for
         task = TidyRequest(
-            cluster=request.cluster,
-            credentials=request.credentials,
-            backup_claim=order.backup_claim,
-            container=request.container,
-            primary_label=order.primary_label,
-            run_as_user=order.run_as_user,
+            **dict(site),
             wait_for_cluster=LONGEST_WAIT,
             runner_pod_prefix=order.runner_pod_prefix,
             restore_id=order.restore_id,
@@ -320,22 +311,15 @@ class GaleraLease:
             await workflow.start_child_workflow(
                 "GaleraTidy",
                 task,
-                id=names.tidy_id(request.cluster, order.restore_id),
+                id=names.tidy_id(site.cluster, order.restore_id),
                 task_queue=names.operation_queue(workflow.info().task_queue),
                 parent_close_policy=workflow.ParentClosePolicy.ABANDON,
-                static_summary=f"data of {request.cluster} before restore {order.restore_id}: removed when it is time",
+                static_summary=f"data of {site.cluster} before restore {order.restore_id}: removed when it is time",
             )
 
     def _stopped_by(self, order: StopOrder) -> _undo.Stopped:
-        request = self._request
         mark = self._mark().model_copy(update={"replicas_before": order.replicas_before, "order": order})
-        return _undo.Stopped(
-            cluster=request.cluster,
-            mark=mark,
-            order=order,
-            credentials=request.credentials,
-            container=request.container,
-        )
+        return _undo.Stopped(site=self._request.site, mark=mark, order=order)
 
     async def _stop(self, order: StopOrder) -> LeaseEvent:
         self._stopped = self._stopped_by(order)
@@ -400,7 +384,7 @@ class GaleraLease:
 
     async def _remove_strangers(self, late: type[GaleraBackupError] = DesyncFailed) -> None:
         """A lease that was killed together with its owner leaves runner pods; nobody works beside ours."""
-        task = RemoveRunners(cluster=self._request.cluster, lease=self._ref())
+        task = RemoveRunners(cluster=self._request.site.cluster, lease=self._ref())
         summary = "no runner pod of an earlier lease is left"
         await self._step(RunnerActivities.remove_strangers, task, summary, late=late)
 
@@ -446,7 +430,7 @@ class GaleraLease:
         request = self._request
         workflow.upsert_search_attributes([PHASE.value_set(phase)])
         workflow.set_current_details(
-            f"### Lease of `{request.cluster}`: {phase}\n\n"
+            f"### Lease of `{request.site.cluster}`: {phase}\n\n"
             f"- held for: {request.operation} `{request.owner}`\n"
             f"- until: {self._until:%Y-%m-%d %H:%M:%S}Z at the latest\n"
             + (f"- ends because: {self._reason}\n" if self._reason else "")

@@ -8,8 +8,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from galera_backup.models.common import ClusterRef, Model, PositiveDuration, PrimaryLabel, SecretRef
+from galera_backup.models.common import Model, PositiveDuration, SecretRef
 from galera_backup.models.passwords import PasswordReport
+from galera_backup.models.site import Site
 
 
 class SqlCheck(Model):
@@ -50,10 +51,7 @@ class ProofFields(Model):
 class ProofTask(Model):
     """Ask the servers of a cluster what proves it."""
 
-    cluster: ClusterRef
-    credentials: SecretRef
-    container: str
-    primary_label: PrimaryLabel | None
+    site: Site
     check_credentials: SecretRef
     checks: tuple[SqlCheck, ...]
     check_timeout: timedelta

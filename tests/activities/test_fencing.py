@@ -13,7 +13,6 @@ from temporalio.client import WorkflowExecutionStatus
 from galera_backup import names, rules
 from galera_backup.errors import GaleraBackupError, KubernetesUnavailable, LeaseLost, NotYet
 from galera_backup.models.activities import FormTask, RemoveRunners, ReplicaTask, RunnerTask
-from galera_backup.models.common import PrimaryLabel, SecretRef
 from galera_backup.models.jobs import BackupJob, RestoreJob, RunnerJob
 from galera_backup.models.lease import Mark
 from tests.fakes.bench import LEASE, OTHER, Bench, Frozen
@@ -221,12 +220,9 @@ async def test_label_after_a_restore(bench: Bench, held_by: int) -> None:
     world = bench.world
     world.member(0).labels.pop("mariadb-role")
     form = FormTask(
-        cluster=world.cluster,
+        site=bench.site,
         lease=LEASE,
         replicas=3,
-        credentials=SecretRef(),
-        container="mariadb",
-        primary_label=PrimaryLabel(),
         primary_pod="mariadb-server-0",
     )
     frozen = await bench.freeze("set_label", bench.galera.wait_formed, form)

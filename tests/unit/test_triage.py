@@ -13,6 +13,7 @@ from galera_backup.models.common import LeaseRef
 from galera_backup.models.janitor import MarkSeen, MemberSeen, RunnerSeen, Survey, Verdict
 from galera_backup.models.lease import Mark, StopOrder
 from galera_backup.models.restore import Strategy
+from galera_backup.models.site import Site
 from tests.unit.members import CLUSTER, GOOD
 
 LEASE = LeaseRef(workflow_id="galera-lease/openstack/mariadb-server", run_id="run")
@@ -24,15 +25,13 @@ JOINING: dict[str, Any] = {"local_state": 1, "local_state_comment": "Joining", "
 PARTITIONED: dict[str, Any] = {"cluster_status": "non-Primary", "ready": False, "local_state": 0}
 PENDING: dict[str, Any] = {"pending_desync": True}
 ORDER = StopOrder(
+    site=Site(cluster=CLUSTER, primary_label=None),
     replicas_before=3,
     replicas=3,
     backup_id="20261122T010000Z-full",
     restore_id="r",
     claims=("c-0",),
-    backup_claim="b",
-    run_as_user=None,
     runner_pod_prefix="p",
-    primary_label=None,
     primary_pod=None,
     stop_timeout=timedelta(minutes=1),
     runner_timeout=timedelta(minutes=1),
