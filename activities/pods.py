@@ -9,7 +9,6 @@ from datetime import timedelta
 from pydantic import ValidationError
 
 from activities._heartbeat import in_thread, pause
-from galera_backup.errors import bounded
 from galera_backup.kube.facts import PodFacts
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.models.activities import RunnerOutcome, RunnerTask
@@ -18,6 +17,7 @@ from galera_backup.models.manifest import Manifest
 from galera_backup.runner import protocol
 from galera_backup.runner.protocol import AGENT_CONTAINER, MARIADB_CONTAINER
 from galera_backup.storage import layout
+from galera_backup.text import bounded
 
 START_LIMIT = timedelta(minutes=5)
 """For scheduling, mounting and pulling images, as one worker watches it; only then a pod's own deadline counts."""
