@@ -48,6 +48,38 @@ _RETRY = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=tim
 """Without a limit of attempts: what ends retrying is the error's class, or the time limit of the kind."""
 
 
+def act_options() -> Options:
+    """Of `act`."""
+    return Options(
+        start_to_close_timeout=timedelta(minutes=1),
+        schedule_to_close_timeout=timedelta(minutes=5),
+        heartbeat_timeout=_HEARTBEAT,
+        retry_policy=_RETRY,
+        cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+    )
+
+
+def wait_options(limit: timedelta) -> Options:
+    """Of `wait`."""
+    return Options(
+        schedule_to_close_timeout=limit,
+        heartbeat_timeout=_HEARTBEAT,
+        retry_policy=_RETRY,
+        cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+    )
+
+
+def undo_options() -> Options:
+    """Of `undo`."""
+    return Options(
+        start_to_close_timeout=timedelta(hours=1),  # a wait that hangs unnoticed is begun again
+        heartbeat_timeout=_UNDO_HEARTBEAT,
+        retry_policy=RetryPolicy(initial_interval=timedelta(seconds=0.3), maximum_interval=timedelta(seconds=2)),
+        cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,  # the janitor's can be cancelled
+        priority=Priority(priority_key=1),
+    )
+
+
 async def act(activity: Activity[A, R], argument: A, summary: str, *, late: type[GaleraBackupError] = NotYet) -> R:
     """A look or one effect: seconds of work; an API server that is away for some minutes is waited for.
 
