@@ -8,14 +8,13 @@ from datetime import timedelta
 from typing import Generic, TypeVar, cast
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, is_cancelled_exception
 
-from workflows import _options
+from workflows import call
 from workflows._uncancellable import uncancellable
 
 with workflow.unsafe.imports_passed_through():
     from activities.runner import RunnerActivities
-    from galera_backup.errors import by_name
+    from galera_backup.errors import GaleraBackupError, by_name
     from galera_backup.models.activities import RemoveRunners, RunnerOutcome, RunnerTask
     from galera_backup.models.common import ClusterRef, LeaseRef, Model
     from galera_backup.models.jobs import AnyJob, Job, RunnerJob, RunnerLog, SwapJob
@@ -72,15 +71,14 @@ def _stop_if_cancelled() -> None:
 async def _run_once(task: RunnerTask[AnyJob], summary: str) -> RunnerOutcome:
     removal = RemoveRunners(cluster=task.site.cluster, pod=task.pod), f"remove pod {task.pod}"
     try:
-        outcome = await workflow.execute_activity_method(
+        outcome = await call.wait(
             RunnerActivities.run_runner,
             cast("RunnerTask[RunnerJob]", task),  # which has every class of jobs
-            summary=summary,
-            **_options.wait(task.timeout + _MARGIN),
+            summary,
+            limit=task.timeout + _MARGIN,
         )
-    except ActivityError as error:
-        if not is_cancelled_exception(error):
-            await uncancellable(_remove_if_possible(*removal))
+    except GaleraBackupError:
+        await uncancellable(_remove_if_possible(*removal))
         raise
     if isinstance(task.job, SwapJob) and task.fence == "stopped" and outcome.error is None:
         return outcome  # it has ended; the end of the lease removes it, and the start does not wait for that
@@ -92,9 +90,9 @@ async def _remove_if_possible(request: RemoveRunners, summary: str) -> None:
     """Nothing depends on it, or an earlier failure is the one that counts."""
     try:
         await _remove(request, summary)
-    except ActivityError as error:
-        workflow.logger.warning("runner pods may be left", extra={"step": summary, "error": str(error.cause)})
+    except GaleraBackupError as error:
+        workflow.logger.warning("runner pods may be left", extra={"step": summary, "error": error.message})
 
 
 async def _remove(request: RemoveRunners, summary: str) -> None:
-    await workflow.execute_activity_method(RunnerActivities.remove_runners, request, summary=summary, **_options.act())
+    await call.act(RunnerActivities.remove_runners, request, summary)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from workflows import _runner, _undo
-from workflows._failures import operation, typed
+from workflows._failures import operation
 from workflows._holder import LeaseHeld
 from workflows._observing import observe
 from workflows._operation import Operation
@@ -186,14 +185,11 @@ class _Steps:
         )
         try:
             return (await _runner.run(task, f"pod {pod}: keep {request.backups_to_keep} backups")).report
-        except (GaleraBackupError, ActivityError) as error:
-            if is_cancelled_exception(error):
-                raise
-            why = typed(error) if isinstance(error, ActivityError) else error
+        except GaleraBackupError as why:
             raise PruneFailed(
                 f"backup {manifest.backup_id!r} is complete and counts, but old backups could not be removed: "
                 f"{why.message}"
-            ) from error
+            ) from why
 
     async def resync_without_lease(self) -> None:
         """The second line: the lease was killed, so this run undoes what carries the lease's mark."""
