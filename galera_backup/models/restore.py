@@ -53,8 +53,10 @@ class ClaimState(StrEnum):
     """Wiped or partly written: a server must not start on it."""
     RESTORED = "restored"
     """The backup, whole."""
+    EMPTIED = "emptied"
+    """Its data was lost and is removed: a state transfer from the other replicas fills it."""
     UNKNOWN = "unknown"
-    """Its volume could not be read."""
+    """Its volume could not be read, or nothing on it says what it holds."""
 
 
 class ClaimReport(Model):
@@ -63,6 +65,8 @@ class ClaimReport(Model):
     claim: str
     ordinal: int
     state: ClaimState
+    previous_lost: bool = False
+    """Its data from before the restore is gone, or not whole."""
 
 
 class OutageRequest(OperationRequest):

@@ -18,6 +18,8 @@ from galera_backup.models.jobs import (
     CheckJob,
     CheckReport,
     DiscardJob,
+    EmptyJob,
+    InspectJob,
     Job,
     ListJob,
     PruneJob,
@@ -34,7 +36,9 @@ from galera_backup.models.manifest import Manifest
 from galera_backup.runner.backup import backup
 from galera_backup.runner.check import check
 from galera_backup.runner.container import MariadbContainer, dismiss
+from galera_backup.runner.empty import empty
 from galera_backup.runner.failure import AgentError
+from galera_backup.runner.inspection import inspect
 from galera_backup.runner.places import Places
 from galera_backup.runner.protocol import JOB_VARIABLE
 from galera_backup.runner.prune import list_backups, prune
@@ -57,7 +61,9 @@ WITH_TOOLS: Mapping[type[AnyJob], Callable[[Any, Places, MariadbContainer], Mode
 """Jobs that may use the tools of the server's image."""
 ALONE: Mapping[type[AnyJob], Callable[[Any, Places], Model]] = {
     DiscardJob: discard,
+    InspectJob: inspect,
     SwapJob: swap,
+    EmptyJob: empty,
     TidyJob: tidy,
     PruneJob: prune,
     ListJob: list_backups,
