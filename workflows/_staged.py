@@ -9,12 +9,12 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from workflows import _runner
 from workflows._failures import typed
-from workflows._holder import LeaseHeld
 from workflows._outage import CHECK_LIMIT, MARGIN, SWAP_LIMIT, each
 from workflows._progress import ProgressReport
 from workflows._prove import Proving
 from workflows._questions import Questions
 from workflows._restoring import Restoring
+from workflows.lease.held import LeaseHeld
 
 with workflow.unsafe.imports_passed_through():
     from galera_backup import rules

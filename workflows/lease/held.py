@@ -20,7 +20,7 @@ from temporalio.exceptions import (
 from workflows import _options, _runner
 from workflows._failures import first_sentence_of
 from workflows._uncancellable import uncancellable
-from workflows.lease import GaleraLease
+from workflows.lease.lease import GaleraLease
 
 with workflow.unsafe.imports_passed_through():
     from activities.temporal import TemporalActivities
