@@ -20,13 +20,15 @@ from workflows.lease import undo
 from workflows.lease.held import LeaseHeld
 
 with workflow.unsafe.imports_passed_through():
-    from galera_backup import names, rules
+    from galera_backup import names
     from galera_backup.errors import GaleraBackupError, InternalError, InvalidInput, RestoreFailed
     from galera_backup.models.activities import RunnerOutcome, RunnerTask
     from galera_backup.models.cluster import ClaimObservation, ClusterObservation
     from galera_backup.models.lease import LeaseEvent, Mark, OperationName, StartOrder, StopOrder
     from galera_backup.models.restore import ClaimReport, ClaimState, OutageRequest, Strategy
     from galera_backup.models.runner import CheckReport, RunnerJob, SwapJob
+    from galera_backup.rules.selection import primary_pod
+    from galera_backup.show import describe_claims, members_table
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -71,7 +73,7 @@ class Outage(ABC, Generic[R]):
     async def _observe(self) -> ClusterObservation:
         request = self._request
         seen = await observe(request, "the StatefulSet, its pods and its data claims", request.replicas)
-        self._progress.note(rules.table(seen))
+        self._progress.note(members_table(seen))
         return seen
 
     def _task(
@@ -93,7 +95,7 @@ class Outage(ABC, Generic[R]):
             restore_id=self._restore_id,
             claims=tuple(claim.claim for claim in seen.claims),
             runner_pod_prefix=request.runner_pod_prefix,
-            primary_pod=rules.primary_pod(seen, request.primary_label) or seen.primary_before,
+            primary_pod=primary_pod(seen, request.primary_label) or seen.primary_before,
             stop_timeout=request.stop_timeout,
             runner_timeout=request.runner_timeout,
             ready_timeout=request.ready_timeout,
@@ -160,7 +162,7 @@ class Outage(ABC, Generic[R]):
         if any(claim.state == self._DONE for claim in claims):
             return RestoreFailed(
                 f"the {self._NAME} was cancelled when claims were changed already, so it was finished: "
-                f"{rules.describe(claims)}. {self._WAY_BACK}"
+                f"{describe_claims(claims)}. {self._WAY_BACK}"
             )
         return None
 
@@ -175,7 +177,7 @@ class Outage(ABC, Generic[R]):
             if state == error.message:
                 return RestoreFailed(state)
         elif self._lease.result is not None and self._lease.result.claims:
-            claims = rules.describe(self._lease.result.claims)
+            claims = describe_claims(self._lease.result.claims)
             state = f"The cluster was started again; claims: {claims}"
         else:
             state = "See the lease for the state of the cluster"
