@@ -15,6 +15,8 @@ from workflows._observing import observe
 from workflows._operation import Operation
 from workflows._progress import ProgressReport
 from workflows._runner import JobT
+from workflows.lease import undo
+from workflows.lease.held import LeaseHeld
 
 with workflow.unsafe.imports_passed_through():
     from galera_backup import names
