@@ -17,7 +17,7 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.cluster import ClaimObservation, ClusterObservation
     from galera_backup.models.jobs import CheckJob
     from galera_backup.models.restore import ClaimState, RollbackRequest, RollbackResult, Strategy
-    from galera_backup.rules.claims import claim_state
+    from galera_backup.models.volumes import SwapState
 
 
 @workflow.defn(name="GaleraRollback")
@@ -74,7 +74,7 @@ class Rollback(Outage[RollbackResult]):
         task = self._task(f"kept-{claim.ordinal}", job, claim, seen, CHECK_LIMIT)
         ran = await _runner.run(task, f"what restore {self._restore_id} has kept on {claim.claim}")
         report = ran.report
-        if report.has_previous and claim_state(report, self._restore_id) == ClaimState.RESTORED:
+        if report.has_previous and report.journal is not None and report.journal.state == SwapState.SWAPPED:
             return
         saw = "nothing of that restore" if report.journal is None else f"its journal says {str(report.journal.state)!r}"
         raise RestoreFailed(

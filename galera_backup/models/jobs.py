@@ -316,7 +316,7 @@ class SwapJob(Job[SwapReport]):
 
 
 class EmptyJob(Job[Done]):
-    """Remove all data of a claim that lost its previous data, so that a state transfer fills it; no server runs on it."""
+    """Remove all data of a claim that lost its previous data, for a state transfer to fill it; no server runs on it."""
 
     mode: Literal["empty"] = "empty"
     restore_id: str

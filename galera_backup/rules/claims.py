@@ -31,8 +31,8 @@ _BY_JOURNAL = {
 def claim_state(seen: Inspection, restore_id: str, strategy: Strategy) -> ClaimState:
     """What one restore has done to a data claim, from its journal on the volume or the marker in the data directory.
 
-    A staged restore is asked about once its renames may have begun: a claim without its journal may hold anything, be it
-    that the journal was there and somebody has removed it. Only the marker can prove the restored data then.
+    A staged restore is asked about once its renames may have begun. A claim without its journal may hold anything then,
+    because something may have removed the journal; only the marker can still prove the restored data.
     """
     if seen.restored_whole:
         return ClaimState.RESTORED
@@ -54,8 +54,8 @@ def may_start(claims: Sequence[ClaimReport]) -> bool:
     states = {claim.state for claim in claims}
     if states == {ClaimState.RESTORED}:
         return True
-    first = claims[0].state == ClaimState.UNTOUCHED
-    return first and states <= {ClaimState.UNTOUCHED, ClaimState.EMPTIED}
+    first = [claim.state for claim in claims[:1]]
+    return first == [ClaimState.UNTOUCHED] and states <= {ClaimState.UNTOUCHED, ClaimState.EMPTIED}
 
 
 def serves_meanwhile(strategy: Strategy, ordinal: int) -> bool:

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from galera_backup.models.previous import DirectoryContent, PreviousData, SavedState
-from galera_backup.models.runner import ClaimMarker, Journal, SwapState
+from galera_backup.models.volumes import ClaimMarker, Journal, SwapState
 from galera_backup.runner.datadir import GRASTATE
 from galera_backup.runner.staged import StagedRestore
 from galera_backup.runner.volumes import LOST_AND_FOUND, STAGED_RESTORES, tree
@@ -46,9 +46,9 @@ def previous_data(restore: StagedRestore, journal: Journal, data: Path) -> Previ
     if journal.state in _IN_PLACE:
         return PreviousData(whole=True, saved=saved_state(data))
     if journal.state in _IN_BOTH:
-        places = (data, restore.previous)
+        places = [data, restore.previous]
     elif journal.state in _ASIDE:
-        places = (restore.previous,)
+        places = [restore.previous]
     else:
         return PreviousData(whole=False, problem=f"its journal says {str(journal.state)!r}")
     problem = _difference(journal.previous, [content(place) for place in places])

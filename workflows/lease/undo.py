@@ -37,7 +37,7 @@ with workflow.unsafe.imports_passed_through():
         ScaleTask,
     )
     from galera_backup.models.common import LeaseRef
-    from galera_backup.models.jobs import AnyJob, CheckJob, DiscardJob, RestoreJob, SwapJob, TidyJob
+    from galera_backup.models.jobs import AnyJob, DiscardJob, InspectJob, RestoreJob, SwapJob, TidyJob
     from galera_backup.models.lease import Mark, StopOrder
     from galera_backup.models.restore import ClaimReport, ClaimState, Strategy
     from galera_backup.models.site import Site
@@ -256,12 +256,12 @@ async def _inspect(stopped: Stopped, serving: int) -> tuple[ClaimReport, ...]:
 async def _inspect_claim(stopped: Stopped, ordinal: int, claim: str, beside: bool) -> ClaimReport:
     """Read the marker on one data volume; `beside` a live replica, on its node."""
     order = stopped.order
-    task: RunnerTask[CheckJob] = RunnerTask(
+    task: RunnerTask[InspectJob] = RunnerTask(
         site=stopped.site,
         lease=stopped.by,
         fence="lease" if stopped.by else "none",
         pod=f"{order.runner_pod_prefix}-{order.restore_id}-look-{ordinal}",
-        job=CheckJob(cluster=stopped.site.cluster, restore_id=order.restore_id),
+        job=InspectJob(cluster=stopped.site.cluster, restore_id=order.restore_id, in_outage=not beside),
         data_claim=claim,
         replica=names.pod(stopped.site.cluster, ordinal) if beside else None,
         timeout=INSPECTION_LIMIT,
@@ -271,7 +271,8 @@ async def _inspect_claim(stopped: Stopped, ordinal: int, claim: str, beside: boo
     except GaleraBackupError as error:
         workflow.logger.error("a data volume cannot be read", extra={"claim": claim, "error": str(error)})
         return ClaimReport(claim=claim, ordinal=ordinal, state=ClaimState.UNKNOWN)
-    return ClaimReport(claim=claim, ordinal=ordinal, state=claim_state(ran.report, order.restore_id))
+    state = claim_state(ran.report, order.restore_id, order.strategy)
+    return ClaimReport(claim=claim, ordinal=ordinal, state=state)
 
 
 async def _finish_rolling(

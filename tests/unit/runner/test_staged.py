@@ -17,7 +17,7 @@ from galera_backup.models.volumes import Journal, SwapState
 from galera_backup.runner import stage as stage_module
 from galera_backup.runner import staged, unpacking
 from galera_backup.runner.staged import StagedRestore
-from galera_backup.runner.volumes import used_kb
+from galera_backup.runner.volumes import MARKER, used_kb
 from tests.unit.runner.pod import BACKUP_ID, CLUSTER, UUID, Pod, Report, content, failure
 
 RESTORE = "galera-restore/1"
@@ -35,27 +35,6 @@ def volume_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """A volume with room, whatever the machine has."""
     monkeypatch.setattr(stage_module, "total_kb", lambda path: TOTAL_KB)
     monkeypatch.setattr(unpacking, "free_kb", lambda path: TOTAL_KB // 2)
-
-
-@pytest.fixture(params=["volume", "subdirectory"])
-def data(request: pytest.FixtureRequest, pod: Pod, tmp_path: Path) -> Path:
-    """A small data directory with a server's files, which is the volume or in it; and a small backup."""
-    shutil.rmtree(pod.data)
-    for name in ("nova", "mysql"):
-        (pod.data / name).mkdir(parents=True)
-        (pod.data / name / "t.ibd").write_bytes(f"backup of {name}".encode())
-    (pod.data / "ibdata1").write_bytes(b"backup")
-    assert pod.backup().error is None
-    pod.volume = tmp_path / "claim"
-    directory = pod.volume / "mysql" if request.param == "subdirectory" else pod.volume
-    (directory / "nova").mkdir(parents=True)
-    (directory / "only_old").mkdir()
-    (pod.volume / "lost+found").mkdir()
-    (pod.volume / "lost+found" / "#12").write_bytes(b"found")
-    (directory / "nova" / "t.ibd").write_bytes(b"old")
-    (directory / "ibdata1").write_bytes(b"old")
-    (directory / "galera.cache").write_bytes(b"old")
-    return directory
 
 
 def _volume(pod: Pod) -> Path:
@@ -77,9 +56,10 @@ def _names(directory: Path) -> set[str]:
 
 
 def _live(data: Path) -> tuple[set[str], dict[str, bytes]]:
-    """All that a server would see, empty directories too."""
+    """All that a server would see, empty directories too; of the marker not its time."""
     names = {name for name in _names(data) if name.partition("/")[0] != HIDDEN}
-    return names, {name: text for name, text in content(data).items() if name in names}
+    files = {name: text for name, text in content(data).items() if name in names}
+    return names, files | ({MARKER: b""} if MARKER in files else {})
 
 
 def _works(result: RunnerResult[Report]) -> Report:
@@ -181,7 +161,7 @@ def test_stage_swap_back_and_tidy(pod: Pod, data: Path) -> None:
 
     assert _swapped_to(pod, data, "in") == SwapState.SWAPPED
     found = {name for name in old[0] if name.startswith("lost+found")}
-    assert _live(data)[0] == expected[0] | found
+    assert _live(data)[0] == expected[0] | found | {MARKER}
     assert _swapped_to(pod, data, "in") == SwapState.SWAPPED, "again, from SWAPPED"
     _server_writes(data)
     assert _swapped_to(pod, data, "back") == SwapState.RETURNED
@@ -200,7 +180,7 @@ def test_stage_swap_and_tidy_removes_the_old_data(pod: Pod, data: Path) -> None:
     _works(pod.tidy(data))
     assert _live(data) == swapped
     assert not (_volume(pod) / HIDDEN).exists()
-    assert _swapped_to(pod, data, "back") is None, "what is removed cannot come back, and nothing says that it did"
+    assert failure(pod.swap(data, "back"))[0] == "RestoreFailed", "what is removed cannot come back"
     assert _live(data) == swapped
     assert not (_volume(pod) / HIDDEN).exists()
 
@@ -294,7 +274,7 @@ def test_crash_anywhere_in_a_tidy(pod: Pod, data: Path, direction: str) -> None:
         half = _copy(pod, f"half-{nth}")
         if not (_volume(pod) / HIDDEN / "galera-restore_1").exists():
             assert failure(pod.swap(data, "in"))[0] == "RestoreFailed"
-            assert _swapped_to(pod, data, "back") is None
+            assert failure(pod.swap(data, "back"))[0] == "RestoreFailed"
             assert _live(data) == live
         shutil.rmtree(_volume(pod))
         shutil.copytree(half, _volume(pod))
@@ -348,7 +328,7 @@ def test_old_data_that_is_gone_is_not_put_back(pod: Pod, data: Path) -> None:
 
 def test_back_of_what_was_only_staged(pod: Pod, data: Path) -> None:
     old = _live(data)
-    assert _swapped_to(pod, data, "back") is None
+    assert "no journal" in failure(pod.swap(data, "back"))[1]
     pod.stage(data)
     assert _swapped_to(pod, data, "back") == SwapState.STAGED
     assert _live(data) == old
@@ -489,7 +469,7 @@ def test_tidy_removes_the_others_before_it_refuses(pod: Pod, data: Path) -> None
     (_volume(pod) / HIDDEN / "no_journal" / "staged").mkdir(parents=True)
     kind, message = failure(pod.tidy(data, keep="third"))
     assert kind == "RestoreFailed"
-    assert "'galera-restore_1' (moving the old data out)" in message
+    assert "'galera-restore_1' (moving the previous data out)" in message
     left = {path.name for path in (_volume(pod) / HIDDEN).iterdir()}
     assert left == {"galera-restore_1", "third", "lock"}
     _works(pod.tidy(data, keep=RESTORE))
