@@ -11,7 +11,7 @@ from pathlib import Path
 
 from galera_backup.models.clone import Clone
 from galera_backup.models.manifest import GaleraPosition
-from galera_backup.runner import protocol
+from galera_backup.runner import handshake
 from galera_backup.runner.container import MariadbContainer
 from galera_backup.runner.datadir import write_grastate
 from galera_backup.runner.failure import AgentError
@@ -27,11 +27,11 @@ def adopt(clone: Clone, data: Path, prepared: GaleraPosition, container: Mariadb
     """Make the data a clone's; answers its position, which InnoDB has. Error: `RestoreFailed`, `RunnerFailed`."""
     wanted = GaleraPosition(uuid=clone.uuid, seqno=prepared.seqno)
     write_grastate(data, wanted, safe_to_bootstrap=True)
-    container.tell(protocol.ADOPT)
-    status = container.status(protocol.ADOPT_STATUS)
+    container.tell(handshake.ADOPT)
+    status = container.status(handshake.ADOPT_STATUS)
     if status:
         raise _failed(clone, data, f"its exit status is {status}", container)
-    position = recovered_position(container.log(protocol.RECOVER_LOG))
+    position = recovered_position(container.log(handshake.RECOVER_LOG))
     if position is None or position.uuid != clone.uuid or position.seqno < prepared.seqno:
         raise _failed(clone, data, f"InnoDB has the position {position}, expected one after {wanted}", container)
     for name in _OF_THE_GROUP:
@@ -41,7 +41,7 @@ def adopt(clone: Clone, data: Path, prepared: GaleraPosition, container: Mariadb
 
 
 def _failed(clone: Clone, data: Path, fault: str, container: MariadbContainer) -> AgentError:
-    ends = (f"{name}: {container.log_tail(name)}" for name in (protocol.ADOPT_LOG, protocol.RECOVER_LOG))
+    ends = (f"{name}: {container.log_tail(name)}" for name in (handshake.ADOPT_LOG, handshake.RECOVER_LOG))
     return AgentError(
         "RestoreFailed",
         f"giving the data in {str(data)!r} the wsrep identity {clone.uuid} with a mariadbd of the StatefulSet's image: "

@@ -35,8 +35,8 @@ from galera_backup.runner.backup import backup
 from galera_backup.runner.check import check
 from galera_backup.runner.container import MariadbContainer, dismiss
 from galera_backup.runner.failure import AgentError
+from galera_backup.runner.handshake import JOB_VARIABLE
 from galera_backup.runner.places import Places
-from galera_backup.runner.protocol import JOB_VARIABLE
 from galera_backup.runner.prune import list_backups, prune
 from galera_backup.runner.reporting import log, log_to_stderr
 from galera_backup.runner.restore import restore

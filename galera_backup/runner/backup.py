@@ -11,7 +11,7 @@ from pathlib import Path
 
 from galera_backup.models.jobs import BackupJob
 from galera_backup.models.manifest import Manifest
-from galera_backup.runner import protocol
+from galera_backup.runner import handshake
 from galera_backup.runner.container import MariadbContainer
 from galera_backup.runner.failure import AgentError
 from galera_backup.runner.pipeline import Tally, ahead, compress, paced
@@ -62,7 +62,7 @@ def backup(job: BackupJob, places: Places, container: MariadbContainer) -> Manif
             data_kb = _check_space(job, places)
             stored, facts = _store(directory, places, container, data_kb * 1024, job.max_mb_per_second)
             log.info("position %s; %d bytes stored as %d", facts.position, stored.stream_bytes, stored.stored_bytes)
-        append_log(log_path, "mariadb-backup", container.log(protocol.BACKUP_LOG))
+        append_log(log_path, "mariadb-backup", container.log(handshake.BACKUP_LOG))
         manifest = _manifest(job, started_at, data_kb * 1024, stored, facts)
         write_atomically(directory / MANIFEST, manifest.model_dump_json(indent=2).encode())
         sync_directory(directory.parent)
@@ -70,7 +70,7 @@ def backup(job: BackupJob, places: Places, container: MariadbContainer) -> Manif
         remove(directory / MANIFEST)
         remove(directory / STREAM)
         remove(_partial(directory))
-        append_log(log_path, "mariadb-backup", container.log(protocol.BACKUP_LOG))
+        append_log(log_path, "mariadb-backup", container.log(handshake.BACKUP_LOG))
         raise
     return manifest
 
@@ -126,17 +126,17 @@ def _store(
             f"storing the stream in {str(directory)!r}: {error.strerror} after the space check had passed. Raise the "
             "required space ratio, enlarge the backup claim, or keep fewer backups",
         ) from error
-    status = container.status(protocol.BACKUP_STATUS)
+    status = container.status(handshake.BACKUP_STATUS)
     try:
         if status != 0:
             raise ToolFault(f"its exit status is {status}, expected 0")
-        facts = backup_facts(container.log(protocol.BACKUP_LOG), places.work / protocol.LSN_DIRECTORY)
+        facts = backup_facts(container.log(handshake.BACKUP_LOG), places.work / handshake.LSN_DIRECTORY)
     except ToolFault as fault:
         raise AgentError(
             "BackupFailed",
             f"mariadb-backup of {directory.name!r} after {stored.stream_bytes} bytes: {fault}. Nothing that counts was "
             f"left; its whole log is in {str(directory / layout.RUNNER_LOG)!r}, run the backup again when the cause is "
-            f"gone. End of the log: {container.log_tail(protocol.BACKUP_LOG)}",
+            f"gone. End of the log: {container.log_tail(handshake.BACKUP_LOG)}",
         ) from fault
     _partial(directory).rename(directory / STREAM)
     sync_directory(directory)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from galera_backup.models.jobs import CheckJob, CheckReport
 from galera_backup.models.manifest import Manifest
-from galera_backup.runner import protocol
+from galera_backup.runner import handshake
 from galera_backup.runner.container import MariadbContainer
 from galera_backup.runner.failure import AgentError
 from galera_backup.runner.pipeline import Tally, ahead, read_file
@@ -30,7 +30,7 @@ def check(job: CheckJob, places: Places, container: MariadbContainer) -> CheckRe
     if job.backup_id is not None:
         store = ClusterStore(places.backup_root, job.owner)
         manifest = store.manifest(job.backup_id)
-        version = _check_version(manifest, container.answer(protocol.VERSION))
+        version = _check_version(manifest, container.answer(handshake.VERSION))
         verify_stream(store.backup_directory(job.backup_id) / manifest.stream, manifest, places)
     data = places.data_directory
     if not data.exists() and places.volume in data.parents:

@@ -9,13 +9,12 @@ from pathlib import Path
 
 from galera_backup.models.jobs import StageJob, StageReport
 from galera_backup.models.manifest import GaleraPosition, Manifest
-from galera_backup.models.volumes import Journal, SwapState
+from galera_backup.models.volumes import STAGING_RESERVE, Journal, SwapState
 from galera_backup.runner.container import MariadbContainer
 from galera_backup.runner.datadir import DIRECTORY_MODE, FILE_MODE, write_grastate
 from galera_backup.runner.failure import AgentError
 from galera_backup.runner.passwords import settle_passwords
 from galera_backup.runner.places import Places
-from galera_backup.runner.protocol import STAGING_RESERVE
 from galera_backup.runner.reporting import log
 from galera_backup.runner.staged import StagedRestore, locked
 from galera_backup.runner.storage import ClusterStore, remove, sync_tree

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from galera_backup.models.jobs import DiscardJob, Done, UnpackJob, UnpackReport
-from galera_backup.runner import protocol
+from galera_backup.runner import handshake
 from galera_backup.runner.container import MariadbContainer
 from galera_backup.runner.places import Places
 from galera_backup.runner.reporting import append_log, log, logged_to
@@ -48,7 +48,7 @@ def make_ready(staging: Staging, container: MariadbContainer) -> tuple[Prepared,
 
 def append_tool_logs(log_path: Path, container: MariadbContainer) -> None:
     """What mbstream and mariadb-backup said, if they ran."""
-    for name in (protocol.UNPACK_LOG, protocol.PREPARE_LOG):
+    for name in (handshake.UNPACK_LOG, handshake.PREPARE_LOG):
         if container.log(name):
             append_log(log_path, name, container.log(name))
 

@@ -11,7 +11,7 @@ import zstandard
 
 from galera_backup.models.clone import Clone
 from galera_backup.models.manifest import GaleraPosition, Manifest
-from galera_backup.runner import protocol
+from galera_backup.runner import handshake
 from galera_backup.runner.adopting import adopt
 from galera_backup.runner.check import check_tally, verify_stream
 from galera_backup.runner.container import MariadbContainer
@@ -85,14 +85,14 @@ class Unpacking:
         began = time.monotonic()
         self._room.check(self._manifest)
         self.data.mkdir(parents=True)
-        container.tell(protocol.TARGET, f"{self.data}\n")
+        container.tell(handshake.TARGET, f"{self.data}\n")
         fault = self._feed(container)
-        status = container.status(protocol.UNPACK_STATUS)
+        status = container.status(handshake.UNPACK_STATUS)
         if fault is None and status != 0:
             fault = f"mbstream's exit status is {status}, expected 0"
         if fault:
             verify_stream(self._archive, self._manifest, self._places)  # when that is damaged, that is the reason
-            raise self._failed("unpacking", fault, container, protocol.UNPACK_LOG)
+            raise self._failed("unpacking", fault, container, handshake.UNPACK_LOG)
         self._room.watch(self._manifest)
         return time.monotonic() - began
 
@@ -103,15 +103,15 @@ class Unpacking:
 
         Errors: `RestoreFailed`, `RunnerFailed`.
         """
-        container.tell(protocol.PREPARE)
-        status = container.status(protocol.PREPARE_STATUS)
+        container.tell(handshake.PREPARE)
+        status = container.status(handshake.PREPARE_STATUS)
         try:
             if status:
                 raise ToolFault(f"its exit status is {status}, expected 0")
-            check_log(container.log(protocol.PREPARE_LOG))
+            check_log(container.log(handshake.PREPARE_LOG))
             recovered = check_prepared(self.data, self._manifest.position)
         except ToolFault as fault:
-            raise self._failed("preparing", f"mariadb-backup: {fault}", container, protocol.PREPARE_LOG) from fault
+            raise self._failed("preparing", f"mariadb-backup: {fault}", container, handshake.PREPARE_LOG) from fault
         log.info("prepared; position %s, in InnoDB %s", self._manifest.position, recovered)
         return recovered if clone is None else adopt(clone, self.data, recovered, container)
 

@@ -41,7 +41,7 @@ from galera_backup.models.manifest import GaleraPosition, LogSequenceNumbers, Ma
 from galera_backup.models.passwords import PasswordReport
 from galera_backup.models.volumes import ClaimMarker, Journal, SwapState
 from galera_backup.runner.failure import AgentError
-from galera_backup.runner.protocol import AGENT_CONTAINER, JOB_VARIABLE, MARIADB_CONTAINER
+from galera_backup.runner.handshake import AGENT_CONTAINER, JOB_VARIABLE, MARIADB_CONTAINER
 from tests.fakes.timeline import Timeline
 
 CLUSTER_UUID = "0979c94d-e6ee-11f1-b6f6-93a976a0f1fb"
