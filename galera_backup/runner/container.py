@@ -12,8 +12,8 @@ from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
+from galera_backup.failure import AgentError
 from galera_backup.runner import handshake
-from galera_backup.runner.failure import AgentError
 from galera_backup.text import bounded
 
 BLOCK = 1 << 20

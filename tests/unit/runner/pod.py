@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from galera_backup.failure import AgentError
 from galera_backup.models.common import ClusterRef, Model
 from galera_backup.models.jobs import (
     BackupJob,
@@ -33,7 +34,6 @@ from galera_backup.models.manifest import Manifest
 from galera_backup.models.passwords import PasswordMode
 from galera_backup.runner import agent, scripts
 from galera_backup.runner.container import dismiss
-from galera_backup.runner.failure import AgentError
 from galera_backup.runner.places import Places
 
 Report = TypeVar("Report", bound=Model)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from galera_backup.failure import AgentError
 from galera_backup.models.passwords import PasswordMode, PasswordReport
 from galera_backup.runner import handshake, scripts
 from galera_backup.runner.container import MariadbContainer
-from galera_backup.runner.failure import AgentError
 from galera_backup.runner.reporting import log
 from galera_backup.text import bounded
 

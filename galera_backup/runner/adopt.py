@@ -9,22 +9,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from galera_backup.failure import AgentError
 from galera_backup.models.clone import Clone
 from galera_backup.models.manifest import GaleraPosition
 from galera_backup.runner import handshake
 from galera_backup.runner.container import MariadbContainer
 from galera_backup.runner.datadir import write_grastate
-from galera_backup.runner.failure import AgentError
 from galera_backup.runner.reporting import log
-from galera_backup.runner.storage import remove
 from galera_backup.runner.tool import recovered_position
+from galera_backup.storage.durable import remove
 
 _OF_THE_GROUP = ("galera.cache", "gvwstate.dat")
 """What the server leaves of the group in which it was alone."""
 
 
 def adopt(clone: Clone, data: Path, prepared: GaleraPosition, container: MariadbContainer) -> GaleraPosition:
-    """Make the data a clone's; answers its position, which InnoDB has. Error: `RestoreFailed`, `RunnerFailed`."""
+    """Make the data a clone's; returns its position, which InnoDB has. Error: `RestoreFailed`, `RunnerFailed`."""
     wanted = GaleraPosition(uuid=clone.uuid, seqno=prepared.seqno)
     write_grastate(data, wanted, safe_to_bootstrap=True)
     container.tell(handshake.ADOPT)
