@@ -1,0 +1,68 @@
+"""The runner pods of a restore or a rollback: one shape, which differs in what must hold before a pod starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from galera_backup.models.activities import RunnerTask
+    from galera_backup.models.common import LeaseRef, SecretRef
+    from galera_backup.models.lease import StopOrder
+    from galera_backup.models.runner import RunnerJob
+
+
+@dataclass(frozen=True)
+class Pods:
+    """Builds the tasks of one restore, under one lease."""
+
+    order: StopOrder
+    lease: LeaseRef
+
+    def beside(
+        self,
+        name: str,
+        job: RunnerJob,
+        claim: str,
+        replica: str | None,
+        timeout: timedelta,
+        accounts: tuple[SecretRef, ...] = (),
+    ) -> RunnerTask:
+        """On the data volume of a replica that serves, on its node; None: the replica does not run."""
+        return self._task(name, job, timeout, "lease", claim, replica=replica, accounts=accounts)
+
+    def on_backup_volume(self, name: str, job: RunnerJob, timeout: timedelta) -> RunnerTask:
+        """Without a data volume."""
+        return self._task(name, job, timeout, "lease", None)
+
+    def stopped(self, name: str, job: RunnerJob, claim: str, timeout: timedelta, *, first: int = 0) -> RunnerTask:
+        """On the data volume of a replica that this lease stopped; replicas below ordinal `first` may serve."""
+        return self._task(name, job, timeout, "stopped", claim, stopped_from=first)
+
+    def _task(
+        self,
+        name: str,
+        job: RunnerJob,
+        timeout: timedelta,
+        fence: Literal["lease", "stopped"],
+        claim: str | None,
+        *,
+        replica: str | None = None,
+        stopped_from: int = 0,
+        accounts: tuple[SecretRef, ...] = (),
+    ) -> RunnerTask:
+        return RunnerTask(
+            site=self.order.site,
+            lease=self.lease,
+            fence=fence,
+            stopped_from=stopped_from,
+            pod=f"{self.order.runner_pod_prefix}-{self.order.restore_id}-{name}",
+            job=job,
+            accounts=accounts,
+            data_claim=claim,
+            replica=replica,
+            timeout=timeout,
+        )

@@ -1,0 +1,142 @@
+"""Before anything is changed: the backup is whole and fits, there is room for it, and a person approves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from temporalio import workflow
+
+from workflows import _runner
+from workflows.restore import clone as clones
+from workflows.restore.plan import Plan, Restore, look
+from workflows.restore.proof import Proving
+
+with workflow.unsafe.imports_passed_through():
+    from galera_backup import rules
+    from galera_backup.errors import InternalError, NotEnoughSpace, RestoreFailed
+    from galera_backup.models.cluster import ClaimObservation
+    from galera_backup.models.manifest import Manifest
+    from galera_backup.models.plan import ClaimPlan, RestorePlan
+    from galera_backup.models.runner import CheckJob, CheckReport
+
+CHECK_LIMIT = timedelta(hours=2)
+"""For reading the whole backup once, to verify its checksum."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """Where a strategy needs free space, and what to do where there is too little."""
+
+    lacking_on_data_volume: Callable[[CheckReport, int, str], str | None]
+    """Why there is too little for a backup of so many KB on a claim, or None."""
+    lacking_on_backup_volume: Callable[[CheckReport, int, str], str | None] | None
+    way_out: str
+
+
+SECOND_COPY = Room(
+    rules.lacking_staging_space,
+    None,
+    "make room, or set 'strategy' to 'rolling', which needs none for a second copy there: it unpacks on the backup "
+    "volume, removes the old data, and its outage ends when the first replica is written; or to 'in_place'",
+)
+"""On every data volume, beside the data that is used."""
+UNPACKED = Room(rules.lacking_space, rules.lacking_unpack_space, "make room, or enlarge the claims")
+"""On the backup volume; on every data volume once its old data is removed."""
+
+
+async def check_backup(restore: Restore, plan: Plan, room: Room, proof: Proving | None = None) -> Manifest:
+    """Phase check: the backup is complete and whole, it fits the server's version, and there is room for it.
+
+    `proof`: what it will ask is tried first, as that takes less time than reading a backup.
+    Errors: `BackupNotFound`, `BackupDamaged`, `VersionMismatch`, `NotEnoughSpace`, and those of the proof.
+    """
+    request, work = restore.request, restore.work
+    work.enter("check", f"verifying {request.backup_id} and the room on every volume; the database is up")
+    if proof is not None:
+        await proof.try_out()
+    first, *others = plan.claims
+    report = await _check_claim(plan, first, request.backup_id)
+    manifest = report.manifest
+    if manifest is None:
+        raise InternalError("the check of the backup returned no manifest")
+    reports = [report, *[await _check_claim(plan, claim, None) for claim in others]]
+    obstacles = _obstacles(plan, room, manifest.data_bytes // 1024, reports)
+    _show(restore, plan, manifest, reports, obstacles)
+    if obstacles:
+        raise NotEnoughSpace(
+            f"restoring {manifest.backup_id!r} into {str(request.cluster)!r}: {'; '.join(obstacles)}. "
+            f"Nothing was changed and the database is up; {room.way_out}"
+        )
+    return manifest
+
+
+async def approval(restore: Restore) -> None:
+    """Phase approve, where the request asks for it. Error: `RestoreRejected`."""
+    if not restore.request.require_approval:
+        return
+    restore.work.enter("approve", "the plan waits for the update approve or reject; nothing was changed")
+    answer = await restore.questions.approval(restore.request.approval_timeout)
+    restore.work.progress.fact("approved by", f"{answer.who}: {answer.why}")
+
+
+async def check_unchanged(restore: Restore, plan: Plan) -> None:
+    """Right before the stop: the cluster is the one of the plan. Errors: `RestoreFailed`, `ClusterUnhealthy`."""
+    changed = rules.changed_since(plan.seen, await look(restore.request, restore.work))
+    if changed is not None:
+        raise RestoreFailed(
+            f"{changed}, unlike when the restore was planned. The cluster was not touched; start the restore again"
+        )
+    if plan.clone is not None:
+        await clones.check_apart(restore.request.site, plan.clone)
+
+
+async def _check_claim(plan: Plan, claim: ClaimObservation, backup_id: str | None) -> CheckReport:
+    """`backup_id`: verify that backup too."""
+    job = CheckJob(cluster=plan.seen.cluster, clone=plan.clone, backup_id=backup_id)
+    task = plan.pods.beside(f"check-{claim.ordinal}", job, claim.claim, plan.replica_of(claim), CHECK_LIMIT)
+    summary = f"verify {backup_id}, room on {claim.claim}" if backup_id else f"room on {claim.claim}"
+    outcome = await _runner.run(task, summary)
+    if outcome.result.check is None:
+        raise InternalError(f"runner pod {outcome.log.pod!r} answered without a report")
+    return outcome.result.check
+
+
+def _obstacles(plan: Plan, room: Room, data_kb: int, reports: list[CheckReport]) -> tuple[str, ...]:
+    found = [
+        room.lacking_on_data_volume(report, data_kb, claim.claim)
+        for claim, report in zip(plan.claims, reports, strict=True)
+    ]
+    if room.lacking_on_backup_volume is not None:
+        found.insert(0, room.lacking_on_backup_volume(reports[0], data_kb, plan.order.site.backup_claim))
+    return tuple(each for each in found if each)
+
+
+def _show(
+    restore: Restore, plan: Plan, manifest: Manifest, reports: list[CheckReport], obstacles: tuple[str, ...]
+) -> None:
+    """For the query `plan`, and in the progress."""
+    strategy, progress = plan.order.strategy, restore.work.progress
+    shown = restore.questions.plan = RestorePlan(
+        cluster=plan.seen.cluster,
+        source=restore.request.source,
+        strategy=strategy,
+        backup_id=manifest.backup_id,
+        position=manifest.position,
+        server_version=manifest.server_version,
+        data_bytes=manifest.data_bytes,
+        replicas=plan.order.replicas,
+        claims=tuple(
+            ClaimPlan(claim=claim.claim, free_kb=report.data_free_kb, total_kb=report.data_total_kb)
+            for claim, report in zip(plan.claims, reports, strict=True)
+        ),
+        obstacles=obstacles,
+        expected_outage_seconds=rules.expected_outage(strategy, manifest.data_bytes, plan.order.replicas),
+    )
+    outage = f"outage of about {shown.expected_outage_seconds:.0f} s"
+    progress.fact("backup's position", f"`{manifest.position}`, MariaDB {manifest.server_version}")
+    progress.fact("data", f"{manifest.data_bytes:,} bytes")
+    progress.fact("strategy", f"{strategy}, for {shown.replicas} replicas; {outage}")
+    free = ", ".join(f"`{each.claim}` {each.free_kb:,} of {each.total_kb:,}" for each in shown.claims)
+    progress.fact("KB free", free)
