@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from activities._fence import mark_of
-from galera_backup import names, rules
+from galera_backup import names
 from galera_backup.errors import GaleraBackupError
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.kube.gateway import KubeGateway
@@ -12,6 +12,7 @@ from galera_backup.models.cluster import ClaimObservation, ClusterObservation, M
 from galera_backup.models.common import ClusterRef, SecretRef
 from galera_backup.models.site import Site
 from galera_backup.mysql.gateway import Credentials, Endpoint, MysqlGateway
+from galera_backup.rules.claims import is_started_in_part
 
 
 class Observer:
@@ -28,7 +29,7 @@ class Observer:
         ordinals = range(statefulset.replicas or request.replicas or 0)
         mark = mark_of(statefulset.annotations)
         order = mark.order if mark else None
-        in_part = order is not None and rules.is_started_in_part(order, statefulset.replicas)
+        in_part = order is not None and is_started_in_part(order, statefulset.replicas)
         return ClusterObservation(
             cluster=cluster,
             replicas=statefulset.replicas,

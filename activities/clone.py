@@ -5,13 +5,13 @@ from __future__ import annotations
 from temporalio import activity
 
 from activities._heartbeat import in_thread
-from galera_backup import apart
 from galera_backup.errors import ClusterNotFound, GaleraBackupError, KubernetesRefused
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.models.clone import GroupMember, LookAtSides, Side, Sides
 from galera_backup.models.common import ClusterRef
 from galera_backup.mysql.gateway import Endpoint, MysqlGateway
+from galera_backup.rules.clone import named_in
 
 
 class CloneActivities:
@@ -36,7 +36,7 @@ class CloneActivities:
             source = self._side(request, self._kube.statefulset(request.source, request.site.container))
         except (ClusterNotFound, KubernetesRefused) as error:
             source = Side(cluster=request.source, unseen=error.message)
-        named = apart.named_in(statefulset.settings, source, target)  # here: the others may hold a password
+        named = named_in(statefulset.settings, source, target)  # here: the others may hold a password
         return Sides(target=target, source=source, named=named)
 
     def _side(self, request: LookAtSides, statefulset: StatefulSetFacts) -> Side:

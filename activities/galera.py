@@ -11,7 +11,7 @@ from activities._fence import Fence, mark_of
 from activities._heartbeat import in_thread, pause
 from activities._observer import Observer
 from activities._quorum import Quorum
-from galera_backup import apart, rules
+from galera_backup import timing
 from galera_backup.errors import ClusterNotFormed, DatabaseUnavailable, DesyncFailed, GaleraBackupError, NotYet
 from galera_backup.kube.facts import PodFacts
 from galera_backup.kube.gateway import KubeGateway
@@ -27,6 +27,11 @@ from galera_backup.models.cluster import ClusterObservation, WsrepStatus
 from galera_backup.models.common import PrimaryLabel
 from galera_backup.models.lease import HandOver, Mark
 from galera_backup.mysql.gateway import Endpoint, MysqlGateway
+from galera_backup.rules.clone import in_a_strange_group
+from galera_backup.rules.formed import does_not_start, not_formed, takes_writes
+from galera_backup.rules.health import DONOR_DESYNCED, SMALL_QUEUE, is_resynced
+from galera_backup.rules.selection import heir_of_primary, primary_pod
+from galera_backup.show import members_table
 
 DESYNC_LOOKS = 20
 """Seconds that a replica may take from ON to Donor/Desynced; it takes milliseconds."""
@@ -67,11 +72,11 @@ class GaleraActivities:
 
     def _plan_handover(self, task: ReplicaTask, label: PrimaryLabel) -> HandOver:
         seen = self._observer.observe(Observe(site=task.site))
-        heir = rules.heir_of_primary(seen, task.pod, label)
+        heir = heir_of_primary(seen, task.pod, label)
         if heir is None:
             raise DesyncFailed(
                 f"handing the label {label.key}={label.primary} of pod {task.pod!r} to another member: expected "
-                f"one that is Ready and in sync, there is none\n{rules.table(seen)}"
+                f"one that is Ready and in sync, there is none\n{members_table(seen)}"
             )
         return HandOver(label=label, heir=heir.pod, heir_role=heir.role)
 
@@ -88,10 +93,10 @@ class GaleraActivities:
             wsrep = await in_thread(self._mysql.wsrep_status, server)
             if not wsrep.desync:
                 raise NotYet(
-                    f"desyncing {task.pod!r}: wsrep_desync=ON came later than {rules.DESYNC_WINDOW} after the checks "
+                    f"desyncing {task.pod!r}: wsrep_desync=ON came later than {timing.DESYNC_WINDOW} after the checks "
                     "before it, and the server did not obey it"
                 )
-            if wsrep.local_state == rules.DONOR_DESYNCED:
+            if wsrep.local_state == DONOR_DESYNCED:
                 return DesyncReport(at=datetime.now(UTC), attempt=activity.info().attempt)
             await pause(1, f"{task.pod} is {wsrep.local_state_comment}")
         raise DesyncFailed(
@@ -108,7 +113,7 @@ class GaleraActivities:
         while not (wsrep := await in_thread(self._mysql.wsrep_status, server)).desync:
             if not wsrep.pending_desync:
                 # MariaDB has no compare-and-set. So its own clock decides whether ON still comes soon after the check.
-                until = await in_thread(self._mysql.now, server) + rules.DESYNC_WINDOW
+                until = await in_thread(self._mysql.now, server) + timing.DESYNC_WINDOW
                 await self._fence.replica(task.site.cluster, task.pod, task.lease)
                 await in_thread(self._mysql.set_desync, server, on=True, until=until)
                 return
@@ -135,19 +140,19 @@ class GaleraActivities:
                     was_desynced = True
                     now = begun_at + timedelta(seconds=time.monotonic() - begun)
                     overdue = task.drain_until is None or now >= task.drain_until
-                    if wsrep.recv_queue <= rules.SMALL_QUEUE or overdue:
-                        drained = wsrep.recv_queue <= rules.SMALL_QUEUE
+                    if wsrep.recv_queue <= SMALL_QUEUE or overdue:
+                        drained = wsrep.recv_queue <= SMALL_QUEUE
                         await self._set_off(task, server)
             except GaleraBackupError as error:
                 raise DatabaseUnavailable(error.message) from error
-            good = good + 1 if rules.is_resynced(wsrep) else 0
+            good = good + 1 if is_resynced(wsrep) else 0
             if good == 2:
                 return ResyncReport(at=datetime.now(UTC), was_desynced=was_desynced, drained=drained)
             await pause(1, _waiting(task.pod, wsrep))
 
     async def _set_off(self, task: ReplicaTask, server: Endpoint) -> None:
         """OFF, soon after the mark was seen: the next lease may have desynced the replica when a frozen one goes on."""
-        until = await in_thread(self._mysql.now, server) + rules.DESYNC_WINDOW
+        until = await in_thread(self._mysql.now, server) + timing.DESYNC_WINDOW
         pod = await in_thread(self._kube.find_pod, task.site.cluster.namespace, task.pod)
         if pod is not None and not _is_not_ours(pod, task):
             await in_thread(self._mysql.set_desync, server, on=False, until=until)
@@ -163,15 +168,15 @@ class GaleraActivities:
         label = task.site.primary_label
         while True:
             seen = await in_thread(self._observer.observe, request)
-            missing = rules.not_formed(seen, task.replicas)
-            if task.uuid is not None and (strange := apart.in_a_strange_group(seen, task.uuid)) is not None:
+            missing = not_formed(seen, task.replicas)
+            if task.uuid is not None and (strange := in_a_strange_group(seen, task.uuid)) is not None:
                 raise ClusterNotFormed(strange)
-            is_vacant = label is not None and rules.primary_pod(seen, label) is None
-            if label is not None and (not missing or (is_vacant and rules.serves(seen, task.primary_pod))):
+            is_vacant = label is not None and primary_pod(seen, label) is None
+            if label is not None and (not missing or (is_vacant and takes_writes(seen, task.primary_pod))):
                 await self._put_back_primary(task, label, request)
             if not missing:
                 return ClusterFormed(at=datetime.now(UTC))
-            if task.may_fail and (reason := rules.does_not_start(seen)):
+            if task.may_fail and (reason := does_not_start(seen)):
                 raise ClusterNotFormed(f"{reason}. Look at the log of its container")
             await pause(0.5, missing[0])
 
@@ -183,7 +188,7 @@ class GaleraActivities:
         pod = await in_thread(self._kube.find_pod, namespace, task.primary_pod)
         if pod is None:
             return
-        held = rules.primary_pod(await in_thread(self._observer.observe, request), label)
+        held = primary_pod(await in_thread(self._observer.observe, request), label)
         if held is None:
             await in_thread(self._kube.set_label, namespace, pod, label.key, label.primary)
         else:

@@ -16,7 +16,7 @@ from activities._heartbeat import in_thread, pause, wanted_to_stop
 from activities._observer import Observer
 from activities._quorum import Quorum
 from galera_backup import names
-from galera_backup.errors import ClusterDegraded, ClusterNotFound, ClusterUnhealthy, LeaseLost, bounded
+from galera_backup.errors import ClusterDegraded, ClusterNotFound, ClusterUnhealthy, LeaseLost
 from galera_backup.kube.facts import PodFacts
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.kube.runner_pod import runner_pod
@@ -35,6 +35,7 @@ from galera_backup.models.runner import (
 from galera_backup.mysql.gateway import Endpoint, MysqlGateway
 from galera_backup.runner import protocol
 from galera_backup.runner.protocol import AGENT_CONTAINER, MARIADB_CONTAINER
+from galera_backup.text import bounded
 
 START_LIMIT = timedelta(minutes=5)
 """For scheduling, mounting and pulling images, as one worker watches it; only then a pod's own deadline counts."""

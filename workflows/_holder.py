@@ -18,7 +18,6 @@ from temporalio.exceptions import (
 )
 
 from workflows import _options, _runner
-from workflows._failures import first_sentence_of
 from workflows._uncancellable import uncancellable
 from workflows.lease import GaleraLease
 
@@ -30,6 +29,7 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.common import LeaseRef
     from galera_backup.models.lease import LeaseEvent, LeaseRequest, LeaseResult, OperationName, OrderKind
     from galera_backup.models.site import OperationRequest
+    from galera_backup.text import first_sentence_of
 
 T = TypeVar("T")
 

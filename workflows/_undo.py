@@ -21,7 +21,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.galera import GaleraActivities
     from activities.kubernetes import KubernetesActivities
     from activities.runner import RunnerActivities
-    from galera_backup import names, rules
+    from galera_backup import names, timing
     from galera_backup.errors import (
         ClusterLeftPartial,
         ClusterLeftStopped,
@@ -42,6 +42,8 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.restore import ClaimReport, ClaimState, Strategy
     from galera_backup.models.runner import CheckJob, DiscardJob, RestoreJob, SwapJob, TidyJob
     from galera_backup.models.site import Site
+    from galera_backup.rules.claims import claim_state, is_started_in_part, may_start, must_be_finished, replicas_on
+    from galera_backup.show import describe_claims
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -83,7 +85,7 @@ async def bring_back(task: ReplicaTask, queue: str) -> ResyncReport:
         queue,
     )
     if task.on_may_land:
-        await workflow.sleep(rules.DESYNC_WINDOW, summary="until no wsrep_desync=ON can come any more")
+        await workflow.sleep(timing.DESYNC_WINDOW, summary="until no wsrep_desync=ON can come any more")
     report = await persist(GaleraActivities.resync, task, f"drain {pod}, wsrep_desync=OFF, wait for Synced", queue)
     await persist(KubernetesActivities.wait_in_service, task, f"{pod} Ready and in the endpoints", queue)
     if task.mark.handover is not None or task.only_if_marked:
@@ -135,7 +137,7 @@ async def bring_up(stopped: Stopped, claims: tuple[ClaimReport, ...] | None, que
     found = await persist(
         KubernetesActivities.revoke_statefulset, stopped.scale(0), "the StatefulSet is scaled back from here on", queue
     )
-    serving = found.replicas if found.marked and rules.is_started_in_part(order, found.replicas) else 0
+    serving = found.replicas if found.marked and is_started_in_part(order, found.replicas) else 0
     runs = not serving and (found.replicas or not found.marked)
     if claims is None and runs:  # nobody looks into its volumes
         await _wait_formed(stopped, found.replicas, "was not stopped, or was started already", queue)
@@ -148,7 +150,7 @@ async def bring_up(stopped: Stopped, claims: tuple[ClaimReport, ...] | None, que
     )
     if claims is None:
         claims = await _inspect(stopped, serving)
-    if rules.must_be_finished(claims, serving):
+    if must_be_finished(claims, serving):
         match order.strategy:
             case Strategy.STAGED:
                 claims = await _put_back(stopped, claims)
@@ -156,14 +158,14 @@ async def bring_up(stopped: Stopped, claims: tuple[ClaimReport, ...] | None, que
                 serving, claims = await _finish_rolling(stopped, claims, serving, queue)
             case Strategy.IN_PLACE:
                 claims = await _finish(stopped, claims, claims)
-    if not rules.may_start(claims):
+    if not may_start(claims):
         raise _left(stopped, claims, serving)
     restored = claims[0].state == ClaimState.RESTORED
-    replicas = rules.replicas_on(claims, order)
+    replicas = replicas_on(claims, order)
     scale = stopped.scale(replicas, serving if serving < replicas else 0)
     await persist(KubernetesActivities.scale_up, scale, f"scale StatefulSet back to {replicas}", queue)
     data = "restored" if restored else "its old"
-    how = f"was scaled back to {replicas} on {data} data ({rules.describe(claims)})"
+    how = f"was scaled back to {replicas} on {data} data ({describe_claims(claims)})"
     await _wait_formed(stopped, replicas, how, queue, restored=restored)
     return claims
 
@@ -173,11 +175,11 @@ def _left(stopped: Stopped, claims: tuple[ClaimReport, ...], serving: int) -> Ga
     if not serving:
         return ClusterLeftStopped(
             f"StatefulSet {cluster!r} stays at 0 replicas: expected all data claims untouched or all restored, saw "
-            f"{rules.describe(claims)}. Start the restore again; it redoes every claim"
+            f"{describe_claims(claims)}. Start the restore again; it redoes every claim"
         )
     return ClusterLeftPartial(
         f"StatefulSet {cluster!r} stays at {serving} of {size} replicas, which serve: expected all data claims "
-        f"restored, saw {rules.describe(claims)}. Do not scale it up by hand: the others would join with another "
+        f"restored, saw {describe_claims(claims)}. Do not scale it up by hand: the others would join with another "
         "history. Mend the cause and run the janitor, which finishes the restore; or scale the StatefulSet to 0 and "
         f"start the restore again with 'replicas': {size}: that redoes every claim, and loses what was written since"
     )
@@ -276,7 +278,7 @@ async def _inspect_claim(stopped: Stopped, ordinal: int, claim: str, beside: boo
         workflow.logger.error("a data volume cannot be read", extra={"claim": claim, "error": str(error)})
         return ClaimReport(claim=claim, ordinal=ordinal, state=ClaimState.UNKNOWN)
     seen = outcome.result.check
-    state = rules.claim_state(seen, order.restore_id) if seen is not None else ClaimState.UNKNOWN
+    state = claim_state(seen, order.restore_id) if seen is not None else ClaimState.UNKNOWN
     return ClaimReport(claim=claim, ordinal=ordinal, state=state)
 
 
@@ -317,7 +319,7 @@ async def _finish(
     stopped: Stopped, claims: tuple[ClaimReport, ...], those: tuple[ClaimReport, ...]
 ) -> tuple[ClaimReport, ...]:
     """Restore those of the claims, in the document's order; all claims as they are afterwards."""
-    workflow.logger.warning("finishing the restore", extra={"claims": rules.describe(claims)})
+    workflow.logger.warning("finishing the restore", extra={"claims": describe_claims(claims)})
     done = list(claims)
     for claim in those:
         try:
@@ -331,7 +333,7 @@ async def _finish(
 
 async def _put_back(stopped: Stopped, claims: tuple[ClaimReport, ...]) -> tuple[ClaimReport, ...]:
     """Rename the old data back on every volume; the claims as they are afterwards."""
-    workflow.logger.warning("putting the old data back", extra={"claims": rules.describe(claims)})
+    workflow.logger.warning("putting the old data back", extra={"claims": describe_claims(claims)})
     return tuple(await asyncio.gather(*[_put_back_claim(stopped, claim) for claim in claims]))
 
 

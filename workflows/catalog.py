@@ -12,7 +12,7 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.activities import RunnerTask
     from galera_backup.models.catalog import Catalog, CatalogRequest
     from galera_backup.models.runner import ListJob
-    from galera_backup.temporal import CLUSTER
+    from galera_backup.temporal.attributes import CLUSTER
 
 LIST_RUNNER_PREFIX = "mariadb-phy-backup-list"
 

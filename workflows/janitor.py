@@ -15,7 +15,7 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from workflows import _options, _undo
-from workflows._failures import first_sentence_of, operation, typed
+from workflows._failures import operation, typed
 from workflows._holder import LeaseHeld
 from workflows._operation import Operation
 from workflows._progress import ProgressReport
@@ -23,7 +23,7 @@ from workflows._progress import ProgressReport
 with workflow.unsafe.imports_passed_through():
     from activities.janitor import JanitorActivities
     from activities.runner import RunnerActivities
-    from galera_backup import names, rules
+    from galera_backup import names, timing
     from galera_backup.errors import (
         ClusterBusy,
         ClusterLeftPartial,
@@ -46,6 +46,10 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.lease import Mark
     from galera_backup.models.restore import Strategy
     from galera_backup.models.site import OperationRequest
+    from galera_backup.rules.claims import restore_to_keep
+    from galera_backup.rules.triage import JANITOR_IS_CONTENT, JANITOR_MENDS, triage
+    from galera_backup.show import describe_claims, findings_table
+    from galera_backup.text import first_sentence_of
 
 T = TypeVar("T")
 
@@ -116,17 +120,17 @@ class _Steps:
             summary="members, marks, runner pods, and the leases that they name",
             **_options.act(),
         )
-        found = rules.triage(seen, workflow.now())
+        found = triage(seen, workflow.now())
         self._found = {(each.kind, each.name): each for each in found}
-        self._progress.note(rules.findings_table(found))
+        self._progress.note(findings_table(found))
         return seen
 
     def _to_mend(self) -> list[Finding]:
-        return [each for each in self._found.values() if each.verdict in rules.JANITOR_MENDS]
+        return [each for each in self._found.values() if each.verdict in JANITOR_MENDS]
 
     def _result(self, busy: str | None = None) -> JanitorResult:
         found = tuple(self._found.values())
-        contents = rules.JANITOR_MENDS | rules.JANITOR_IS_CONTENT
+        contents = JANITOR_MENDS | JANITOR_IS_CONTENT
         left_alone = tuple(f"{each.name}: {each.text}" for each in found if each.verdict not in contents)
         for each in left_alone:
             workflow.logger.warning("left alone", extra={"cluster": str(self._request.cluster), "found": each})
@@ -209,7 +213,7 @@ class _Steps:
             drain_until=workflow.now() + request.drain_timeout,
             only_if_marked=True,
         )
-        limit = rules.DESYNC_WINDOW + request.drain_timeout + request.step_timeout
+        limit = timing.DESYNC_WINDOW + request.drain_timeout + request.step_timeout
         try:
             report = await _within(limit, _undo.bring_back(task, self._queue()))
         except TimeoutError:
@@ -260,9 +264,9 @@ class _Steps:
                 f"starting StatefulSet {str(request.cluster)!r}: expected all replicas in one cluster within {limit}. "
                 "The next run tries again; look at the failures of this run's activities"
             ) from None
-        text = f"started; claims: {rules.describe(claims)}" if claims else "primary label as before, mark removed"
+        text = f"started; claims: {describe_claims(claims)}" if claims else "primary label as before, mark removed"
         if order.strategy != Strategy.IN_PLACE:
-            keep = rules.kept(order, claims)
+            keep = restore_to_keep(order, claims)
             if untidy := await _undo.tidy(stopped, self._lease.ref, keep=keep):
                 text += f"; copies of the data may be left on {', '.join(untidy)}"
         self._mended.append(Mended(name=finding.name, text=text))

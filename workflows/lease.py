@@ -19,14 +19,14 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, WorkflowAlreadyStartedError, is_cancelled_exception
 
 from workflows import _options, _runner, _undo
-from workflows._failures import first_sentence_of, typed
+from workflows._failures import typed
 from workflows._uncancellable import uncancellable
 
 with workflow.unsafe.imports_passed_through():
     from activities.galera import GaleraActivities
     from activities.kubernetes import KubernetesActivities
     from activities.runner import RunnerActivities
-    from galera_backup import names, rules
+    from galera_backup import names
     from galera_backup.errors import (
         ClusterNotFormed,
         DesyncFailed,
@@ -49,7 +49,9 @@ with workflow.unsafe.imports_passed_through():
         StopOrder,
     )
     from galera_backup.models.restore import ClaimReport, TidyRequest
-    from galera_backup.temporal import CLUSTER, PHASE, REPLICA
+    from galera_backup.rules.claims import are_restored, replicas_on, restore_to_keep
+    from galera_backup.temporal.attributes import CLUSTER, PHASE, REPLICA
+    from galera_backup.text import first_sentence_of
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -291,7 +293,7 @@ class GaleraLease:
         if order is None or self._unsettled is not None:
             return
         self._show("removing copies of the data")
-        keep = rules.kept(order, self._claims or _undo.as_found(order))
+        keep = restore_to_keep(order, self._claims or _undo.as_found(order))
         self._untidy = await _undo.tidy(self._stopped_by(order), self._ref(), keep=keep)
         if keep is not None and not order.undoes:
             await self._discard_later(order)
@@ -349,7 +351,7 @@ class GaleraLease:
         if order is not None:
             self._known = order.claims
         if order is not None and order.may_stop_again:
-            await self._try_to_start(stopped, order.claims, rules.replicas_on(order.claims, stopped.order))
+            await self._try_to_start(stopped, order.claims, replicas_on(order.claims, stopped.order))
             return self._started()
         self._stopped = None  # whatever comes of it, it is decided once
         claims = self._known
@@ -362,7 +364,7 @@ class GaleraLease:
 
     async def _try_to_start(self, stopped: _undo.Stopped, claims: tuple[ClaimReport, ...], replicas: int) -> None:
         """Steps that can fail, and be followed by others; the end of the lease puts the rest in order."""
-        restored = rules.are_restored(claims)
+        restored = are_restored(claims)
         scale = stopped.scale(replicas)
         await self._step(
             KubernetesActivities.scale_up, scale, f"scale StatefulSet back to {replicas}", late=ScaleFailed

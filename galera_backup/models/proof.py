@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated
@@ -102,3 +103,25 @@ class Proof(Model):
     checks: tuple[CheckSeen, ...]
     tables: TablesReport
     passwords: PasswordReport
+
+
+@dataclass(frozen=True)
+class Table:
+    """A base table that an account sees."""
+
+    schema: str
+    name: str
+    engine: str
+    bytes: int
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+
+@dataclass(frozen=True)
+class SeenTables:
+    """What an account may look at."""
+
+    tables: tuple[Table, ...]
+    may_select: bool
+    """It sees a table, or may read all: so that no table means that there is none."""

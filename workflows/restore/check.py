@@ -14,12 +14,13 @@ from workflows.restore.plan import Plan, Restore, look
 from workflows.restore.proof import Proving
 
 with workflow.unsafe.imports_passed_through():
-    from galera_backup import rules
     from galera_backup.errors import InternalError, NotEnoughSpace, RestoreFailed
     from galera_backup.models.cluster import ClaimObservation
     from galera_backup.models.manifest import Manifest
     from galera_backup.models.plan import ClaimPlan, RestorePlan
     from galera_backup.models.runner import CheckJob, CheckReport
+    from galera_backup.rules.plan import changed_since, expected_outage
+    from galera_backup.rules.space import lacking_space, lacking_staging_space, lacking_unpack_space
 
 CHECK_LIMIT = timedelta(hours=2)
 """For reading the whole backup once, to verify its checksum."""
@@ -36,13 +37,13 @@ class Room:
 
 
 SECOND_COPY = Room(
-    rules.lacking_staging_space,
+    lacking_staging_space,
     None,
     "make room, or set 'strategy' to 'rolling', which needs none for a second copy there: it unpacks on the backup "
     "volume, removes the old data, and its outage ends when the first replica is written; or to 'in_place'",
 )
 """On every data volume, beside the data that is used."""
-UNPACKED = Room(rules.lacking_space, rules.lacking_unpack_space, "make room, or enlarge the claims")
+UNPACKED = Room(lacking_space, lacking_unpack_space, "make room, or enlarge the claims")
 """On the backup volume; on every data volume once its old data is removed."""
 
 
@@ -83,7 +84,7 @@ async def approval(restore: Restore) -> None:
 
 async def check_unchanged(restore: Restore, plan: Plan) -> None:
     """Right before the stop: the cluster is the one of the plan. Errors: `RestoreFailed`, `ClusterUnhealthy`."""
-    changed = rules.changed_since(plan.seen, await look(restore.request, restore.work))
+    changed = changed_since(plan.seen, await look(restore.request, restore.work))
     if changed is not None:
         raise RestoreFailed(
             f"{changed}, unlike when the restore was planned. The cluster was not touched; start the restore again"
@@ -132,7 +133,7 @@ def _show(
             for claim, report in zip(plan.claims, reports, strict=True)
         ),
         obstacles=obstacles,
-        expected_outage_seconds=rules.expected_outage(strategy, manifest.data_bytes, plan.order.replicas),
+        expected_outage_seconds=expected_outage(strategy, manifest.data_bytes, plan.order.replicas),
     )
     outage = f"outage of about {shown.expected_outage_seconds:.0f} s"
     progress.fact("backup's position", f"`{manifest.position}`, MariaDB {manifest.server_version}")

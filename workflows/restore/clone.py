@@ -9,11 +9,11 @@ from workflows.observe import until_all_answer
 
 with workflow.unsafe.imports_passed_through():
     from activities.clone import CloneActivities
-    from galera_backup import apart
     from galera_backup.errors import ClusterUnhealthy, RestoreFailed
     from galera_backup.models.clone import Clone, LookAtSides, Sides
     from galera_backup.models.restore import RestoreRequest
     from galera_backup.models.site import Site
+    from galera_backup.rules.clone import joined_already, joined_another, target_answers
 
 
 def identity(request: RestoreRequest) -> Clone | None:
@@ -24,7 +24,7 @@ def identity(request: RestoreRequest) -> Clone | None:
 async def check_apart(site: Site, clone: Clone) -> str:
     """What is known of the source. Error: `ClusterUnhealthy`; nothing was touched."""
     seen = await _look(site, clone)
-    joined = apart.joined_already(seen)
+    joined = joined_already(seen)
     if joined is not None:
         raise ClusterUnhealthy(joined)
     if seen.source.unseen is not None:
@@ -34,8 +34,8 @@ async def check_apart(site: Site, clone: Clone) -> str:
 
 async def check_alone(site: Site, clone: Clone, replicas: int) -> None:
     """Error: `RestoreFailed`, when the clone is not a cluster of its own."""
-    seen = await until_all_answer(lambda: _look(site, clone), apart.target_answers)
-    joined = apart.joined_another(seen, clone.uuid, replicas)
+    seen = await until_all_answer(lambda: _look(site, clone), target_answers)
+    joined = joined_another(seen, clone.uuid, replicas)
     if joined is not None:
         raise RestoreFailed(joined)
 

@@ -1,4 +1,4 @@
-"""How a restore or a rollback ends: its result, or what became of the cluster and of each claim."""
+"""How a restore or a rollback ends: as its result, or as a failure that says what became of cluster and claims."""
 
 from __future__ import annotations
 
@@ -9,19 +9,16 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, is_cancelled_exception
 
-from workflows._failures import typed
+from workflows._holder import LeaseHeld
 from workflows.operation import Work
 from workflows.restore.cut import Cut
-from workflows.restore.plan import Plan, Restore
 
 with workflow.unsafe.imports_passed_through():
-    from galera_backup import rules
     from galera_backup.errors import GaleraBackupError, RestoreFailed
     from galera_backup.models.lease import OperationName
-    from galera_backup.models.manifest import Manifest
-    from galera_backup.models.restore import ClaimRestore, ClaimState, RestoreResult
+    from galera_backup.models.restore import ClaimState
+    from galera_backup.show import describe_claims
 
 T = TypeVar("T")
 
@@ -30,32 +27,22 @@ MARGIN = timedelta(minutes=30)
 
 
 @dataclass(frozen=True)
-class Restored:
-    """What a strategy has done."""
-
-    plan: Plan
-    manifest: Manifest
-    claims: list[ClaimRestore]
-    kept_despite: str | None = None
-    """What failed after the start, when somebody decided to keep the restored data all the same."""
-
-
-@dataclass(frozen=True)
-class Done:
-    """What "cancelled" would hide, when the data was replaced all the same."""
+class Aim:
+    """What an operation is for: a cancel that comes too late must not hide that it is done."""
 
     operation: OperationName
     state: ClaimState
-    """Of a claim that has what the operation is for."""
+    """Of a claim on which it is done."""
     text: str
+    """What runs then."""
 
 
 async def under_lease(
-    work: Work, cut: Cut, ttl: timedelta, steps: Callable[[], Coroutine[Any, Any, T]], done: Done
+    work: Work, cut: Cut, ttl: timedelta, aim: Aim, steps: Callable[[], Coroutine[Any, Any, T]]
 ) -> T:
-    """Take the steps under the lease. Progress and failure say how it ended.
+    """Take the steps under the lease; progress and failure say how they ended.
 
-    Error: `RestoreFailed`, which says what became of the cluster, when it may have been stopped.
+    Error: once the cluster may have been stopped `RestoreFailed`, which says what became of it; else that of the step.
     """
     with work.progress.told():
         try:
@@ -64,7 +51,7 @@ async def under_lease(
             await work.lease.acquire(ttl, work.progress.waiting)
             return await work.lease.guard(steps(), second_line=cut.start_without_lease)
         except asyncio.CancelledError as error:
-            failure = _cancelled_too_late(work.lease, done)
+            failure = _cancelled_too_late(work.lease, aim)
             if failure is None:
                 raise
             raise failure from error
@@ -74,15 +61,15 @@ async def under_lease(
             raise RestoreFailed(_after_the_stop(work.lease, error)) from error
 
 
-def _cancelled_too_late(lease: LeaseHeld, done: Done) -> RestoreFailed | None:
+def _cancelled_too_late(lease: LeaseHeld, aim: Aim) -> RestoreFailed | None:
     """What "cancelled" would hide: that the database is down, or that its data was replaced all the same."""
     if lease.failure is not None:
-        return RestoreFailed(f"the {done.operation} was cancelled. {lease.failure.message}")
+        return RestoreFailed(f"the {aim.operation} was cancelled. {lease.failure.message}")
     claims = lease.result.claims if lease.result is not None else ()
-    if any(claim.state == done.state for claim in claims):
+    if any(claim.state == aim.state for claim in claims):
         return RestoreFailed(
-            f"the {done.operation} was cancelled when claims were changed already, so it was finished: "
-            f"{describe(claims)}. {done.text}"
+            f"the {aim.operation} was cancelled when claims were changed already, so it was finished: "
+            f"{describe_claims(claims)}. {aim.text}"
         )
     return None
 
@@ -93,8 +80,5 @@ def _after_the_stop(lease: LeaseHeld, error: GaleraBackupError) -> str:
         state = lease.failure.message
         return state if state == error.message else f"{error.message}. {state}"
     if lease.result is not None and lease.result.claims:
-        return f"{error.message}. The cluster was started again; claims: {describe(lease.result.claims)}"
+        return f"{error.message}. The cluster was started again; claims: {describe_claims(lease.result.claims)}"
     return f"{error.message}. See the lease for the state of the cluster"
-
-
-def result_of(restore: Restore, cut: Cut, restored: Restored, proof: Proof | None) -> RestoreResult: ...

@@ -13,12 +13,14 @@ from workflows.restore import clone as clones
 from workflows.restore.questions import Questions
 
 with workflow.unsafe.imports_passed_through():
-    from galera_backup import names, rules
+    from galera_backup import names
     from galera_backup.errors import InvalidInput
     from galera_backup.models.clone import Clone
     from galera_backup.models.cluster import ClaimObservation, ClusterObservation
     from galera_backup.models.lease import StopOrder
     from galera_backup.models.restore import OutageRequest, RestoreRequest, Strategy
+    from galera_backup.rules.selection import primary_pod
+    from galera_backup.show import members_table
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ async def plan_restore(restore: Restore) -> Plan:
 async def look(request: OutageRequest, work: Work) -> ClusterObservation:
     """The cluster as it is now, shown in the progress."""
     seen = await observe(request, "the StatefulSet, its pods and its data claims", request.replicas)
-    work.progress.note(rules.table(seen))
+    work.progress.note(members_table(seen))
     return seen
 
 
@@ -105,7 +107,7 @@ def stop_order(request: OutageRequest, seen: ClusterObservation, restore_id: str
         restore_id=restore_id,
         claims=tuple(claim.claim for claim in seen.claims),
         runner_pod_prefix=request.runner_pod_prefix,
-        primary_pod=rules.primary_pod(seen, request.primary_label) or seen.primary_before,
+        primary_pod=primary_pod(seen, request.primary_label) or seen.primary_before,
         stop_timeout=request.stop_timeout,
         runner_timeout=request.runner_timeout,
         ready_timeout=request.ready_timeout,

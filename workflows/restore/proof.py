@@ -13,12 +13,14 @@ from workflows.restore.plan import Plan, Restore, look
 
 with workflow.unsafe.imports_passed_through():
     from activities.prove import ProveActivities
-    from galera_backup import proving, rules
     from galera_backup.errors import RestoreFailed
     from galera_backup.models.manifest import Manifest
     from galera_backup.models.passwords import PasswordReport
     from galera_backup.models.proof import Proof, ProofTask
     from galera_backup.models.restore import RestoreRequest
+    from galera_backup.rules.formed import all_answer, not_restored
+    from galera_backup.rules.proof import wrong_passwords
+    from galera_backup.show import describe_passwords
 
 MARGIN = timedelta(minutes=5)
 """For servers that are lost meanwhile: looking for another one, and asking again."""
@@ -31,8 +33,8 @@ async def prove_identity(restore: Restore, plan: Plan, manifest: Manifest) -> No
     """
     restore.work.enter("prove", "looking whether the cluster is the restored one")
     uuid = plan.clone.uuid if plan.clone is not None else manifest.position.uuid
-    seen = await until_all_answer(lambda: look(restore.request, restore.work), rules.all_answer)
-    wrong = rules.not_restored(seen, uuid)
+    seen = await until_all_answer(lambda: look(restore.request, restore.work), all_answer)
+    wrong = not_restored(seen, uuid)
     if wrong is not None:
         raise RestoreFailed(wrong)
     if plan.clone is not None:
@@ -70,14 +72,14 @@ class Proving:
     def judge_passwords(self, reports: list[PasswordReport | None]) -> None:
         """Of every claim. Error: `RestoreFailed`: with other passwords nobody could log in after the start."""
         for report in reports:
-            if report is not None and (wrong := proving.wrong_passwords(report)) is not None:
+            if report is not None and (wrong := wrong_passwords(report)) is not None:
                 raise RestoreFailed(
                     f"comparing the passwords in backup {self._restore.request.backup_id!r} with today's Secrets: "
                     f"{wrong}. The database was not stopped; set 'reset_passwords_from_secrets', or change the Secrets "
                     "to what the backup has. A user that the backup does not have cannot be reset: leave its Secret out"
                 )
         self._passwords = reports[0] or self._passwords
-        self._fact("passwords", proving.describe_passwords(self._passwords))
+        self._fact("passwords", describe_passwords(self._passwords))
 
     async def prove(self, plan: Plan, manifest: Manifest) -> None:
         """Phase prove, on the restored cluster. Error: `RestoreFailed`."""
