@@ -1,4 +1,4 @@
-"""GaleraBackup: a full backup of one replica, phase by phase as in the document."""
+"""GaleraBackup: a full backup of one replica. The phases are those of docs/backup.md."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from workflows import _runner, _undo
 from workflows._failures import operation, typed
-from workflows._holder import LeaseHeld
-from workflows._observing import observe
-from workflows._operation import Operation
-from workflows._progress import ProgressReport
+from workflows.observe import observe
+from workflows.operation import Operation, Work
 
 with workflow.unsafe.imports_passed_through():
     from galera_backup import names
@@ -41,9 +39,8 @@ class GaleraBackup(Operation):
     @operation
     async def run(self, request: BackupRequest) -> BackupResult:
         """One backup, from the lease to the end of the lease."""
-        self._progress = progress = ProgressReport("backup", request.cluster)
-        self._lease = lease = LeaseHeld(request, "backup")
-        steps = _Steps(request, lease, progress)
+        work = self._begin(request, "backup")
+        lease, progress, steps = work.lease, work.progress, _Steps(request, work)
         with progress.told():
             progress.enter("lease", "acquiring the cluster's lease")
             ttl = request.runner_timeout * _runner.ATTEMPTS + request.drain_timeout + MARGIN
@@ -55,10 +52,9 @@ class GaleraBackup(Operation):
 class _Steps:
     """The phases between getting the lease and letting it go."""
 
-    def __init__(self, request: BackupRequest, lease: LeaseHeld, progress: ProgressReport) -> None:
+    def __init__(self, request: BackupRequest, work: Work) -> None:
         self._request = request
-        self._lease = lease
-        self._progress = progress
+        self._work = work
         self._desynced: str | None = None
         self._others_in_sync = 0 if request.allow_unsafe else OTHERS_IN_SYNC
 
@@ -83,10 +79,10 @@ class _Steps:
         )
 
     async def _check(self) -> tuple[ClusterObservation, tuple[str, ...]]:
-        self._enter("check", "asking every pod for its Kubernetes and wsrep status")
+        self._work.enter("check", "asking every pod for its Kubernetes and wsrep status")
         request = self._request
         seen = await observe(request, "Kubernetes and wsrep status of every pod")
-        self._progress.note(members_table(seen))
+        self._work.progress.note(members_table(seen))
         problems = health_problems(seen)
         if problems and not request.allow_unsafe:
             raise ClusterUnhealthy(
@@ -98,7 +94,7 @@ class _Steps:
         return seen, problems
 
     def _select(self, seen: ClusterObservation) -> MemberObservation:
-        self._enter("select", "choosing the replica to back up")
+        self._work.enter("select", "choosing the replica to back up")
         ordinal = self._request.replica
         target = select_replica(seen, ordinal)
         if target is None:
@@ -107,13 +103,13 @@ class _Steps:
                 f"selecting the replica to back up: expected {which} to be Ready and in sync, none is\n"
                 f"{members_table(seen)}"
             )
-        self._progress.replica(target.pod)
+        self._work.progress.replica(target.pod)
         return target
 
     async def _desync(self, target: MemberObservation) -> None:
-        self._enter("desync", f"taking {target.pod} out of flow control and out of the endpoints")
+        self._work.enter("desync", f"taking {target.pod} out of flow control and out of the endpoints")
         self._desynced = target.pod
-        await self._lease.order(
+        await self._work.lease.order(
             "desync",
             DesyncOrder(
                 pod=target.pod,
@@ -127,8 +123,8 @@ class _Steps:
     ) -> tuple[RunnerOutcome, Manifest]:
         request, now = self._request, workflow.now()
         backup_id = names.backup_id(now)
-        self._enter("run", f"mariadb-backup of {target.pod} on node {target.node}")
-        self._progress.backup(backup_id)
+        self._work.enter("run", f"mariadb-backup of {target.pod} on node {target.node}")
+        self._work.progress.backup(backup_id)
         claim = seen.claims[target.ordinal]
         job = BackupJob(
             cluster=request.cluster,
@@ -137,7 +133,7 @@ class _Steps:
             node=target.node,
             claim=claim.claim,
             claim_uid=claim.uid,
-            lease_run=self._lease.ref.run_id,
+            lease_run=self._work.lease.ref.run_id,
             required_space_ratio=request.required_space_ratio,
             max_mb_per_second=request.max_mb_per_second,
             unsafe=bool(problems),
@@ -146,7 +142,7 @@ class _Steps:
         pod = names.runner_pod(names.BACKUP_RUNNER_PREFIX, now)
         task = RunnerTask(
             site=request.site,
-            lease=self._lease.ref,
+            lease=self._work.lease.ref,
             fence="desynced",
             pod=pod,
             job=job,
@@ -160,25 +156,25 @@ class _Steps:
         manifest = outcome.result.backup
         if manifest is None:
             raise InternalError(f"runner pod {outcome.log.pod!r} answered without a manifest")
-        self._progress.fact("data", f"{manifest.data_bytes:,} bytes")
-        self._progress.fact("stored", f"{manifest.stored_bytes:,} bytes")
+        self._work.progress.fact("data", f"{manifest.data_bytes:,} bytes")
+        self._work.progress.fact("stored", f"{manifest.stored_bytes:,} bytes")
         return outcome, manifest
 
     async def _resync(self, target: MemberObservation) -> LeaseEvent:
-        self._enter(
+        self._work.enter(
             "resync", f"draining {target.pod}, wsrep_desync=OFF, until it is Synced, Ready and in the endpoints"
         )
-        event = await self._lease.order("resync")
+        event = await self._work.lease.order("resync")
         self._desynced = None
         return event
 
     async def _prune(self, manifest: Manifest) -> PruneReport:
         request = self._request
-        self._enter("prune", f"keeping {request.backups_to_keep} backups")
+        self._work.enter("prune", f"keeping {request.backups_to_keep} backups")
         pod = names.runner_pod(names.BACKUP_RUNNER_PREFIX, workflow.now(), "prune")
         task = RunnerTask(
             site=request.site,
-            lease=self._lease.ref,
+            lease=self._work.lease.ref,
             fence="lease",
             pod=pod,
             job=PruneJob(cluster=request.cluster, keep=request.backups_to_keep),
@@ -204,7 +200,7 @@ class _Steps:
         """The second line: the lease was killed, so this run undoes what carries the lease's mark."""
         if self._desynced is None:
             return
-        request, ref = self._request, self._lease.ref
+        request, ref = self._request, self._work.lease.ref
         task = ReplicaTask(
             site=request.site,
             lease=ref,
@@ -214,9 +210,5 @@ class _Steps:
             only_if_marked=True,
             on_may_land=True,  # the killed lease may have had an attempt under way
         )
-        self._progress.enter("resync", f"the lease was killed: bringing {self._desynced} back from here")
+        self._work.progress.enter("resync", f"the lease was killed: bringing {self._desynced} back from here")
         await _undo.bring_back(task, names.lease_queue(workflow.info().task_queue))
-
-    def _enter(self, phase: str, waiting_for: str) -> None:
-        self._lease.check()
-        self._progress.enter(phase, waiting_for)

@@ -26,30 +26,31 @@ class Pods:
         self,
         name: str,
         job: RunnerJob,
+        timeout: timedelta,
+        *,
         claim: str,
         replica: str | None,
-        timeout: timedelta,
         accounts: tuple[SecretRef, ...] = (),
     ) -> RunnerTask:
-        """On the data volume of a replica that serves, on its node; None: the replica does not run."""
-        return self._task(name, job, timeout, "lease", claim, replica=replica, accounts=accounts)
+        """On the data volume of a replica that serves, on its node; `replica` None: it does not run."""
+        return self._task(name, job, timeout, fence="lease", claim=claim, replica=replica, accounts=accounts)
 
     def on_backup_volume(self, name: str, job: RunnerJob, timeout: timedelta) -> RunnerTask:
         """Without a data volume."""
-        return self._task(name, job, timeout, "lease", None)
+        return self._task(name, job, timeout, fence="lease", claim=None)
 
-    def stopped(self, name: str, job: RunnerJob, claim: str, timeout: timedelta, *, first: int = 0) -> RunnerTask:
+    def stopped(self, name: str, job: RunnerJob, timeout: timedelta, *, claim: str, first: int = 0) -> RunnerTask:
         """On the data volume of a replica that this lease stopped; replicas below ordinal `first` may serve."""
-        return self._task(name, job, timeout, "stopped", claim, stopped_from=first)
+        return self._task(name, job, timeout, fence="stopped", claim=claim, stopped_from=first)
 
     def _task(
         self,
         name: str,
         job: RunnerJob,
         timeout: timedelta,
+        *,
         fence: Literal["lease", "stopped"],
         claim: str | None,
-        *,
         replica: str | None = None,
         stopped_from: int = 0,
         accounts: tuple[SecretRef, ...] = (),

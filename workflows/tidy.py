@@ -8,12 +8,12 @@ from temporalio import workflow
 
 from workflows import _runner
 from workflows._failures import operation
-from workflows._holder import LeaseHeld
-from workflows._observing import observe
-from workflows._operation import Operation
-from workflows._outage import MARGIN, each
-from workflows._progress import ProgressReport
 from workflows._undo import TIDY_LIMIT
+from workflows.gather import for_each
+from workflows.observe import observe
+from workflows.operation import Operation
+from workflows.progress import ProgressReport
+from workflows.restore.ending import MARGIN
 
 with workflow.unsafe.imports_passed_through():
     from galera_backup import names
@@ -32,8 +32,8 @@ class GaleraTidy(Operation):
     @operation
     async def run(self, request: TidyRequest) -> None:
         """Wait, hold the cluster, remove, let go. What is gone already is a success."""
-        self._progress = progress = ProgressReport("tidy", request.cluster)
-        self._lease = lease = LeaseHeld(request, "tidy")
+        work = self._begin(request, "tidy")
+        progress, lease = work.progress, work.lease
         with progress.told():
             progress.enter("wait", f"the data from before restore {request.restore_id} is kept until {request.until}")
             left = request.until - workflow.now()
@@ -47,7 +47,7 @@ class GaleraTidy(Operation):
     async def _tidy(self, request: TidyRequest, lease: LeaseRef, progress: ProgressReport) -> None:
         progress.enter("tidy", f"removing the data from before restore {request.restore_id}")
         seen = await observe(request, "the StatefulSet and its data claims")
-        await each(seen.claims, lambda claim: _tidy_claim(claim, request, lease))
+        await for_each(seen.claims, lambda claim: _tidy_claim(claim, request, lease))
 
 
 async def _tidy_claim(claim: ClaimObservation, request: TidyRequest, lease: LeaseRef) -> None:

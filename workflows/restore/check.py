@@ -93,15 +93,32 @@ async def check_unchanged(restore: Restore, plan: Plan) -> None:
         await clones.check_apart(restore.request.site, plan.clone)
 
 
-async def _check_claim(plan: Plan, claim: ClaimObservation, backup_id: str | None) -> CheckReport:
-    """`backup_id`: verify that backup too."""
-    job = CheckJob(cluster=plan.seen.cluster, clone=plan.clone, backup_id=backup_id)
-    task = plan.pods.beside(f"check-{claim.ordinal}", job, claim.claim, plan.replica_of(claim), CHECK_LIMIT)
-    summary = f"verify {backup_id}, room on {claim.claim}" if backup_id else f"room on {claim.claim}"
+async def look_at_claim(
+    plan: Plan,
+    claim: ClaimObservation,
+    name: str,
+    summary: str,
+    *,
+    backup_id: str | None = None,
+    restore_id: str | None = None,
+) -> CheckReport:
+    """Read a data volume, beside its replica where that runs; `name` is a part of the pod's name.
+
+    `backup_id`: verify that backup, too. `restore_id`: report what that restore has there.
+    """
+    job = CheckJob(cluster=plan.seen.cluster, clone=plan.clone, backup_id=backup_id, restore_id=restore_id)
+    replica = plan.replica_of(claim)
+    task = plan.pods.beside(f"{name}-{claim.ordinal}", job, CHECK_LIMIT, claim=claim.claim, replica=replica)
     outcome = await _runner.run(task, summary)
     if outcome.result.check is None:
         raise InternalError(f"runner pod {outcome.log.pod!r} answered without a report")
     return outcome.result.check
+
+
+async def _check_claim(plan: Plan, claim: ClaimObservation, backup_id: str | None) -> CheckReport:
+    """`backup_id`: verify that backup too."""
+    summary = f"verify {backup_id}, room on {claim.claim}" if backup_id else f"room on {claim.claim}"
+    return await look_at_claim(plan, claim, "check", summary, backup_id=backup_id)
 
 
 def _obstacles(plan: Plan, room: Room, data_kb: int, reports: list[CheckReport]) -> tuple[str, ...]:

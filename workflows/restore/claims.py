@@ -36,7 +36,7 @@ async def restore_claim(
     )
     first_stopped = claim.ordinal if while_serving else 0
     limit = restore.request.runner_timeout
-    task = plan.pods.stopped(str(claim.ordinal), job, claim.claim, limit, first=first_stopped)
+    task = plan.pods.stopped(str(claim.ordinal), job, limit, claim=claim.claim, first=first_stopped)
     outcome = await _runner.run(task, f"{what} {claim.claim}")
     if outcome.result.restore is None:
         raise InternalError(f"runner pod {outcome.log.pod!r} answered without a report")

@@ -55,7 +55,7 @@ class Cut:
         self._is_stopped = True
 
     async def swap(self, plan: Plan, direction: Literal["in", "back"]) -> None:
-        """Phase swap: the old data aside and the staged data in; or back, the other way round. Error: `RestoreFailed`."""
+        """Phase swap: the old data aside and the staged data in; or the other way round. Error: `RestoreFailed`."""
         data = "old data out and the restored" if direction == "in" else "restored data out and the old"
         self._work.enter("swap", f"renaming the {data} data in")
         await self._swap(plan, direction)
@@ -99,7 +99,7 @@ class Cut:
         data = "the restored data in" if direction == "in" else "the old data back"
 
         async def swap_claim(claim: ClaimObservation) -> None:
-            task = plan.pods.stopped(f"{direction}-{claim.ordinal}", job, claim.claim, SWAP_LIMIT)
+            task = plan.pods.stopped(f"{direction}-{claim.ordinal}", job, SWAP_LIMIT, claim=claim.claim)
             await _runner.run(task, f"rename {data} on {claim.claim}")
 
         await for_each(plan.claims, swap_claim)

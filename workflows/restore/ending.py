@@ -37,9 +37,7 @@ class Aim:
     """What runs then."""
 
 
-async def under_lease(
-    work: Work, cut: Cut, ttl: timedelta, aim: Aim, steps: Callable[[], Coroutine[Any, Any, T]]
-) -> T:
+async def under_lease(work: Work, cut: Cut, ttl: timedelta, aim: Aim, steps: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Take the steps under the lease; progress and failure say how they ended.
 
     Error: once the cluster may have been stopped `RestoreFailed`, which says what became of it; else that of the step.

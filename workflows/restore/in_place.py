@@ -10,8 +10,8 @@ from workflows import _runner
 from workflows.restore.check import CHECK_LIMIT, UNPACKED, approval, check_backup, check_unchanged
 from workflows.restore.claims import restore_claim
 from workflows.restore.cut import Cut
-from workflows.restore.ending import MARGIN, Restored
-from workflows.restore.plan import Restore, plan_restore
+from workflows.restore.ending import MARGIN
+from workflows.restore.plan import Restore, Restored, plan_restore
 from workflows.restore.proof import prove_identity
 
 with workflow.unsafe.imports_passed_through():

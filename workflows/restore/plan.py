@@ -18,7 +18,9 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.clone import Clone
     from galera_backup.models.cluster import ClaimObservation, ClusterObservation
     from galera_backup.models.lease import StopOrder
-    from galera_backup.models.restore import OutageRequest, RestoreRequest, Strategy
+    from galera_backup.models.manifest import Manifest
+    from galera_backup.models.proof import Proof
+    from galera_backup.models.restore import ClaimRestore, OutageRequest, RestoreRequest, Strategy
     from galera_backup.rules.selection import primary_pod
     from galera_backup.show import members_table
 
@@ -67,6 +69,18 @@ class Plan:
         """The pod that uses the claim; None: it does not run."""
         member = self.seen.members[claim.ordinal]
         return member.pod if member.node else None
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What a strategy has done."""
+
+    plan: Plan
+    manifest: Manifest
+    claims: list[ClaimRestore]
+    proof: Proof | None = None
+    kept_despite: str | None = None
+    """What failed after the start, when somebody decided to keep the restored data all the same."""
 
 
 async def plan_restore(restore: Restore) -> Plan:

@@ -58,6 +58,11 @@ class Questions:
 
     # --- for the restore
 
+    @property
+    def approved_by(self) -> str | None:
+        """Who has approved the plan; None: nobody was asked."""
+        return self._approval.who if self._approval is not None else None
+
     async def approval(self, limit: timedelta) -> Answer:
         """Wait for it. Error: `RestoreRejected`."""
         if not await self._ask("approval", limit):

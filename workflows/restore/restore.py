@@ -1,32 +1,50 @@
-"""GaleraRestore: every doubt settled before the database stops."""
+"""GaleraRestore: every doubt is resolved before the database stops."""
 
 from __future__ import annotations
+
+from collections.abc import Coroutine
+from datetime import timedelta
+from typing import Any, Protocol
 
 from temporalio import workflow
 
 from workflows._failures import operation
-from workflows._holder import LeaseHeld
-from workflows._in_place import InPlace
-from workflows._outage import OutageOperation
-from workflows._progress import ProgressReport
-from workflows._questions import Questions
-from workflows._restoring import Restoring
-from workflows._rolling import Rolling
-from workflows._staged import Staged
+from workflows.operation import Operation
+from workflows.restore import in_place, rolling, staged
+from workflows.restore.cut import Cut
+from workflows.restore.ending import Aim, under_lease
+from workflows.restore.plan import Restore, Restored
+from workflows.restore.questions import Questions
 
 with workflow.unsafe.imports_passed_through():
     from galera_backup.models.plan import Answer, Decision, RestorePlan
-    from galera_backup.models.restore import RestoreRequest, RestoreResult, Strategy
+    from galera_backup.models.restore import ClaimState, RestoreRequest, RestoreResult, Strategy
 
-_STRATEGIES: dict[Strategy, type[Restoring]] = {
-    Strategy.IN_PLACE: InPlace,
-    Strategy.ROLLING: Rolling,
-    Strategy.STAGED: Staged,
+
+class Sequence(Protocol):
+    """What the module of a strategy has."""
+
+    def ttl(self, request: RestoreRequest, /) -> timedelta:
+        """The longest that the lease may be needed."""
+
+    def run(self, restore: Restore, cut: Cut, /) -> Coroutine[Any, Any, Restored]:
+        """From the plan to the start of the cluster."""
+
+
+_SEQUENCES: dict[Strategy, Sequence] = {
+    Strategy.STAGED: staged,
+    Strategy.ROLLING: rolling,
+    Strategy.IN_PLACE: in_place,
 }
+_AIM = Aim(
+    "restore",
+    ClaimState.RESTORED,
+    "The cluster runs on the restored data. To go back, start a restore of an older backup",
+)
 
 
 @workflow.defn(name="GaleraRestore")
-class GaleraRestore(OutageOperation):
+class GaleraRestore(Operation):
     """Stops a cluster, replaces the data of every replica by a backup, starts it again."""
 
     def __init__(self) -> None:
@@ -37,12 +55,25 @@ class GaleraRestore(OutageOperation):
     @operation
     async def run(self, request: RestoreRequest) -> RestoreResult:
         """One restore, from the plan to the end of the lease."""
-        lease, progress = LeaseHeld(request, "restore"), ProgressReport("restore", request.cluster)
-        restore = _STRATEGIES[request.strategy](request, lease, progress, self._questions)
-        result = await self._conduct(restore, lease, progress)
-        ended = lease.result
-        changes = {"untidy": ended.untidy, "kept_until": ended.kept_until} if ended is not None else {}
-        return result.model_copy(update={"phases": progress.end("done"), **changes})
+        work = self._begin(request, "restore")
+        restore, cut = Restore(request, work, self._questions), Cut(work)
+        sequence = _SEQUENCES[request.strategy]
+        restored = await under_lease(work, cut, sequence.ttl(request), _AIM, lambda: sequence.run(restore, cut))
+        plan, ended = restored.plan, work.lease.result
+        return RestoreResult(
+            restore_id=plan.restore_id,
+            manifest=restored.manifest,
+            claims=tuple(restored.claims),
+            replicas=plan.order.replicas,
+            phases=work.progress.end("done"),
+            outage_seconds=cut.seconds or 0,
+            clone=plan.clone,
+            proof=restored.proof,
+            untidy=ended.untidy if ended is not None else (),
+            kept_until=ended.kept_until if ended is not None else None,
+            approved_by=self._questions.approved_by,
+            kept_despite=restored.kept_despite,
+        )
 
     @workflow.query
     def plan(self) -> RestorePlan | None:

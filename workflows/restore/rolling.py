@@ -11,8 +11,7 @@ from workflows.restore import in_place
 from workflows.restore.check import UNPACKED, approval, check_backup, check_unchanged
 from workflows.restore.claims import restore_claim
 from workflows.restore.cut import Cut
-from workflows.restore.ending import Restored
-from workflows.restore.plan import Plan, Restore, plan_restore
+from workflows.restore.plan import Plan, Restore, Restored, plan_restore
 from workflows.restore.proof import prove_identity
 
 with workflow.unsafe.imports_passed_through():

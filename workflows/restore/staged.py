@@ -1,189 +1,152 @@
-"""Strategy staged: the backup is made ready beside the live data; the outage is a stop, renames and a start."""
+"""Strategy staged: the outage is a stop, renames and a start, and goes back if that fails. See docs/restore.md."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from workflows import _runner
-from workflows._failures import typed
-from workflows._holder import LeaseHeld
-from workflows._outage import CHECK_LIMIT, MARGIN, SWAP_LIMIT, each
-from workflows._progress import ProgressReport
-from workflows._prove import Proving
-from workflows._questions import Questions
-from workflows._restoring import Restoring
+from workflows.gather import for_each
+from workflows.restore.check import CHECK_LIMIT, SECOND_COPY, approval, check_backup, check_unchanged, look_at_claim
+from workflows.restore.cut import Cut
+from workflows.restore.ending import MARGIN
+from workflows.restore.plan import Plan, Restore, Restored, plan_restore
+from workflows.restore.proof import Proving
 
 with workflow.unsafe.imports_passed_through():
     from galera_backup.errors import GaleraBackupError, InternalError, RestoreFailed
-    from galera_backup.models.cluster import ClaimObservation, ClusterObservation
-    from galera_backup.models.lease import StopOrder
+    from galera_backup.models.cluster import ClaimObservation
     from galera_backup.models.manifest import Manifest
     from galera_backup.models.passwords import PasswordReport
     from galera_backup.models.plan import Choice
-    from galera_backup.models.proof import Proof
-    from galera_backup.models.restore import ClaimRestore, ClaimState, RestoreRequest, RestoreResult
-    from galera_backup.models.runner import CheckJob, CheckReport, RestoreReport, StageJob
-    from galera_backup.rules.space import lacking_staging_space
+    from galera_backup.models.restore import ClaimRestore, ClaimState, RestoreRequest
+    from galera_backup.models.runner import RestoreReport, StageJob
 
 
-class Staged(Restoring):
-    """All claims beside each other."""
+def ttl(request: RestoreRequest) -> timedelta:
+    """The longest that the lease may be needed: the cluster may be stopped and started once more to go back."""
+    people = request.approval_timeout + request.decision_timeout
+    unchanged = CHECK_LIMIT * 2 + request.runner_timeout * _runner.ATTEMPTS
+    return unchanged + Cut.limit(request) * 2 + Proving.limit(request) + people + MARGIN
 
-    _WAY_OUT = (
-        "make room, or set 'strategy' to 'rolling', which needs none for a second copy there: it unpacks on the backup "
-        "volume, removes the old data, and its outage ends when the first replica is written; or to 'in_place'"
+
+async def run(restore: Restore, cut: Cut) -> Restored:
+    """Beside the live data until the stop; on all claims at once."""
+    proving = Proving(restore)
+    plan = await plan_restore(restore)
+    manifest = await check_backup(restore, plan, SECOND_COPY, proving)
+    await approval(restore)
+    await restore.clean_up(plan, "removing what earlier restores left, or kept, on the volumes")
+    claims = await _stage(restore, plan, manifest, proving)
+    await _verify(restore, plan)
+    await check_unchanged(restore, plan)
+    await cut.stop(plan)
+    kept_despite = await _or_go_back(
+        restore,
+        plan,
+        cut,
+        [
+            lambda: cut.swap(plan, "in"),
+            lambda: cut.start(plan, ClaimState.RESTORED, may_stop_again=True),
+            lambda: proving.prove(plan, manifest),
+        ],
     )
+    return Restored(plan, manifest, claims, proving.proof, kept_despite)
 
-    def __init__(
-        self, request: RestoreRequest, lease: LeaseHeld, progress: ProgressReport, questions: Questions
-    ) -> None:
-        super().__init__(request, lease, progress, questions)
-        self._is_swapped = self._is_formed = False
-        self._outage_seconds = 0.0
-        self._proving = Proving(request, progress)
-        self._proof: Proof | None = None
 
-    def ttl(self) -> timedelta:
-        """The longest that the lease may be needed: the cluster may be stopped and started once more to go back."""
-        request = self._request
-        outage = request.stop_timeout + SWAP_LIMIT * _runner.ATTEMPTS + request.ready_timeout
-        people = request.approval_timeout + request.decision_timeout
-        unchanged = CHECK_LIMIT * 2 + request.runner_timeout * _runner.ATTEMPTS
-        return unchanged + outage * 2 + Proving.limit(request) + people + MARGIN
+async def _stage(restore: Restore, plan: Plan, manifest: Manifest, proving: Proving) -> list[ClaimRestore]:
+    """Phase stage: unpacked and prepared on every data volume. Errors: `NotEnoughSpace`, `BackupDamaged`, ..."""
+    text = f"unpacking and preparing {manifest.backup_id} on every volume; the database is up"
+    restore.work.enter("stage", text)
+    staged = await for_each(plan.claims, lambda claim: _stage_claim(restore, plan, manifest, claim))
+    proving.judge_passwords([passwords for _, passwords in staged])
+    return [claim for claim, _ in staged]
 
-    async def run(self) -> RestoreResult:
-        """Plan, check, stage and verify while the database is up; stop, swap, start; back again if that fails."""
-        seen, order = await self._plan()
-        manifest = await self._check(seen, self._proving.try_out)
-        self._enter("tidy", "removing what earlier restores left, or kept, on the volumes")
-        await self._lease.order("stage", order)
-        claims = await self._stage(seen, manifest)
-        await self._verify(seen)
-        await self._check_plan(seen)
-        await self._stop(order)
-        kept_despite = await self._cut_or_go_back(seen, order, manifest)
-        return RestoreResult(
-            restore_id=self._restore_id,
-            manifest=manifest,
-            claims=tuple(claims),
-            replicas=order.replicas,
-            phases=(),
-            outage_seconds=self._outage_seconds,
-            clone=self._clone,
-            approved_by=self._approved_by,
-            kept_despite=kept_despite,
-            proof=self._proof,
+
+async def _stage_claim(
+    restore: Restore, plan: Plan, manifest: Manifest, claim: ClaimObservation
+) -> tuple[ClaimRestore, PasswordReport | None]:
+    request = restore.request
+    job = StageJob(
+        cluster=plan.seen.cluster,
+        clone=plan.clone,
+        backup_id=manifest.backup_id,
+        restore_id=plan.restore_id,
+        safe_to_bootstrap=claim.ordinal == 0,
+        passwords="reset" if request.reset_passwords_from_secrets else "compare",
+    )
+    task = plan.pods.beside(
+        f"stage-{claim.ordinal}",
+        job,
+        request.runner_timeout,
+        claim=claim.claim,
+        replica=plan.replica_of(claim),
+        accounts=request.secrets,
+    )
+    outcome = await _runner.run(task, f"unpack and prepare {manifest.backup_id} on {claim.claim}")
+    staged = outcome.result.stage
+    if staged is None:
+        raise InternalError(f"runner pod {outcome.log.pod!r} answered without a report")
+    report = RestoreReport(
+        unpack_seconds=staged.unpack_seconds,
+        prepare_seconds=staged.prepare_seconds,
+        copy_seconds=0,
+        restored_bytes=staged.staged_bytes,
+    )
+    return ClaimRestore(claim=claim.claim, report=report, runner=outcome.log), staged.passwords
+
+
+async def _verify(restore: Restore, plan: Plan) -> None:
+    """Phase verify. A state transfer to a replica removes what is staged in its data directory: `RestoreFailed`."""
+    restore.work.enter("verify", "looking at what is staged once more; the database is up")
+    await for_each(plan.claims, lambda claim: _verify_claim(plan, claim))
+
+
+async def _verify_claim(plan: Plan, claim: ClaimObservation) -> None:
+    summary = f"what is staged on {claim.claim}"
+    report = await look_at_claim(plan, claim, "verify", summary, restore_id=plan.restore_id)
+    if not report.staged_whole:
+        raise RestoreFailed(
+            f"verifying what is staged on {claim.claim!r}: expected all of it, it is gone or not whole. A state "
+            "transfer (SST) to this replica removes it. The cluster was not touched; start the restore again"
         )
 
-    # --- while the database is up
 
-    def _lacking(self, report: CheckReport, data_kb: int, claim: str) -> str | None:
-        return lacking_staging_space(report, data_kb, claim)
+async def _or_go_back(
+    restore: Restore, plan: Plan, cut: Cut, steps: Sequence[Callable[[], Awaitable[None]]]
+) -> str | None:
+    """Take the steps. After a failure the old data goes back, or a person decides; a retry begins with that step.
 
-    def _lacking_on_backup_volume(self, report: CheckReport, data_kb: int) -> str | None:
-        return None
+    Returns what failed, when a person decided to keep the restored data all the same.
+    Error: `RestoreFailed`, when the cluster is on its old data again.
+    """
+    left = list(steps)
+    while left:
+        try:
+            await left[0]()
+            left.pop(0)
+        except GaleraBackupError as failure:
+            choice = await _choose(restore, failure, may_keep=cut.is_formed)
+            if choice == "keep":
+                return failure.message
+            if choice == "rollback":
+                await cut.go_back(plan)
+                raise RestoreFailed(f"{failure.message}. The old data was put back") from failure
+    return None
 
-    async def _stage(self, seen: ClusterObservation, manifest: Manifest) -> list[ClaimRestore]:
-        self._enter("stage", f"unpacking and preparing {manifest.backup_id} on every volume; the database is up")
-        staged = await each(seen.claims, lambda claim: self._stage_claim(claim, seen, manifest))
-        self._proving.judge_passwords([passwords for _, passwords in staged])
-        return [claim for claim, _ in staged]
 
-    async def _stage_claim(
-        self, claim: ClaimObservation, seen: ClusterObservation, manifest: Manifest
-    ) -> tuple[ClaimRestore, PasswordReport | None]:
-        job = StageJob(
-            cluster=self._request.cluster,
-            clone=self._clone,
-            backup_id=manifest.backup_id,
-            restore_id=self._restore_id,
-            safe_to_bootstrap=claim.ordinal == 0,
-            passwords="reset" if self._request.reset_passwords_from_secrets else "compare",
-        )
-        task = self._task(f"stage-{claim.ordinal}", job, claim, seen, self._request.runner_timeout)
-        task = task.model_copy(update={"accounts": self._request.secrets})
-        outcome = await _runner.run(task, f"unpack and prepare {manifest.backup_id} on {claim.claim}")
-        staged = outcome.result.stage
-        if staged is None:
-            raise InternalError(f"runner pod {outcome.log.pod!r} answered without a report")
-        report = RestoreReport(
-            unpack_seconds=staged.unpack_seconds,
-            prepare_seconds=staged.prepare_seconds,
-            copy_seconds=0,
-            restored_bytes=staged.staged_bytes,
-        )
-        return ClaimRestore(claim=claim.claim, report=report, runner=outcome.log), staged.passwords
-
-    async def _verify(self, seen: ClusterObservation) -> None:
-        """A state transfer to a replica removes what is staged in its data directory."""
-        self._enter("verify", "looking at what is staged once more; the database is up")
-        await each(seen.claims, lambda claim: self._verify_claim(claim, seen))
-
-    async def _verify_claim(self, claim: ClaimObservation, seen: ClusterObservation) -> None:
-        job = CheckJob(cluster=self._request.cluster, restore_id=self._restore_id)
-        task = self._task(f"verify-{claim.ordinal}", job, claim, seen, CHECK_LIMIT)
-        outcome = await _runner.run(task, f"what is staged on {claim.claim}")
-        if outcome.result.check is None or not outcome.result.check.staged_whole:
-            raise RestoreFailed(
-                f"verifying what is staged on {claim.claim!r}: expected all of it, it is gone or not whole. A state "
-                "transfer (SST) to this replica removes it. The cluster was not touched; start the restore again"
-            )
-
-    # --- the outage
-
-    async def _cut_or_go_back(self, seen: ClusterObservation, order: StopOrder, manifest: Manifest) -> str | None:
-        """What failed, when somebody decided to keep the restored data all the same.
-
-        Error: `RestoreFailed` when the cluster is on its old data again.
-        """
-        while True:
-            try:
-                await self._cut(seen, manifest)
-                return None
-            except (GaleraBackupError, ActivityError) as error:
-                if is_cancelled_exception(error):
-                    raise
-                failure = typed(error) if isinstance(error, ActivityError) else error
-                choice = await self._choose(failure)
-                if choice == "keep":
-                    return failure.message
-                if choice == "rollback":
-                    await self._go_back(seen, order)
-                    raise RestoreFailed(f"{failure.message}. The old data was put back") from error
-
-    async def _choose(self, failure: GaleraBackupError) -> Choice:
-        if self._request.on_failure == "rollback":
-            return "rollback"
-        self._progress.note(f"**{failure.type}**: {failure.message}")
-        state = "up, on the restored data" if self._is_formed else "down"
-        self._enter("decide", f"the restore failed, the database is {state}: waits for the update decide")
-        decision = await self._questions.decision(self._is_formed, self._request.decision_timeout)
-        if decision is None:
-            return "rollback"
-        self._progress.fact("decision", f"{decision.choice}, by {decision.who}: {decision.why}")
-        return decision.choice
-
-    async def _cut(self, seen: ClusterObservation, manifest: Manifest) -> None:
-        """Once more, it goes on from the step that failed."""
-        if not self._is_swapped:
-            self._enter("swap", "renaming the old data out and the restored data in")
-            await self._swap(seen.claims, "in")
-            self._is_swapped = True
-        if not self._is_formed:
-            self._enter("start", f"scaling {seen.cluster} back, until all replicas are Ready and in one cluster")
-            started = await self._start(seen.claims, ClaimState.RESTORED, may_stop_again=True)
-            self._is_formed, self._outage_seconds = True, started.seconds
-        await self._prove(manifest, len(seen.claims))
-        self._proof = await self._proving.prove()
-
-    async def _go_back(self, seen: ClusterObservation, order: StopOrder) -> None:
-        """The same renames the other way round, and the cluster on its old data."""
-        self._enter("back", "renaming the old data back")
-        if not self._is_stopped:
-            await self._stop(order)
-        await self._swap(seen.claims, "back")
-        self._enter("start-old", f"scaling {seen.cluster} back on its old data")
-        await self._start(seen.claims, ClaimState.UNTOUCHED, may_stop_again=True)
+async def _choose(restore: Restore, failure: GaleraBackupError, *, may_keep: bool) -> Choice:
+    """Phase decide, where the request asks for it; nobody in time is a rollback."""
+    request, progress = restore.request, restore.work.progress
+    if request.on_failure == "rollback":
+        return "rollback"
+    progress.note(f"**{failure.type}**: {failure.message}")
+    state = "up, on the restored data" if may_keep else "down"
+    restore.work.enter("decide", f"the restore failed, the database is {state}: waits for the update decide")
+    decision = await restore.questions.decision(may_keep, request.decision_timeout)
+    if decision is None:
+        return "rollback"
+    progress.fact("decision", f"{decision.choice}, by {decision.who}: {decision.why}")
+    return decision.choice
