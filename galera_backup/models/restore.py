@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from galera_backup.models.clone import Clone
 from galera_backup.models.common import (
@@ -28,7 +28,7 @@ LONGEST_KEEP = timedelta(days=90)
 RestoreId = Annotated[str, Field(pattern=r"^[0-9]{8}t[0-9]{6}z$")]
 """When a restore had its lease, in UTC: `20261122t010000z`."""
 
-_STAGED_ONLY = ("checks", "check_credentials", "accounts", "reset_passwords_from_secrets")
+_STAGED_ONLY = ("checks", "check_credentials", "accounts", "reset_passwords_from_secrets", "keep_previous_for")
 
 
 class Strategy(StrEnum):
@@ -95,7 +95,6 @@ class RestoreRequest(ProofFields, OutageRequest):
     backup_id: BackupId
     source: ClusterRef | None = None
     """Whose backup it is, for a clone: it becomes a cluster of its own. None: the cluster's own backup."""
-    strategy: Strategy = Strategy.STAGED
     keep_previous_for: Annotated[timedelta, Field(ge=timedelta(0), le=LONGEST_KEEP)] = timedelta(0)
     """How long a staged restore keeps the old data beside the restored, for `GaleraRollback`; it takes its room."""
 
@@ -107,6 +106,7 @@ class RestoreRequest(ProofFields, OutageRequest):
     """After a failure of a staged restore in the outage: put the old data back, or wait for the update `decide`."""
     decision_timeout: PositiveDuration = timedelta(hours=1)
     """The old data is put back when nobody has decided by then."""
+    strategy: Strategy = Strategy.STAGED  # last: it is compared with the fields that only one strategy has
 
     @field_validator("source")
     @classmethod
@@ -117,14 +117,16 @@ class RestoreRequest(ProofFields, OutageRequest):
 
     @field_validator("strategy")
     @classmethod
-    def _can_be_proved(cls, strategy: Strategy, info: ValidationInfo) -> Strategy:
+    def _fits_what_is_asked(cls, strategy: Strategy, info: ValidationInfo) -> Strategy:
         asked = [name for name in _STAGED_ONLY if info.data.get(name)]
         if info.data.get("check_tables") == CheckTables.ALL:
             asked.append("check_tables")
+        if info.data.get("on_failure") == "ask":
+            asked.append("on_failure")
         if asked and strategy != Strategy.STAGED:
             raise ValueError(
-                f"{', '.join(asked)}: only a restore with strategy 'staged' is proved before its old data is given up, "
-                f"got {str(strategy)!r}. Leave them out, or set 'strategy' to 'staged'"
+                f"{', '.join(asked)}: only a restore with strategy 'staged' keeps the old data until the restored "
+                f"cluster is proved, got {str(strategy)!r}. Leave them out, or set 'strategy' to 'staged'"
             )
         return strategy
 
@@ -133,15 +135,6 @@ class RestoreRequest(ProofFields, OutageRequest):
         """All whose passwords are compared, each once."""
         given = (self.credentials, self.check_credentials, *self.accounts)
         return tuple(dict.fromkeys(each for each in given if each is not None))
-
-    @model_validator(mode="after")
-    def _fits_the_strategy(self) -> RestoreRequest:
-        if self.strategy != Strategy.STAGED and (self.keep_previous_for or self.on_failure == "ask"):
-            raise ValueError(
-                f"strategy {str(self.strategy)!r} removes the old data: expected 'keep_previous_for' zero and "
-                "'on_failure' 'rollback', which are for strategy 'staged'"
-            )
-        return self
 
 
 class RollbackRequest(OutageRequest):

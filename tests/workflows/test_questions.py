@@ -105,7 +105,7 @@ async def test_cluster_that_changes_after_the_plan(stage: Stage) -> None:
     failure = await failure_of(handle)
     assert failure.type == "RestoreFailed"
     assert f"saw others: {world.claim_name(1)}" in failure.message
-    assert "was not touched" in failure.message
+    assert "unlike when the restore was planned. The cluster was not touched" in failure.message
     await stage.assert_settled(world)
     assert "scale 0" not in world.events
 
@@ -194,5 +194,6 @@ async def test_cancelled_while_it_asks(stage: Stage) -> None:
             member.follow_state()
     failure = await failure_of(handle)
     assert failure.type == "RestoreFailed"
+    assert "the restore was cancelled when claims were changed already, so it was finished" in failure.message
     await stage.assert_settled(world)
     assert {claim.data for claim in world.claims.values()} == {BACKUP_ID}
