@@ -7,7 +7,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from temporalio import workflow
-from temporalio.exceptions import is_cancelled_exception
 
 C = TypeVar("C")
 T = TypeVar("T")
@@ -26,9 +25,8 @@ async def for_each(claims: Sequence[C], work: Callable[[C], Coroutine[Any, Any, 
         raise
     await _cancel(tasks)
     failed = [task for task in tasks if not task.cancelled() and task.exception() is not None]
-    first = next((task for task in failed if not is_cancelled_exception(task.exception() or Exception())), None)
-    if first is not None:
-        first.result()
+    if failed:
+        failed[0].result()
     return [task.result() for task in tasks]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from temporalio import workflow
 
-from workflows import _options
+from workflows import call
 from workflows.observe import until_all_answer
 
 with workflow.unsafe.imports_passed_through():
@@ -41,9 +41,6 @@ async def check_alone(site: Site, clone: Clone, replicas: int) -> None:
 
 
 async def _look(site: Site, clone: Clone) -> Sides:
-    return await workflow.execute_activity_method(
-        CloneActivities.look_at_sides,
-        LookAtSides(site=site, source=clone.source),
-        summary=f"members, addresses and Services of {site.cluster} and of {clone.source}",
-        **_options.act(),
-    )
+    look = LookAtSides(site=site, source=clone.source)
+    summary = f"members, addresses and Services of {site.cluster} and of {clone.source}"
+    return await call.act(CloneActivities.look_at_sides, look, summary)

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from temporalio import workflow
 
-from workflows import _options
+from workflows import call
 from workflows.observe import until_all_answer
 from workflows.restore import clone as clones
 from workflows.restore.plan import Plan, Restore, look
@@ -58,11 +58,11 @@ class Proving:
     async def try_out(self) -> None:
         """While the live cluster is up. Error: `InvalidInput` for what cannot work after the start either."""
         request = self._restore.request
-        tried = await workflow.execute_activity_method(
+        tried = await call.wait(
             ProveActivities.try_checks,
             _task(request),
-            summary="try the checks on the live cluster, and read every Secret",
-            **_options.wait(_checks_limit(request) + _tables_limit(request)),
+            "try the checks on the live cluster, and read every Secret",
+            limit=_checks_limit(request) + _tables_limit(request),
         )
         if not request.checks:
             return
@@ -85,19 +85,11 @@ class Proving:
         """Phase prove, on the restored cluster. Error: `RestoreFailed`."""
         request = self._restore.request
         await prove_identity(self._restore, plan, manifest)
-        checks = await workflow.execute_activity_method(
-            ProveActivities.run_checks,
-            _task(request),
-            summary=f"{len(request.checks)} SQL checks on the restored cluster",
-            **_options.wait(_checks_limit(request)),
-        )
+        summary = f"{len(request.checks)} SQL checks on the restored cluster"
+        checks = await call.wait(ProveActivities.run_checks, _task(request), summary, limit=_checks_limit(request))
         self._fact("checks", f"{len(checks.checks)} held on `{checks.replica}`")
-        tables = await workflow.execute_activity_method(
-            ProveActivities.check_tables,
-            _task(request),
-            summary=f"CHECK TABLE: {request.check_tables}",
-            **_options.wait(_tables_limit(request)),
-        )
+        summary = f"CHECK TABLE: {request.check_tables}"
+        tables = await call.wait(ProveActivities.check_tables, _task(request), summary, limit=_tables_limit(request))
         note = f"; {tables.note}" if tables.note else ""
         self._fact("tables", f"{tables.checked} whole of {tables.seen} seen{note}")
         self.proof = Proof(checks=checks.checks, tables=tables, passwords=self._passwords)
