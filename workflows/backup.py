@@ -39,13 +39,11 @@ class GaleraBackup(Operation):
     async def run(self, request: BackupRequest) -> BackupResult:
         """One backup, from the lease to the end of the lease."""
         work = self._begin(request, "backup")
-        lease, progress, steps = work.lease, work.progress, _Steps(request, work)
-        with progress.told():
-            progress.enter("lease", "acquiring the cluster's lease")
-            ttl = request.runner_timeout * _runner.ATTEMPTS + request.drain_timeout + MARGIN
-            await lease.acquire(ttl, progress.waiting)
-            result = await lease.guard(steps.run(), second_line=steps.resync_without_lease)
-        return result.model_copy(update={"phases": progress.end("done")})
+        steps = _Steps(request, work)
+        ttl = request.runner_timeout * _runner.ATTEMPTS + request.drain_timeout + MARGIN
+        with work.progress.told():
+            result = await work.under_lease(ttl, steps.run, steps.resync_without_lease)
+        return result.model_copy(update={"phases": work.progress.end("done")})
 
 
 class _Steps:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
 
 from temporalio import workflow
 
@@ -14,6 +17,8 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.lease import LeaseEvent, OperationName
     from galera_backup.models.progress import Progress
     from galera_backup.models.site import OperationRequest
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,21 @@ class Work:
         """Begin a phase; `waiting_for` says in a sentence what it does. Error: cancelled, when the operation ends."""
         self.lease.check()
         self.progress.enter(phase, waiting_for)
+
+    async def under_lease(
+        self,
+        ttl: timedelta,
+        steps: Callable[[], Coroutine[Any, Any, T]],
+        undo_without_lease: Callable[[], Awaitable[None]],
+    ) -> T:
+        """Phase lease, then the steps; whatever ends them, what the lease did is undone when this returns.
+
+        `undo_without_lease`: undo it, when the lease was terminated. Errors: `ClusterBusy`, `LeaseLost`, the steps'.
+        """
+        # First of all: a run that was reset has a lease already, and failing without it would leave that open.
+        self.progress.enter("lease", "acquiring the cluster's lease")
+        await self.lease.acquire(ttl, self.progress.waiting)
+        return await self.lease.guard(steps(), second_line=undo_without_lease)
 
 
 class Operation:

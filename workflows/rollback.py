@@ -12,7 +12,7 @@ from workflows.operation import Operation, Work
 from workflows.pods import Pods
 from workflows.restore.check import CHECK_LIMIT, look_at_claim
 from workflows.restore.cut import Cut
-from workflows.restore.ending import MARGIN, Aim, under_lease
+from workflows.restore.ending import MARGIN, Aim, carry_out
 from workflows.restore.plan import Plan, look, stop_order
 
 with workflow.unsafe.imports_passed_through():
@@ -34,7 +34,7 @@ class GaleraRollback(Operation):
         """One rollback, from the plan to the end of the lease."""
         work = self._begin(request, "rollback")
         cut = Cut(work)
-        plan = await under_lease(work, cut, _ttl(request), _AIM, lambda: _roll_back(request, work, cut))
+        plan = await carry_out(work, cut, _ttl(request), _AIM, lambda: _roll_back(request, work, cut))
         return RollbackResult(
             restore_id=plan.restore_id,
             replicas=plan.order.replicas,

@@ -11,8 +11,7 @@ from workflows._failures import operation
 from workflows._undo import TIDY_LIMIT
 from workflows.gather import for_each
 from workflows.observe import observe
-from workflows.operation import Operation
-from workflows.progress import ProgressReport
+from workflows.operation import Operation, Work
 from workflows.restore.ending import MARGIN
 
 with workflow.unsafe.imports_passed_through():
@@ -33,21 +32,20 @@ class GaleraTidy(Operation):
     async def run(self, request: TidyRequest) -> None:
         """Wait, hold the cluster, remove, let go. What is gone already is a success."""
         work = self._begin(request, "tidy")
-        progress, lease = work.progress, work.lease
-        with progress.told():
-            progress.enter("wait", f"the data from before restore {request.restore_id} is kept until {request.until}")
+        with work.progress.told():
+            text = f"the data from before restore {request.restore_id} is kept until {request.until}"
+            work.progress.enter("wait", text)
             left = request.until - workflow.now()
             if left > timedelta(0):
                 await workflow.sleep(left, summary="the old data is kept")
-            progress.enter("lease", "acquiring the cluster's lease")
-            await lease.acquire(TIDY_LIMIT * _runner.ATTEMPTS + MARGIN, progress.waiting)
-            await lease.guard(self._tidy(request, lease.ref, progress), second_line=_nothing_to_undo)
-        progress.end("done")
+            ttl = TIDY_LIMIT * _runner.ATTEMPTS + MARGIN
+            await work.under_lease(ttl, lambda: self._tidy(request, work), _nothing_to_undo)
+        work.progress.end("done")
 
-    async def _tidy(self, request: TidyRequest, lease: LeaseRef, progress: ProgressReport) -> None:
-        progress.enter("tidy", f"removing the data from before restore {request.restore_id}")
+    async def _tidy(self, request: TidyRequest, work: Work) -> None:
+        work.enter("tidy", f"removing the data from before restore {request.restore_id}")
         seen = await observe(request, "the StatefulSet and its data claims")
-        await for_each(seen.claims, lambda claim: _tidy_claim(claim, request, lease))
+        await for_each(seen.claims, lambda claim: _tidy_claim(claim, request, work.lease.ref))
 
 
 async def _tidy_claim(claim: ClaimObservation, request: TidyRequest, lease: LeaseRef) -> None:

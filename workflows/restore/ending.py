@@ -37,17 +37,14 @@ class Aim:
     """What runs then."""
 
 
-async def under_lease(work: Work, cut: Cut, ttl: timedelta, aim: Aim, steps: Callable[[], Coroutine[Any, Any, T]]) -> T:
+async def carry_out(work: Work, cut: Cut, ttl: timedelta, aim: Aim, steps: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Take the steps under the lease; progress and failure say how they ended.
 
     Error: once the cluster may have been stopped `RestoreFailed`, which says what became of it; else that of the step.
     """
     with work.progress.told():
         try:
-            # First of all: a run that was reset has a lease already, and failing without it would leave that open.
-            work.progress.enter("lease", "acquiring the cluster's lease")
-            await work.lease.acquire(ttl, work.progress.waiting)
-            return await work.lease.guard(steps(), second_line=cut.start_without_lease)
+            return await work.under_lease(ttl, steps, cut.start_without_lease)
         except asyncio.CancelledError as error:
             failure = _cancelled_too_late(work.lease, aim)
             if failure is None:

@@ -12,7 +12,7 @@ from workflows._failures import operation
 from workflows.operation import Operation
 from workflows.restore import in_place, rolling, staged
 from workflows.restore.cut import Cut
-from workflows.restore.ending import Aim, under_lease
+from workflows.restore.ending import Aim, carry_out
 from workflows.restore.plan import Restore, Restored
 from workflows.restore.questions import Questions
 
@@ -58,7 +58,7 @@ class GaleraRestore(Operation):
         work = self._begin(request, "restore")
         restore, cut = Restore(request, work, self._questions), Cut(work)
         sequence = _SEQUENCES[request.strategy]
-        restored = await under_lease(work, cut, sequence.ttl(request), _AIM, lambda: sequence.run(restore, cut))
+        restored = await carry_out(work, cut, sequence.ttl(request), _AIM, lambda: sequence.run(restore, cut))
         plan, ended = restored.plan, work.lease.result
         return RestoreResult(
             restore_id=plan.restore_id,
