@@ -11,6 +11,7 @@ from temporalio.client import WorkflowUpdateFailedError
 from galera_backup.errors import GaleraBackupError
 from galera_backup.models.plan import Answer, Decision, RestorePlan
 from galera_backup.models.progress import Progress
+from galera_backup.rules.plan import STOP_AND_START_SECONDS
 from tests.fakes.kill import Step
 from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, failure_of
 from tests.fakes.world import RunnerPlan, World
@@ -46,6 +47,7 @@ async def test_plan_is_approved(stage: Stage) -> None:
     assert [claim.claim for claim in plan.claims] == [world.claim_name(ordinal) for ordinal in range(3)]
     assert plan.claims[0].free_kb == world.claims[world.claim_name(0)].free_kb
     assert plan.obstacles == ()
+    assert plan.expected_outage_seconds == STOP_AND_START_SECONDS
     assert not any("stage" in event or "tidy" in event for event in world.look().events)
     await handle.execute_update("approve", ANSWER)
     result = await handle.result()

@@ -9,6 +9,7 @@ from datetime import timedelta
 from temporalio import workflow
 
 from workflows import _runner
+from workflows.progress import ProgressReport
 from workflows.restore import clone as clones
 from workflows.restore.plan import Plan, Restore, look
 from workflows.restore.proof import Proving
@@ -47,9 +48,10 @@ UNPACKED = Room(lacking_space, lacking_unpack_space, "make room, or enlarge the 
 """On the backup volume; on every data volume once its old data is removed."""
 
 
-async def check_backup(restore: Restore, plan: Plan, room: Room, proof: Proving | None = None) -> Manifest:
+async def check_backup(restore: Restore, plan: Plan, room: Room, copies: int, proof: Proving | None = None) -> Manifest:
     """Phase check: the backup is complete and whole, it fits the server's version, and there is room for it.
 
+    `copies`: how many times its data will be written while the database is down.
     `proof`: what it will ask is tried first, as that takes less time than reading a backup.
     Errors: `BackupNotFound`, `BackupDamaged`, `VersionMismatch`, `NotEnoughSpace`, and those of the proof.
     """
@@ -64,7 +66,8 @@ async def check_backup(restore: Restore, plan: Plan, room: Room, proof: Proving 
         raise InternalError("the check of the backup returned no manifest")
     reports = [report, *[await _check_claim(plan, claim, None) for claim in others]]
     obstacles = _obstacles(plan, room, manifest.data_bytes // 1024, reports)
-    _show(restore, plan, manifest, reports, obstacles)
+    restore.questions.plan = _described(plan, manifest, reports, obstacles, copies)
+    _show(restore.questions.plan, work.progress)
     if obstacles:
         raise NotEnoughSpace(
             f"restoring {manifest.backup_id!r} into {str(request.cluster)!r}: {'; '.join(obstacles)}. "
@@ -131,15 +134,14 @@ def _obstacles(plan: Plan, room: Room, data_kb: int, reports: list[CheckReport])
     return tuple(each for each in found if each)
 
 
-def _show(
-    restore: Restore, plan: Plan, manifest: Manifest, reports: list[CheckReport], obstacles: tuple[str, ...]
-) -> None:
-    """For the query `plan`, and in the progress."""
-    strategy, progress = plan.order.strategy, restore.work.progress
-    shown = restore.questions.plan = RestorePlan(
+def _described(
+    plan: Plan, manifest: Manifest, reports: list[CheckReport], obstacles: tuple[str, ...], copies: int
+) -> RestorePlan:
+    """For the query `plan`."""
+    return RestorePlan(
         cluster=plan.seen.cluster,
-        source=restore.request.source,
-        strategy=strategy,
+        source=plan.clone.source if plan.clone is not None else None,
+        strategy=plan.order.strategy,
         backup_id=manifest.backup_id,
         position=manifest.position,
         server_version=manifest.server_version,
@@ -150,11 +152,14 @@ def _show(
             for claim, report in zip(plan.claims, reports, strict=True)
         ),
         obstacles=obstacles,
-        expected_outage_seconds=expected_outage(strategy, manifest.data_bytes, plan.order.replicas),
+        expected_outage_seconds=expected_outage(manifest.data_bytes, copies),
     )
-    outage = f"outage of about {shown.expected_outage_seconds:.0f} s"
-    progress.fact("backup's position", f"`{manifest.position}`, MariaDB {manifest.server_version}")
-    progress.fact("data", f"{manifest.data_bytes:,} bytes")
-    progress.fact("strategy", f"{strategy}, for {shown.replicas} replicas; {outage}")
-    free = ", ".join(f"`{each.claim}` {each.free_kb:,} of {each.total_kb:,}" for each in shown.claims)
+
+
+def _show(plan: RestorePlan, progress: ProgressReport) -> None:
+    outage = f"outage of about {plan.expected_outage_seconds:.0f} s"
+    progress.fact("backup's position", f"`{plan.position}`, MariaDB {plan.server_version}")
+    progress.fact("data", f"{plan.data_bytes:,} bytes")
+    progress.fact("strategy", f"{plan.strategy}, for {plan.replicas} replicas; {outage}")
+    free = ", ".join(f"`{each.claim}` {each.free_kb:,} of {each.total_kb:,}" for each in plan.claims)
     progress.fact("KB free", free)

@@ -16,6 +16,7 @@ from workflows.restore.proof import prove_identity
 
 with workflow.unsafe.imports_passed_through():
     from galera_backup.models.restore import ClaimState, RestoreRequest
+    from galera_backup.rules.plan import UNPACK_AND_PREPARE
 
 REPLICAS_AT_MOST = 9
 """For the lease's time to live, which is decided before the cluster is looked at."""
@@ -31,7 +32,7 @@ def ttl(request: RestoreRequest) -> timedelta:
 async def run(restore: Restore, cut: Cut) -> Restored:
     """One claim after the other, all in the outage."""
     plan = await plan_restore(restore)
-    manifest = await check_backup(restore, plan, UNPACKED)
+    manifest = await check_backup(restore, plan, UNPACKED, copies=UNPACK_AND_PREPARE + len(plan.claims))
     await approval(restore)
     await check_unchanged(restore, plan)
     await cut.stop(plan)
