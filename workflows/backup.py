@@ -32,7 +32,7 @@ PRUNE_LIMIT = timedelta(minutes=15)
 
 @workflow.defn(name="GaleraBackup")
 class GaleraBackup(Operation):
-    """Takes one replica out of the cluster, copies it, and puts it back, whatever happens."""
+    """Takes one replica out of flow control, copies it, and resyncs it, whatever happens."""
 
     @workflow.run
     @operation
@@ -41,13 +41,13 @@ class GaleraBackup(Operation):
         work = self._begin(request, "backup")
         steps = _Steps(request, work)
         ttl = request.runner_timeout * _runner.ATTEMPTS + request.drain_timeout + MARGIN
-        with work.progress.told():
+        with work.progress.shows_end():
             result = await work.under_lease(ttl, steps.run, steps.resync_without_lease)
         return result.model_copy(update={"phases": work.progress.end("done")})
 
 
 class _Steps:
-    """The phases between getting the lease and letting it go."""
+    """The phases under the lease."""
 
     def __init__(self, request: BackupRequest, work: Work) -> None:
         self._request = request
@@ -191,7 +191,7 @@ class _Steps:
         return outcome.result.prune
 
     async def resync_without_lease(self) -> None:
-        """The second line: the lease was killed, so this run undoes what carries the lease's mark."""
+        """The lease was terminated: resync the replica that carries its mark."""
         if self._desynced is None:
             return
         request, ref = self._request, self._work.lease.ref
@@ -202,7 +202,7 @@ class _Steps:
             mark=Mark(lease=ref, owner=workflow.info().workflow_id, until=workflow.now()),
             drain_until=workflow.now() + request.drain_timeout,
             only_if_marked=True,
-            on_may_land=True,  # the killed lease may have had an attempt under way
+            on_may_land=True,  # the lease may have had an attempt under way
         )
-        self._work.progress.enter("resync", f"the lease was killed: bringing {self._desynced} back from here")
+        self._work.progress.enter("resync", f"the lease was terminated: resyncing {self._desynced} without it")
         await _undo.bring_back(task, names.lease_queue(workflow.info().task_queue))

@@ -71,7 +71,7 @@ class GaleraJanitor(Operation):
         )  # without waiting for the cluster: whoever holds it undoes, or the next run does
         work = self._begin(shared, "janitor")
         steps = _Steps(request, work.lease, work.progress)
-        with work.progress.told():
+        with work.progress.shows_end():
             result = await steps.run()
         return result.model_copy(update={"phases": work.progress.end("done")})
 

@@ -29,7 +29,7 @@ class Work:
     progress: ProgressReport
 
     def enter(self, phase: str, waiting_for: str) -> None:
-        """Begin a phase; `waiting_for` says in a sentence what it does. Error: cancelled, when the operation ends."""
+        """Begin a phase; `waiting_for` says in a sentence what it does. Error: `CancelledError`, when the work ends."""
         self.lease.check()
         self.progress.enter(phase, waiting_for)
 
@@ -61,7 +61,7 @@ class Operation:
 
     @workflow.signal
     def lease_event(self, event: LeaseEvent) -> None:
-        """The lease's answer to an order, or its word that it ends."""
+        """The lease has done, or failed to do, what was asked; or it ends."""
         if self._work is not None:
             self._work.lease.on_event(event)
 
@@ -70,4 +70,4 @@ class Operation:
         """Where the operation is."""
         if self._work is None:
             raise InternalError("the operation has not begun yet")
-        return self._work.progress.answer()
+        return self._work.progress.now()

@@ -32,12 +32,12 @@ class GaleraTidy(Operation):
     async def run(self, request: TidyRequest) -> None:
         """Wait, hold the cluster, remove, let go. What is gone already is a success."""
         work = self._begin(request, "tidy")
-        with work.progress.told():
+        with work.progress.shows_end():
             text = f"the data from before restore {request.restore_id} is kept until {request.until}"
             work.progress.enter("wait", text)
             left = request.until - workflow.now()
             if left > timedelta(0):
-                await workflow.sleep(left, summary="the old data is kept")
+                await workflow.sleep(left, summary="the previous data is kept")
             ttl = TIDY_LIMIT * _runner.ATTEMPTS + MARGIN
             await work.under_lease(ttl, lambda: self._tidy(request, work), _nothing_to_undo)
         work.progress.end("done")

@@ -49,7 +49,7 @@ async def failed(stage: Stage, world: World, after_the_cut: bool, **fields: Any)
     await stage.assert_settled(world)
     assert {claim.data for claim in world.claims.values()} == {"live"}
     assert ("scale 0" in world.events) == after_the_cut
-    assert ("The old data was put back" in failure.message) == after_the_cut
+    assert ("The previous data was swapped back" in failure.message) == after_the_cut
     return f"{failure.type}: {failure.message}"
 
 

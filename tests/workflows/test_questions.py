@@ -167,7 +167,7 @@ async def test_cluster_that_is_up_but_not_as_expected(stage: Stage, choice: str)
     if choice == "keep":
         assert "expected wsrep_cluster_state_uuid 11111111" in (await handle.result()).kept_despite
     else:
-        assert "The old data was put back" in (await failure_of(handle)).message
+        assert "The previous data was swapped back" in (await failure_of(handle)).message
     await stage.assert_settled(world)
     [data] = {claim.data for claim in world.claims.values()}
     assert data == (BACKUP_ID if choice == "keep" else "live")
@@ -177,7 +177,7 @@ async def test_nobody_decides_in_time(stage: Stage) -> None:
     world = stage.world(backups=(BACKUP_ID,))
     other_position(world)
     failure = await failure_of(await stage.restore(world, strategy="staged", on_failure="ask", decision_timeout=1))
-    assert "The old data was put back" in failure.message
+    assert "The previous data was swapped back" in failure.message
     await stage.assert_settled(world)
     assert {claim.data for claim in world.claims.values()} == {"live"}
 

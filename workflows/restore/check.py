@@ -1,4 +1,4 @@
-"""Before anything is changed: the backup is whole and fits, there is room for it, and a person approves."""
+"""Before anything is changed: the backup is whole and fits, there is room for it, a person approves."""
 
 from __future__ import annotations
 

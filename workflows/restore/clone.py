@@ -1,4 +1,4 @@
-"""A clone and its source are looked at before anything is touched, and after the clone has started."""
+"""A clone and its source are compared before anything is changed, and after the clone has started."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def identity(request: RestoreRequest) -> Clone | None:
 
 
 async def check_apart(site: Site, clone: Clone) -> str:
-    """What is known of the source. Error: `ClusterUnhealthy`; nothing was touched."""
+    """What is known of the source. Error: `ClusterUnhealthy`; nothing was changed."""
     seen = await _look(site, clone)
     joined = joined_already(seen)
     if joined is not None:

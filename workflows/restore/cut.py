@@ -55,8 +55,8 @@ class Cut:
         self._is_stopped = True
 
     async def swap(self, plan: Plan, direction: Literal["in", "back"]) -> None:
-        """Phase swap: the old data aside and the staged data in; or the other way round. Error: `RestoreFailed`."""
-        data = "old data out and the restored" if direction == "in" else "restored data out and the old"
+        """Phase swap: the data aside and the staged data in; or the previous data back. Error: `RestoreFailed`."""
+        data = "previous data out and the restored" if direction == "in" else "restored data out and the previous"
         self._work.enter("swap", f"renaming the {data} data in")
         await self._swap(plan, direction)
 
@@ -82,21 +82,21 @@ class Cut:
         await self._start(plan, state, may_stop_again)
 
     async def go_back(self, plan: Plan) -> None:
-        """Phases back and start-old: stopped again where it runs, and started on its old data.
+        """Phases back and start-old: stopped again if it runs, and started on its previous data.
 
         Errors: `RestoreFailed`, `ClusterNotFormed`, `ScaleFailed`.
         """
-        self._work.enter("back", "renaming the old data back")
+        self._work.enter("back", "renaming the previous data back")
         if not self._is_stopped:
             await self.stop(plan)
         await self._swap(plan, "back")
-        self._work.enter("start-old", f"scaling {plan.seen.cluster} back on its old data")
+        self._work.enter("start-old", f"scaling {plan.seen.cluster} back on its previous data")
         await self._start(plan, ClaimState.UNTOUCHED, may_stop_again=True)
 
     async def _swap(self, plan: Plan, direction: Literal["in", "back"]) -> None:
         """On all claims at once."""
         job = SwapJob(cluster=plan.seen.cluster, restore_id=plan.restore_id, direction=direction)
-        data = "the restored data in" if direction == "in" else "the old data back"
+        data = "the restored data in" if direction == "in" else "the previous data back"
 
         async def swap_claim(claim: ClaimObservation) -> None:
             task = plan.pods.stopped(f"{direction}-{claim.ordinal}", job, SWAP_LIMIT, claim=claim.claim)
@@ -118,7 +118,7 @@ class Cut:
             return
         order, ref = self._plan.order, self._work.lease.ref
         mark = Mark(lease=ref, owner=workflow.info().workflow_id, until=workflow.now())
-        self._work.progress.enter("start", "the lease was killed: starting the cluster from here")
+        self._work.progress.enter("start", "the lease was terminated: starting the cluster without it")
         claims = None if self._is_stopped else self._started_on or _undo.as_found(order)
         stopped = _undo.Stopped(site=order.site, mark=mark, order=order)
         await _undo.bring_up(stopped, claims, names.lease_queue(workflow.info().task_queue))

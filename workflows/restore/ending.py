@@ -42,7 +42,7 @@ async def carry_out(work: Work, cut: Cut, ttl: timedelta, aim: Aim, steps: Calla
 
     Error: once the cluster may have been stopped `RestoreFailed`, which says what became of it; else that of the step.
     """
-    with work.progress.told():
+    with work.progress.shows_end():
         try:
             return await work.under_lease(ttl, steps, cut.start_without_lease)
         except asyncio.CancelledError as error:
@@ -57,7 +57,7 @@ async def carry_out(work: Work, cut: Cut, ttl: timedelta, aim: Aim, steps: Calla
 
 
 def _cancelled_too_late(lease: LeaseHeld, aim: Aim) -> RestoreFailed | None:
-    """What "cancelled" would hide: that the database is down, or that its data was replaced all the same."""
+    """What a status "cancelled" would hide: that the database is down, or that its data was replaced."""
     if lease.failure is not None:
         return RestoreFailed(f"the {aim.operation} was cancelled. {lease.failure.message}")
     claims = lease.result.claims if lease.result is not None else ()

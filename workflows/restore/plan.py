@@ -80,7 +80,7 @@ class Restored:
     claims: list[ClaimRestore]
     proof: Proof | None = None
     kept_despite: str | None = None
-    """What failed after the start, when somebody decided to keep the restored data all the same."""
+    """What failed after the start, when a person decided to keep the restored data nevertheless."""
 
 
 async def plan_restore(restore: Restore) -> Plan:

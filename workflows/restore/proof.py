@@ -1,4 +1,4 @@
-"""Prove a restored cluster before its old data is given up; before the outage, try what will be asked of it."""
+"""The proof of a restored cluster, and before the outage a try of what the proof will ask."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.show import describe_passwords
 
 MARGIN = timedelta(minutes=5)
-"""For servers that are lost meanwhile: looking for another one, and asking again."""
+"""For a connection that is lost meanwhile: finding another server, and asking again."""
 
 
 async def prove_identity(restore: Restore, plan: Plan, manifest: Manifest) -> None:
@@ -42,7 +42,7 @@ async def prove_identity(restore: Restore, plan: Plan, manifest: Manifest) -> No
 
 
 class Proving:
-    """What is known of one restore's proof so far."""
+    """The proof of one restore, as far as it is."""
 
     def __init__(self, restore: Restore) -> None:
         self._restore = restore
@@ -56,7 +56,7 @@ class Proving:
         return _checks_limit(request) * 2 + _tables_limit(request) * 2
 
     async def try_out(self) -> None:
-        """While the live cluster is up. Error: `InvalidInput` for what cannot work after the start either."""
+        """On the live cluster. Error: `InvalidInput` for what cannot work after the start either."""
         request = self._restore.request
         tried = await call.wait(
             ProveActivities.try_checks,
@@ -70,7 +70,7 @@ class Proving:
         self._fact("checks tried", "; ".join([where, *tried.passed_over]))
 
     def judge_passwords(self, reports: list[PasswordReport | None]) -> None:
-        """Of every claim. Error: `RestoreFailed`: with other passwords nobody could log in after the start."""
+        """Of all claims. Error: `RestoreFailed`, for passwords with which no login works after the start."""
         for report in reports:
             if report is not None and (wrong := wrong_passwords(report)) is not None:
                 raise RestoreFailed(

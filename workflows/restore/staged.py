@@ -1,4 +1,4 @@
-"""Strategy staged: the outage is a stop, renames and a start, and goes back if that fails. See docs/restore.md."""
+"""Strategy staged: the outage is a stop, renames and a start. See docs/restore.md, "Staged"."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def ttl(request: RestoreRequest) -> timedelta:
 
 
 async def run(restore: Restore, cut: Cut) -> Restored:
-    """Beside the live data until the stop; on all claims at once."""
+    """On all claims at once; beside the live data until the stop."""
     proving = Proving(restore)
     plan = await plan_restore(restore)
     manifest = await check_backup(restore, plan, SECOND_COPY, copies=0, proof=proving)
@@ -100,7 +100,7 @@ async def _stage_claim(
 
 async def _verify(restore: Restore, plan: Plan) -> None:
     """Phase verify. A state transfer to a replica removes what is staged in its data directory: `RestoreFailed`."""
-    restore.work.enter("verify", "looking at what is staged once more; the database is up")
+    restore.work.enter("verify", "looking again at what is staged; the database is up")
     await for_each(plan.claims, lambda claim: _verify_claim(plan, claim))
 
 
@@ -117,10 +117,10 @@ async def _verify_claim(plan: Plan, claim: ClaimObservation) -> None:
 async def _or_go_back(
     restore: Restore, plan: Plan, cut: Cut, steps: Sequence[Callable[[], Awaitable[None]]]
 ) -> str | None:
-    """Take the steps. After a failure the old data goes back, or a person decides; a retry begins with that step.
+    """Take the steps. After a failure swap the previous data back, or let a person decide; a retry begins at that step.
 
-    Returns what failed, when a person decided to keep the restored data all the same.
-    Error: `RestoreFailed`, when the cluster is on its old data again.
+    Returns what failed, when a person decided to keep the restored data nevertheless.
+    Error: `RestoreFailed`, when the cluster runs on its previous data again.
     """
     left = list(steps)
     while left:
@@ -133,12 +133,12 @@ async def _or_go_back(
                 return failure.message
             if choice == "rollback":
                 await cut.go_back(plan)
-                raise RestoreFailed(f"{failure.message}. The old data was put back") from failure
+                raise RestoreFailed(f"{failure.message}. The previous data was swapped back") from failure
     return None
 
 
 async def _choose(restore: Restore, failure: GaleraBackupError, *, may_keep: bool) -> Choice:
-    """Phase decide, where the request asks for it; nobody in time is a rollback."""
+    """Phase decide, where the request asks for it. Without a decision in time: a rollback."""
     request, progress = restore.request, restore.work.progress
     if request.on_failure == "rollback":
         return "rollback"
