@@ -8,11 +8,12 @@ from typing import Literal
 
 from temporalio import workflow
 
+from workflows._runner import JobT
+
 with workflow.unsafe.imports_passed_through():
     from galera_backup.models.activities import RunnerTask
     from galera_backup.models.common import LeaseRef, SecretRef
     from galera_backup.models.lease import StopOrder
-    from galera_backup.models.runner import RunnerJob
 
 
 @dataclass(frozen=True)
@@ -25,28 +26,28 @@ class Pods:
     def beside(
         self,
         name: str,
-        job: RunnerJob,
+        job: JobT,
         timeout: timedelta,
         *,
         claim: str,
         replica: str | None,
         accounts: tuple[SecretRef, ...] = (),
-    ) -> RunnerTask:
+    ) -> RunnerTask[JobT]:
         """On the data volume of a replica that serves, on its node; `replica` None: it does not run."""
         return self._task(name, job, timeout, fence="lease", claim=claim, replica=replica, accounts=accounts)
 
-    def on_backup_volume(self, name: str, job: RunnerJob, timeout: timedelta) -> RunnerTask:
+    def on_backup_volume(self, name: str, job: JobT, timeout: timedelta) -> RunnerTask[JobT]:
         """Without a data volume."""
         return self._task(name, job, timeout, fence="lease", claim=None)
 
-    def stopped(self, name: str, job: RunnerJob, timeout: timedelta, *, claim: str, first: int = 0) -> RunnerTask:
+    def stopped(self, name: str, job: JobT, timeout: timedelta, *, claim: str, first: int = 0) -> RunnerTask[JobT]:
         """On the data volume of a replica that this lease stopped; replicas below ordinal `first` may serve."""
         return self._task(name, job, timeout, fence="stopped", claim=claim, stopped_from=first)
 
     def _task(
         self,
         name: str,
-        job: RunnerJob,
+        job: JobT,
         timeout: timedelta,
         *,
         fence: Literal["lease", "stopped"],
@@ -54,7 +55,7 @@ class Pods:
         replica: str | None = None,
         stopped_from: int = 0,
         accounts: tuple[SecretRef, ...] = (),
-    ) -> RunnerTask:
+    ) -> RunnerTask[JobT]:
         return RunnerTask(
             site=self.order.site,
             lease=self.lease,

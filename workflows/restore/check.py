@@ -17,9 +17,9 @@ from workflows.restore.proof import Proving
 with workflow.unsafe.imports_passed_through():
     from galera_backup.errors import InternalError, NotEnoughSpace, RestoreFailed
     from galera_backup.models.cluster import ClaimObservation
+    from galera_backup.models.jobs import CheckJob, CheckReport
     from galera_backup.models.manifest import Manifest
     from galera_backup.models.plan import ClaimPlan, RestorePlan
-    from galera_backup.models.runner import CheckJob, CheckReport
     from galera_backup.rules.plan import changed_since, expected_outage
     from galera_backup.rules.space import lacking_space, lacking_staging_space, lacking_unpack_space
 
@@ -112,10 +112,7 @@ async def look_at_claim(
     job = CheckJob(cluster=plan.seen.cluster, clone=plan.clone, backup_id=backup_id, restore_id=restore_id)
     replica = plan.replica_of(claim)
     task = plan.pods.beside(f"{name}-{claim.ordinal}", job, CHECK_LIMIT, claim=claim.claim, replica=replica)
-    outcome = await _runner.run(task, summary)
-    if outcome.result.check is None:
-        raise InternalError(f"runner pod {outcome.log.pod!r} answered without a report")
-    return outcome.result.check
+    return (await _runner.run(task, summary)).report
 
 
 async def _check_claim(plan: Plan, claim: ClaimObservation, backup_id: str | None) -> CheckReport:

@@ -8,11 +8,10 @@ from workflows import _runner
 from workflows.restore.plan import Plan, Restore
 
 with workflow.unsafe.imports_passed_through():
-    from galera_backup.errors import InternalError
     from galera_backup.models.cluster import ClaimObservation
+    from galera_backup.models.jobs import RestoreJob
     from galera_backup.models.manifest import Manifest
     from galera_backup.models.restore import ClaimRestore
-    from galera_backup.models.runner import RestoreJob
 
 
 async def restore_claim(
@@ -37,7 +36,5 @@ async def restore_claim(
     first_stopped = claim.ordinal if while_serving else 0
     limit = restore.request.runner_timeout
     task = plan.pods.stopped(str(claim.ordinal), job, limit, claim=claim.claim, first=first_stopped)
-    outcome = await _runner.run(task, f"{what} {claim.claim}")
-    if outcome.result.restore is None:
-        raise InternalError(f"runner pod {outcome.log.pod!r} answered without a report")
-    return ClaimRestore(claim=claim.claim, report=outcome.result.restore, runner=outcome.log)
+    ran = await _runner.run(task, f"{what} {claim.claim}")
+    return ClaimRestore(claim=claim.claim, report=ran.report, runner=ran.log)

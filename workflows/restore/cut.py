@@ -15,9 +15,9 @@ from workflows.restore.plan import Plan
 with workflow.unsafe.imports_passed_through():
     from galera_backup import names
     from galera_backup.models.cluster import ClaimObservation
+    from galera_backup.models.jobs import SwapJob
     from galera_backup.models.lease import Mark, StartOrder
     from galera_backup.models.restore import ClaimReport, ClaimState, OutageRequest
-    from galera_backup.models.runner import SwapJob
 
 SWAP_LIMIT = timedelta(minutes=30)
 """For some renames; most of it is for a node that has to attach a volume."""

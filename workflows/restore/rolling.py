@@ -15,10 +15,9 @@ from workflows.restore.plan import Plan, Restore, Restored, plan_restore
 from workflows.restore.proof import prove_identity
 
 with workflow.unsafe.imports_passed_through():
-    from galera_backup.errors import InternalError
+    from galera_backup.models.jobs import UnpackJob, UnpackReport
     from galera_backup.models.manifest import Manifest
     from galera_backup.models.restore import ClaimRestore, ClaimState, RestoreRequest
-    from galera_backup.models.runner import UnpackJob, UnpackReport
 
 
 def ttl(request: RestoreRequest) -> timedelta:
@@ -54,10 +53,7 @@ async def _unpack(restore: Restore, plan: Plan, manifest: Manifest) -> UnpackRep
         cluster=plan.seen.cluster, clone=plan.clone, backup_id=manifest.backup_id, restore_id=plan.restore_id
     )
     task = plan.pods.on_backup_volume("unpack", job, restore.request.runner_timeout)
-    outcome = await _runner.run(task, f"unpack and prepare {manifest.backup_id}")
-    if outcome.result.unpack is None:
-        raise InternalError(f"runner pod {outcome.log.pod!r} answered without a report")
-    return outcome.result.unpack
+    return (await _runner.run(task, f"unpack and prepare {manifest.backup_id}")).report
 
 
 def _with(unpacked: UnpackReport, claim: ClaimRestore) -> ClaimRestore:

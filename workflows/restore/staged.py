@@ -16,13 +16,13 @@ from workflows.restore.plan import Plan, Restore, Restored, plan_restore
 from workflows.restore.proof import Proving
 
 with workflow.unsafe.imports_passed_through():
-    from galera_backup.errors import GaleraBackupError, InternalError, RestoreFailed
+    from galera_backup.errors import GaleraBackupError, RestoreFailed
     from galera_backup.models.cluster import ClaimObservation
+    from galera_backup.models.jobs import RestoreReport, StageJob
     from galera_backup.models.manifest import Manifest
     from galera_backup.models.passwords import PasswordReport
     from galera_backup.models.plan import Choice
     from galera_backup.models.restore import ClaimRestore, ClaimState, RestoreRequest
-    from galera_backup.models.runner import RestoreReport, StageJob
 
 
 def ttl(request: RestoreRequest) -> timedelta:
@@ -85,17 +85,15 @@ async def _stage_claim(
         replica=plan.replica_of(claim),
         accounts=request.secrets,
     )
-    outcome = await _runner.run(task, f"unpack and prepare {manifest.backup_id} on {claim.claim}")
-    staged = outcome.result.stage
-    if staged is None:
-        raise InternalError(f"runner pod {outcome.log.pod!r} answered without a report")
+    ran = await _runner.run(task, f"unpack and prepare {manifest.backup_id} on {claim.claim}")
+    staged = ran.report
     report = RestoreReport(
         unpack_seconds=staged.unpack_seconds,
         prepare_seconds=staged.prepare_seconds,
         copy_seconds=0,
         restored_bytes=staged.staged_bytes,
     )
-    return ClaimRestore(claim=claim.claim, report=report, runner=outcome.log), staged.passwords
+    return ClaimRestore(claim=claim.claim, report=report, runner=ran.log), staged.passwords
 
 
 async def _verify(restore: Restore, plan: Plan) -> None:
