@@ -1,4 +1,4 @@
-"""The runner pods of a restore or a rollback: one shape, which differs in what must hold before a pod starts."""
+"""The runner pods of a restore, a rollback or a tidy: they differ in what must hold before a pod starts."""
 
 from __future__ import annotations
 
@@ -13,15 +13,23 @@ from workflows._runner import JobT
 with workflow.unsafe.imports_passed_through():
     from galera_backup.models.activities import RunnerTask
     from galera_backup.models.common import LeaseRef, SecretRef
-    from galera_backup.models.lease import StopOrder
+    from galera_backup.models.restore import OutageRequest, TidyRequest
+    from galera_backup.models.site import Site
 
 
 @dataclass(frozen=True)
 class Pods:
     """Builds the tasks of one restore, under one lease."""
 
-    order: StopOrder
+    site: Site
     lease: LeaseRef
+    prefix: str
+    """Of the pods' names: the one that the request has, and the restore's id."""
+
+    @classmethod
+    def of(cls, request: OutageRequest | TidyRequest, lease: LeaseRef, restore_id: str) -> Pods:
+        """Those of an operation that works for this restore."""
+        return cls(request.site, lease, f"{request.runner_pod_prefix}-{restore_id}")
 
     def beside(
         self,
@@ -57,11 +65,11 @@ class Pods:
         accounts: tuple[SecretRef, ...] = (),
     ) -> RunnerTask[JobT]:
         return RunnerTask(
-            site=self.order.site,
+            site=self.site,
             lease=self.lease,
             fence=fence,
             stopped_from=stopped_from,
-            pod=f"{self.order.runner_pod_prefix}-{self.order.restore_id}-{name}",
+            pod=f"{self.prefix}-{name}",
             job=job,
             accounts=accounts,
             data_claim=claim,

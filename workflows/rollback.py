@@ -65,7 +65,7 @@ async def _plan(request: RollbackRequest, work: Work) -> Plan:
     seen = await look(request, work)
     order = stop_order(request, seen, request.restore_id, Strategy.STAGED)
     order = order.model_copy(update={"undoes": True, "replicas_before": order.replicas})
-    return Plan(seen, order, Pods(order, work.lease.ref))
+    return Plan(seen, order, Pods.of(request, work.lease.ref, request.restore_id))
 
 
 async def _check(work: Work, plan: Plan) -> None:

@@ -12,15 +12,16 @@ from workflows._undo import TIDY_LIMIT
 from workflows.gather import for_each
 from workflows.observe import observe
 from workflows.operation import Operation, Work
-from workflows.restore.ending import MARGIN
+from workflows.pods import Pods
 
 with workflow.unsafe.imports_passed_through():
     from galera_backup import names
-    from galera_backup.models.activities import RunnerTask
     from galera_backup.models.cluster import ClaimObservation
-    from galera_backup.models.common import LeaseRef
     from galera_backup.models.jobs import TidyJob
     from galera_backup.models.restore import TidyRequest
+
+MARGIN = timedelta(minutes=30)
+"""What looking may take beside the runner pods, before the lease ends by itself."""
 
 
 @workflow.defn(name="GaleraTidy")
@@ -45,20 +46,14 @@ class GaleraTidy(Operation):
     async def _tidy(self, request: TidyRequest, work: Work) -> None:
         work.enter("tidy", f"removing the data from before restore {request.restore_id}")
         seen = await observe(request, "the StatefulSet and its data claims")
-        await for_each(seen.claims, lambda claim: _tidy_claim(claim, request, work.lease.ref))
+        pods = Pods.of(request, work.lease.ref, request.restore_id)
+        await for_each(seen.claims, lambda claim: _tidy_claim(claim, request, pods))
 
 
-async def _tidy_claim(claim: ClaimObservation, request: TidyRequest, lease: LeaseRef) -> None:
-    task: RunnerTask[TidyJob] = RunnerTask(
-        site=request.site,
-        lease=lease,
-        fence="lease",
-        pod=f"{request.runner_pod_prefix}-{request.restore_id}-kept-{claim.ordinal}",
-        job=TidyJob(cluster=request.cluster, only=request.restore_id),
-        data_claim=claim.claim,
-        replica=names.pod(request.cluster, claim.ordinal),
-        timeout=TIDY_LIMIT,
-    )
+async def _tidy_claim(claim: ClaimObservation, request: TidyRequest, pods: Pods) -> None:
+    job = TidyJob(cluster=request.cluster, only=request.restore_id)
+    replica = names.pod(request.cluster, claim.ordinal)
+    task = pods.beside(f"kept-{claim.ordinal}", job, TIDY_LIMIT, claim=claim.claim, replica=replica)
     await _runner.run(task, f"no data from before restore {request.restore_id} on {claim.claim}")
 
 

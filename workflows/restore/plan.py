@@ -101,7 +101,7 @@ async def plan_restore(restore: Restore) -> Plan:
         work.enter("apart", f"seeing that it is not, and will not be, in the group of {order.clone.source}")
         work.progress.fact("source", f"`{order.clone.source}`: {await clones.check_apart(request.site, order.clone)}")
         work.progress.fact("identity of the clone", f"`{order.clone.uuid}`")
-    return Plan(seen, order, Pods(order, work.lease.ref))
+    return Plan(seen, order, Pods.of(request, work.lease.ref, restore_id))
 
 
 async def look(request: OutageRequest, work: Work) -> ClusterObservation:
