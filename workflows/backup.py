@@ -6,8 +6,9 @@ from datetime import timedelta
 
 from temporalio import workflow
 
-from workflows import _runner, _undo
+from workflows import _runner
 from workflows._failures import operation
+from workflows.lease import undo
 from workflows.observe import observe
 from workflows.operation import Operation, Work
 
@@ -200,4 +201,4 @@ class _Steps:
             on_may_land=True,  # the lease may have had an attempt under way
         )
         self._work.progress.enter("resync", f"the lease was terminated: resyncing {self._desynced} without it")
-        await _undo.bring_back(task, names.lease_queue(workflow.info().task_queue))
+        await undo.bring_back(task, names.lease_queue(workflow.info().task_queue))

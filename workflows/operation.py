@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from temporalio import workflow
 
-from workflows._holder import LeaseHeld
+from workflows.lease.held import LeaseHeld
 from workflows.progress import ProgressReport
 
 with workflow.unsafe.imports_passed_through():

@@ -8,8 +8,8 @@ from temporalio import workflow
 
 from workflows import _runner
 from workflows._failures import operation
-from workflows._undo import TIDY_LIMIT
 from workflows.gather import for_each
+from workflows.lease.undo import TIDY_LIMIT
 from workflows.observe import observe
 from workflows.operation import Operation, Work
 from workflows.pods import Pods

@@ -7,8 +7,9 @@ from typing import Literal
 
 from temporalio import workflow
 
-from workflows import _runner, _undo
+from workflows import _runner
 from workflows.gather import for_each
+from workflows.lease import undo
 from workflows.operation import Work
 from workflows.restore.plan import Plan
 
@@ -119,6 +120,6 @@ class Cut:
         order, ref = self._plan.order, self._work.lease.ref
         mark = Mark(lease=ref, owner=workflow.info().workflow_id, until=workflow.now())
         self._work.progress.enter("start", "the lease was terminated: starting the cluster without it")
-        claims = None if self._is_stopped else self._started_on or _undo.as_found(order)
-        stopped = _undo.Stopped(site=order.site, mark=mark, order=order)
-        await _undo.bring_up(stopped, claims, names.lease_queue(workflow.info().task_queue))
+        claims = None if self._is_stopped else self._started_on or undo.as_found(order)
+        stopped = undo.Stopped(site=order.site, mark=mark, order=order)
+        await undo.bring_up(stopped, claims, names.lease_queue(workflow.info().task_queue))

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from temporalio import workflow
 
-from workflows._holder import LeaseHeld
+from workflows.lease.held import LeaseHeld
 from workflows.operation import Work
 from workflows.restore.cut import Cut
 
