@@ -63,8 +63,7 @@ async def _plan(request: RollbackRequest, work: Work) -> Plan:
     """Phase plan. Errors: `ClusterNotFound`, `InvalidInput`."""
     work.enter("plan", "looking at the StatefulSet and its claims")
     seen = await look(request, work)
-    order = stop_order(request, seen, request.restore_id, Strategy.STAGED)
-    order = order.model_copy(update={"undoes": True, "replicas_before": order.replicas})
+    order = stop_order(request, seen, request.restore_id, Strategy.STAGED, undoes=True)
     return Plan(seen, order, Pods.of(request, work.lease.ref, request.restore_id))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from temporalio import workflow
 
@@ -90,17 +91,20 @@ async def plan_restore(restore: Restore) -> Plan:
     work.enter("plan", "looking at the StatefulSet and its claims")
     work.progress.backup(request.backup_id)
     seen = await look(request, work)
-    order = stop_order(request, seen, restore_id, request.strategy).model_copy(
-        update={
-            "backup_id": request.backup_id,
-            "clone": clones.identity(request),
-            "keep_previous_for": request.keep_previous_for,
-        }
+    clone = clones.identity(request)
+    order = stop_order(
+        request,
+        seen,
+        restore_id,
+        request.strategy,
+        backup_id=request.backup_id,
+        clone=clone,
+        keep_previous_for=request.keep_previous_for,
     )
-    if order.clone is not None:
-        work.enter("apart", f"seeing that it is not, and will not be, in the group of {order.clone.source}")
-        work.progress.fact("source", f"`{order.clone.source}`: {await clones.check_apart(request.site, order.clone)}")
-        work.progress.fact("identity of the clone", f"`{order.clone.uuid}`")
+    if clone is not None:
+        work.enter("apart", f"seeing that it is not, and will not be, in the group of {clone.source}")
+        work.progress.fact("source", f"`{clone.source}`: {await clones.check_apart(request.site, clone)}")
+        work.progress.fact("identity of the clone", f"`{clone.uuid}`")
     return Plan(seen, order, Pods.of(request, work.lease.ref, restore_id))
 
 
@@ -111,20 +115,35 @@ async def look(request: OutageRequest, work: Work) -> ClusterObservation:
     return seen
 
 
-def stop_order(request: OutageRequest, seen: ClusterObservation, restore_id: str, strategy: Strategy) -> StopOrder:
+def stop_order(
+    request: OutageRequest,
+    seen: ClusterObservation,
+    restore_id: str,
+    strategy: Strategy,
+    *,
+    backup_id: str = "",
+    clone: Clone | None = None,
+    keep_previous_for: timedelta = timedelta(0),
+    undoes: bool = False,
+) -> StopOrder:
     """How to stop this cluster, and to start it again. Error: `InvalidInput`."""
+    replicas = _size_of(seen, request)
     return StopOrder(
         site=request.site,
         strategy=strategy,
-        replicas_before=seen.replicas,
-        replicas=_size_of(seen, request),
+        replicas_before=replicas if undoes else seen.replicas,
+        replicas=replicas,
         restore_id=restore_id,
+        backup_id=backup_id,
+        clone=clone,
         claims=tuple(claim.claim for claim in seen.claims),
         runner_pod_prefix=request.runner_pod_prefix,
         primary_pod=primary_pod(seen, request.primary_label) or seen.primary_before,
         stop_timeout=request.stop_timeout,
         runner_timeout=request.runner_timeout,
         ready_timeout=request.ready_timeout,
+        keep_previous_for=keep_previous_for,
+        undoes=undoes,
     )
 
 
