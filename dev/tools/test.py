@@ -12,9 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dev.stack import cli, console, lifecycle, packages, paths, processes, programs
+from dev.stack import cli, console, environment, lifecycle, paths, processes
 from dev.stack.console import StackError, say
-from dev.tools import environment
 
 FAST = ("tests/unit", "tests/activities", "tests/workflows", "tests/replay")
 SLOW = ("tests/integration", "tests/chaos")
@@ -67,10 +66,7 @@ def _run(fast: bool, keep: bool, pytest_arguments: list[str]) -> int:
     venv = environment.ensure()
     with _stack(wanted=not fast, keep=keep):
         variables = environment.variables(venv)
-        if fast:
-            # Only the `temporal` command, of PATH or built: the fast tests start servers of their own.
-            variables["TEMPORAL_CLI"] = _temporal()
-        else:
+        if not fast:
             variables |= cli.environment()
             variables["PATH"] = f"{variables['PATH']}:{paths.BIN}"
         failed = [step.name for step in _steps(fast, pytest_arguments) if not _passes(step, venv, variables)]
@@ -138,13 +134,3 @@ def _stack(*, wanted: bool, keep: bool) -> Iterator[None]:
     finally:
         if not was_up and not keep:
             lifecycle.down()
-
-
-def _temporal() -> str:
-    """Path of the `temporal` command; built when there is none."""
-    if programs.find("temporal") is None:
-        if missing := packages.missing():
-            packages.install(missing)
-        programs.build(next(program for program in programs.BUILDABLE if program.name == "temporal"))
-        programs.find.cache_clear()
-    return programs.path("temporal")
