@@ -17,7 +17,8 @@ import pytest_asyncio
 from temporalio.testing import WorkflowEnvironment
 
 from dev.stack import environment
-from galera_backup.temporal import SEARCH_ATTRIBUTES, plugin
+from galera_backup.temporal.attributes import SEARCH_ATTRIBUTES
+from galera_backup.temporal.plugin import plugin
 
 
 @pytest.fixture(scope="session")
