@@ -18,7 +18,6 @@ from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
-from temporalio.worker import Worker
 
 from activities import build_activities
 from activities._heartbeat import pause
@@ -29,15 +28,15 @@ from galera_backup.models.backup import BackupRequest, BackupResult
 from galera_backup.models.janitor import JanitorRequest, JanitorResult
 from galera_backup.models.restore import RestoreRequest, RestoreResult, RollbackRequest, RollbackResult
 from galera_backup.mysql.gateway import MysqlGateway
+from galera_backup.settings import WorkerSettings
 from tests.fakes.gateways import FakeKube, FakeMysql, Worlds
 from tests.fakes.world import World, fresh_cluster
-from workflows import GUARDS, OPERATIONS
+from worker import Workers
 
 AGENT_IMAGE = "agent:test"
 FASTER = 10
 """Pauses between two looks of an activity are this much shorter; the delays of the fakes fit to that."""
 BACKUP_ID = "20261122T010000Z-full"
-HEARTBEAT_INTERVAL = timedelta(seconds=2)
 
 Handle = WorkflowHandle[Any, Any]
 
@@ -63,19 +62,19 @@ class Stage:
     client: Client
     worlds: Worlds
     queue: str
-    running: tuple[asyncio.Task[None], ...] = ()
-    """The workers: nobody who waits for one would hear that it has failed."""
+    workers: Workers | None = None
+    """Its workers; None: a test runs its own."""
 
     async def within(self, limit: timedelta, test: Coroutine[Any, Any, None]) -> None:
         """Run a test; one that takes longer, or whose worker ends, fails with where the server sees each workflow."""
         work = asyncio.ensure_future(test)
-        await asyncio.wait([work, *self.running], timeout=limit.total_seconds(), return_when=asyncio.FIRST_COMPLETED)
+        failure = [self.workers.failure] if self.workers is not None else []
+        await asyncio.wait([work, *failure], timeout=limit.total_seconds(), return_when=asyncio.FIRST_COMPLETED)
         if work.done():
             return work.result()
         work.cancel()
-        for worker in self.running:
-            if worker.done():
-                worker.result()
+        if self.workers is not None and self.workers.failure.done():
+            raise AssertionError("a worker of this stage failed") from self.workers.failure.result()
         raise AssertionError(f"not done within {limit}\n{await where_all_is(self.client, self.queue)}")
 
     def world(
@@ -162,36 +161,28 @@ async def open_stage(client: Client, workers: bool = True) -> AsyncIterator[Stag
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(128))
     stage = Stage(client, Worlds(), f"stage-{uuid.uuid4()}")
     with shortened_pauses():
-        started = stage_workers(stage) if workers else []
-        stage.running = tuple(asyncio.create_task(worker.run()) for worker in started)
-        try:
+        if not workers:
             yield stage
-        finally:
-            await asyncio.gather(*(worker.shutdown() for worker in started))
-            await asyncio.gather(*stage.running)
+            return
+        async with serving(stage):
+            yield stage
 
 
-def stage_workers(stage: Stage, graceful: timedelta = timedelta(0)) -> list[Worker]:
-    """The worker of the operations and the worker of the leases, as `worker.py` builds them."""
-    activities = build_activities(
-        cast(KubeGateway, FakeKube(stage.worlds)),
-        cast(MysqlGateway, FakeMysql(stage.worlds)),
-        stage.client,
-        AGENT_IMAGE,
+@contextlib.asynccontextmanager
+async def serving(stage: Stage, graceful: timedelta = timedelta(0)) -> AsyncIterator[None]:
+    """The workers of production over the worlds of this stage; stopped at the end, in the middle of what they do."""
+    settings = WorkerSettings(
+        agent_image=AGENT_IMAGE, task_queue=stage.queue, max_activities=100, graceful_shutdown=graceful
     )
-    queues: dict[str, tuple[type, ...]] = {stage.queue: OPERATIONS, names.lease_queue(stage.queue): GUARDS}
-    return [
-        Worker(
-            stage.client,
-            task_queue=queue,
-            workflows=list(types),
-            activities=activities,
-            graceful_shutdown_timeout=graceful,
-            max_heartbeat_throttle_interval=HEARTBEAT_INTERVAL,
-            default_heartbeat_throttle_interval=HEARTBEAT_INTERVAL,
-        )
-        for queue, types in queues.items()
-    ]
+    kube, mysql = cast(KubeGateway, FakeKube(stage.worlds)), cast(MysqlGateway, FakeMysql(stage.worlds))
+    activities = build_activities(kube, mysql, stage.client, settings.agent_image)
+    stage.workers, stop = Workers(settings, stage.client, activities), asyncio.Event()
+    running = asyncio.create_task(stage.workers.run_until(stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await running
 
 
 async def where_all_is(client: Client, queue: str) -> str:

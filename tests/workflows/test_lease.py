@@ -15,7 +15,7 @@ from galera_backup.models.common import LeaseRef
 from galera_backup.models.lease import LeaseRequest, LeaseResult, Mark
 from tests.fakes.faults import Fault
 from tests.fakes.kill import reset, workflow_tasks
-from tests.fakes.stage import Handle, Stage, assert_eventually, failure_of, open_stage, stage_workers
+from tests.fakes.stage import Handle, Stage, assert_eventually, failure_of, open_stage, serving
 from tests.fakes.world import RunnerPlan, World
 
 
@@ -315,18 +315,12 @@ async def has_ended(stage: Stage, handle: Handle) -> bool:
 
 async def test_worker_that_stops_leaves_the_runner_to_the_next_one(stage: Stage) -> None:
     async with open_stage(stage.client, workers=False) as own:
-        first = stage_workers(own, graceful=timedelta(milliseconds=500))
-        running = [asyncio.ensure_future(worker.run()) for worker in first]
-        world, handle = await held_backup(own)
-        await asyncio.gather(*(worker.shutdown() for worker in first))
-        await asyncio.gather(*running)
+        async with serving(own, graceful=timedelta(milliseconds=500)):
+            world, handle = await held_backup(own)
         assert [pod.working for pod in world.look().present_runners()] == [True]
-        second = stage_workers(own)
-        running = [asyncio.ensure_future(worker.run()) for worker in second]
-        world.let_go()
-        result = await handle.result()
-        await own.assert_settled(world)
+        async with serving(own):
+            world.let_go()
+            result = await handle.result()
+            await own.assert_settled(world)
         assert list(world.volume.manifests) == [result.manifest.backup_id]
         assert not has_started(world, 2)
-        await asyncio.gather(*(worker.shutdown() for worker in second))
-        await asyncio.gather(*running)

@@ -11,7 +11,7 @@ from temporalio.client import WorkflowExecutionStatus
 
 from galera_backup.errors import DatabaseUnavailable, GaleraBackupError, KubernetesRefused, KubernetesUnavailable
 from tests.fakes.faults import Fault, Gate
-from tests.fakes.stage import Handle, Stage, assert_eventually, failure_of, open_stage, stage_workers
+from tests.fakes.stage import Handle, Stage, assert_eventually, failure_of, open_stage, serving
 from tests.fakes.world import RunnerPlan, World
 
 ENOUGH_LOOKS = 3
@@ -156,16 +156,10 @@ async def is_cancelled(stage: Stage, handle: Handle) -> bool:
 
 async def test_watch_survives_its_worker(stage: Stage) -> None:
     async with open_stage(stage.client, workers=False) as own:
-        first = stage_workers(own, graceful=timedelta(milliseconds=500))
-        running = [asyncio.ensure_future(worker.run()) for worker in first]
-        world, handle = await working_backup(own)
-        await asyncio.gather(*(worker.shutdown() for worker in first))
-        await asyncio.gather(*running)
-        second = stage_workers(own)
-        running = [asyncio.ensure_future(worker.run()) for worker in second]
-        set_up(world, False)
-        assert (await failure_of(handle)).type == "ClusterDegraded"
-        set_up(world, True)
-        await own.assert_settled(world)
-        await asyncio.gather(*(worker.shutdown() for worker in second))
-        await asyncio.gather(*running)
+        async with serving(own, graceful=timedelta(milliseconds=500)):
+            world, handle = await working_backup(own)
+        async with serving(own):
+            set_up(world, False)
+            assert (await failure_of(handle)).type == "ClusterDegraded"
+            set_up(world, True)
+            await own.assert_settled(world)
