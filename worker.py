@@ -226,7 +226,8 @@ class Workers:
         running = {worker: asyncio.create_task(self._run(worker)) for worker in self.each}
         stopped = asyncio.create_task(stop.wait())
         log.info("polling", extra={"task_queues": ", ".join(worker.task_queue for worker in self.each)})
-        await asyncio.wait([stopped, self.failure], return_when=asyncio.FIRST_COMPLETED)
+        ends: list[asyncio.Future[Any]] = [stopped, self.failure]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         log.info("draining: running activities are told, backups go on in their pods")
         told = [asyncio.create_task(worker.shutdown()) for worker in self.each]
         limit = self._settings.graceful_shutdown + LONGEST_CALL

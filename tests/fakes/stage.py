@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,7 +16,13 @@ from unittest import mock
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
+from temporalio.client import (
+    Client,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowHandle,
+    WorkflowHistoryEventFilterType,
+)
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities import build_activities
@@ -31,7 +37,10 @@ from galera_backup.mysql.gateway import MysqlGateway
 from galera_backup.settings import WorkerSettings
 from tests.fakes.gateways import FakeKube, FakeMysql, Worlds
 from tests.fakes.world import World, fresh_cluster
+from tests.support.eventually import NotSeen, assert_eventually
 from worker import Workers
+
+__all__ = ["BACKUP_ID", "Handle", "Stage", "assert_eventually", "failure_of", "open_stage", "serving"]
 
 AGENT_IMAGE = "agent:test"
 FASTER = 10
@@ -68,8 +77,8 @@ class Stage:
     async def within(self, limit: timedelta, test: Coroutine[Any, Any, None]) -> None:
         """Run a test; one that takes longer, or whose worker ends, fails with where the server sees each workflow."""
         work = asyncio.ensure_future(test)
-        failure = [self.workers.failure] if self.workers is not None else []
-        await asyncio.wait([work, *failure], timeout=limit.total_seconds(), return_when=asyncio.FIRST_COMPLETED)
+        ends: list[asyncio.Future[Any]] = [work, self.workers.failure] if self.workers is not None else [work]
+        await asyncio.wait(ends, timeout=limit.total_seconds(), return_when=asyncio.FIRST_COMPLETED)
         if work.done():
             return work.result()
         work.cancel()
@@ -138,13 +147,32 @@ class Stage:
                 raise
             return None
 
+    async def end_of(self, handle: Handle, within: float = 150) -> WorkflowExecutionStatus | None:
+        """Wait until this workflow is closed; the status that it ended with. None: there is no such workflow.
+
+        One long poll; many tests that ask for the status again and again take the server's time from the workflows.
+        """
+        try:
+            async with asyncio.timeout(within):
+                while (status := await self.status(handle)) == WorkflowExecutionStatus.RUNNING:
+                    async for _ in handle.fetch_history_events(
+                        wait_new_event=True, event_filter_type=WorkflowHistoryEventFilterType.CLOSE_EVENT
+                    ):
+                        pass
+                return status
+        except TimeoutError:
+            raise NotSeen(f"workflow {handle.id} is still open after {within} s") from None
+
     async def lease_is_closed(self, world: World) -> bool:
         """No lease is open."""
         return await self.status(self.lease(world)) != WorkflowExecutionStatus.RUNNING
 
     async def assert_settled(self, world: World, labels: dict[str, dict[str, str]] | None = None) -> None:
         """The lease closes, and then the cluster is whole, and stays so."""
-        await assert_eventually(lambda: self.lease_is_closed(world), lambda: f"open lease; {world.events}")
+        try:
+            await self.end_of(self.lease(world))
+        except NotSeen as error:
+            raise AssertionError(f"open lease; {world.events}") from error
         await assert_eventually(lambda: not world.look().faults_left(), lambda: f"{world.faults_left()} {world.events}")
         until = time.monotonic() + 0.8  # longer than any delay of the fakes
         while time.monotonic() < until:
@@ -206,19 +234,6 @@ async def where_all_is(client: Client, queue: str) -> str:
                 )
                 lines.append(f"{name} {TaskQueueType.Name(kind)}: {polled}")
     return "\n".join(lines)
-
-
-async def assert_eventually(
-    condition: Callable[[], bool | Awaitable[bool]], saw: Callable[[], object] = lambda: "", seconds: float = 150
-) -> None:
-    """Wait for `condition`; fails with what `saw` says when it does not come."""
-    until = time.monotonic() + seconds
-    while True:
-        found = condition()
-        if found if isinstance(found, bool) else await found:
-            return
-        assert time.monotonic() < until, f"not within {seconds} s: {saw()}"
-        await asyncio.sleep(0.05)
 
 
 async def failure_of(handle: Handle) -> GaleraBackupError:

@@ -8,8 +8,9 @@ import pytest
 from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
-from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, failure_of, open_stage, serving
+from tests.fakes.stage import BACKUP_ID, Handle, Stage, failure_of, open_stage, serving
 from tests.fakes.world import RunnerPlan, World
+from tests.support.eventually import assert_eventually
 
 
 async def held_backup(stage: Stage, plan: RunnerPlan) -> tuple[World, Handle]:

@@ -11,8 +11,9 @@ from temporalio.client import WorkflowExecutionStatus
 
 from galera_backup.errors import DatabaseUnavailable, GaleraBackupError, KubernetesRefused, KubernetesUnavailable
 from tests.fakes.faults import Fault, Gate
-from tests.fakes.stage import Handle, Stage, assert_eventually, failure_of, open_stage, serving
+from tests.fakes.stage import Handle, Stage, failure_of, open_stage, serving
 from tests.fakes.world import RunnerPlan, World
+from tests.support.eventually import assert_eventually
 
 ENOUGH_LOOKS = 3
 """Seconds in which the watch looks more often than it needs to, also on a busy machine."""
@@ -145,13 +146,9 @@ async def test_blip(stage: Stage, method: str, error: GaleraBackupError, looks: 
 async def test_cancelled_while_it_is_watched(stage: Stage) -> None:
     world, handle = await working_backup(stage)
     await handle.cancel()
-    await assert_eventually(lambda: is_cancelled(stage, handle))
+    assert await stage.end_of(handle) == WorkflowExecutionStatus.CANCELED
     await stage.assert_settled(world)
     assert sum("started" in event for event in world.events) == 1
-
-
-async def is_cancelled(stage: Stage, handle: Handle) -> bool:
-    return await stage.status(handle) == WorkflowExecutionStatus.CANCELED
 
 
 async def test_watch_survives_its_worker(stage: Stage) -> None:
