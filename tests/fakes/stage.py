@@ -13,9 +13,6 @@ from datetime import timedelta
 from typing import Any, cast
 from unittest import mock
 
-from temporalio.api.enums.v1 import TaskQueueType
-from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import (
     Client,
     WorkflowExecutionStatus,
@@ -38,6 +35,7 @@ from galera_backup.settings import WorkerSettings
 from tests.fakes.gateways import FakeKube, FakeMysql, Worlds
 from tests.fakes.world import World, fresh_cluster
 from tests.support.eventually import NotSeen, assert_eventually
+from tests.support.where import where_all_is
 from worker import Workers
 
 __all__ = ["BACKUP_ID", "Handle", "Stage", "assert_eventually", "failure_of", "open_stage", "serving"]
@@ -80,11 +78,17 @@ class Stage:
         ends: list[asyncio.Future[Any]] = [work, self.workers.failure] if self.workers is not None else [work]
         await asyncio.wait(ends, timeout=limit.total_seconds(), return_when=asyncio.FIRST_COMPLETED)
         if work.done():
-            return work.result()
+            try:
+                return work.result()
+            except NotSeen as error:
+                raise NotSeen(f"{error}\n{await self._where_all_is()}") from error
         work.cancel()
         if self.workers is not None and self.workers.failure.done():
             raise AssertionError("a worker of this stage failed") from self.workers.failure.result()
-        raise AssertionError(f"not done within {limit}\n{await where_all_is(self.client, self.queue)}")
+        raise NotSeen(f"not done within {limit}\n{await self._where_all_is()}")
+
+    async def _where_all_is(self) -> str:
+        return await where_all_is(self.client, (self.queue, names.lease_queue(self.queue)))
 
     def world(
         self, replicas: int = 3, primary: int | None = 0, backups: tuple[str, ...] = (), network: str = "10.0.0"
@@ -211,29 +215,6 @@ async def serving(stage: Stage, graceful: timedelta = timedelta(0)) -> AsyncIter
     finally:
         stop.set()
         await running
-
-
-async def where_all_is(client: Client, queue: str) -> str:
-    """Open workflows with what they wait for, and who polls; over a connection of its own, as the other may hang."""
-    async with asyncio.timeout(30):
-        other = await Client.connect(client.service_client.config.target_host, namespace=client.namespace)
-        lines = []
-        async for each in other.list_workflows("ExecutionStatus = 'Running'", limit=100):
-            raw = (await other.get_workflow_handle(each.id, run_id=each.run_id).describe()).raw_description
-            waits = [raw.pending_workflow_task] if raw.HasField("pending_workflow_task") else []
-            lines.append(f"{each.workflow_type} {each.id} since {each.start_time}: {[*waits, *raw.pending_activities]}")
-        for name in (queue, names.lease_queue(queue)):
-            for kind in (TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY):
-                polled = await other.workflow_service.describe_task_queue(
-                    DescribeTaskQueueRequest(
-                        namespace=client.namespace,
-                        task_queue=TaskQueue(name=name),
-                        task_queue_type=kind,
-                        report_stats=True,
-                    )
-                )
-                lines.append(f"{name} {TaskQueueType.Name(kind)}: {polled}")
-    return "\n".join(lines)
 
 
 async def failure_of(handle: Handle) -> GaleraBackupError:

@@ -8,7 +8,7 @@ import os
 import sys
 import uuid
 import warnings
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -16,9 +16,9 @@ import pytest
 from temporalio import activity, workflow
 from temporalio.bridge.proto.activity_task import ActivityTask
 from temporalio.testing import WorkflowEnvironment
-from temporalio.worker import Worker
 
 from galera_backup.settings import WorkerSettings
+from tests.support.dying import hand_out
 
 with workflow.unsafe.imports_passed_through():
     import worker
@@ -86,29 +86,6 @@ def late_cancel() -> ActivityTask:
     task = ActivityTask(task_token=b"of an activity that has ended")
     task.cancel.SetInParent()
     return task
-
-
-def hand_out(to: Worker, task: ActivityTask) -> asyncio.Event:
-    """Give this task to the worker as soon as the event is set; its other tasks come from the server."""
-    ready, handed, bridge = asyncio.Event(), asyncio.Event(), to._bridge_worker
-    poll: Callable[[], Coroutine[Any, Any, ActivityTask]] = bridge.poll_activity_task
-    polled: asyncio.Task[ActivityTask] | None = None
-
-    async def poll_activity_task() -> ActivityTask:
-        nonlocal polled
-        polled = polled or asyncio.create_task(poll())
-        if not handed.is_set():
-            waiting = asyncio.create_task(ready.wait())
-            await asyncio.wait([polled, waiting], return_when=asyncio.FIRST_COMPLETED)
-            waiting.cancel()
-            if ready.is_set():
-                handed.set()
-                return task
-        taken, polled = polled, None
-        return await taken
-
-    bridge.poll_activity_task = poll_activity_task  # type: ignore[method-assign]
-    return ready
 
 
 async def start(env: WorkflowEnvironment, queue: str, kind: str, name: str) -> Any:
