@@ -31,7 +31,7 @@ HELD = {"backup": "backup", "staged": "swap", "rolling": "unpack", "in_place": "
 async def begin(stage: Stage, kind: str, *, held: bool = False) -> tuple[World, Handle]:
     world = stage.world(backups=(BACKUP_ID,))
     if held:
-        world.plan(RunnerPlan(HELD[kind], held=True, times=3))  # type: ignore[arg-type]
+        world.plan(RunnerPlan(HELD[kind], held=True, times=3))
     handle = await (stage.backup(world) if kind == "backup" else stage.restore(world, strategy=kind))
     return world, handle
 
