@@ -43,7 +43,8 @@ def open_coroutines(queues: set[str]) -> list[Any]:
     """What the open runs of these task queues stand in: the coroutines of their tasks, which no worker goes on with."""
     found = []
     for each in gc.get_objects():
-        if isinstance(each, asyncio.Task) and not each.done():
+        # Not isinstance: it asks objects that stand in for modules in a sandbox, and they refuse.
+        if issubclass(type(each), asyncio.Task) and not each.done():
             info = getattr(each.get_loop(), "_info", None)  # the loop of a workflow's run
             if info is not None and info.task_queue in queues:
                 found.append(each.get_coro())
