@@ -23,7 +23,7 @@ from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 from temporalio.service import RPCError
 
-from dev.stack import paths, settings
+from dev.stack import paths, settings, temporal
 from tests.chaos.lane import Lane
 from tests.chaos.points import Point
 from tests.chaos.site import PODS, TARGET, persistent
@@ -300,7 +300,7 @@ async def database_lost(run: Run) -> None:
     """The server comes back with an empty one, and knows no operation and no lease."""
 
     def lose() -> None:
-        for file in paths.STATE.glob(f"{paths.TEMPORAL_DB.name}*"):
+        for file in temporal.DATABASE.parent.glob(f"{temporal.DATABASE.name}*"):
             file.unlink()
 
     await _part_killed("temporal", lose)
