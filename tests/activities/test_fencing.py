@@ -17,8 +17,9 @@ from galera_backup.models.jobs import BackupJob, RestoreJob, RunnerJob
 from galera_backup.models.lease import Mark
 from tests.fakes.bench import LEASE, OTHER, Bench, Frozen
 from tests.fakes.faults import Fault
-from tests.fakes.stage import BACKUP_ID, assert_eventually
+from tests.fakes.stage import BACKUP_ID
 from tests.fakes.world import RunnerPlan
+from tests.support.eventually import assert_eventually
 
 REPLICA = "mariadb-server-2"
 
@@ -28,7 +29,7 @@ def short_window(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "DESYNC_WINDOW", timedelta(seconds=0.5))
 
 
-# --- what undoing is made of, in the order of `workflows._undo`
+# --- what undoing is made of, in the order of `workflows.lease.undo`
 
 
 async def bring_back(bench: Bench, task: ReplicaTask) -> None:
