@@ -115,13 +115,6 @@ class CheckReport(Model):
     copies_kb: int = 0
     """Used by what staged restores have left, or keep, on the volume."""
     backup_free_kb: int
-    marker: ClaimMarker | None = None
-    journal: Journal | None = None
-    """Of the restore that was asked for; None: it has staged nothing here, or an SST has wiped it."""
-    staged_whole: bool = False
-    """The staged data is there as it was when it was completed."""
-    has_previous: bool = False
-    """The old data lies aside."""
     manifest: Manifest | None = None
     server_version: str | None = None
     """Version of the image's mariadb-backup, when a backup was verified."""
@@ -215,8 +208,6 @@ class CheckJob(BackupReader, Job[CheckReport]):
 
     mode: Literal["check"] = "check"
     backup_id: BackupId | None = None
-    restore_id: str | None = None
-    """Report what this restore has staged."""
 
     @property
     def needs(self) -> Needs:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 
 from galera_backup import names
+from galera_backup.failure import AgentError
 from galera_backup.kube.facts import ContainerEnd, PodFacts
 from galera_backup.models.common import Model
 from galera_backup.models.jobs import (
@@ -41,8 +42,7 @@ from galera_backup.models.jobs import (
 from galera_backup.models.manifest import Manifest
 from galera_backup.models.passwords import PasswordReport
 from galera_backup.models.volumes import ClaimMarker, SwapState
-from galera_backup.runner.failure import AgentError
-from galera_backup.runner.protocol import AGENT_CONTAINER, JOB_VARIABLE, MARIADB_CONTAINER
+from galera_backup.runner.handshake import AGENT_CONTAINER, JOB_VARIABLE, MARIADB_CONTAINER
 from tests.fakes.timeline import Timeline
 from tests.fakes.volumes import BackupVolume, Claim
 
@@ -218,10 +218,6 @@ class RunnerPod:
             data_free_kb=self.claim.free_kb,
             data_used_kb=self.claim.used_kb,
             backup_free_kb=self.volume.free_kb,
-            marker=self.claim.marker,
-            journal=self.claim.journal,
-            staged_whole=self.claim.staged is not None and self.claim.journal is not None,
-            has_previous=self.claim.previous is not None,
             manifest=manifest,
             server_version="10.11.19",
         )

@@ -6,6 +6,7 @@ import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from galera_backup.failure import AgentError
 from galera_backup.models.common import ClusterRef
 from galera_backup.models.jobs import (
     BackupJob,
@@ -22,7 +23,6 @@ from galera_backup.models.manifest import GaleraPosition, LogSequenceNumbers, Ma
 from galera_backup.models.passwords import PasswordReport
 from galera_backup.models.previous import PreviousData, SavedState
 from galera_backup.models.volumes import ClaimMarker, Journal, SwapState
-from galera_backup.runner.failure import AgentError
 
 CLUSTER_UUID = "0979c94d-e6ee-11f1-b6f6-93a976a0f1fb"
 
@@ -181,6 +181,7 @@ class BackupVolume:
             position=GaleraPosition(uuid=CLUSTER_UUID, seqno=42),
             lsn=LogSequenceNumbers(from_lsn=0, to_lsn=1, last_lsn=1),
             server_version="10.11.19-MariaDB",
+            stream="backup.mbs.zst",
             tool_version="10.11.19-MariaDB",
             data_bytes=1_000_000 * 1024,
             stream_bytes=900_000 * 1024,

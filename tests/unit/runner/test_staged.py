@@ -12,11 +12,12 @@ from typing import Literal
 
 import pytest
 
-from galera_backup.models.jobs import CheckJob, CheckReport, RunnerResult
+from galera_backup.models.jobs import Inspection, InspectJob, RunnerResult
 from galera_backup.models.volumes import Journal, SwapState
-from galera_backup.runner import stage as stage_module
-from galera_backup.runner import staged, unpacking
-from galera_backup.runner.staged import StagedRestore
+from galera_backup.runner import prepare
+from galera_backup.runner.staged import journal as journal_module
+from galera_backup.runner.staged import stage as stage_module
+from galera_backup.runner.staged.journal import StagedRestore
 from galera_backup.runner.volumes import MARKER, used_kb
 from tests.unit.runner.pod import BACKUP_ID, CLUSTER, UUID, Pod, Report, content, failure
 
@@ -34,7 +35,7 @@ class Crash(BaseException):
 def volume_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """A volume with room, whatever the machine has."""
     monkeypatch.setattr(stage_module, "total_kb", lambda path: TOTAL_KB)
-    monkeypatch.setattr(unpacking, "free_kb", lambda path: TOTAL_KB // 2)
+    monkeypatch.setattr(prepare, "free_kb", lambda path: TOTAL_KB // 2)
 
 
 def _volume(pod: Pod) -> Path:
@@ -78,8 +79,8 @@ def _server_writes(data: Path) -> None:
     (data / "ibdata1").write_bytes(b"changed")
 
 
-def _check(pod: Pod, data: Path, restore_id: str = RESTORE) -> CheckReport:
-    return _works(pod.run(CheckJob(cluster=CLUSTER, restore_id=restore_id), data))
+def _inspect(pod: Pod, data: Path) -> Inspection:
+    return _works(pod.run(InspectJob(cluster=CLUSTER, restore_id=RESTORE), data))
 
 
 class _Crashing:
@@ -199,7 +200,7 @@ def test_staged_data_does_not_count_as_used(pod: Pod, data: Path) -> None:
     before = used_kb(data)
     pod.stage(data)
     assert used_kb(data) == before
-    assert _check(pod, data).data_used_kb == before
+    assert _works(pod.check(None, data)).data_used_kb == before
 
 
 # --- crashes
@@ -293,9 +294,9 @@ def test_swap_in_needs_staged_data_that_is_whole(pod: Pod, data: Path) -> None:
     assert "an SST has wiped it" in message
     assert not (_volume(pod) / HIDDEN).exists()
     pod.stage(data)
-    assert _check(pod, data).staged_whole
+    assert _inspect(pod, data).staged_whole
     (StagedRestore(_volume(pod), RESTORE).staged / "nova" / "t.ibd").unlink()
-    report = _check(pod, data)
+    report = _inspect(pod, data)
     assert report.journal == _journal(pod)
     assert not report.staged_whole
     kind, message = failure(pod.swap(data, "in"))
@@ -308,7 +309,7 @@ def test_swap_in_needs_staged_data_that_is_whole(pod: Pod, data: Path) -> None:
 def test_sst_wiped_everything(pod: Pod, data: Path) -> None:
     pod.stage(data)
     shutil.rmtree(_volume(pod) / HIDDEN)
-    report = _check(pod, data)
+    report = _inspect(pod, data)
     assert report.journal is None
     assert not report.staged_whole
     assert failure(pod.swap(data, "in"))[0] == "RestoreFailed"
@@ -404,7 +405,7 @@ def test_stage_that_is_not_whole_is_made_again(pod: Pod, data: Path) -> None:
     report = _works(pod.stage(data))
     assert report.unpack_seconds > 0
     assert not (staged_data / "half").exists()
-    assert _check(pod, data).staged_whole
+    assert _inspect(pod, data).staged_whole
 
 
 @pytest.mark.parametrize("fault", ["mbstream", "mbstream_late", "prepare", "unprepared"])
@@ -417,7 +418,7 @@ def test_failed_stage_takes_no_room(pod: Pod, data: Path, fault: str) -> None:
 
 
 def test_too_little_room(pod: Pod, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unpacking, "free_kb", lambda path: RESERVE_KB + 64 * 1024)
+    monkeypatch.setattr(prepare, "free_kb", lambda path: RESERVE_KB + 64 * 1024)
     kind, message = failure(pod.stage(data))
     assert kind == "NotEnoughSpace"
     assert "KB are missing" in message
@@ -433,7 +434,7 @@ def test_reserve_is_watched_while_it_unpacks(pod: Pod, data: Path, monkeypatch: 
         seen.append(_state(pod))
         return next(answers, RESERVE_KB // 2 - 1)
 
-    monkeypatch.setattr(unpacking, "free_kb", free_kb)
+    monkeypatch.setattr(prepare, "free_kb", free_kb)
     kind, message = failure(pod.stage(data))
     assert kind == "NotEnoughSpace"
     assert "in_place" in message
@@ -483,10 +484,10 @@ def test_tidy_of_nothing(pod: Pod, data: Path) -> None:
 
 
 def test_two_at_once(pod: Pod, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(staged, "LOCK_WAIT_SECONDS", 0.3)
+    monkeypatch.setattr(journal_module, "LOCK_WAIT_SECONDS", 0.3)
     old = _live(data)
     pod.stage(data)
-    with staged.locked(_volume(pod)):
+    with journal_module.locked(_volume(pod)):
         for result in (pod.swap(data, "in"), pod.stage(data), pod.tidy(data)):
             kind, message = failure(result)
             assert kind == "RunnerFailed"
@@ -509,7 +510,7 @@ def test_lock_of_a_removed_file_is_not_one(pod: Pod, data: Path, monkeypatch: py
         real(descriptor, operation)
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    with staged.locked(_volume(pod)):
+    with journal_module.locked(_volume(pod)):
         assert len(calls) == 2
         assert path.exists()
     assert not path.parent.exists()

@@ -14,8 +14,8 @@ from galera_backup.models.previous import SavedState
 from galera_backup.models.restore import ClaimState, Strategy
 from galera_backup.models.volumes import SwapState
 from galera_backup.rules.claims import claim_state
-from galera_backup.runner.previous import saved_state
-from galera_backup.runner.staged import StagedRestore
+from galera_backup.runner.staged.journal import StagedRestore
+from galera_backup.runner.staged.previous import saved_state
 from galera_backup.runner.volumes import MARKER
 from tests.unit.runner.pod import CLUSTER, UUID, Pod, content, failure
 
@@ -59,7 +59,7 @@ def bring_to(pod: Pod, data: Path, restore: StagedRestore, state: SwapState) -> 
 
 
 def _until(restore: StagedRestore, state: SwapState, real: Any) -> Any:
-    done = []
+    done: list[Any] = []
 
     def rename(*arguments: Any) -> None:
         if journal_state(restore) == state:
