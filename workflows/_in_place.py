@@ -13,8 +13,9 @@ from workflows._restoring import REPLICAS_AT_MOST, Restoring
 with workflow.unsafe.imports_passed_through():
     from galera_backup.models.cluster import ClaimObservation, ClusterObservation
     from galera_backup.models.jobs import CheckReport, RestoreJob
-    from galera_backup.models.lease import LeaseEvent, StopOrder
+    from galera_backup.models.lease import LeaseReply
     from galera_backup.models.manifest import Manifest
+    from galera_backup.models.mark import StartRecipe
     from galera_backup.models.restore import ClaimRestore, ClaimState, RestoreResult
     from galera_backup.rules.claims import serves_meanwhile
     from galera_backup.rules.space import lacking_space, lacking_unpack_space
@@ -34,31 +35,31 @@ class InPlace(Restoring):
 
     async def run(self) -> RestoreResult:
         """Plan, check, stop, restore each claim in turn, start."""
-        seen, order = await self._plan()
+        seen, recipe = await self._plan()
         manifest = await self._check(seen)
         await self._check_plan(seen)
-        await self._stop(order)
+        await self._stop(recipe)
         claims = [await self._restore(claim, manifest, len(seen.claims)) for claim in seen.claims]
         started = await self._start_all(seen)
-        return await self._result(manifest, order, claims, started.seconds)
+        return await self._result(manifest, recipe, claims, started.seconds)
 
     async def _result(
-        self, manifest: Manifest, order: StopOrder, claims: list[ClaimRestore], outage_seconds: float
+        self, manifest: Manifest, recipe: StartRecipe, claims: list[ClaimRestore], outage_seconds: float
     ) -> RestoreResult:
         if self._clone is not None:
-            await self._prove(manifest, order.replicas)
+            await self._prove(manifest, recipe.replicas)
         return RestoreResult(
             restore_id=self._restore_id,
             manifest=manifest,
             claims=tuple(claims),
-            replicas=order.replicas,
+            replicas=recipe.replicas,
             phases=(),
             outage_seconds=outage_seconds,
             clone=self._clone,
             approved_by=self._approved_by,
         )
 
-    async def _start_all(self, seen: ClusterObservation) -> LeaseEvent:
+    async def _start_all(self, seen: ClusterObservation) -> LeaseReply:
         self._enter("start", f"scaling {seen.cluster} back, until all replicas are Ready and in one cluster")
         return await self._start(seen.claims, ClaimState.RESTORED)
 

@@ -9,7 +9,7 @@ from workflows.lease.held import LeaseHeld
 
 with workflow.unsafe.imports_passed_through():
     from galera_backup.errors import InternalError
-    from galera_backup.models.lease import LeaseEvent
+    from galera_backup.models.lease import LeaseReply
     from galera_backup.models.progress import Progress
 
 
@@ -21,10 +21,10 @@ class Operation:
         self._lease: LeaseHeld | None = None
 
     @workflow.signal
-    def lease_event(self, event: LeaseEvent) -> None:
-        """The lease's answer to an order, or its word that it ends."""
+    def lease_reply(self, reply: LeaseReply) -> None:
+        """The lease's reply to a command, or its word that it ends."""
         if self._lease is not None:
-            self._lease.on_event(event)
+            self._lease.on_reply(reply)
 
     @workflow.query
     def progress(self) -> Progress:

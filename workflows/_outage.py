@@ -1,4 +1,4 @@
-"""What every operation does that stops a cluster: orders to the lease, pods on its volumes, and how it ended."""
+"""What every operation does that stops a cluster: commands to the lease, pods on its volumes, and how it ended."""
 
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ from workflows._observing import observe
 from workflows._operation import Operation
 from workflows._progress import ProgressReport
 from workflows._runner import JobT
-from workflows.lease import undo
 from workflows.lease.held import LeaseHeld
 
 with workflow.unsafe.imports_passed_through():
-    from galera_backup import names
     from galera_backup.errors import GaleraBackupError, InvalidInput, RestoreFailed
     from galera_backup.models.activities import RunnerTask
     from galera_backup.models.cluster import ClaimObservation, ClusterObservation
     from galera_backup.models.jobs import SwapJob
-    from galera_backup.models.lease import LeaseEvent, Mark, OperationName, StartOrder, StopOrder
+    from galera_backup.models.lease import CleanUpCommand, LeaseReply, OperationName, StartCommand, StopCommand
+    from galera_backup.models.mark import StartRecipe
     from galera_backup.models.restore import ClaimReport, ClaimState, OutageRequest, Strategy
     from galera_backup.rules.selection import primary_pod
     from galera_backup.show import describe_claims, members_table
@@ -56,8 +55,7 @@ class Outage(ABC, Generic[R]):
         self._restore_id = ""
         """From the moment at which the lease was there, so that no other restore of this cluster has it."""
         self._is_stopped = False
-        self._stopping: StopOrder | None = None
-        self._started_on: tuple[ClaimReport, ...] | None = None
+        self._may_be_stopped = False
 
     @abstractmethod
     def ttl(self) -> timedelta:
@@ -84,9 +82,9 @@ class Outage(ABC, Generic[R]):
             update={"fence": "lease", "replica": member.pod if member.node else None}
         )
 
-    def _order(self, seen: ClusterObservation, strategy: Strategy) -> StopOrder:
+    def _recipe(self, seen: ClusterObservation, strategy: Strategy) -> StartRecipe:
         request = self._request
-        return StopOrder(
+        return StartRecipe(
             site=request.site,
             strategy=strategy,
             replicas_before=seen.replicas,
@@ -95,10 +93,20 @@ class Outage(ABC, Generic[R]):
             claims=tuple(claim.claim for claim in seen.claims),
             runner_pod_prefix=request.runner_pod_prefix,
             primary_pod=primary_pod(seen, request.primary_label) or seen.primary_before,
-            stop_timeout=request.stop_timeout,
             runner_timeout=request.runner_timeout,
             ready_timeout=request.ready_timeout,
         )
+
+    async def _clean_up(self, recipe: StartRecipe, keep_previous_for: timedelta = timedelta(0)) -> None:
+        command = CleanUpCommand(
+            strategy=recipe.strategy,
+            restore_id=recipe.restore_id,
+            claims=recipe.claims,
+            runner_pod_prefix=recipe.runner_pod_prefix,
+            keep_previous_for=keep_previous_for,
+            is_rollback=recipe.is_rollback,
+        )
+        await self._lease.clean_up(command)
 
     # --- the outage
 
@@ -115,43 +123,36 @@ class Outage(ABC, Generic[R]):
             timeout=timeout,
         )
 
-    async def _stop(self, order: StopOrder) -> None:
+    async def _stop(self, recipe: StartRecipe) -> None:
         self._enter("stop", f"scaling {self._request.cluster} to 0: the database is not available from now on")
-        self._stopping = order
-        await self._lease.order("stop", order)
+        self._may_be_stopped = True
+        await self._lease.stop(StopCommand(recipe=recipe, stop_timeout=self._request.stop_timeout))
         self._is_stopped = True
 
     async def _swap(self, claims: Sequence[ClaimObservation], direction: Literal["in", "back"]) -> None:
+        await self._lease.swap()  # before the first rename
         await each(claims, lambda claim: self._swap_claim(claim, direction))
 
     async def _swap_claim(self, claim: ClaimObservation, direction: Literal["in", "back"]) -> None:
         job = SwapJob(cluster=self._request.cluster, restore_id=self._restore_id, direction=direction)
         data = "the restored data in" if direction == "in" else "the old data back"
         task = self._stopped_task(f"{direction}-{claim.ordinal}", job, claim, SWAP_LIMIT)
-        await _runner.run(task, f"rename {data} on {claim.claim}")
+        ran = await _runner.run(task, f"rename {data} on {claim.claim}")
+        if direction == "back" and ran.report.state is None:
+            raise RestoreFailed(
+                f"swapping the previous data of {claim.claim!r} back: expected the journal of restore "
+                f"{self._restore_id!r}, there is none, so nothing says what the claim holds. Something has removed "
+                "'.galera-backup' since the swap began"
+            )
 
     async def _start(
         self, claims: Sequence[ClaimObservation], state: ClaimState, *, may_stop_again: bool = False
-    ) -> LeaseEvent:
-        self._started_on = tuple(ClaimReport(claim=claim.claim, ordinal=claim.ordinal, state=state) for claim in claims)
+    ) -> LeaseReply:
+        started_on = tuple(ClaimReport(claim=claim.claim, ordinal=claim.ordinal, state=state) for claim in claims)
         self._is_stopped = False
-        return await self._lease.order("start", StartOrder(claims=self._started_on, may_stop_again=may_stop_again))
+        return await self._lease.start(StartCommand(claims=started_on, may_stop_again=may_stop_again))
 
     # --- when it fails
-
-    async def start_without_lease(self) -> None:
-        """The second line: the lease was killed, so this run starts what carries the lease's mark."""
-        if self._stopping is None:
-            return
-        request, ref = self._request, self._lease.ref
-        stopped = undo.Stopped(
-            site=request.site,
-            mark=Mark(lease=ref, owner=workflow.info().workflow_id, until=workflow.now()),
-            order=self._stopping,
-        )
-        self._progress.enter("start", "the lease was killed: starting the cluster from here")
-        claims = None if self._is_stopped else self._started_on or undo.as_found(self._stopping)
-        await undo.bring_up(stopped, claims, names.lease_queue(workflow.info().task_queue))
 
     def cancelled_too_late(self) -> RestoreFailed | None:
         """What "cancelled" would hide: that the database is down, or that its data was replaced all the same."""
@@ -167,7 +168,7 @@ class Outage(ABC, Generic[R]):
 
     def failure(self, error: Exception) -> Exception:
         """The error that the run ends with: after the stop it says what became of the cluster and each claim."""
-        if self._stopping is None or not isinstance(error, GaleraBackupError):
+        if not self._may_be_stopped or not isinstance(error, GaleraBackupError):
             return error
         if self._lease.failure is not None:
             state = self._lease.failure.message
@@ -195,7 +196,7 @@ class OutageOperation(Operation):
             # First of all: a run that was reset has a lease already, and failing without it would leave that open.
             progress.enter("lease", "acquiring the cluster's lease")
             await lease.acquire(outage.ttl(), progress.waiting)
-            return await lease.guard(outage.run(), second_line=outage.start_without_lease)
+            return await lease.guard(outage.run(), progress.enter)
         except asyncio.CancelledError as error:
             if (told := outage.cancelled_too_late()) is not None:
                 progress.fail(told)

@@ -20,8 +20,8 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.clone import Clone
     from galera_backup.models.cluster import ClaimObservation, ClusterObservation
     from galera_backup.models.jobs import CheckJob, CheckReport
-    from galera_backup.models.lease import StopOrder
     from galera_backup.models.manifest import Manifest
+    from galera_backup.models.mark import StartRecipe
     from galera_backup.models.plan import ClaimPlan, RestorePlan
     from galera_backup.models.restore import ClaimState, RestoreRequest, RestoreResult
     from galera_backup.rules.formed import all_answer, not_restored
@@ -51,23 +51,23 @@ class Restoring(Outage[RestoreResult]):
 
     # --- before the outage
 
-    async def _plan(self) -> tuple[ClusterObservation, StopOrder]:
+    async def _plan(self) -> tuple[ClusterObservation, StartRecipe]:
         request = self._request
         self._restore_id = names.timestamp(workflow.now()).lower()
         self._enter("plan", "looking at the StatefulSet and its claims")
         self._progress.backup(request.backup_id)
         seen = await self._observe()
         self._clone = _clone.identity(request)
-        order = self._order(seen, request.strategy).model_copy(
+        recipe = self._recipe(seen, request.strategy).model_copy(
             update={
                 "backup_id": request.backup_id,
                 "clone": self._clone,
-                "keep_previous_for": request.keep_previous_for,
+                "keeps_previous": bool(request.keep_previous_for),
             }
         )
         if self._clone is not None:
             await self._check_apart(self._clone)
-        return seen, order
+        return seen, recipe
 
     async def _check_apart(self, clone: Clone) -> None:
         self._enter("apart", f"seeing that it is not, and will not be, in the group of {clone.source}")

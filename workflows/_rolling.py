@@ -14,7 +14,7 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.activities import RunnerTask
     from galera_backup.models.cluster import ClaimObservation
     from galera_backup.models.jobs import UnpackJob, UnpackReport
-    from galera_backup.models.lease import StartOrder
+    from galera_backup.models.lease import StartCommand
     from galera_backup.models.manifest import Manifest
     from galera_backup.models.restore import ClaimReport, ClaimState, RestoreResult
 
@@ -29,13 +29,13 @@ class Rolling(InPlace):
 
     async def run(self) -> RestoreResult:
         """Plan, check and unpack while the database is up; stop, restore and start the first; then the others."""
-        seen, order = await self._plan()
+        seen, recipe = await self._plan()
         manifest = await self._check(seen)
         self._enter("tidy", "removing what earlier restores left on the backup volume")
-        await self._lease.order("stage", order)
+        await self._clean_up(recipe, self._request.keep_previous_for)
         unpacked = await self._unpack(seen.claims[0], manifest)
         await self._check_plan(seen)
-        await self._stop(order)
+        await self._stop(recipe)
         first, *others = seen.claims
         restored = [await self._restore(first, manifest, len(seen.claims))]
         outage_seconds = await self._start_first(first) if others else None
@@ -44,7 +44,7 @@ class Rolling(InPlace):
         in_all = {"unpack_seconds": unpacked.unpack_seconds, "prepare_seconds": unpacked.prepare_seconds}
         restored[0] = restored[0].model_copy(update={"report": restored[0].report.model_copy(update=in_all)})
         outage_seconds = started.seconds if outage_seconds is None else outage_seconds
-        return await self._result(manifest, order, restored, outage_seconds)
+        return await self._result(manifest, recipe, restored, outage_seconds)
 
     async def _unpack(self, claim: ClaimObservation, manifest: Manifest) -> UnpackReport:
         request = self._request
@@ -64,7 +64,7 @@ class Rolling(InPlace):
         """Answers how long the database was down, in seconds."""
         self._enter("start-first", "scaling to the first replica alone, which serves while the others are restored")
         restored = ClaimReport(claim=first.claim, ordinal=first.ordinal, state=ClaimState.RESTORED)
-        started = await self._lease.order("start", StartOrder(claims=(restored,), first_alone=True))
+        started = await self._lease.start(StartCommand(claims=(restored,), first_alone=True))
         return started.seconds
 
     def _stopped_task(self, name: str, job: JobT, claim: ClaimObservation, timeout: timedelta) -> RunnerTask[JobT]:

@@ -18,8 +18,8 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.errors import GaleraBackupError, RestoreFailed
     from galera_backup.models.cluster import ClaimObservation, ClusterObservation
     from galera_backup.models.jobs import CheckJob, CheckReport, RestoreReport, StageJob
-    from galera_backup.models.lease import StopOrder
     from galera_backup.models.manifest import Manifest
+    from galera_backup.models.mark import StartRecipe
     from galera_backup.models.passwords import PasswordReport
     from galera_backup.models.plan import Choice
     from galera_backup.models.proof import Proof
@@ -54,20 +54,20 @@ class Staged(Restoring):
 
     async def run(self) -> RestoreResult:
         """Plan, check, stage and verify while the database is up; stop, swap, start; back again if that fails."""
-        seen, order = await self._plan()
+        seen, recipe = await self._plan()
         manifest = await self._check(seen, self._proving.try_out)
         self._enter("tidy", "removing what earlier restores left, or kept, on the volumes")
-        await self._lease.order("stage", order)
+        await self._clean_up(recipe, self._request.keep_previous_for)
         claims = await self._stage(seen, manifest)
         await self._verify(seen)
         await self._check_plan(seen)
-        await self._stop(order)
-        kept_despite = await self._cut_or_go_back(seen, order, manifest)
+        await self._stop(recipe)
+        kept_despite = await self._cut_or_go_back(seen, recipe, manifest)
         return RestoreResult(
             restore_id=self._restore_id,
             manifest=manifest,
             claims=tuple(claims),
-            replicas=order.replicas,
+            replicas=recipe.replicas,
             phases=(),
             outage_seconds=self._outage_seconds,
             clone=self._clone,
@@ -130,7 +130,7 @@ class Staged(Restoring):
 
     # --- the outage
 
-    async def _cut_or_go_back(self, seen: ClusterObservation, order: StopOrder, manifest: Manifest) -> str | None:
+    async def _cut_or_go_back(self, seen: ClusterObservation, recipe: StartRecipe, manifest: Manifest) -> str | None:
         """What failed, when somebody decided to keep the restored data all the same.
 
         Error: `RestoreFailed` when the cluster is on its old data again.
@@ -144,7 +144,7 @@ class Staged(Restoring):
                 if choice == "keep":
                     return failure.message
                 if choice == "rollback":
-                    await self._go_back(seen, order)
+                    await self._go_back(seen, recipe)
                     raise RestoreFailed(f"{failure.message}. The old data was put back") from failure
 
     async def _choose(self, failure: GaleraBackupError) -> Choice:
@@ -172,11 +172,11 @@ class Staged(Restoring):
         await self._prove(manifest, len(seen.claims))
         self._proof = await self._proving.prove()
 
-    async def _go_back(self, seen: ClusterObservation, order: StopOrder) -> None:
+    async def _go_back(self, seen: ClusterObservation, recipe: StartRecipe) -> None:
         """The same renames the other way round, and the cluster on its old data."""
         self._enter("back", "renaming the old data back")
         if not self._is_stopped:
-            await self._stop(order)
+            await self._stop(recipe)
         await self._swap(seen.claims, "back")
         self._enter("start-old", f"scaling {seen.cluster} back on its old data")
         await self._start(seen.claims, ClaimState.UNTOUCHED, may_stop_again=True)

@@ -11,17 +11,16 @@ from workflows._failures import operation
 from workflows._observing import observe
 from workflows._operation import Operation
 from workflows._progress import ProgressReport
-from workflows.lease import undo
 from workflows.lease.held import LeaseHeld
 
 with workflow.unsafe.imports_passed_through():
     from galera_backup import names
     from galera_backup.errors import ClusterUnhealthy, GaleraBackupError, PruneFailed
-    from galera_backup.models.activities import ReplicaTask, RunnerTask
+    from galera_backup.models.activities import RunnerTask
     from galera_backup.models.backup import BackupRequest, BackupResult
     from galera_backup.models.cluster import ClusterObservation, MemberObservation
     from galera_backup.models.jobs import BackupJob, PruneJob, PruneReport
-    from galera_backup.models.lease import DesyncOrder, LeaseEvent, Mark
+    from galera_backup.models.lease import DesyncCommand, LeaseReply
     from galera_backup.models.manifest import Manifest
     from galera_backup.rules.health import OTHERS_IN_SYNC, health_problems
     from galera_backup.rules.selection import select_replica
@@ -48,7 +47,7 @@ class GaleraBackup(Operation):
             progress.enter("lease", "acquiring the cluster's lease")
             ttl = request.runner_timeout * _runner.ATTEMPTS + request.drain_timeout + MARGIN
             await lease.acquire(ttl, progress.waiting)
-            result = await lease.guard(steps.run(), second_line=steps.resync_without_lease)
+            result = await lease.guard(steps.run(), progress.enter)
         return result.model_copy(update={"phases": progress.end("done")})
 
 
@@ -59,7 +58,6 @@ class _Steps:
         self._request = request
         self._lease = lease
         self._progress = progress
-        self._desynced: str | None = None
         self._others_in_sync = 0 if request.allow_unsafe else OTHERS_IN_SYNC
 
     async def run(self) -> BackupResult:
@@ -113,15 +111,12 @@ class _Steps:
 
     async def _desync(self, target: MemberObservation) -> None:
         self._enter("desync", f"taking {target.pod} out of flow control and out of the endpoints")
-        self._desynced = target.pod
-        await self._lease.order(
-            "desync",
-            DesyncOrder(
-                pod=target.pod,
-                drain_timeout=self._request.drain_timeout,
-                others_in_sync=self._others_in_sync,
-            ),
+        command = DesyncCommand(
+            pod=target.pod,
+            drain_timeout=self._request.drain_timeout,
+            others_in_sync=self._others_in_sync,
         )
+        await self._lease.desync(command)
 
     async def _run(
         self, seen: ClusterObservation, target: MemberObservation, problems: tuple[str, ...]
@@ -162,13 +157,11 @@ class _Steps:
         self._progress.fact("stored", f"{ran.report.stored_bytes:,} bytes")
         return ran
 
-    async def _resync(self, target: MemberObservation) -> LeaseEvent:
+    async def _resync(self, target: MemberObservation) -> LeaseReply:
         self._enter(
             "resync", f"draining {target.pod}, wsrep_desync=OFF, until it is Synced, Ready and in the endpoints"
         )
-        event = await self._lease.order("resync")
-        self._desynced = None
-        return event
+        return await self._lease.resync()
 
     async def _prune(self, manifest: Manifest) -> PruneReport:
         request = self._request
@@ -191,23 +184,6 @@ class _Steps:
                 f"backup {manifest.backup_id!r} is complete and counts, but old backups could not be removed: "
                 f"{why.message}"
             ) from why
-
-    async def resync_without_lease(self) -> None:
-        """The second line: the lease was killed, so this run undoes what carries the lease's mark."""
-        if self._desynced is None:
-            return
-        request, ref = self._request, self._lease.ref
-        task = ReplicaTask(
-            site=request.site,
-            lease=ref,
-            pod=self._desynced,
-            mark=Mark(lease=ref, owner=workflow.info().workflow_id, until=workflow.now()),
-            drain_until=workflow.now() + request.drain_timeout,
-            only_if_marked=True,
-            on_may_land=True,  # the killed lease may have had an attempt under way
-        )
-        self._progress.enter("resync", f"the lease was killed: bringing {self._desynced} back from here")
-        await undo.bring_back(task, names.lease_queue(workflow.info().task_queue))
 
     def _enter(self, phase: str, waiting_for: str) -> None:
         self._lease.check()

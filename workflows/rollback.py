@@ -55,18 +55,19 @@ class Rollback(Outage[RollbackResult]):
         """Plan, check, stop, put back, start."""
         self._enter("plan", "looking at the StatefulSet and its claims")
         seen = await self._observe()
-        order = self._order(seen, Strategy.STAGED)
-        order = order.model_copy(update={"undoes": True, "replicas_before": order.replicas})
+        recipe = self._recipe(seen, Strategy.STAGED)
+        changes = {"is_rollback": True, "keeps_previous": True, "replicas_before": recipe.replicas}
+        recipe = recipe.model_copy(update=changes)
         self._enter("check", f"looking for the data that restore {self._restore_id} has kept; the database is up")
-        await self._lease.order("stage", order)
+        await self._clean_up(recipe)
         await each(seen.claims, lambda claim: self._check(claim, seen))
-        await self._stop(order)
+        await self._stop(recipe)
         self._enter("swap", "renaming the restored data out and the old data in")
         await self._swap(seen.claims, "back")
         self._enter("start", f"scaling {seen.cluster} back, until all replicas are Ready and in one cluster")
         started = await self._start(seen.claims, ClaimState.UNTOUCHED)
         return RollbackResult(
-            restore_id=self._restore_id, replicas=order.replicas, phases=(), outage_seconds=started.seconds
+            restore_id=self._restore_id, replicas=recipe.replicas, phases=(), outage_seconds=started.seconds
         )
 
     async def _check(self, claim: ClaimObservation, seen: ClusterObservation) -> None:

@@ -12,8 +12,8 @@ from workflows._observing import observe
 from workflows._operation import Operation
 from workflows._outage import MARGIN, each
 from workflows._progress import ProgressReport
+from workflows.lease.copies import TIDY_LIMIT
 from workflows.lease.held import LeaseHeld
-from workflows.lease.undo import TIDY_LIMIT
 
 with workflow.unsafe.imports_passed_through():
     from galera_backup import names
@@ -41,7 +41,7 @@ class GaleraTidy(Operation):
                 await workflow.sleep(left, summary="the old data is kept")
             progress.enter("lease", "acquiring the cluster's lease")
             await lease.acquire(TIDY_LIMIT * _runner.ATTEMPTS + MARGIN, progress.waiting)
-            await lease.guard(self._tidy(request, lease.ref, progress), second_line=_nothing_to_undo)
+            await lease.guard(self._tidy(request, lease.ref, progress), progress.enter)
         progress.end("done")
 
     async def _tidy(self, request: TidyRequest, lease: LeaseRef, progress: ProgressReport) -> None:
@@ -62,7 +62,3 @@ async def _tidy_claim(claim: ClaimObservation, request: TidyRequest, lease: Leas
         timeout=TIDY_LIMIT,
     )
     await _runner.run(task, f"no data from before restore {request.restore_id} on {claim.claim}")
-
-
-async def _nothing_to_undo() -> None:
-    """What is removed is removed."""

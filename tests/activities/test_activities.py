@@ -17,7 +17,7 @@ from galera_backup import names
 from galera_backup.errors import DatabaseRefused, DatabaseUnavailable, DesyncFailed, KubernetesUnavailable, LeaseLost
 from galera_backup.models.activities import FormTask, Observe, RemoveRunners, ReplicaTask
 from galera_backup.models.common import PrimaryLabel
-from galera_backup.models.lease import HandOver, Mark
+from galera_backup.models.mark import Mark, PrimaryMove, ResyncRecipe
 from tests.fakes.bench import LEASE, OTHER, Bench, without_note
 from tests.fakes.faults import Fault, Gate
 from tests.fakes.gateways import FakeKube, Worlds
@@ -31,26 +31,26 @@ from tests.fakes.world import RunnerPlan
 async def test_mark(bench: Bench) -> None:
     mark = await bench.twice(bench.galera.mark_replica, bench.replica())
     assert mark.lease == LEASE
-    assert mark.handover is None
+    assert mark.moved is None
 
 
-async def test_mark_plans_the_handover_once(bench: Bench) -> None:
+async def test_mark_plans_the_move_of_the_label_once(bench: Bench) -> None:
     task = bench.replica(pod="mariadb-server-0")
     mark = await bench.twice(bench.galera.mark_replica, task)
-    assert (mark.handover.heir, mark.handover.heir_role) == ("mariadb-server-1", None)
+    assert (mark.moved.successor, mark.moved.successor_role) == ("mariadb-server-1", None)
     task = task.model_copy(update={"mark": mark})
-    await bench.twice(bench.kubernetes.hand_over_primary, task)
+    await bench.twice(bench.kubernetes.move_primary, task)
     assert bench.world.member(1).labels["mariadb-role"] == "primary"
     assert bench.world.member(0).labels["mariadb-role"] == "backup"
     again = await bench.run(bench.galera.mark_replica, task)  # the label has moved, the plan stays
-    assert again.handover == mark.handover
-    await bench.twice(bench.kubernetes.take_back_primary, task)
+    assert again.moved == mark.moved
+    await bench.twice(bench.kubernetes.move_primary_back, task)
     assert bench.world.labels() == bench.world.labels_before
     await bench.twice(bench.kubernetes.unmark_replica, task)
     assert not without_note(bench.world.member(0).annotations)
 
 
-async def test_handover_without_an_heir(bench: Bench) -> None:
+async def test_label_without_a_successor(bench: Bench) -> None:
     for ordinal in (1, 2):
         bench.world.member(ordinal).up = False
     with pytest.raises(DesyncFailed, match="there is none"):
@@ -58,12 +58,12 @@ async def test_handover_without_an_heir(bench: Bench) -> None:
     assert not bench.world.member(0).annotations
 
 
-async def test_handover_that_somebody_decided_anew_is_not_taken_back(bench: Bench) -> None:
+async def test_label_that_somebody_else_has_moved_is_not_moved_back(bench: Bench) -> None:
     task = bench.replica(pod="mariadb-server-0")
     task = task.model_copy(update={"mark": await bench.run(bench.galera.mark_replica, task)})
-    await bench.run(bench.kubernetes.hand_over_primary, task)
+    await bench.run(bench.kubernetes.move_primary, task)
     bench.world.member(1).labels["mariadb-role"] = "other"
-    await bench.twice(bench.kubernetes.take_back_primary, task)
+    await bench.twice(bench.kubernetes.move_primary_back, task)
     assert bench.world.member(0).labels["mariadb-role"] == "backup"
 
 
@@ -260,19 +260,19 @@ async def test_every_error_of_a_resync_is_worth_a_retry(bench: Bench) -> None:
 # --- the fence
 
 
-def with_heir(task: ReplicaTask) -> ReplicaTask:
-    handover = HandOver(label=PrimaryLabel(), heir="mariadb-server-1", heir_role=None)
-    return task.model_copy(update={"mark": task.mark.model_copy(update={"handover": handover})})
+def with_successor(task: ReplicaTask) -> ReplicaTask:
+    moved = PrimaryMove(label=PrimaryLabel(), successor="mariadb-server-1", successor_role=None)
+    return task.model_copy(update={"mark": task.mark.model_copy(update={"undo": ResyncRecipe(moved=moved)})})
 
 
 async def test_nothing_happens_under_a_closed_lease(bench: Bench) -> None:
-    task = with_heir(await bench.desynced())
+    task = with_successor(await bench.desynced())
     bench.leases.status[LEASE.run_id] = WorkflowExecutionStatus.TERMINATED
     before = bench.state()
     for activity, argument in (
         (bench.galera.mark_replica, bench.replica(pod="mariadb-server-1")),
         (bench.galera.desync, task),
-        (bench.kubernetes.hand_over_primary, task),
+        (bench.kubernetes.move_primary, task),
         (bench.kubernetes.scale_down, bench.scale(0)),
         (bench.runner.run_runner, bench.job("lease")),
         (bench.runner.run_runner, bench.job("desynced", replica="mariadb-server-2")),
@@ -294,7 +294,7 @@ async def test_nothing_happens_without_the_mark(bench: Bench) -> None:
     before = bench.state()
     for activity, argument in (
         (bench.galera.desync, bench.replica()),
-        (bench.kubernetes.hand_over_primary, with_heir(bench.replica())),
+        (bench.kubernetes.move_primary, with_successor(bench.replica())),
         (bench.runner.run_runner, bench.job("desynced", replica="mariadb-server-2")),
         (bench.runner.run_runner, bench.job("stopped")),
     ):

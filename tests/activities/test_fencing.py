@@ -14,7 +14,7 @@ from galera_backup import names, timing
 from galera_backup.errors import GaleraBackupError, KubernetesUnavailable, LeaseLost, NotYet
 from galera_backup.models.activities import FormTask, RemoveRunners, ReplicaTask, RunnerTask
 from galera_backup.models.jobs import BackupJob, RestoreJob, RunnerJob
-from galera_backup.models.lease import Mark
+from galera_backup.models.mark import Mark
 from tests.fakes.bench import LEASE, OTHER, Bench, Frozen
 from tests.fakes.faults import Fault
 from tests.fakes.stage import BACKUP_ID, assert_eventually
@@ -36,7 +36,7 @@ async def bring_back(bench: Bench, task: ReplicaTask) -> None:
     await bench.run(bench.runner.remove_runners, RemoveRunners(cluster=bench.world.cluster, lease=task.lease))
     await asyncio.sleep(timing.DESYNC_WINDOW.total_seconds())
     await bench.run(bench.galera.resync, task)
-    await bench.run(bench.kubernetes.take_back_primary, task)
+    await bench.run(bench.kubernetes.move_primary_back, task)
     await bench.run(bench.kubernetes.unmark_replica, task)
 
 
@@ -57,8 +57,8 @@ async def next_lease(bench: Bench, **changes: Any) -> ReplicaTask:
     mark = Mark(lease=OTHER, owner="p", until=datetime.now(UTC))
     task = bench.replica(lease=OTHER, mark=mark, **changes)
     task = task.model_copy(update={"mark": await bench.run(bench.galera.mark_replica, task)})
-    if task.mark.handover is not None:
-        await bench.run(bench.kubernetes.hand_over_primary, task)
+    if task.mark.moved is not None:
+        await bench.run(bench.kubernetes.move_primary, task)
     await bench.run(bench.galera.desync, task)
     return task
 
@@ -103,33 +103,33 @@ async def test_handover(bench: Bench, member: str) -> None:
     """Frozen before the heir gets the label, or before the replica loses it."""
     task = await marked_primary(bench)
     frozen = await bench.freeze(
-        "set_label", bench.kubernetes.hand_over_primary, task, lambda arguments: arguments["pod"].name == member
+        "set_label", bench.kubernetes.move_primary, task, lambda arguments: arguments["pod"].name == member
     )
     await bring_back(bench, task)
     end_lease(bench)
-    await assert_nothing_comes(bench, frozen, lambda: bench.run(bench.kubernetes.hand_over_primary, task))
+    await assert_nothing_comes(bench, frozen, lambda: bench.run(bench.kubernetes.move_primary, task))
     assert bench.world.labels() == bench.world.labels_before
 
 
 async def test_handover_whose_plan_went_with_the_pod(bench: Bench) -> None:
     """The second line knows the heir from the pod's mark alone, and the pod came anew."""
     task = await marked_primary(bench)
-    frozen = await bench.freeze("set_label", bench.kubernetes.hand_over_primary, task)
+    frozen = await bench.freeze("set_label", bench.kubernetes.move_primary, task)
     bench.world.member(0).annotations.clear()
     bench.world.member(0).version += 1
     plain = bench.replica(pod="mariadb-server-0", only_if_marked=True)
     await bring_back(bench, plain)
     end_lease(bench)
-    await assert_nothing_comes(bench, frozen, lambda: bench.run(bench.kubernetes.hand_over_primary, task))
+    await assert_nothing_comes(bench, frozen, lambda: bench.run(bench.kubernetes.move_primary, task))
     assert bench.world.labels() == bench.world.labels_before
 
 
 @pytest.mark.parametrize("member", ["mariadb-server-1", "mariadb-server-0"])
 async def test_taking_back_does_not_meet_the_next_handover(bench: Bench, member: str) -> None:
     task = await marked_primary(bench)
-    await bench.run(bench.kubernetes.hand_over_primary, task)
+    await bench.run(bench.kubernetes.move_primary, task)
     frozen = await bench.freeze(
-        "set_label", bench.kubernetes.take_back_primary, task, lambda arguments: arguments["pod"].name == member
+        "set_label", bench.kubernetes.move_primary_back, task, lambda arguments: arguments["pod"].name == member
     )
     await bring_back(bench, task)
     await next_lease(bench, pod="mariadb-server-0")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from kubernetes.client import V1Pod
@@ -15,7 +15,7 @@ from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.models.clone import GaleraGroup
 from galera_backup.models.common import ClusterRef
 from galera_backup.models.jobs import BackupJob, RestoreJob, RunnerErrorType, SwapJob
-from galera_backup.models.lease import Mark
+from galera_backup.models.mark import Mark
 from galera_backup.models.restore import Strategy
 from galera_backup.mysql.gateway import Credentials
 from galera_backup.rules.formed import RESTARTS
@@ -221,16 +221,14 @@ class World:
             self.statefulset.version += 1
         self.statefulset.replicas, self.statefulset.annotations = replicas, annotations
 
-    def mark_statefulset(self, facts: StatefulSetFacts, mark: Mark | None) -> None:
-        """Replace the mark, or remove it."""
-        annotations = {name: text for name, text in facts.annotations.items() if name != names.LEASE_ANNOTATION}
-        if mark is not None:
-            annotations[names.LEASE_ANNOTATION] = mark.model_dump_json()
+    def mark_statefulset(self, facts: StatefulSetFacts, mark: Mark | None, revoked_run: str | None = None) -> None:
+        """Replace the mark, or remove it; and note a run of a lease."""
+        annotations = _annotated(facts.annotations, mark, revoked_run)
         self.patch_statefulset(facts.resource_version, self.statefulset.replicas, annotations)
 
-    def scale(self, facts: StatefulSetFacts, replicas: int, mark: Mark) -> None:
-        """Replica count and mark in one patch."""
-        annotations = {**facts.annotations, names.LEASE_ANNOTATION: mark.model_dump_json()}
+    def scale(self, facts: StatefulSetFacts, replicas: int, mark: Mark, revoked_run: str | None = None) -> None:
+        """Replica count, mark and note in one patch."""
+        annotations = _annotated(facts.annotations, mark, revoked_run)
         self.patch_statefulset(facts.resource_version, replicas, annotations)
         self.events.append(f"scale {replicas}")
         working = [
@@ -398,7 +396,7 @@ class World:
             return []
         text = self.statefulset.annotations.get(names.LEASE_ANNOTATION)
         mark = Mark.model_validate_json(text) if text else None
-        rolling = mark is not None and mark.order is not None and mark.order.strategy == Strategy.ROLLING
+        rolling = mark is not None and mark.start is not None and mark.start.strategy == Strategy.ROLLING
         job = pod.job
         if not rolling or not isinstance(job, RestoreJob):
             return list(self.members.values())
@@ -459,6 +457,15 @@ class World:
 def fresh_cluster(statefulset: str = "mariadb-server") -> ClusterRef:
     """A namespace that no other test has."""
     return ClusterRef(namespace=f"openstack-{uuid.uuid4().hex[:12]}", statefulset=statefulset)
+
+
+def _annotated(before: Mapping[str, str], mark: Mark | None, revoked_run: str | None) -> dict[str, str]:
+    annotations = {name: text for name, text in before.items() if name != names.LEASE_ANNOTATION}
+    if mark is not None:
+        annotations[names.LEASE_ANNOTATION] = mark.model_dump_json()
+    if revoked_run is not None:
+        annotations[names.LAST_LEASE_ANNOTATION] = revoked_run
+    return annotations
 
 
 def _is_claim(volume: object) -> bool:

@@ -11,7 +11,8 @@ from temporalio.service import RPCError
 from galera_backup import names
 from galera_backup.errors import DatabaseRefused, KubernetesRefused
 from galera_backup.models.common import LeaseRef
-from galera_backup.models.lease import LeaseRequest, LeaseResult, Mark
+from galera_backup.models.lease import LeaseRequest, LeaseResult
+from galera_backup.models.mark import Mark
 from galera_backup.models.site import Site
 from tests.fakes.faults import Fault
 from tests.fakes.kill import reset, workflow_tasks
