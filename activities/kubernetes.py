@@ -151,8 +151,8 @@ class KubernetesActivities:
         if present is not None and present.is_newer:
             raise ScaleFailed(
                 f"scaling StatefulSet {str(task.site.cluster)!r} to 0: it carries the mark of {present.owner!r}, which "
-                "a newer version of galera-backup wrote. Nothing was changed; run the janitor of that version, or remove "
-                f"the annotation {names.LEASE_ANNOTATION!r}"
+                "a newer version of galera-backup wrote. Nothing was changed; run the janitor of that version, or "
+                f"remove the annotation {names.LEASE_ANNOTATION!r}"
             )
         if present is None or present.lease != task.mark.lease or _is_later(task.mark, present):
             await in_thread(self._kube.scale, statefulset, 0, task.mark)

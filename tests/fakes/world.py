@@ -49,6 +49,8 @@ class StatefulSet:
     replicas: int
     annotations: dict[str, str] = field(default_factory=dict)
     version: int = 1
+    strategy: Strategy | None = None
+    """Of the restore that has scaled it last; remembered when somebody removes its mark."""
 
 
 class World:
@@ -132,6 +134,16 @@ class World:
     def plan(self, plan: RunnerPlan) -> None:
         """How a runner pod that is not yet created goes."""
         self.plans.append(plan)
+
+    def remove_mark(self, ordinal: int | None = None, *, all_annotations: bool = False) -> None:
+        """A person or an operator removes the mark from a pod, or from the StatefulSet; or sets annotations whole."""
+        with self.lock:
+            carrier = self.statefulset if ordinal is None else self.member(ordinal)
+            kept = {} if all_annotations else dict(carrier.annotations)
+            kept.pop(names.LEASE_ANNOTATION, None)
+            if carrier.annotations != kept:
+                carrier.annotations = kept
+                carrier.version += 1
 
     def let_go(self) -> None:
         """Held runner pods finish."""
@@ -231,6 +243,7 @@ class World:
         annotations = _annotated(facts.annotations, mark, revoked_run)
         self.patch_statefulset(facts.resource_version, replicas, annotations)
         self.events.append(f"scale {replicas}")
+        self.statefulset.strategy = mark.start.strategy if mark.start is not None else None
         working = [
             pod.name for pod in self.runners.values() if pod.working and isinstance(pod.job, RestoreJob | SwapJob)
         ]
@@ -394,11 +407,8 @@ class World:
         below its claim."""
         if not isinstance(pod.job, RestoreJob | SwapJob):
             return []
-        text = self.statefulset.annotations.get(names.LEASE_ANNOTATION)
-        mark = Mark.model_validate_json(text) if text else None
-        rolling = mark is not None and mark.start is not None and mark.start.strategy == Strategy.ROLLING
         job = pod.job
-        if not rolling or not isinstance(job, RestoreJob):
+        if self.statefulset.strategy != Strategy.ROLLING or not isinstance(job, RestoreJob):
             return list(self.members.values())
         return [
             member

@@ -117,6 +117,7 @@ def test_member(seen: MemberSeen, verdict: Verdict) -> None:
         (
             survey(replicas=0, mark=mark(undo=RECIPE, tried="mixed", tried_at=NOW - timedelta(minutes=59))),
             Verdict.STAYS_STOPPED,
+            Verdict.NEWER,
         ),
         (
             survey(replicas=0, mark=mark(undo=RECIPE, tried="mixed", tried_at=NOW - timedelta(minutes=60))),
@@ -189,6 +190,7 @@ def test_every_verdict_is_mended_or_left_alone_or_fine() -> None:
         Verdict.UNREACHABLE,
         Verdict.NOT_IN_SYNC,
         Verdict.STAYS_STOPPED,
+        Verdict.NEWER,
     }
 
 
