@@ -15,14 +15,14 @@ from temporalio import workflow
 
 from workflows import call
 from workflows._failures import operation
-from workflows._operation import Operation
-from workflows._progress import ProgressReport
 from workflows.lease.copies import Copies
 from workflows.lease.desynced import Desynced
 from workflows.lease.held import LeaseHeld
 from workflows.lease.persist import persist
 from workflows.lease.stake import Ended, Undoer
 from workflows.lease.stopped import Stopped
+from workflows.operation import Operation
+from workflows.progress import ProgressReport
 
 with workflow.unsafe.imports_passed_through():
     from activities.janitor import JanitorActivities
@@ -71,15 +71,14 @@ class GaleraJanitor(Operation):
     @operation
     async def run(self, request: JanitorRequest) -> JanitorResult:
         """One look, and what follows from it."""
-        self._progress = progress = ProgressReport("janitor", request.cluster)
         shared = OperationRequest(
             cluster=request.cluster, credentials=request.credentials, container=request.container
         )  # without waiting for the cluster: whoever holds it undoes, or the next run does
-        self._lease = lease = LeaseHeld(shared, "janitor")
-        steps = _Steps(request, lease, progress)
-        with progress.told():
+        work = self._begin(shared, "janitor")
+        steps = _Steps(request, work.lease, work.progress)
+        with work.progress.shows_end():
             result = await steps.run()
-        return result.model_copy(update={"phases": progress.end("done")})
+        return result.model_copy(update={"phases": work.progress.end("done")})
 
 
 class _Steps:
@@ -263,12 +262,7 @@ class _Steps:
 
     def _copies(self, site: Site, recipe: StartRecipe) -> Copies:
         """What is kept of them is not removed later: the next restore does that."""
-        command = CleanUpCommand(
-            strategy=recipe.strategy,
-            restore_id=recipe.restore_id,
-            claims=recipe.claims,
-            runner_pod_prefix=recipe.runner_pod_prefix,
-        )
+        command = CleanUpCommand.of(recipe)
         return Copies(site, command, self._lease.ref, keeps=recipe.keeps_previous, was_restored=True)
 
     async def _note_attempt(self, mark: Mark, error: GaleraBackupError) -> None:

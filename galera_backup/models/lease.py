@@ -50,6 +50,18 @@ class CleanUpCommand(Model):
     is_rollback: bool = False
     """Until the swap the data directories hold the restored data, and the previous data is beside it."""
 
+    @classmethod
+    def of(cls, recipe: StartRecipe, keep_previous_for: timedelta = timedelta(0)) -> CleanUpCommand:
+        """For the operation with this recipe."""
+        return cls(
+            strategy=recipe.strategy,
+            restore_id=recipe.restore_id,
+            claims=recipe.claims,
+            runner_pod_prefix=recipe.runner_pod_prefix,
+            keep_previous_for=keep_previous_for,
+            is_rollback=recipe.is_rollback,
+        )
+
 
 class StopCommand(Model):
     """Scale the StatefulSet to 0."""

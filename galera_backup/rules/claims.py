@@ -54,11 +54,6 @@ def may_start(claims: Sequence[ClaimReport]) -> bool:
     return states in ({ClaimState.UNTOUCHED}, {ClaimState.RESTORED})
 
 
-def serves_meanwhile(strategy: Strategy, ordinal: int) -> bool:
-    """Whether the database is up while this claim is restored."""
-    return strategy == Strategy.ROLLING and ordinal > 0
-
-
 def replicas_on(claims: Sequence[ClaimReport], recipe: StartRecipe) -> int:
     """Size of a cluster that starts on these claims, which may start."""
     return recipe.replicas if claims[0].state == ClaimState.RESTORED else recipe.replicas_before
