@@ -76,3 +76,8 @@ def test_workflows_do_no_io() -> None:
         }
         assert not clients, f"{path} imports {clients}"
         assert "temporalio.client" not in {name.rpartition(".")[0] for name in imported(path)}
+
+
+def test_a_run_loads_only_the_modules_of_its_workflow() -> None:
+    """The sandbox of each run imports the package; what that imports, every run would load again."""
+    assert list(imported(ROOT / "workflows" / "__init__.py")) == []
