@@ -6,7 +6,7 @@ from workflows.backup import GaleraBackup
 from workflows.catalog import GaleraCatalog
 from workflows.janitor import GaleraJanitor
 from workflows.lease.lease import GaleraLease
-from workflows.restore import GaleraRestore
+from workflows.restore.restore import GaleraRestore
 from workflows.rollback import GaleraRollback
 from workflows.tidy import GaleraTidy
 

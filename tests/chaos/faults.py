@@ -223,8 +223,7 @@ def changed_checkout(folder: Path) -> Path:
     sleep = "await workflow.sleep(0.001)"
     for name, line in (
         ("lease.py", "        reason = await self._hold()\n"),
-        ("backup.py", '            progress.enter("lease", "acquiring the cluster\'s lease")\n'),
-        ("_outage.py", '            progress.enter("lease", "acquiring the cluster\'s lease")\n'),
+        ("operation.py", '        self.progress.enter("lease", "acquiring the cluster\'s lease")\n'),
     ):
         file = folder / "workflows" / name
         text = file.read_text()
