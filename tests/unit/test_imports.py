@@ -103,3 +103,8 @@ def test_the_agent_loads_little() -> None:
     assert "galera_backup.storage.files" in loaded
     for name in loaded - {"galera_backup"}:
         assert any(name == each or name.startswith(f"{each}.") for each in AGENT), name
+
+
+def test_a_run_loads_only_the_modules_of_its_workflow() -> None:
+    """The sandbox of each run imports the package; what that imports, every run would load again."""
+    assert list(imported(ROOT / "workflows" / "__init__.py")) == []
