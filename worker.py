@@ -39,7 +39,8 @@ from galera_backup.logs import set_up_logging
 from galera_backup.mysql.gateway import MysqlGateway
 from galera_backup.names import lease_queue
 from galera_backup.settings import SettingsError, WorkerSettings
-from galera_backup.temporal import connect, ensure_search_attributes
+from galera_backup.temporal.attributes import ensure_search_attributes
+from galera_backup.temporal.connect import connect
 from workflows import GUARDS, OPERATIONS
 
 log = logging.getLogger("worker")
@@ -49,7 +50,7 @@ HEARTBEAT_INTERVAL = timedelta(seconds=2)
 """Heartbeats are sent at least this often. The SDK would hold them back for 8 of the 10 s of their timeout.
 
 A frozen worker's attempt could then be given up 2 s after its last sign of life, and do something later than that: the
-fence of `wsrep_desync` counts on more than `rules.DESYNC_WINDOW`. Cancels reach activities sooner, too.
+fence of `wsrep_desync` counts on more than `timing.DESYNC_WINDOW`. Cancels reach activities sooner, too.
 """
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 """Seconds between attempts to reach Temporal: pods start in any order, and a restart of the server may take long."""

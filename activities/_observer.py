@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from activities._fence import mark_of
-from galera_backup import names, rules
+from galera_backup import names
 from galera_backup.errors import GaleraBackupError
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.models.activities import Observe
 from galera_backup.models.cluster import ClaimObservation, ClusterObservation, MemberObservation
 from galera_backup.models.common import ClusterRef, SecretRef
+from galera_backup.models.site import Site
 from galera_backup.mysql.gateway import Credentials, Endpoint, MysqlGateway
+from galera_backup.rules.claims import is_started_in_part
 
 
 class Observer:
@@ -22,12 +24,12 @@ class Observer:
 
     def observe(self, request: Observe) -> ClusterObservation:
         """All members; a server that cannot be asked is a fact, not an error."""
-        cluster = request.cluster
-        statefulset = self._kube.statefulset(cluster, request.container)
+        cluster = request.site.cluster
+        statefulset = self._kube.statefulset(cluster, request.site.container)
         ordinals = range(statefulset.replicas or request.replicas or 0)
         mark = mark_of(statefulset.annotations)
         order = mark.order if mark else None
-        in_part = order is not None and rules.is_started_in_part(order, statefulset.replicas)
+        in_part = order is not None and is_started_in_part(order, statefulset.replicas)
         return ClusterObservation(
             cluster=cluster,
             replicas=statefulset.replicas,
@@ -40,26 +42,24 @@ class Observer:
 
     def members(self, request: Observe, ordinals: range) -> tuple[MemberObservation, ...]:
         """The members with these ordinals; a pod that is missing is a fact too."""
-        cluster = request.cluster
-        credentials = self._kube.credentials(cluster.namespace, request.credentials)
+        cluster = request.site.cluster
+        credentials = self._kube.credentials(cluster.namespace, request.site.credentials)
         pods = {pod.name: pod for pod in self._kube.members(cluster)}
         wanted = [names.pod(cluster, ordinal) for ordinal in ordinals]
-        return tuple(self._member(cluster, name, pods.get(name), credentials, request) for name in wanted)
+        return tuple(self._member(request.site, name, pods.get(name), credentials) for name in wanted)
 
     def endpoint(self, cluster: ClusterRef, pod: PodFacts, secret: SecretRef) -> Endpoint:
         """Where one member's server listens."""
         credentials = self._kube.credentials(cluster.namespace, secret)
         return Endpoint(namespace=cluster.namespace, pod=pod.name, host=pod.ip, credentials=credentials)
 
-    def _member(
-        self, cluster: ClusterRef, name: str, pod: PodFacts | None, credentials: Credentials, request: Observe
-    ) -> MemberObservation:
+    def _member(self, site: Site, name: str, pod: PodFacts | None, credentials: Credentials) -> MemberObservation:
         if pod is None:
             return MemberObservation(pod=name, ordinal=names.ordinal(name), exists=False)
         wsrep, error = None, None
         if pod.ip:
             try:
-                wsrep = self._mysql.wsrep_status(Endpoint(cluster.namespace, name, pod.ip, credentials))
+                wsrep = self._mysql.wsrep_status(Endpoint(site.cluster.namespace, name, pod.ip, credentials))
             except GaleraBackupError as failure:
                 error = failure.message
         else:
@@ -70,9 +70,9 @@ class Observer:
             exists=True,
             phase=pod.phase,
             ready=pod.ready,
-            restarts=pod.restarts.get(request.container, 0),
+            restarts=pod.restarts.get(site.container, 0),
             node=pod.node,
-            role=pod.labels.get(request.primary_label.key) if request.primary_label else None,
+            role=pod.labels.get(site.primary_label.key) if site.primary_label else None,
             wsrep=wsrep,
             error=error,
         )

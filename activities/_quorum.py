@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from activities._heartbeat import in_thread, pause
 from activities._observer import Observer
-from galera_backup import rules
 from galera_backup.errors import ClusterDegraded, ClusterUnhealthy, GaleraBackupError
 from galera_backup.models.activities import Observe
+from galera_backup.rules.health import LOOKS_UNTIL_DEGRADED, given_back, lacking_quorum, others_in_sync
 
 
 class Quorum:
@@ -19,7 +19,7 @@ class Quorum:
         """Error: `ClusterUnhealthy`, when fewer than `needed` other members are in sync."""
         if not needed:
             return
-        lacking = rules.lacking_quorum(await in_thread(self._observer.observe, request), replica, needed)
+        lacking = lacking_quorum(await in_thread(self._observer.observe, request), replica, needed)
         if lacking is not None:
             raise ClusterUnhealthy(f"{doing}: {lacking}")
 
@@ -35,7 +35,7 @@ class Quorum:
             except GaleraBackupError:
                 await pause(2)
                 continue
-            too_few = too_few + 1 if rules.others_in_sync(seen, replica) < needed else 0
-            if too_few == rules.LOOKS_UNTIL_DEGRADED:
-                return ClusterDegraded(rules.given_back(seen, replica, needed))
+            too_few = too_few + 1 if others_in_sync(seen, replica) < needed else 0
+            if too_few == LOOKS_UNTIL_DEGRADED:
+                return ClusterDegraded(given_back(seen, replica, needed))
             await pause(2)

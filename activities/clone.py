@@ -5,13 +5,13 @@ from __future__ import annotations
 from temporalio import activity
 
 from activities._heartbeat import in_thread
-from galera_backup import apart
 from galera_backup.errors import ClusterNotFound, GaleraBackupError, KubernetesRefused
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.models.clone import GroupMember, LookAtSides, Side, Sides
 from galera_backup.models.common import ClusterRef
 from galera_backup.mysql.gateway import Endpoint, MysqlGateway
+from galera_backup.rules.clone import named_in
 
 
 class CloneActivities:
@@ -30,13 +30,13 @@ class CloneActivities:
         return await in_thread(self._sides, request)
 
     def _sides(self, request: LookAtSides) -> Sides:
-        statefulset = self._kube.statefulset(request.target, request.container)
+        statefulset = self._kube.statefulset(request.site.cluster, request.site.container)
         target = self._side(request, statefulset)
         try:
-            source = self._side(request, self._kube.statefulset(request.source, request.container))
+            source = self._side(request, self._kube.statefulset(request.source, request.site.container))
         except (ClusterNotFound, KubernetesRefused) as error:
             source = Side(cluster=request.source, unseen=error.message)
-        named = apart.named_in(statefulset.settings, source, target)  # here: the others may hold a password
+        named = named_in(statefulset.settings, source, target)  # here: the others may hold a password
         return Sides(target=target, source=source, named=named)
 
     def _side(self, request: LookAtSides, statefulset: StatefulSetFacts) -> Side:
@@ -46,7 +46,7 @@ class CloneActivities:
 
     def _member(self, request: LookAtSides, cluster: ClusterRef, pod: PodFacts) -> GroupMember:
         try:
-            credentials = self._kube.credentials(cluster.namespace, request.credentials)
+            credentials = self._kube.credentials(cluster.namespace, request.site.credentials)
             group = self._mysql.group(Endpoint(cluster.namespace, pod.name, pod.ip, credentials))
         except GaleraBackupError as error:
             return GroupMember(pod=pod.name, ip=pod.ip, error=error.message)

@@ -11,7 +11,7 @@ from activities._fence import Fence, mark_of
 from activities._heartbeat import in_thread, pause
 from activities._observer import Observer
 from activities._quorum import Quorum
-from galera_backup import apart, rules
+from galera_backup import timing
 from galera_backup.errors import ClusterNotFormed, DatabaseUnavailable, DesyncFailed, GaleraBackupError, NotYet
 from galera_backup.kube.facts import PodFacts
 from galera_backup.kube.gateway import KubeGateway
@@ -27,6 +27,11 @@ from galera_backup.models.cluster import ClusterObservation, WsrepStatus
 from galera_backup.models.common import PrimaryLabel
 from galera_backup.models.lease import HandOver, Mark
 from galera_backup.mysql.gateway import Endpoint, MysqlGateway
+from galera_backup.rules.clone import in_a_strange_group
+from galera_backup.rules.formed import does_not_start, not_formed, takes_writes
+from galera_backup.rules.health import DONOR_DESYNCED, SMALL_QUEUE, is_resynced
+from galera_backup.rules.selection import heir_of_primary, primary_pod
+from galera_backup.show import members_table
 
 DESYNC_LOOKS = 20
 """Seconds that a replica may take from ON to Donor/Desynced; it takes milliseconds."""
@@ -53,36 +58,34 @@ class GaleraActivities:
 
         A mark that a dead lease left is replaced: the cluster check has seen the replica in sync.
         """
-        pod = await self._fence.replica(task.cluster, task.pod, task.lease, marked=False)
+        pod = await self._fence.replica(task.site.cluster, task.pod, task.lease, marked=False)
         present = mark_of(pod.annotations)
         if present is not None and present.lease == task.lease:
             return present
-        label = task.primary_label
+        label = task.site.primary_label
         handover = None
         if label is not None and label.moved_by == "galera-backup" and pod.labels.get(label.key) == label.primary:
             handover = await in_thread(self._plan_handover, task, label)
         mark = task.mark.model_copy(update={"handover": handover})
-        await in_thread(self._kube.set_mark, task.cluster.namespace, pod, mark)
+        await in_thread(self._kube.set_mark, task.site.cluster.namespace, pod, mark)
         return mark
 
     def _plan_handover(self, task: ReplicaTask, label: PrimaryLabel) -> HandOver:
-        seen = self._observer.observe(
-            Observe(cluster=task.cluster, credentials=task.credentials, container=task.container, primary_label=label)
-        )
-        heir = rules.heir_of_primary(seen, task.pod, label)
+        seen = self._observer.observe(Observe(site=task.site))
+        heir = heir_of_primary(seen, task.pod, label)
         if heir is None:
             raise DesyncFailed(
                 f"handing the label {label.key}={label.primary} of pod {task.pod!r} to another member: expected "
-                f"one that is Ready and in sync, there is none\n{rules.table(seen)}"
+                f"one that is Ready and in sync, there is none\n{members_table(seen)}"
             )
         return HandOver(label=label, heir=heir.pod, heir_role=heir.role)
 
     @activity.defn
     async def desync(self, task: ReplicaTask) -> DesyncReport:
         """SET GLOBAL wsrep_desync=ON on the replica and wait until it is Donor/Desynced."""
-        look = Observe(cluster=task.cluster, credentials=task.credentials, container=task.container)
+        look = Observe(site=task.site)
         await self._quorum.check(look, task.pod, task.others_in_sync, f"desyncing {task.pod!r}")
-        await self._fence.replica(task.cluster, task.pod, task.lease)
+        await self._fence.replica(task.site.cluster, task.pod, task.lease)
         server = await self._server(task)
         await self._set_on_once(task, server)
         wsrep = None
@@ -90,10 +93,10 @@ class GaleraActivities:
             wsrep = await in_thread(self._mysql.wsrep_status, server)
             if not wsrep.desync:
                 raise NotYet(
-                    f"desyncing {task.pod!r}: wsrep_desync=ON came later than {rules.DESYNC_WINDOW} after the checks "
+                    f"desyncing {task.pod!r}: wsrep_desync=ON came later than {timing.DESYNC_WINDOW} after the checks "
                     "before it, and the server did not obey it"
                 )
-            if wsrep.local_state == rules.DONOR_DESYNCED:
+            if wsrep.local_state == DONOR_DESYNCED:
                 return DesyncReport(at=datetime.now(UTC), attempt=activity.info().attempt)
             await pause(1, f"{task.pod} is {wsrep.local_state_comment}")
         raise DesyncFailed(
@@ -110,8 +113,8 @@ class GaleraActivities:
         while not (wsrep := await in_thread(self._mysql.wsrep_status, server)).desync:
             if not wsrep.pending_desync:
                 # MariaDB has no compare-and-set. So its own clock decides whether ON still comes soon after the check.
-                until = await in_thread(self._mysql.now, server) + rules.DESYNC_WINDOW
-                await self._fence.replica(task.cluster, task.pod, task.lease)
+                until = await in_thread(self._mysql.now, server) + timing.DESYNC_WINDOW
+                await self._fence.replica(task.site.cluster, task.pod, task.lease)
                 await in_thread(self._mysql.set_desync, server, on=True, until=until)
                 return
             await pause(1, f"{task.pod}: an earlier wsrep_desync=ON waits behind a lock")
@@ -127,7 +130,7 @@ class GaleraActivities:
         was_desynced, drained, good = False, True, 0
         begun_at, begun = activity.info().started_time, time.monotonic()  # the worker's clock may be wrong
         while True:
-            pod = await in_thread(self._kube.find_pod, task.cluster.namespace, task.pod)
+            pod = await in_thread(self._kube.find_pod, task.site.cluster.namespace, task.pod)
             if pod is None or _is_not_ours(pod, task):
                 return ResyncReport(at=datetime.now(UTC), was_desynced=was_desynced, drained=drained)
             try:
@@ -137,20 +140,20 @@ class GaleraActivities:
                     was_desynced = True
                     now = begun_at + timedelta(seconds=time.monotonic() - begun)
                     overdue = task.drain_until is None or now >= task.drain_until
-                    if wsrep.recv_queue <= rules.SMALL_QUEUE or overdue:
-                        drained = wsrep.recv_queue <= rules.SMALL_QUEUE
+                    if wsrep.recv_queue <= SMALL_QUEUE or overdue:
+                        drained = wsrep.recv_queue <= SMALL_QUEUE
                         await self._set_off(task, server)
             except GaleraBackupError as error:
                 raise DatabaseUnavailable(error.message) from error
-            good = good + 1 if rules.is_resynced(wsrep) else 0
+            good = good + 1 if is_resynced(wsrep) else 0
             if good == 2:
                 return ResyncReport(at=datetime.now(UTC), was_desynced=was_desynced, drained=drained)
             await pause(1, _waiting(task.pod, wsrep))
 
     async def _set_off(self, task: ReplicaTask, server: Endpoint) -> None:
         """OFF, soon after the mark was seen: the next lease may have desynced the replica when a frozen one goes on."""
-        until = await in_thread(self._mysql.now, server) + rules.DESYNC_WINDOW
-        pod = await in_thread(self._kube.find_pod, task.cluster.namespace, task.pod)
+        until = await in_thread(self._mysql.now, server) + timing.DESYNC_WINDOW
+        pod = await in_thread(self._kube.find_pod, task.site.cluster.namespace, task.pod)
         if pod is not None and not _is_not_ours(pod, task):
             await in_thread(self._mysql.set_desync, server, on=False, until=until)
 
@@ -161,46 +164,41 @@ class GaleraActivities:
         The primary label goes back to the pod that had it as soon as that serves, where no pod carries it: clients
         write while the others join.
         """
-        request = Observe(
-            cluster=task.cluster,
-            credentials=task.credentials,
-            container=task.container,
-            primary_label=task.primary_label,
-        )
-        label = task.primary_label
+        request = Observe(site=task.site)
+        label = task.site.primary_label
         while True:
             seen = await in_thread(self._observer.observe, request)
-            missing = rules.not_formed(seen, task.replicas)
-            if task.uuid is not None and (strange := apart.in_a_strange_group(seen, task.uuid)) is not None:
+            missing = not_formed(seen, task.replicas)
+            if task.uuid is not None and (strange := in_a_strange_group(seen, task.uuid)) is not None:
                 raise ClusterNotFormed(strange)
-            is_vacant = label is not None and rules.primary_pod(seen, label) is None
-            if label is not None and (not missing or (is_vacant and rules.serves(seen, task.primary_pod))):
+            is_vacant = label is not None and primary_pod(seen, label) is None
+            if label is not None and (not missing or (is_vacant and takes_writes(seen, task.primary_pod))):
                 await self._put_back_primary(task, label, request)
             if not missing:
                 return ClusterFormed(at=datetime.now(UTC))
-            if task.may_fail and (reason := rules.does_not_start(seen)):
+            if task.may_fail and (reason := does_not_start(seen)):
                 raise ClusterNotFormed(f"{reason}. Look at the log of its container")
             await pause(0.5, missing[0])
 
     async def _put_back_primary(self, task: FormTask, label: PrimaryLabel, request: Observe) -> None:
         """The pod is read before the look at all, and changed in any case: a second, late one meets a conflict."""
-        namespace = task.cluster.namespace
+        namespace = task.site.cluster.namespace
         if task.primary_pod is None or label.moved_by != "galera-backup":
             return
         pod = await in_thread(self._kube.find_pod, namespace, task.primary_pod)
         if pod is None:
             return
-        held = rules.primary_pod(await in_thread(self._observer.observe, request), label)
+        held = primary_pod(await in_thread(self._observer.observe, request), label)
         if held is None:
             await in_thread(self._kube.set_label, namespace, pod, label.key, label.primary)
         else:
             await in_thread(self._kube.revoke, namespace, pod, task.lease.run_id)
 
     async def _server(self, task: ReplicaTask) -> Endpoint:
-        pod = await in_thread(self._kube.pod, task.cluster.namespace, task.pod)
+        pod = await in_thread(self._kube.pod, task.site.cluster.namespace, task.pod)
         if not pod.ip:
             raise NotYet(f"pod {task.pod!r} has no address yet")
-        return await in_thread(self._observer.endpoint, task.cluster, pod, task.credentials)
+        return await in_thread(self._observer.endpoint, task.site.cluster, pod, task.site.credentials)
 
 
 def _is_not_ours(pod: PodFacts, task: ReplicaTask) -> bool:

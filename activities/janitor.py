@@ -46,7 +46,7 @@ class JanitorActivities:
     @activity.defn
     async def survey_cluster(self, request: Observe) -> Survey:
         """Members, marks, runner pods, and whether the leases and owners that they name are open."""
-        cluster = request.cluster
+        cluster = request.site.cluster
         seen = await in_thread(self._look, request)
         members = []
         for member in seen.members:
@@ -68,14 +68,14 @@ class JanitorActivities:
     @activity.defn
     async def remark_statefulset(self, task: Remark) -> None:
         """Replace the mark, if it still is that lease's."""
-        statefulset = await in_thread(self._kube.statefulset, task.cluster, task.container)
+        statefulset = await in_thread(self._kube.statefulset, task.site.cluster, task.site.container)
         mark = mark_of(statefulset.annotations)
         if mark is not None and mark.lease == task.mark.lease and mark != task.mark:
             await in_thread(self._kube.mark_statefulset, statefulset, task.mark)
 
     def _look(self, request: Observe) -> _Seen:
-        cluster = request.cluster
-        statefulset = self._kube.statefulset(cluster, request.container)
+        cluster = request.site.cluster
+        statefulset = self._kube.statefulset(cluster, request.site.container)
         before = self._pods(cluster)
         members = self._observer.members(request, range(statefulset.replicas))
         runners = self._kube.runner_pods(cluster, None)

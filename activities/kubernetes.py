@@ -34,10 +34,10 @@ class KubernetesActivities:
         """
         handover = task.mark.handover
         assert handover is not None
-        label, namespace = handover.label, task.cluster.namespace
+        label, namespace = handover.label, task.site.cluster.namespace
         # The heir is read first: undoing changes it after the replica, which is not yet being put back here.
         heir = await in_thread(self._kube.pod, namespace, handover.heir)
-        replica = await self._fence.replica(task.cluster, task.pod, task.lease)
+        replica = await self._fence.replica(task.site.cluster, task.pod, task.lease)
         await in_thread(self._kube.set_label, namespace, heir, label.key, label.primary)
         await in_thread(self._kube.set_label, namespace, replica, label.key, label.backup)
 
@@ -48,7 +48,7 @@ class KubernetesActivities:
         A replica that is gone, or an heir that has lost the label since, keeps its label: somebody decided anew. The
         heir is changed all the same, so that a `hand_over_primary` that is still under way fails.
         """
-        namespace = task.cluster.namespace
+        namespace = task.site.cluster.namespace
         pod = await in_thread(self._kube.find_pod, namespace, task.pod)
         handover = task.mark.handover or _handover_on(pod)
         if handover is None:
@@ -66,20 +66,20 @@ class KubernetesActivities:
 
     async def _revoke_possible_heirs(self, task: ReplicaTask) -> None:
         """No handover was planned; or the plan went with the replica's pod, and any member may be the heir."""
-        if task.primary_label is None or task.primary_label.moved_by != "galera-backup":
+        if task.site.primary_label is None or task.site.primary_label.moved_by != "galera-backup":
             return
-        for member in await in_thread(self._kube.members, task.cluster):
+        for member in await in_thread(self._kube.members, task.site.cluster):
             if member.name != task.pod:
-                await in_thread(self._kube.revoke, task.cluster.namespace, member, task.lease.run_id)
+                await in_thread(self._kube.revoke, task.site.cluster.namespace, member, task.lease.run_id)
 
     @activity.defn
     async def wait_out_of_service(self, task: ReplicaTask) -> None:
         """Wait until the desynced replica is Not Ready and in no Service's ready endpoints."""
-        namespace = task.cluster.namespace
+        namespace = task.site.cluster.namespace
         while True:
             pod = await in_thread(self._kube.pod, namespace, task.pod)
             listing = await in_thread(self._kube.services_that_list, namespace, task.pod)
-            label = task.primary_label
+            label = task.site.primary_label
             holds_label = label is not None and pod.labels.get(label.key) == label.primary
             if not pod.ready and not listing and not holds_label:
                 return
@@ -96,9 +96,9 @@ class KubernetesActivities:
 
         Ends too when the StatefulSet no longer wants this replica.
         """
-        namespace = task.cluster.namespace
+        namespace = task.site.cluster.namespace
         while True:
-            statefulset = await in_thread(self._kube.statefulset, task.cluster, task.container)
+            statefulset = await in_thread(self._kube.statefulset, task.site.cluster, task.site.container)
             if names.ordinal(task.pod) >= statefulset.replicas:
                 return
             pod = await in_thread(self._kube.find_pod, namespace, task.pod)
@@ -118,16 +118,16 @@ class KubernetesActivities:
 
         The pod is changed, marked or not, so that one that has checked its lease already meets a conflict.
         """
-        pod = await in_thread(self._kube.find_pod, task.cluster.namespace, task.pod)
+        pod = await in_thread(self._kube.find_pod, task.site.cluster.namespace, task.pod)
         if pod is None:
             return Revoked(marked=False)
-        await in_thread(self._kube.revoke, task.cluster.namespace, pod, task.lease.run_id)
+        await in_thread(self._kube.revoke, task.site.cluster.namespace, pod, task.lease.run_id)
         return Revoked(marked=_is_marked(pod.annotations, task.lease))
 
     @activity.defn
     async def unmark_replica(self, task: ReplicaTask) -> None:
         """Remove the lease's mark, if it is still there; a pod that came anew is changed, as by `revoke_replica`."""
-        namespace = task.cluster.namespace
+        namespace = task.site.cluster.namespace
         pod = await in_thread(self._kube.find_pod, namespace, task.pod)
         if pod is None:
             return
@@ -144,7 +144,7 @@ class KubernetesActivities:
 
         A lease that stops a second time has a later mark: an attempt at the first one comes too late then.
         """
-        statefulset = await self._fence.statefulset(task.cluster, task.container, task.mark.lease)
+        statefulset = await self._fence.statefulset(task.site.cluster, task.site.container, task.mark.lease)
         present = mark_of(statefulset.annotations)
         if present is None or present.lease != task.mark.lease or _is_later(task.mark, present):
             await in_thread(self._kube.scale, statefulset, 0, task.mark)
@@ -157,19 +157,19 @@ class KubernetesActivities:
         that leave at once can take the quorum with them. The first goes last: it serves until then, and from it the
         cluster can be started on this data again.
         """
-        while pods := await in_thread(self._kube.members, task.cluster):
+        while pods := await in_thread(self._kube.members, task.site.cluster):
             await self._stop_next(task, pods)
             await pause(0.2, f"waiting for {', '.join(pod.name for pod in pods)} to be gone")
 
     async def _stop_next(self, task: ScaleTask, pods: Sequence[PodFacts]) -> None:
         """The StatefulSet is read after its pods, and a pod is deleted by uid: none that comes later can be hit."""
-        there = [pod for pod in pods if names.ordinal(pod.name) and task.container not in pod.ended]
+        there = [pod for pod in pods if names.ordinal(pod.name) and task.site.container not in pod.ended]
         pod = max(there, key=lambda pod: names.ordinal(pod.name), default=None)
         if pod is None or pod.deleting:
             return
-        statefulset = await in_thread(self._kube.statefulset, task.cluster, task.container)
+        statefulset = await in_thread(self._kube.statefulset, task.site.cluster, task.site.container)
         if statefulset.replicas == 0 and _is_marked(statefulset.annotations, task.mark.lease):
-            await in_thread(self._kube.delete_member, task.cluster.namespace, pod)
+            await in_thread(self._kube.delete_member, task.site.cluster.namespace, pod)
 
     @activity.defn
     async def revoke_statefulset(self, task: ScaleTask) -> Revoked:
@@ -177,7 +177,7 @@ class KubernetesActivities:
 
         The StatefulSet is changed, marked or not, so that one that has checked its lease already meets a conflict.
         """
-        statefulset = await in_thread(self._kube.statefulset, task.cluster, task.container)
+        statefulset = await in_thread(self._kube.statefulset, task.site.cluster, task.site.container)
         await in_thread(self._kube.revoke_statefulset, statefulset, task.mark.lease.run_id)
         marked = _is_marked(statefulset.annotations, task.mark.lease)
         return Revoked(marked=marked, replicas=statefulset.replicas)
@@ -185,13 +185,13 @@ class KubernetesActivities:
     @activity.defn
     async def scale_up(self, task: ScaleTask) -> None:
         """Scale the StatefulSet back; conditional on the mark being this lease's, which stays until all is in order."""
-        statefulset = await in_thread(self._kube.statefulset, task.cluster, task.container)
+        statefulset = await in_thread(self._kube.statefulset, task.site.cluster, task.site.container)
         mark = mark_of(statefulset.annotations)
         if mark is None or statefulset.replicas > task.serving:
             return  # done by an earlier attempt, or by a person
         if mark.lease != task.mark.lease or _is_later(mark, task.mark):
             raise LeaseLost(
-                f"scaling StatefulSet {str(task.cluster)!r} back: it is marked by {mark.lease.workflow_id!r}, "
+                f"scaling StatefulSet {str(task.site.cluster)!r} back: it is marked by {mark.lease.workflow_id!r}, "
                 f"run {mark.lease.run_id}, since {mark.since}, which decides about it now"
             )
         await in_thread(self._kube.scale, statefulset, task.replicas, mark)
@@ -199,7 +199,7 @@ class KubernetesActivities:
     @activity.defn
     async def unmark_statefulset(self, task: ScaleTask) -> None:
         """Remove the lease's mark, if it is still there."""
-        statefulset = await in_thread(self._kube.statefulset, task.cluster, task.container)
+        statefulset = await in_thread(self._kube.statefulset, task.site.cluster, task.site.container)
         if _is_marked(statefulset.annotations, task.mark.lease):
             await in_thread(self._kube.mark_statefulset, statefulset, None)
 

@@ -9,8 +9,7 @@ from temporalio import activity
 
 from activities._heartbeat import in_thread
 from activities._observer import Observer
-from galera_backup import proving, rules
-from galera_backup.errors import DatabaseUnavailable, InvalidInput, RestoreFailed, bounded
+from galera_backup.errors import DatabaseUnavailable, InvalidInput, RestoreFailed
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.models.activities import Observe
 from galera_backup.models.proof import (
@@ -18,11 +17,16 @@ from galera_backup.models.proof import (
     ChecksReport,
     CheckTables,
     ProofTask,
+    SeenTables,
+    Table,
     TablesReport,
     TryReport,
 )
 from galera_backup.mysql.gateway import Endpoint, MysqlGateway
 from galera_backup.mysql.proofs import TOO_LATE, QueryFault
+from galera_backup.rules.proof import may_be_the_disaster, replica_to_ask, table_fault, tables_to_check
+from galera_backup.show import members_table
+from galera_backup.text import bounded
 
 TRIES = 3
 """Attempts to ask a live cluster, which may be the disaster that the restore is for."""
@@ -46,7 +50,7 @@ class ProveActivities:
         `DatabaseRefused`, `ClusterNotFound`.
         """
         for reference in task.secrets:
-            await in_thread(self._kube.credentials, task.cluster.namespace, reference)
+            await in_thread(self._kube.credentials, task.site.cluster.namespace, reference)
         try:
             server = await self._server(task)
             if server is None:
@@ -66,7 +70,7 @@ class ProveActivities:
             _, columns = await in_thread(self._mysql.ask, server, check.query, task.check_timeout)
             seen = None if len(columns) == 1 else f"{len(columns)} columns"
         except QueryFault as fault:
-            if proving.may_be_the_disaster(fault.code):
+            if may_be_the_disaster(fault.code):
                 return bounded(f"{_which(task, number)}: {fault}", 300)
             seen = str(fault)
         if seen is None:
@@ -140,7 +144,7 @@ class ProveActivities:
         report = report.model_copy(update={"seen": len(seen.tables)})
         if not seen.may_select:
             return report.model_copy(update={"note": f"{server.credentials.user!r} may not read any table"})
-        for table in proving.tables_to_check(seen.tables, task.check_tables):
+        for table in tables_to_check(seen.tables, task.check_tables):
             activity.heartbeat(f"{report.checked} tables checked; now {table}")
             try:
                 await self._check_table(task, server, table, timedelta(seconds=until - time.monotonic()))
@@ -153,12 +157,12 @@ class ProveActivities:
                 report = report.model_copy(update={"note": note})
         return report
 
-    async def _check_table(self, task: ProofTask, server: Endpoint, table: proving.Table, left: timedelta) -> None:
+    async def _check_table(self, task: ProofTask, server: Endpoint, table: Table, left: timedelta) -> None:
         """Errors: `RestoreFailed` for damage, `QueryFault` for a table that cannot be looked at."""
         if left <= timedelta(0):
             raise QueryFault(TOO_LATE, "no time is left")
         try:
-            found = proving.table_fault(await in_thread(self._mysql.check_table, server, table, left))
+            found = table_fault(await in_thread(self._mysql.check_table, server, table, left))
         except QueryFault as fault:
             if fault.code in (TOO_LATE, *_NOT_ALLOWED):
                 raise
@@ -169,31 +173,27 @@ class ProveActivities:
                 "damaged there: restore another one"
             )
 
-    async def _seen_tables(self, task: ProofTask, server: Endpoint) -> proving.SeenTables:
+    async def _seen_tables(self, task: ProofTask, server: Endpoint) -> SeenTables:
         return await in_thread(self._mysql.seen_tables, server, task.check_tables_timeout)
 
     async def _restored_server(self, task: ProofTask) -> Endpoint:
         server = await self._server(task)
         if server is None:
-            raise DatabaseUnavailable(f"proving {str(task.cluster)!r}: expected a replica that takes queries, saw none")
+            raise DatabaseUnavailable(
+                f"proving {str(task.site.cluster)!r}: expected a replica that takes queries, saw none"
+            )
         return server
 
     async def _server(self, task: ProofTask) -> Endpoint | None:
         """As whom the checks run; None when no replica takes queries."""
-        look = Observe(
-            cluster=task.cluster,
-            credentials=task.credentials,
-            container=task.container,
-            primary_label=task.primary_label,
-        )
-        seen = await in_thread(self._observer.observe, look)
-        replica = proving.replica_to_ask(seen, task.primary_label)
+        seen = await in_thread(self._observer.observe, Observe(site=task.site))
+        replica = replica_to_ask(seen, task.site.primary_label)
         if replica is None:
             return None
-        pod = await in_thread(self._kube.find_pod, task.cluster.namespace, replica.pod)
+        pod = await in_thread(self._kube.find_pod, task.site.cluster.namespace, replica.pod)
         if pod is None or not pod.ip:
-            raise DatabaseUnavailable(rules.table(seen))
-        return await in_thread(self._observer.endpoint, task.cluster, pod, task.check_credentials)
+            raise DatabaseUnavailable(members_table(seen))
+        return await in_thread(self._observer.endpoint, task.site.cluster, pod, task.check_credentials)
 
 
 def _which(task: ProofTask, number: int) -> str:

@@ -16,7 +16,7 @@ from activities._heartbeat import in_thread, pause, wanted_to_stop
 from activities._observer import Observer
 from activities._quorum import Quorum
 from galera_backup import names
-from galera_backup.errors import ClusterDegraded, ClusterNotFound, ClusterUnhealthy, LeaseLost, bounded
+from galera_backup.errors import ClusterDegraded, ClusterNotFound, ClusterUnhealthy, LeaseLost
 from galera_backup.kube.facts import PodFacts
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.kube.runner_pod import runner_pod
@@ -35,6 +35,7 @@ from galera_backup.models.runner import (
 from galera_backup.mysql.gateway import Endpoint, MysqlGateway
 from galera_backup.runner import protocol
 from galera_backup.runner.protocol import AGENT_CONTAINER, MARIADB_CONTAINER
+from galera_backup.text import bounded
 
 START_LIMIT = timedelta(minutes=5)
 """For scheduling, mounting and pulling images, as one worker watches it; only then a pod's own deadline counts."""
@@ -73,7 +74,7 @@ class RunnerActivities:
         """
         try:
             await self._check_fence(task)
-            if await in_thread(self._kube.find_pod, task.cluster.namespace, task.pod) is None:
+            if await in_thread(self._kube.find_pod, task.site.cluster.namespace, task.pod) is None:
                 await in_thread(self._create, task)
             await self._release(task)
             outcome = await self._watch_both(task)
@@ -81,7 +82,7 @@ class RunnerActivities:
                 await self._fence.lease_is_open(task.lease)  # else nobody is left who would remove the pod
         except (asyncio.CancelledError, ClusterDegraded, ClusterUnhealthy, LeaseLost) as error:
             if not isinstance(error, asyncio.CancelledError) or wanted_to_stop():
-                await asyncio.to_thread(self._kube.delete_pod, task.cluster.namespace, task.pod)
+                await asyncio.to_thread(self._kube.delete_pod, task.site.cluster.namespace, task.pod)
             raise
         return outcome
 
@@ -91,7 +92,7 @@ class RunnerActivities:
         Whoever undoes closes the fence first and then removes the pods that are there: a pod that was created too
         late does not pass this check, and one that passed it is gone when its gate is to be removed.
         """
-        pod = await in_thread(self._kube.find_pod, task.cluster.namespace, task.pod)
+        pod = await in_thread(self._kube.find_pod, task.site.cluster.namespace, task.pod)
         if pod is None or pod.deleting or not pod.gated:
             return
         if task.replica is not None:
@@ -99,7 +100,7 @@ class RunnerActivities:
             await self._quorum.check(_look(task), task.replica, task.others_in_sync, doing)
         await self._check_fence(task)
         with contextlib.suppress(ClusterNotFound):  # removed meanwhile
-            await in_thread(self._kube.release_pod, task.cluster.namespace, pod)
+            await in_thread(self._kube.release_pod, task.site.cluster.namespace, pod)
 
     @activity.defn
     async def remove_runners(self, request: RemoveRunners) -> None:
@@ -142,20 +143,22 @@ class RunnerActivities:
         if task.lease is None:
             return
         if task.fence == "undo":
-            await self._fence.stopped(task.cluster, task.container, task.lease, undoing=True, first=task.stopped_from)
+            await self._fence.stopped(
+                task.site.cluster, task.site.container, task.lease, undoing=True, first=task.stopped_from
+            )
         if task.fence == "lease":
             await self._fence.lease_is_open(task.lease)
         if task.fence == "stopped":
-            await self._fence.stopped(task.cluster, task.container, task.lease, first=task.stopped_from)
+            await self._fence.stopped(task.site.cluster, task.site.container, task.lease, first=task.stopped_from)
         if task.fence == "desynced":
             assert task.replica is not None
-            await self._fence.replica(task.cluster, task.replica, task.lease)
+            await self._fence.replica(task.site.cluster, task.replica, task.lease)
             await in_thread(self._check_desynced, task, task.replica)
 
     def _check_desynced(self, task: RunnerTask, replica: str) -> None:
-        pod = self._kube.pod(task.cluster.namespace, replica)
-        credentials = self._kube.credentials(task.cluster.namespace, task.credentials)
-        wsrep = self._mysql.wsrep_status(Endpoint(task.cluster.namespace, replica, pod.ip, credentials))
+        pod = self._kube.pod(task.site.cluster.namespace, replica)
+        credentials = self._kube.credentials(task.site.cluster.namespace, task.site.credentials)
+        wsrep = self._mysql.wsrep_status(Endpoint(task.site.cluster.namespace, replica, pod.ip, credentials))
         if not wsrep.desync:
             raise LeaseLost(
                 f"starting runner pod {task.pod!r}: expected wsrep_desync=ON on {replica!r}, it is OFF. "
@@ -163,9 +166,9 @@ class RunnerActivities:
             )
 
     def _create(self, task: RunnerTask) -> None:
-        statefulset = self._kube.statefulset(task.cluster, task.container)
-        replica = self._kube.find_pod(task.cluster.namespace, task.replica) if task.replica else None
-        self._kube.create_pod(task.cluster.namespace, runner_pod(task, statefulset, replica, self._agent_image))
+        statefulset = self._kube.statefulset(task.site.cluster, task.site.container)
+        replica = self._kube.find_pod(task.site.cluster.namespace, task.replica) if task.replica else None
+        self._kube.create_pod(task.site.cluster.namespace, runner_pod(task, statefulset, replica, self._agent_image))
 
     async def _watch_both(self, task: RunnerTask) -> RunnerOutcome:
         """The runner to its end, and meanwhile the members that must do without its replica.
@@ -193,7 +196,7 @@ class RunnerActivities:
         told, progress = begun, ""
         follow_until: float | None = None
         while True:
-            pod = await in_thread(self._kube.find_pod, task.cluster.namespace, task.pod)
+            pod = await in_thread(self._kube.find_pod, task.site.cluster.namespace, task.pod)
             if pod is None:
                 gone = _without_answer(task, None, "it was deleted while it worked")
                 return gone.model_copy(update={"deleted": True})
@@ -214,12 +217,12 @@ class RunnerActivities:
             await pause(pace, progress or f"pod {task.pod} is {pod.phase}")
 
     async def _progress(self, task: RunnerTask) -> str:
-        text = await in_thread(self._kube.log, task.cluster.namespace, task.pod, AGENT_CONTAINER, 1)
+        text = await in_thread(self._kube.log, task.site.cluster.namespace, task.pod, AGENT_CONTAINER, 1)
         return bounded(text.strip(), 500)
 
     def _collect(self, task: RunnerTask, pod: PodFacts) -> RunnerOutcome:
         agent = pod.ended.get(AGENT_CONTAINER)
-        text = self._kube.log(task.cluster.namespace, task.pod, AGENT_CONTAINER)
+        text = self._kube.log(task.site.cluster.namespace, task.pod, AGENT_CONTAINER)
         result = _answer(agent.message) if agent is not None else None
         if result is None:
             ends = [f"{name} {end.exit_code} {end.reason}".strip() for name, end in sorted(pod.ended.items())]
@@ -231,7 +234,7 @@ class RunnerActivities:
 
 
 def _look(task: RunnerTask) -> Observe:
-    return Observe(cluster=task.cluster, credentials=task.credentials, container=task.container)
+    return Observe(site=task.site)
 
 
 def _stuck(pod: PodFacts, waited: timedelta) -> str | None:

@@ -25,7 +25,7 @@ from temporalio.client import Client
 from dev.stack import cli, cluster, images, packages, paths, settings
 from galera_backup import names
 from galera_backup.models.common import ClusterRef
-from galera_backup.temporal import TemporalAddress, connect
+from galera_backup.temporal.connect import TemporalAddress, connect
 
 CLUSTER = ClusterRef(namespace=settings.NAMESPACE, statefulset=settings.STATEFULSET)
 REPLICAS = tuple(names.pod(CLUSTER, ordinal) for ordinal in range(settings.REPLICAS))

@@ -13,7 +13,7 @@ from benchmarks._load import REPLICAS, SCHEMA, WRITER, connection
 from benchmarks._outage import JOURNAL
 from dev.stack import paths, settings, volumes
 from dev.stack.console import say
-from galera_backup.rules import RESTORE_RESERVE
+from galera_backup.rules.space import RESTORE_RESERVE
 from galera_backup.runner.protocol import STAGING_RESERVE
 
 STORED_SHARE = 0.6

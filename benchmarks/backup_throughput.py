@@ -25,8 +25,9 @@ from galera_backup import names
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.kube.runner_pod import runner_pod
 from galera_backup.models.activities import RunnerTask
-from galera_backup.models.common import ClusterRef, SecretRef
+from galera_backup.models.common import ClusterRef
 from galera_backup.models.runner import BackupJob, RunnerResult
+from galera_backup.models.site import Site
 
 CLUSTER = ClusterRef(namespace=settings.NAMESPACE, statefulset=settings.STATEFULSET)
 REPLICA = names.pod(CLUSTER, settings.REPLICAS - 1)
@@ -111,17 +112,13 @@ class Bench:
             max_mb_per_second=1_000_000,
         )
         task = RunnerTask(
-            cluster=CLUSTER,
+            site=Site(cluster=CLUSTER, container=settings.CONTAINER, backup_claim=BACKUP_CLAIM),
             lease=None,
             fence="none",
             pod=name,
             job=job,
-            container=settings.CONTAINER,
-            credentials=SecretRef(),
-            backup_claim=BACKUP_CLAIM,
             data_claim=CLAIM,
             replica=REPLICA,
-            run_as_user=None,
             timeout=timedelta(minutes=30),
         )
         statefulset = self._kube.statefulset(CLUSTER, settings.CONTAINER)

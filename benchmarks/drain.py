@@ -31,8 +31,8 @@ from temporalio.client import Client, WorkflowHandle
 from benchmarks import _load
 from benchmarks._load import CLUSTER, TARGET, WRITER, Sysbench, wsrep
 from galera_backup import names
-from galera_backup.models.backup import BackupRequest
 from galera_backup.models.lease import DesyncOrder, LeaseRequest, LeaseResult, LeaseStatus
+from galera_backup.models.site import Site
 
 OWNER = "benchmark"
 SETTLE, BEFORE, AFTER = 3, 6, 5
@@ -181,8 +181,7 @@ class Lease:
 
     async def desync(self) -> None:
         """Until the replica is out of flow control and out of the Services."""
-        label = BackupRequest(cluster=CLUSTER).primary_label
-        order = DesyncOrder(pod=TARGET, primary_label=label, drain_timeout=self._drain_timeout, others_in_sync=2)
+        order = DesyncOrder(pod=TARGET, drain_timeout=self._drain_timeout, others_in_sync=2)
         await self._handle.signal("desync", order)
         await self._shows(f"{TARGET} is desynced")
 
@@ -202,14 +201,11 @@ class Lease:
 @contextlib.asynccontextmanager
 async def held(client: Client, queue: str, drain_timeout: timedelta) -> AsyncIterator[Lease]:
     """A lease of the cluster; it is closed, and the replica back, when the block has ended."""
-    defaults = BackupRequest(cluster=CLUSTER)
     request = LeaseRequest(
-        cluster=CLUSTER,
+        site=Site(cluster=CLUSTER),
         operation="backup",
         owner=OWNER,
         ttl=timedelta(minutes=10),
-        credentials=defaults.credentials,
-        container=defaults.container,
     )
     handle = await client.start_workflow(
         "GaleraLease",

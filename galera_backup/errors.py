@@ -10,15 +10,7 @@ from typing import Any, ClassVar
 
 from temporalio.exceptions import ApplicationError
 
-MESSAGE_LIMIT = 1500
-
-
-def bounded(text: str, limit: int = MESSAGE_LIMIT) -> str:
-    """The text, cut in its middle when it is longer than `limit` characters."""
-    if len(text) <= limit:
-        return text
-    half = (limit - 5) // 2
-    return f"{text[:half]} ... {text[-half:]}"
+from galera_backup.text import bounded
 
 
 class GaleraBackupError(ApplicationError):

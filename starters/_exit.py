@@ -14,14 +14,9 @@ from temporalio.exceptions import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
-from galera_backup.errors import (
-    InvalidInput,
-    NotFound,
-    TemporalRefused,
-    TemporalUnavailable,
-)
+from galera_backup.errors import InvalidInput, NotFound, TemporalRefused, TemporalUnavailable
 from galera_backup.models.common import Model
-from galera_backup.temporal import REGISTER_COMMAND
+from galera_backup.temporal.attributes import REGISTER_COMMAND
 
 
 class ExitCode(IntEnum):

@@ -14,11 +14,11 @@ from typing import Annotated, Any
 
 import typer
 
+from galera_backup.durations import duration_text
 from galera_backup.models.backup import BackupRequest
 from galera_backup.models.common import Model, PrimaryLabel, SecretRef
 from galera_backup.models.restore import RestoreRequest, Strategy
 from galera_backup.names import TASK_QUEUE
-from galera_backup.settings import duration_text
 
 DURATION = "DURATION"
 _TEMPORAL, _REQUEST, _DISCOVERY = "Temporal", "Request", "Where things are"

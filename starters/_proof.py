@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from galera_backup.durations import duration_text
 from galera_backup.errors import InvalidInput
 from galera_backup.models.proof import CheckTables, ProofFields
-from galera_backup.settings import duration_text
 
 _PANEL = "Proof (strategy staged)"
 _ARROW = "=>"

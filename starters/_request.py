@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 import pydantic
 
+from galera_backup.durations import parse_duration
 from galera_backup.errors import InvalidInput
 from galera_backup.models.common import ClusterRef, Model
-from galera_backup.settings import duration
-from galera_backup.temporal import field_errors
+from galera_backup.text import field_errors
 
 RequestT = TypeVar("RequestT", bound=Model)
 
@@ -57,7 +57,7 @@ def request(model: type[RequestT], cluster: str, fields: Mapping[str, Any]) -> R
     for name, value in fields.items():
         if isinstance(value, str) and isinstance(model.model_fields[name].default, timedelta):
             try:
-                values[name] = duration(value)
+                values[name] = parse_duration(value)
             except ValueError as error:
                 problems.append(f"{_option(name)}: {error}, got {value!r}")
                 del values[name]

@@ -22,11 +22,11 @@ from temporalio.client import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from galera_backup import names
+from galera_backup.durations import duration_text
 from galera_backup.errors import InvalidInput
 from galera_backup.models.backup import BackupRequest
 from galera_backup.models.common import ClusterRef, Model
 from galera_backup.models.janitor import JanitorRequest
-from galera_backup.settings import duration_text
 from starters._screen import facts, moment
 from starters._session import Session, cluster_attributes
 

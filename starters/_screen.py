@@ -17,7 +17,7 @@ from rich import box
 from rich.console import Console, RenderableType
 from rich.table import Table
 
-from galera_backup.settings import duration_text
+from galera_backup.durations import duration_text
 from starters._exit import ExitCode, Failure, failure
 
 PIPE_WIDTH = 500

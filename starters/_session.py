@@ -23,10 +23,12 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from galera_backup import names
 from galera_backup.errors import AnswerNotUnderstood, InvalidInput, WorkerMissing
-from galera_backup.models.common import ClusterRef, OperationRequest
+from galera_backup.models.common import ClusterRef
 from galera_backup.models.janitor import JanitorRequest
 from galera_backup.models.progress import Progress
-from galera_backup.temporal import CLUSTER, TemporalAddress, connect
+from galera_backup.models.site import OperationRequest
+from galera_backup.temporal.attributes import CLUSTER
+from galera_backup.temporal.connect import TemporalAddress, connect
 from starters._options import TemporalOptions
 from starters._screen import Screen, seconds
 

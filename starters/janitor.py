@@ -18,9 +18,9 @@ from temporalio.client import (
 )
 
 from galera_backup import names
+from galera_backup.durations import parse_duration
 from galera_backup.errors import InvalidInput
 from galera_backup.models.janitor import JanitorRequest, JanitorResult
-from galera_backup.settings import duration
 from starters._grouped import grouped
 from starters._options import (
     DURATION,
@@ -163,7 +163,7 @@ def shown(result: JanitorResult) -> RenderableType:
 def interval(every: str) -> timedelta:
     """How often; zero: no janitor. Raises `InvalidInput`."""
     try:
-        typed = duration(every)
+        typed = parse_duration(every)
     except ValueError as error:
         raise InvalidInput(f"--janitor-every: {error}, got {every!r}") from error
     if timedelta(0) < typed < SHORTEST:

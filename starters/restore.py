@@ -5,10 +5,10 @@ from __future__ import annotations
 import typer
 from rich.console import RenderableType
 
-from galera_backup import proving
 from galera_backup.models.common import ClusterRef
 from galera_backup.models.proof import Proof
 from galera_backup.models.restore import RestoreRequest, RestoreResult
+from galera_backup.show import describe_passwords
 from starters._confirmation import confirmation, confirmed
 from starters._grouped import grouped
 from starters._options import (
@@ -123,7 +123,7 @@ def _proved(proof: Proof) -> dict[str, str]:
     return {
         "checks": "; ".join(f"{each.query}: {each.seen}" for each in proof.checks) or "none",
         "tables": f"{tables} ({proof.tables.note})" if proof.tables.note else tables,
-        "passwords": proving.describe_passwords(proof.passwords),
+        "passwords": describe_passwords(proof.passwords),
     }
 
 

@@ -20,11 +20,11 @@ from temporalio.client import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from galera_backup import names
+from galera_backup.durations import parse_duration
 from galera_backup.errors import InvalidInput, NotFound
 from galera_backup.models.backup import BackupRequest
 from galera_backup.models.common import ClusterRef
 from galera_backup.models.janitor import JanitorRequest
-from galera_backup.settings import duration
 from starters import _schedules
 from starters._exit import EXIT_CODES
 from starters._grouped import grouped
@@ -236,7 +236,7 @@ def _spec(at: str | None, cron: str | None, time_zone: str, jitter: str) -> Sche
     if cron and len(cron.split()) != 5:
         problems.append(f"--cron: expected five fields (minute hour day month weekday), got {cron!r}")
     try:
-        spread = duration(jitter)
+        spread = parse_duration(jitter)
     except ValueError as error:
         problems.append(f"--jitter: {error}, got {jitter!r}")
     if problems or daily is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from galera_backup.temporal import SEARCH_ATTRIBUTES, ensure_search_attributes
+from galera_backup.temporal.attributes import SEARCH_ATTRIBUTES, ensure_search_attributes
 from starters._grouped import grouped
 from starters._options import AsJson, TemporalOptions
 from starters._screen import Screen, conduct

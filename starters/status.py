@@ -18,10 +18,11 @@ from temporalio.client import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from galera_backup import names
-from galera_backup.errors import InvalidInput, bounded
+from galera_backup.errors import InvalidInput
 from galera_backup.models.common import ClusterRef
 from galera_backup.models.lease import LeaseStatus
 from galera_backup.models.progress import Progress
+from galera_backup.text import bounded
 from starters import _schedules
 from starters._exit import failure
 from starters._grouped import grouped

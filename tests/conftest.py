@@ -14,7 +14,8 @@ import pytest
 import pytest_asyncio
 from temporalio.testing import WorkflowEnvironment
 
-from galera_backup.temporal import SEARCH_ATTRIBUTES, plugin
+from galera_backup.temporal.attributes import SEARCH_ATTRIBUTES
+from galera_backup.temporal.plugin import plugin
 
 
 @pytest.fixture(scope="session")

@@ -9,10 +9,10 @@ from workflows._observing import until_all_answer
 
 with workflow.unsafe.imports_passed_through():
     from activities.clone import CloneActivities
-    from galera_backup import apart
     from galera_backup.errors import ClusterUnhealthy, RestoreFailed
     from galera_backup.models.clone import Clone, LookAtSides, Sides
     from galera_backup.models.restore import RestoreRequest
+    from galera_backup.rules.clone import joined_already, joined_another, target_answers
 
 
 def identity(request: RestoreRequest) -> Clone | None:
@@ -23,7 +23,7 @@ def identity(request: RestoreRequest) -> Clone | None:
 async def check_apart(request: RestoreRequest, clone: Clone) -> str:
     """Answers what is known of the source. Error: `ClusterUnhealthy`; nothing was touched."""
     seen = await _look(request, clone)
-    joined = apart.joined_already(seen)
+    joined = joined_already(seen)
     if joined is not None:
         raise ClusterUnhealthy(joined)
     if seen.source.unseen is not None:
@@ -33,16 +33,14 @@ async def check_apart(request: RestoreRequest, clone: Clone) -> str:
 
 async def check_alone(request: RestoreRequest, clone: Clone, replicas: int) -> None:
     """Error: `RestoreFailed`, when the clone is not a cluster of its own."""
-    seen = await until_all_answer(lambda: _look(request, clone), apart.target_answers)
-    joined = apart.joined_another(seen, clone.uuid, replicas)
+    seen = await until_all_answer(lambda: _look(request, clone), target_answers)
+    joined = joined_another(seen, clone.uuid, replicas)
     if joined is not None:
         raise RestoreFailed(joined)
 
 
 async def _look(request: RestoreRequest, clone: Clone) -> Sides:
-    look = LookAtSides(
-        target=request.cluster, source=clone.source, credentials=request.credentials, container=request.container
-    )
+    look = LookAtSides(site=request.site, source=clone.source)
     return await workflow.execute_activity_method(
         CloneActivities.look_at_sides,
         look,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from temporalio import workflow
 from temporalio.exceptions import (
@@ -61,9 +61,3 @@ def operation(run: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
             raise InternalError(f"bug in workflow code: {type(error).__name__}: {error}") from error
 
     return wrapped
-
-
-def first_sentence_of(error: BaseException) -> str:
-    """An error in one line, for a message that is about something else too."""
-    message: Any = getattr(error, "message", None) or str(error)
-    return str(message).splitlines()[0] if message else type(error).__name__

@@ -18,7 +18,6 @@ from temporalio.exceptions import (
 )
 
 from workflows import _options, _runner
-from workflows._failures import first_sentence_of
 from workflows._uncancellable import uncancellable
 from workflows.lease import GaleraLease
 
@@ -27,8 +26,10 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup import names
     from galera_backup.errors import ClusterBusy, GaleraBackupError, LeaseLost, by_name
     from galera_backup.models.activities import LeaseHolder, LeaseName
-    from galera_backup.models.common import LeaseRef, OperationRequest
+    from galera_backup.models.common import LeaseRef
     from galera_backup.models.lease import LeaseEvent, LeaseRequest, LeaseResult, OperationName, OrderKind
+    from galera_backup.models.site import OperationRequest
+    from galera_backup.text import first_sentence_of
 
 T = TypeVar("T")
 
@@ -101,12 +102,10 @@ class LeaseHeld:
         return await workflow.start_child_workflow(
             GaleraLease.run,
             LeaseRequest(
-                cluster=request.cluster,
+                site=request.site,
                 operation=self._operation,
                 owner=workflow.info().workflow_id,
                 ttl=ttl,
-                credentials=request.credentials,
-                container=request.container,
             ),
             id=names.lease_id(request.cluster),
             task_queue=names.lease_queue(workflow.info().task_queue),

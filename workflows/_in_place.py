@@ -11,13 +11,14 @@ from workflows._outage import CHECK_LIMIT, MARGIN
 from workflows._restoring import REPLICAS_AT_MOST, Restoring
 
 with workflow.unsafe.imports_passed_through():
-    from galera_backup import rules
     from galera_backup.errors import InternalError
     from galera_backup.models.cluster import ClaimObservation, ClusterObservation
     from galera_backup.models.lease import LeaseEvent, StopOrder
     from galera_backup.models.manifest import Manifest
     from galera_backup.models.restore import ClaimRestore, ClaimState, RestoreResult
     from galera_backup.models.runner import CheckReport, RestoreJob
+    from galera_backup.rules.claims import serves_meanwhile
+    from galera_backup.rules.space import lacking_space, lacking_unpack_space
 
 
 class InPlace(Restoring):
@@ -63,10 +64,10 @@ class InPlace(Restoring):
         return await self._start(seen.claims, ClaimState.RESTORED)
 
     def _lacking(self, report: CheckReport, data_kb: int, claim: str) -> str | None:
-        return rules.lacking_space(report, data_kb, claim)
+        return lacking_space(report, data_kb, claim)
 
     def _lacking_on_backup_volume(self, report: CheckReport, data_kb: int) -> str | None:
-        return rules.lacking_unpack_space(report, data_kb, self._request.backup_claim)
+        return lacking_unpack_space(report, data_kb, self._request.backup_claim)
 
     async def _restore(self, claim: ClaimObservation, manifest: Manifest, claims: int) -> ClaimRestore:
         request, first = self._request, claim.ordinal == 0
@@ -80,7 +81,7 @@ class InPlace(Restoring):
             ordinal=claim.ordinal,
             last=claim.ordinal == claims - 1,
             safe_to_bootstrap=first,
-            while_serving=rules.serves_meanwhile(request.strategy, claim.ordinal),
+            while_serving=serves_meanwhile(request.strategy, claim.ordinal),
         )
         task = self._stopped_task(str(claim.ordinal), job, claim, request.runner_timeout)
         outcome = await _runner.run(task, f"{what} {claim.claim}")

@@ -14,7 +14,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.galera import GaleraActivities
     from galera_backup.models.activities import Observe
     from galera_backup.models.cluster import ClusterObservation
-    from galera_backup.models.common import OperationRequest
+    from galera_backup.models.site import OperationRequest
 
 T = TypeVar("T")
 
@@ -26,13 +26,7 @@ async def observe(request: OperationRequest, summary: str, replicas: int | None 
     """The StatefulSet, its pods and its data claims. `replicas`: its size, should it be at 0."""
     return await workflow.execute_activity_method(
         GaleraActivities.observe_cluster,
-        Observe(
-            cluster=request.cluster,
-            credentials=request.credentials,
-            container=request.container,
-            primary_label=request.primary_label,
-            replicas=replicas,
-        ),
+        Observe(site=request.site, replicas=replicas),
         summary=summary,
         **_options.act(),
     )

@@ -23,7 +23,7 @@ class Options(TypedDict, total=False):
 _HEARTBEAT = timedelta(seconds=10)
 """A dead worker is noticed within about this; activities beat every 2 s, and then hear of a cancel.
 
-An attempt that is given up must not act later: `rules.DESYNC_WINDOW` is shorter by two beats.
+An attempt that is given up must not act later: `timing.DESYNC_WINDOW` is shorter by two beats.
 """
 _UNDO_HEARTBEAT = timedelta(seconds=9.2)
 """With the pause before the next attempt less than the 10 s in which a resync is to begin; so is a call that hangs."""

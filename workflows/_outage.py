@@ -19,13 +19,15 @@ from workflows._operation import Operation
 from workflows._progress import ProgressReport
 
 with workflow.unsafe.imports_passed_through():
-    from galera_backup import names, rules
+    from galera_backup import names
     from galera_backup.errors import GaleraBackupError, InternalError, InvalidInput, RestoreFailed
     from galera_backup.models.activities import RunnerOutcome, RunnerTask
     from galera_backup.models.cluster import ClaimObservation, ClusterObservation
     from galera_backup.models.lease import LeaseEvent, Mark, OperationName, StartOrder, StopOrder
     from galera_backup.models.restore import ClaimReport, ClaimState, OutageRequest, Strategy
     from galera_backup.models.runner import CheckReport, RunnerJob, SwapJob
+    from galera_backup.rules.selection import primary_pod
+    from galera_backup.show import describe_claims, members_table
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -70,7 +72,7 @@ class Outage(ABC, Generic[R]):
     async def _observe(self) -> ClusterObservation:
         request = self._request
         seen = await observe(request, "the StatefulSet, its pods and its data claims", request.replicas)
-        self._progress.note(rules.table(seen))
+        self._progress.note(members_table(seen))
         return seen
 
     def _task(
@@ -85,16 +87,14 @@ class Outage(ABC, Generic[R]):
     def _order(self, seen: ClusterObservation, strategy: Strategy) -> StopOrder:
         request = self._request
         return StopOrder(
+            site=request.site,
             strategy=strategy,
             replicas_before=seen.replicas,
             replicas=size_of(seen, request),
             restore_id=self._restore_id,
             claims=tuple(claim.claim for claim in seen.claims),
-            backup_claim=request.backup_claim,
-            run_as_user=request.run_as_user,
             runner_pod_prefix=request.runner_pod_prefix,
-            primary_label=request.primary_label,
-            primary_pod=rules.primary_pod(seen, request.primary_label) or seen.primary_before,
+            primary_pod=primary_pod(seen, request.primary_label) or seen.primary_before,
             stop_timeout=request.stop_timeout,
             runner_timeout=request.runner_timeout,
             ready_timeout=request.ready_timeout,
@@ -106,16 +106,12 @@ class Outage(ABC, Generic[R]):
         """A pod on the volume of a stopped replica."""
         request = self._request
         return RunnerTask(
-            cluster=request.cluster,
+            site=request.site,
             lease=self._lease.ref,
             fence="stopped",
             pod=f"{request.runner_pod_prefix}-{self._restore_id}-{name}",
             job=job,
-            container=request.container,
-            credentials=request.credentials,
-            backup_claim=request.backup_claim,
             data_claim=claim.claim,
-            run_as_user=request.run_as_user,
             timeout=timeout,
         )
 
@@ -149,11 +145,9 @@ class Outage(ABC, Generic[R]):
             return
         request, ref = self._request, self._lease.ref
         stopped = _undo.Stopped(
-            cluster=request.cluster,
+            site=request.site,
             mark=Mark(lease=ref, owner=workflow.info().workflow_id, until=workflow.now()),
             order=self._stopping,
-            credentials=request.credentials,
-            container=request.container,
         )
         self._progress.enter("start", "the lease was killed: starting the cluster from here")
         claims = None if self._is_stopped else self._started_on or _undo.as_found(self._stopping)
@@ -167,7 +161,7 @@ class Outage(ABC, Generic[R]):
         if any(claim.state == self._DONE for claim in claims):
             return RestoreFailed(
                 f"the {self._NAME} was cancelled when claims were changed already, so it was finished: "
-                f"{rules.describe(claims)}. {self._WAY_BACK}"
+                f"{describe_claims(claims)}. {self._WAY_BACK}"
             )
         return None
 
@@ -182,7 +176,7 @@ class Outage(ABC, Generic[R]):
             if state == error.message:
                 return RestoreFailed(state)
         elif self._lease.result is not None and self._lease.result.claims:
-            claims = rules.describe(self._lease.result.claims)
+            claims = describe_claims(self._lease.result.claims)
             state = f"The cluster was started again; claims: {claims}"
         else:
             state = "See the lease for the state of the cluster"

@@ -11,7 +11,7 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from galera_backup.models.common import ClusterRef, PhaseTime
     from galera_backup.models.progress import Progress
-    from galera_backup.temporal import BACKUP_ID, CLUSTER, PHASE, REPLICA
+    from galera_backup.temporal.attributes import BACKUP_ID, CLUSTER, PHASE, REPLICA
 
 
 class ProgressReport:

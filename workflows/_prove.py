@@ -11,11 +11,12 @@ from workflows._progress import ProgressReport
 
 with workflow.unsafe.imports_passed_through():
     from activities.prove import ProveActivities
-    from galera_backup import proving
     from galera_backup.errors import RestoreFailed
     from galera_backup.models.passwords import PasswordReport
     from galera_backup.models.proof import Proof, ProofTask
     from galera_backup.models.restore import RestoreRequest
+    from galera_backup.rules.proof import wrong_passwords
+    from galera_backup.show import describe_passwords
 
 MARGIN = timedelta(minutes=5)
 """For servers that are lost meanwhile: looking for another one, and asking again."""
@@ -50,14 +51,14 @@ class Proving:
     def judge_passwords(self, reports: list[PasswordReport | None]) -> None:
         """Of every claim. Error: `RestoreFailed`: with other passwords nobody could log in after the start."""
         for report in reports:
-            if report is not None and (wrong := proving.wrong_passwords(report)) is not None:
+            if report is not None and (wrong := wrong_passwords(report)) is not None:
                 raise RestoreFailed(
                     f"comparing the passwords in backup {self._request.backup_id!r} with today's Secrets: {wrong}. The "
                     "database was not stopped; set 'reset_passwords_from_secrets', or change the Secrets to what the "
                     "backup has. A user that the backup does not have cannot be reset: leave its Secret out"
                 )
         self._passwords = reports[0] or self._passwords
-        self._progress.fact("passwords", proving.describe_passwords(self._passwords))
+        self._progress.fact("passwords", describe_passwords(self._passwords))
 
     async def prove(self) -> Proof:
         """On the restored cluster. Error: `RestoreFailed`."""
@@ -81,10 +82,7 @@ class Proving:
     def _task(self) -> ProofTask:
         request = self._request
         return ProofTask(
-            cluster=request.cluster,
-            credentials=request.credentials,
-            container=request.container,
-            primary_label=request.primary_label,
+            site=request.site,
             check_credentials=request.check_credentials or request.credentials,
             checks=request.checks,
             check_timeout=request.check_timeout,

@@ -15,7 +15,7 @@ from workflows._progress import ProgressReport
 from workflows._questions import Questions
 
 with workflow.unsafe.imports_passed_through():
-    from galera_backup import names, rules
+    from galera_backup import names
     from galera_backup.errors import InternalError, NotEnoughSpace, RestoreFailed
     from galera_backup.models.clone import Clone
     from galera_backup.models.cluster import ClaimObservation, ClusterObservation
@@ -24,6 +24,8 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.plan import ClaimPlan, RestorePlan
     from galera_backup.models.restore import ClaimState, RestoreRequest, RestoreResult
     from galera_backup.models.runner import CheckJob, CheckReport
+    from galera_backup.rules.formed import all_answer, not_restored
+    from galera_backup.rules.plan import changed_since, expected_outage
 
 REPLICAS_AT_MOST = 9
 """For the lease's time to live, which is decided before the cluster is looked at."""
@@ -113,7 +115,7 @@ class Restoring(Outage[RestoreResult]):
     ) -> None:
         strategy, data_bytes = self._request.strategy, manifest.data_bytes
         replicas = size_of(seen, self._request)
-        outage = rules.expected_outage(strategy, data_bytes, replicas)
+        outage = expected_outage(strategy, data_bytes, replicas)
         self._questions.plan = RestorePlan(
             cluster=seen.cluster,
             source=self._request.source,
@@ -143,7 +145,7 @@ class Restoring(Outage[RestoreResult]):
 
     async def _check_plan(self, planned: ClusterObservation) -> None:
         """Right before the cut: the cluster is the one of the plan. Errors: `RestoreFailed`, `ClusterUnhealthy`."""
-        changed = rules.changed_since(planned, await self._observe())
+        changed = changed_since(planned, await self._observe())
         if changed is not None:
             raise RestoreFailed(
                 f"{changed}, unlike when the restore was planned. The cluster was not touched; start the restore again"
@@ -172,8 +174,8 @@ class Restoring(Outage[RestoreResult]):
         """Error: `RestoreFailed`, when what has started is not the restored cluster, or a clone is not alone."""
         self._enter("prove", "looking whether the cluster is the restored one")
         uuid = self._clone.uuid if self._clone is not None else manifest.position.uuid
-        seen = await until_all_answer(self._observe, rules.all_answer)
-        wrong = rules.not_restored(seen, uuid)
+        seen = await until_all_answer(self._observe, all_answer)
+        wrong = not_restored(seen, uuid)
         if wrong is not None:
             raise RestoreFailed(wrong)
         if self._clone is not None:

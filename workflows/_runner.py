@@ -55,7 +55,7 @@ def _stop_if_cancelled() -> None:
 
 
 async def _run_once(task: RunnerTask, summary: str) -> RunnerOutcome:
-    removal = RemoveRunners(cluster=task.cluster, pod=task.pod), f"remove pod {task.pod}"
+    removal = RemoveRunners(cluster=task.site.cluster, pod=task.pod), f"remove pod {task.pod}"
     try:
         outcome = await workflow.execute_activity_method(
             RunnerActivities.run_runner, task, summary=summary, **_options.wait(task.timeout + _MARGIN)

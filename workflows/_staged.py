@@ -17,7 +17,6 @@ from workflows._questions import Questions
 from workflows._restoring import Restoring
 
 with workflow.unsafe.imports_passed_through():
-    from galera_backup import rules
     from galera_backup.errors import GaleraBackupError, InternalError, RestoreFailed
     from galera_backup.models.cluster import ClaimObservation, ClusterObservation
     from galera_backup.models.lease import StopOrder
@@ -27,6 +26,7 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.proof import Proof
     from galera_backup.models.restore import ClaimRestore, ClaimState, RestoreRequest, RestoreResult
     from galera_backup.models.runner import CheckJob, CheckReport, RestoreReport, StageJob
+    from galera_backup.rules.space import lacking_staging_space
 
 
 class Staged(Restoring):
@@ -81,7 +81,7 @@ class Staged(Restoring):
     # --- while the database is up
 
     def _lacking(self, report: CheckReport, data_kb: int, claim: str) -> str | None:
-        return rules.lacking_staging_space(report, data_kb, claim)
+        return lacking_staging_space(report, data_kb, claim)
 
     def _lacking_on_backup_volume(self, report: CheckReport, data_kb: int) -> str | None:
         return None

@@ -21,7 +21,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.galera import GaleraActivities
     from activities.kubernetes import KubernetesActivities
     from activities.runner import RunnerActivities
-    from galera_backup import names, rules
+    from galera_backup import names, timing
     from galera_backup.errors import (
         ClusterLeftPartial,
         ClusterLeftStopped,
@@ -37,10 +37,13 @@ with workflow.unsafe.imports_passed_through():
         RunnerTask,
         ScaleTask,
     )
-    from galera_backup.models.common import ClusterRef, LeaseRef, SecretRef
+    from galera_backup.models.common import LeaseRef
     from galera_backup.models.lease import Mark, StopOrder
     from galera_backup.models.restore import ClaimReport, ClaimState, Strategy
     from galera_backup.models.runner import CheckJob, DiscardJob, RestoreJob, SwapJob, TidyJob
+    from galera_backup.models.site import Site
+    from galera_backup.rules.claims import claim_state, is_started_in_part, may_start, must_be_finished, replicas_on
+    from galera_backup.show import describe_claims
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -77,12 +80,12 @@ async def bring_back(task: ReplicaTask, queue: str) -> ResyncReport:
     await persist(KubernetesActivities.revoke_replica, task, f"nothing more is done to {pod} but undo", queue)
     await persist(
         RunnerActivities.remove_runners,
-        RemoveRunners(cluster=task.cluster, lease=task.lease),
+        RemoveRunners(cluster=task.site.cluster, lease=task.lease),
         "no runner pod works on the replica",
         queue,
     )
     if task.on_may_land:
-        await workflow.sleep(rules.DESYNC_WINDOW, summary="until no wsrep_desync=ON can come any more")
+        await workflow.sleep(timing.DESYNC_WINDOW, summary="until no wsrep_desync=ON can come any more")
     report = await persist(GaleraActivities.resync, task, f"drain {pod}, wsrep_desync=OFF, wait for Synced", queue)
     await persist(KubernetesActivities.wait_in_service, task, f"{pod} Ready and in the endpoints", queue)
     if task.mark.handover is not None or task.only_if_marked:
@@ -96,19 +99,15 @@ async def bring_back(task: ReplicaTask, queue: str) -> ResyncReport:
 class Stopped:
     """A cluster that was scaled to 0 by a lease, and all that is needed to start it again."""
 
-    cluster: ClusterRef
+    site: Site
     mark: Mark
     order: StopOrder
-    credentials: SecretRef
-    container: str
     by: LeaseRef | None = None
     """The janitor's own lease: the pods that look at the volumes carry it, so that they are removed with it."""
 
     def scale(self, replicas: int, serving: int = 0) -> ScaleTask:
         """For every step on the StatefulSet; only scaling up looks at `replicas`, and at how many serve already."""
-        return ScaleTask(
-            cluster=self.cluster, mark=self.mark, container=self.container, replicas=replicas, serving=serving
-        )
+        return ScaleTask(site=self.site, mark=self.mark, replicas=replicas, serving=serving)
 
     def form(self, replicas: int, *, restored: bool, may_fail: bool = False) -> FormTask:
         """What to wait for once it is scaled back, on restored or on its old data.
@@ -118,13 +117,10 @@ class Stopped:
         alone = replicas == 1 and self.order.primary_pod is not None
         clone = self.order.clone if restored else None
         return FormTask(
-            cluster=self.cluster,
+            site=self.site,
             lease=self.mark.lease,
             replicas=replicas,
-            credentials=self.credentials,
-            container=self.container,
-            primary_label=self.order.primary_label,
-            primary_pod=names.pod(self.cluster, 0) if alone else self.order.primary_pod,
+            primary_pod=names.pod(self.site.cluster, 0) if alone else self.order.primary_pod,
             uuid=clone.uuid if clone is not None else None,
             may_fail=may_fail,
         )
@@ -141,20 +137,20 @@ async def bring_up(stopped: Stopped, claims: tuple[ClaimReport, ...] | None, que
     found = await persist(
         KubernetesActivities.revoke_statefulset, stopped.scale(0), "the StatefulSet is scaled back from here on", queue
     )
-    serving = found.replicas if found.marked and rules.is_started_in_part(order, found.replicas) else 0
+    serving = found.replicas if found.marked and is_started_in_part(order, found.replicas) else 0
     runs = not serving and (found.replicas or not found.marked)
     if claims is None and runs:  # nobody looks into its volumes
         await _wait_formed(stopped, found.replicas, "was not stopped, or was started already", queue)
         return ()
     await persist(
         RunnerActivities.remove_runners,
-        RemoveRunners(cluster=stopped.cluster, lease=stopped.mark.lease),
+        RemoveRunners(cluster=stopped.site.cluster, lease=stopped.mark.lease),
         "no runner pod works on the volumes",
         queue,
     )
     if claims is None:
         claims = await _inspect(stopped, serving)
-    if rules.must_be_finished(claims, serving):
+    if must_be_finished(claims, serving):
         match order.strategy:
             case Strategy.STAGED:
                 claims = await _put_back(stopped, claims)
@@ -162,28 +158,28 @@ async def bring_up(stopped: Stopped, claims: tuple[ClaimReport, ...] | None, que
                 serving, claims = await _finish_rolling(stopped, claims, serving, queue)
             case Strategy.IN_PLACE:
                 claims = await _finish(stopped, claims, claims)
-    if not rules.may_start(claims):
+    if not may_start(claims):
         raise _left(stopped, claims, serving)
     restored = claims[0].state == ClaimState.RESTORED
-    replicas = rules.replicas_on(claims, order)
+    replicas = replicas_on(claims, order)
     scale = stopped.scale(replicas, serving if serving < replicas else 0)
     await persist(KubernetesActivities.scale_up, scale, f"scale StatefulSet back to {replicas}", queue)
     data = "restored" if restored else "its old"
-    how = f"was scaled back to {replicas} on {data} data ({rules.describe(claims)})"
+    how = f"was scaled back to {replicas} on {data} data ({describe_claims(claims)})"
     await _wait_formed(stopped, replicas, how, queue, restored=restored)
     return claims
 
 
 def _left(stopped: Stopped, claims: tuple[ClaimReport, ...], serving: int) -> GaleraBackupError:
-    cluster, size = str(stopped.cluster), stopped.order.replicas
+    cluster, size = str(stopped.site.cluster), stopped.order.replicas
     if not serving:
         return ClusterLeftStopped(
             f"StatefulSet {cluster!r} stays at 0 replicas: expected all data claims untouched or all restored, saw "
-            f"{rules.describe(claims)}. Start the restore again; it redoes every claim"
+            f"{describe_claims(claims)}. Start the restore again; it redoes every claim"
         )
     return ClusterLeftPartial(
         f"StatefulSet {cluster!r} stays at {serving} of {size} replicas, which serve: expected all data claims "
-        f"restored, saw {rules.describe(claims)}. Do not scale it up by hand: the others would join with another "
+        f"restored, saw {describe_claims(claims)}. Do not scale it up by hand: the others would join with another "
         "history. Mend the cause and run the janitor, which finishes the restore; or scale the StatefulSet to 0 and "
         f"start the restore again with 'replicas': {size}: that redoes every claim, and loses what was written since"
     )
@@ -204,7 +200,7 @@ async def _wait_formed(stopped: Stopped, replicas: int, how: str, queue: str, *,
     except ActivityError as error:
         failure = typed(error, late=ClusterNotFormed)
         raise ClusterNotFormed(
-            f"StatefulSet {str(stopped.cluster)!r} {how}, but: {failure.message}. Look at the logs of its pods"
+            f"StatefulSet {str(stopped.site.cluster)!r} {how}, but: {failure.message}. Look at the logs of its pods"
         ) from error
     unmark = stopped.scale(replicas)
     await persist(KubernetesActivities.unmark_statefulset, unmark, "remove the lease's mark", queue)
@@ -223,32 +219,28 @@ async def tidy(stopped: Stopped, by: LeaseRef, keep: str | None) -> tuple[str, .
     """
     order = stopped.order
     if order.strategy == Strategy.ROLLING:
-        discard = DiscardJob(cluster=stopped.cluster, keep=keep)
+        discard = DiscardJob(cluster=stopped.site.cluster, keep=keep)
         task = _tidy_task(stopped, by, "discard", discard, claim=None)
-        return () if await _is_tidied(task, order.backup_claim) else (order.backup_claim,)
+        return () if await _is_tidied(task, stopped.site.backup_claim) else (stopped.site.backup_claim,)
     claims = list(enumerate(stopped.order.claims))
     done = await asyncio.gather(*[_tidy_claim(stopped, by, ordinal, claim, keep) for ordinal, claim in claims])
     return tuple(claim for (_, claim), tidied in zip(claims, done, strict=True) if not tidied)
 
 
 async def _tidy_claim(stopped: Stopped, by: LeaseRef, ordinal: int, claim: str, keep: str | None) -> bool:
-    task = _tidy_task(stopped, by, f"tidy-{ordinal}", TidyJob(cluster=stopped.cluster, keep=keep), claim)
-    return await _is_tidied(task.model_copy(update={"replica": names.pod(stopped.cluster, ordinal)}), claim)
+    task = _tidy_task(stopped, by, f"tidy-{ordinal}", TidyJob(cluster=stopped.site.cluster, keep=keep), claim)
+    return await _is_tidied(task.model_copy(update={"replica": names.pod(stopped.site.cluster, ordinal)}), claim)
 
 
 def _tidy_task(stopped: Stopped, by: LeaseRef, name: str, job: TidyJob | DiscardJob, claim: str | None) -> RunnerTask:
     order = stopped.order
     return RunnerTask(
-        cluster=stopped.cluster,
+        site=stopped.site,
         lease=by,
         fence="lease",
         pod=f"{order.runner_pod_prefix}-{order.restore_id}-{name}",
         job=job,
-        container=stopped.container,
-        credentials=stopped.credentials,
-        backup_claim=order.backup_claim,
         data_claim=claim,
-        run_as_user=order.run_as_user,
         timeout=TIDY_LIMIT,
     )
 
@@ -271,17 +263,13 @@ async def _inspect_claim(stopped: Stopped, ordinal: int, claim: str, beside: boo
     """Read the marker on one data volume; `beside` a live replica, on its node."""
     order = stopped.order
     task = RunnerTask(
-        cluster=stopped.cluster,
+        site=stopped.site,
         lease=stopped.by,
         fence="lease" if stopped.by else "none",
         pod=f"{order.runner_pod_prefix}-{order.restore_id}-look-{ordinal}",
-        job=CheckJob(cluster=stopped.cluster, restore_id=order.restore_id),
-        container=stopped.container,
-        credentials=stopped.credentials,
-        backup_claim=order.backup_claim,
+        job=CheckJob(cluster=stopped.site.cluster, restore_id=order.restore_id),
         data_claim=claim,
-        replica=names.pod(stopped.cluster, ordinal) if beside else None,
-        run_as_user=order.run_as_user,
+        replica=names.pod(stopped.site.cluster, ordinal) if beside else None,
         timeout=INSPECTION_LIMIT,
     )
     try:
@@ -290,7 +278,7 @@ async def _inspect_claim(stopped: Stopped, ordinal: int, claim: str, beside: boo
         workflow.logger.error("a data volume cannot be read", extra={"claim": claim, "error": str(error)})
         return ClaimReport(claim=claim, ordinal=ordinal, state=ClaimState.UNKNOWN)
     seen = outcome.result.check
-    state = rules.claim_state(seen, order.restore_id) if seen is not None else ClaimState.UNKNOWN
+    state = claim_state(seen, order.restore_id) if seen is not None else ClaimState.UNKNOWN
     return ClaimReport(claim=claim, ordinal=ordinal, state=state)
 
 
@@ -331,7 +319,7 @@ async def _finish(
     stopped: Stopped, claims: tuple[ClaimReport, ...], those: tuple[ClaimReport, ...]
 ) -> tuple[ClaimReport, ...]:
     """Restore those of the claims, in the document's order; all claims as they are afterwards."""
-    workflow.logger.warning("finishing the restore", extra={"claims": rules.describe(claims)})
+    workflow.logger.warning("finishing the restore", extra={"claims": describe_claims(claims)})
     done = list(claims)
     for claim in those:
         try:
@@ -345,13 +333,13 @@ async def _finish(
 
 async def _put_back(stopped: Stopped, claims: tuple[ClaimReport, ...]) -> tuple[ClaimReport, ...]:
     """Rename the old data back on every volume; the claims as they are afterwards."""
-    workflow.logger.warning("putting the old data back", extra={"claims": rules.describe(claims)})
+    workflow.logger.warning("putting the old data back", extra={"claims": describe_claims(claims)})
     return tuple(await asyncio.gather(*[_put_back_claim(stopped, claim) for claim in claims]))
 
 
 async def _put_back_claim(stopped: Stopped, claim: ClaimReport) -> ClaimReport:
     order = stopped.order
-    job = SwapJob(cluster=stopped.cluster, restore_id=order.restore_id, direction="back")
+    job = SwapJob(cluster=stopped.site.cluster, restore_id=order.restore_id, direction="back")
     try:
         await _runner.run(_undo_task(stopped, claim, "back", job), f"put the old data of {claim.claim} back")
     except (ActivityError, GaleraBackupError) as error:
@@ -363,7 +351,7 @@ async def _put_back_claim(stopped: Stopped, claim: ClaimReport) -> ClaimReport:
 def _restore_task(stopped: Stopped, claim: ClaimReport) -> RunnerTask:
     order = stopped.order
     job = RestoreJob(
-        cluster=stopped.cluster,
+        cluster=stopped.site.cluster,
         clone=order.clone,
         backup_id=order.backup_id,
         restore_id=order.restore_id,
@@ -378,16 +366,12 @@ def _undo_task(stopped: Stopped, claim: ClaimReport, name: str, job: RestoreJob 
     """A pod that changes a volume when its lease may be gone already."""
     order = stopped.order
     return RunnerTask(
-        cluster=stopped.cluster,
+        site=stopped.site,
         lease=stopped.mark.lease,
         fence="undo",
         pod=f"{order.runner_pod_prefix}-{order.restore_id}-{name}-{claim.ordinal}",
         job=job,
-        container=stopped.container,
-        credentials=stopped.credentials,
-        backup_claim=order.backup_claim,
         data_claim=claim.claim,
         stopped_from=claim.ordinal if order.strategy == Strategy.ROLLING else 0,
-        run_as_user=order.run_as_user,
         timeout=order.runner_timeout,
     )

@@ -15,7 +15,7 @@ from workflows._operation import Operation
 from workflows._progress import ProgressReport
 
 with workflow.unsafe.imports_passed_through():
-    from galera_backup import names, rules
+    from galera_backup import names
     from galera_backup.errors import ClusterUnhealthy, GaleraBackupError, InternalError, PruneFailed
     from galera_backup.models.activities import ReplicaTask, RunnerOutcome, RunnerTask
     from galera_backup.models.backup import BackupRequest, BackupResult
@@ -23,7 +23,10 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.lease import DesyncOrder, LeaseEvent, Mark
     from galera_backup.models.manifest import Manifest
     from galera_backup.models.runner import BackupJob, PruneJob, PruneReport
+    from galera_backup.rules.health import OTHERS_IN_SYNC, health_problems
+    from galera_backup.rules.selection import select_replica
     from galera_backup.runner import protocol
+    from galera_backup.show import members_table
 
 MARGIN = timedelta(minutes=30)
 """What check, desync, resync and prune may take beside the runner and the drain, before the lease ends by itself."""
@@ -57,7 +60,7 @@ class _Steps:
         self._lease = lease
         self._progress = progress
         self._desynced: str | None = None
-        self._others_in_sync = 0 if request.allow_unsafe else rules.OTHERS_IN_SYNC
+        self._others_in_sync = 0 if request.allow_unsafe else OTHERS_IN_SYNC
 
     async def run(self) -> BackupResult:
         """Check, select, desync, run, resync, prune."""
@@ -83,12 +86,12 @@ class _Steps:
         self._enter("check", "asking every pod for its Kubernetes and wsrep status")
         request = self._request
         seen = await observe(request, "Kubernetes and wsrep status of every pod")
-        self._progress.note(rules.table(seen))
-        problems = rules.problems(seen)
+        self._progress.note(members_table(seen))
+        problems = health_problems(seen)
         if problems and not request.allow_unsafe:
             raise ClusterUnhealthy(
                 f"cluster {str(request.cluster)!r} is not fit for a backup: {'; '.join(problems)}. Nothing was "
-                f"changed; mend the cluster and start the backup again\n{rules.table(seen)}"
+                f"changed; mend the cluster and start the backup again\n{members_table(seen)}"
             )
         if problems:
             workflow.logger.warning("unsafe backup", extra={"problems": problems})
@@ -97,12 +100,12 @@ class _Steps:
     def _select(self, seen: ClusterObservation) -> MemberObservation:
         self._enter("select", "choosing the replica to back up")
         ordinal = self._request.replica
-        target = rules.select_replica(seen, ordinal)
+        target = select_replica(seen, ordinal)
         if target is None:
             which = "any replica" if ordinal is None else repr(names.pod(seen.cluster, ordinal))
             raise ClusterUnhealthy(
                 f"selecting the replica to back up: expected {which} to be Ready and in sync, none is\n"
-                f"{rules.table(seen)}"
+                f"{members_table(seen)}"
             )
         self._progress.replica(target.pod)
         return target
@@ -114,7 +117,6 @@ class _Steps:
             "desync",
             DesyncOrder(
                 pod=target.pod,
-                primary_label=self._request.primary_label,
                 drain_timeout=self._request.drain_timeout,
                 others_in_sync=self._others_in_sync,
             ),
@@ -143,17 +145,13 @@ class _Steps:
         )
         pod = names.runner_pod(names.BACKUP_RUNNER_PREFIX, now)
         task = RunnerTask(
-            cluster=request.cluster,
+            site=request.site,
             lease=self._lease.ref,
             fence="desynced",
             pod=pod,
             job=job,
-            container=request.container,
-            credentials=request.credentials,
-            backup_claim=request.backup_claim,
             data_claim=claim.claim,
             replica=target.pod,
-            run_as_user=request.run_as_user,
             timeout=request.runner_timeout,
             others_in_sync=self._others_in_sync,
             give_back_when_degraded=request.give_back_when_degraded,
@@ -179,17 +177,13 @@ class _Steps:
         self._enter("prune", f"keeping {request.backups_to_keep} backups")
         pod = names.runner_pod(names.BACKUP_RUNNER_PREFIX, workflow.now(), "prune")
         task = RunnerTask(
-            cluster=request.cluster,
+            site=request.site,
             lease=self._lease.ref,
             fence="lease",
             pod=pod,
             job=PruneJob(cluster=request.cluster, keep=request.backups_to_keep),
-            container=request.container,
-            credentials=request.credentials,
-            backup_claim=request.backup_claim,
             data_claim=None,
             replica=manifest.replica,
-            run_as_user=request.run_as_user,
             timeout=PRUNE_LIMIT,
         )
         try:
@@ -212,13 +206,10 @@ class _Steps:
             return
         request, ref = self._request, self._lease.ref
         task = ReplicaTask(
-            cluster=request.cluster,
+            site=request.site,
             lease=ref,
             pod=self._desynced,
-            credentials=request.credentials,
-            container=request.container,
             mark=Mark(lease=ref, owner=workflow.info().workflow_id, until=workflow.now()),
-            primary_label=request.primary_label,
             drain_until=workflow.now() + request.drain_timeout,
             only_if_marked=True,
             on_may_land=True,  # the killed lease may have had an attempt under way

@@ -11,9 +11,8 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup import names
     from galera_backup.models.activities import RunnerTask
     from galera_backup.models.catalog import Catalog, CatalogRequest
-    from galera_backup.models.common import SecretRef
     from galera_backup.models.runner import ListJob
-    from galera_backup.temporal import CLUSTER
+    from galera_backup.temporal.attributes import CLUSTER
 
 LIST_RUNNER_PREFIX = "mariadb-phy-backup-list"
 
@@ -29,16 +28,12 @@ class GaleraCatalog:
         workflow.upsert_search_attributes([CLUSTER.value_set(str(request.cluster))])
         pod = names.runner_pod(LIST_RUNNER_PREFIX, workflow.now(), workflow.uuid4().hex[:6])
         task = RunnerTask(
-            cluster=request.cluster,
+            site=request.site,
             lease=None,
             fence="none",
             pod=pod,
             job=ListJob(cluster=request.source or request.cluster),
-            container=request.container,
-            credentials=SecretRef(),
-            backup_claim=request.backup_claim,
             data_claim=None,
-            run_as_user=request.run_as_user,
             timeout=request.timeout,
         )
         outcome = await _runner.run(task, f"pod {pod}: list the backups")

@@ -15,7 +15,7 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from workflows import _options, _undo
-from workflows._failures import first_sentence_of, operation, typed
+from workflows._failures import operation, typed
 from workflows._holder import LeaseHeld
 from workflows._operation import Operation
 from workflows._progress import ProgressReport
@@ -23,7 +23,7 @@ from workflows._progress import ProgressReport
 with workflow.unsafe.imports_passed_through():
     from activities.janitor import JanitorActivities
     from activities.runner import RunnerActivities
-    from galera_backup import names, rules
+    from galera_backup import names, timing
     from galera_backup.errors import (
         ClusterBusy,
         ClusterLeftPartial,
@@ -32,7 +32,7 @@ with workflow.unsafe.imports_passed_through():
         JanitorFailed,
     )
     from galera_backup.models.activities import Observe, RemoveRunners, ReplicaTask
-    from galera_backup.models.common import LeaseRef, OperationRequest
+    from galera_backup.models.common import LeaseRef
     from galera_backup.models.janitor import (
         Finding,
         JanitorRequest,
@@ -45,6 +45,11 @@ with workflow.unsafe.imports_passed_through():
     )
     from galera_backup.models.lease import Mark
     from galera_backup.models.restore import Strategy
+    from galera_backup.models.site import OperationRequest
+    from galera_backup.rules.claims import restore_to_keep
+    from galera_backup.rules.triage import JANITOR_IS_CONTENT, JANITOR_MENDS, triage
+    from galera_backup.show import describe_claims, findings_table
+    from galera_backup.text import first_sentence_of
 
 T = TypeVar("T")
 
@@ -111,26 +116,21 @@ class _Steps:
         request = self._request
         seen = await workflow.execute_activity_method(
             JanitorActivities.survey_cluster,
-            Observe(
-                cluster=request.cluster,
-                credentials=request.credentials,
-                container=request.container,
-                primary_label=request.primary_label,
-            ),
+            Observe(site=request.site),
             summary="members, marks, runner pods, and the leases that they name",
             **_options.act(),
         )
-        found = rules.triage(seen, workflow.now())
+        found = triage(seen, workflow.now())
         self._found = {(each.kind, each.name): each for each in found}
-        self._progress.note(rules.findings_table(found))
+        self._progress.note(findings_table(found))
         return seen
 
     def _to_mend(self) -> list[Finding]:
-        return [each for each in self._found.values() if each.verdict in rules.JANITOR_MENDS]
+        return [each for each in self._found.values() if each.verdict in JANITOR_MENDS]
 
     def _result(self, busy: str | None = None) -> JanitorResult:
         found = tuple(self._found.values())
-        contents = rules.JANITOR_MENDS | rules.JANITOR_IS_CONTENT
+        contents = JANITOR_MENDS | JANITOR_IS_CONTENT
         left_alone = tuple(f"{each.name}: {each.text}" for each in found if each.verdict not in contents)
         for each in left_alone:
             workflow.logger.warning("left alone", extra={"cluster": str(self._request.cluster), "found": each})
@@ -206,16 +206,14 @@ class _Steps:
         self._enter("resync", f"bringing {pod} back: {finding.text}")
         self._progress.replica(pod)
         task = ReplicaTask(
-            cluster=request.cluster,
+            site=request.site.model_copy(update={"primary_label": None}),  # what is put back is what the mark says
             lease=mark.mark.lease,
             pod=pod,
-            credentials=request.credentials,
-            container=request.container,
             mark=mark.mark,
             drain_until=workflow.now() + request.drain_timeout,
             only_if_marked=True,
         )
-        limit = rules.DESYNC_WINDOW + request.drain_timeout + request.step_timeout
+        limit = timing.DESYNC_WINDOW + request.drain_timeout + request.step_timeout
         try:
             report = await _within(limit, _undo.bring_back(task, self._queue()))
         except TimeoutError:
@@ -245,15 +243,14 @@ class _Steps:
         """Start a cluster that a restore left at 0, or in part, when its claims allow it; else what is left to do."""
         request, order = self._request, mark.order
         assert order is not None
+        ours = {"credentials": request.credentials, "container": request.container}
         self._enter("start", f"starting {request.cluster}: {finding.text}")
         # Pods of its own (the id begins with the time): those of a killed janitor may still be on their way out.
         prefix = f"{names.JANITOR_RUNNER_PREFIX}-{workflow.info().run_id[-8:]}"
         stopped = _undo.Stopped(
-            cluster=request.cluster,
+            site=order.site.model_copy(update=ours),
             mark=mark,
             order=order.model_copy(update={"runner_pod_prefix": prefix}),
-            credentials=request.credentials,
-            container=request.container,
             by=self._lease.ref,
         )
         limit = INSPECTION + order.ready_timeout
@@ -267,9 +264,9 @@ class _Steps:
                 f"starting StatefulSet {str(request.cluster)!r}: expected all replicas in one cluster within {limit}. "
                 "The next run tries again; look at the failures of this run's activities"
             ) from None
-        text = f"started; claims: {rules.describe(claims)}" if claims else "primary label as before, mark removed"
+        text = f"started; claims: {describe_claims(claims)}" if claims else "primary label as before, mark removed"
         if order.strategy != Strategy.IN_PLACE:
-            keep = rules.kept(order, claims)
+            keep = restore_to_keep(order, claims)
             if untidy := await _undo.tidy(stopped, self._lease.ref, keep=keep):
                 text += f"; copies of the data may be left on {', '.join(untidy)}"
         self._mended.append(Mended(name=finding.name, text=text))
@@ -280,7 +277,7 @@ class _Steps:
         try:
             await workflow.execute_activity_method(
                 JanitorActivities.remark_statefulset,
-                Remark(cluster=self._request.cluster, container=self._request.container, mark=tried),
+                Remark(site=self._request.site, mark=tried),
                 summary="the mark on the StatefulSet",
                 **_options.act(),
             )

@@ -19,14 +19,14 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, WorkflowAlreadyStartedError, is_cancelled_exception
 
 from workflows import _options, _runner, _undo
-from workflows._failures import first_sentence_of, typed
+from workflows._failures import typed
 from workflows._uncancellable import uncancellable
 
 with workflow.unsafe.imports_passed_through():
     from activities.galera import GaleraActivities
     from activities.kubernetes import KubernetesActivities
     from activities.runner import RunnerActivities
-    from galera_backup import names, rules
+    from galera_backup import names
     from galera_backup.errors import (
         ClusterNotFormed,
         DesyncFailed,
@@ -49,7 +49,9 @@ with workflow.unsafe.imports_passed_through():
         StopOrder,
     )
     from galera_backup.models.restore import ClaimReport, TidyRequest
-    from galera_backup.temporal import CLUSTER, PHASE, REPLICA
+    from galera_backup.rules.claims import are_restored, replicas_on, restore_to_keep
+    from galera_backup.temporal.attributes import CLUSTER, PHASE, REPLICA
+    from galera_backup.text import first_sentence_of
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -92,7 +94,7 @@ class GaleraLease:
     @workflow.run
     async def run(self, request: LeaseRequest) -> LeaseResult:
         """Hold, then settle. Fails only when the cluster had to be left stopped or did not form again."""
-        workflow.upsert_search_attributes([CLUSTER.value_set(str(request.cluster))])
+        workflow.upsert_search_attributes([CLUSTER.value_set(str(request.site.cluster))])
         self._show("held")
         reason = await self._hold()
         await uncancellable(self._settle())
@@ -140,7 +142,7 @@ class GaleraLease:
         """Who holds the cluster, for what, and until when."""
         request = self._request
         return LeaseStatus(
-            cluster=request.cluster,
+            cluster=request.site.cluster,
             operation=request.operation,
             owner=request.owner,
             phase=self._phase,
@@ -187,7 +189,7 @@ class GaleraLease:
         if self._stopped is not None:
             with contextlib.suppress(GaleraBackupError):  # kept, for the end of the run
                 await self._start(None)
-        await _runner.remove_all(self._request.cluster, self._ref())
+        await _runner.remove_all(self._request.site.cluster, self._ref())
         await self._tidy()
 
     async def _stop_owner(self) -> None:
@@ -247,15 +249,11 @@ class GaleraLease:
         return self._event("desync")
 
     def _replica_task(self, order: DesyncOrder) -> ReplicaTask:
-        request = self._request
         return ReplicaTask(
-            cluster=request.cluster,
+            site=self._request.site,
             lease=self._ref(),
             pod=order.pod,
-            credentials=request.credentials,
-            container=request.container,
             mark=self._mark(),
-            primary_label=order.primary_label,
             only_if_marked=True,  # until the mark is known to be there: a desync before that is somebody else's
             others_in_sync=order.others_in_sync,
             on_may_land=False,
@@ -295,22 +293,17 @@ class GaleraLease:
         if order is None or self._unsettled is not None:
             return
         self._show("removing copies of the data")
-        keep = rules.kept(order, self._claims or _undo.as_found(order))
+        keep = restore_to_keep(order, self._claims or _undo.as_found(order))
         self._untidy = await _undo.tidy(self._stopped_by(order), self._ref(), keep=keep)
         if keep is not None and not order.undoes:
             await self._discard_later(order)
 
     async def _discard_later(self, order: StopOrder) -> None:
         """A workflow that outlives lease and restore removes what is kept, when its time is over."""
-        request = self._request
+        site = self._request.site
         self._kept_until = workflow.now() + order.keep_previous_for
         task = TidyRequest(
-            cluster=request.cluster,
-            credentials=request.credentials,
-            backup_claim=order.backup_claim,
-            container=request.container,
-            primary_label=order.primary_label,
-            run_as_user=order.run_as_user,
+            **dict(site),
             wait_for_cluster=LONGEST_WAIT,
             runner_pod_prefix=order.runner_pod_prefix,
             restore_id=order.restore_id,
@@ -320,22 +313,15 @@ class GaleraLease:
             await workflow.start_child_workflow(
                 "GaleraTidy",
                 task,
-                id=names.tidy_id(request.cluster, order.restore_id),
+                id=names.tidy_id(site.cluster, order.restore_id),
                 task_queue=names.operation_queue(workflow.info().task_queue),
                 parent_close_policy=workflow.ParentClosePolicy.ABANDON,
-                static_summary=f"data of {request.cluster} before restore {order.restore_id}: removed when it is time",
+                static_summary=f"data of {site.cluster} before restore {order.restore_id}: removed when it is time",
             )
 
     def _stopped_by(self, order: StopOrder) -> _undo.Stopped:
-        request = self._request
         mark = self._mark().model_copy(update={"replicas_before": order.replicas_before, "order": order})
-        return _undo.Stopped(
-            cluster=request.cluster,
-            mark=mark,
-            order=order,
-            credentials=request.credentials,
-            container=request.container,
-        )
+        return _undo.Stopped(site=self._request.site, mark=mark, order=order)
 
     async def _stop(self, order: StopOrder) -> LeaseEvent:
         self._stopped = self._stopped_by(order)
@@ -365,7 +351,7 @@ class GaleraLease:
         if order is not None:
             self._known = order.claims
         if order is not None and order.may_stop_again:
-            await self._try_to_start(stopped, order.claims, rules.replicas_on(order.claims, stopped.order))
+            await self._try_to_start(stopped, order.claims, replicas_on(order.claims, stopped.order))
             return self._started()
         self._stopped = None  # whatever comes of it, it is decided once
         claims = self._known
@@ -378,7 +364,7 @@ class GaleraLease:
 
     async def _try_to_start(self, stopped: _undo.Stopped, claims: tuple[ClaimReport, ...], replicas: int) -> None:
         """Steps that can fail, and be followed by others; the end of the lease puts the rest in order."""
-        restored = rules.are_restored(claims)
+        restored = are_restored(claims)
         scale = stopped.scale(replicas)
         await self._step(
             KubernetesActivities.scale_up, scale, f"scale StatefulSet back to {replicas}", late=ScaleFailed
@@ -400,7 +386,7 @@ class GaleraLease:
 
     async def _remove_strangers(self, late: type[GaleraBackupError] = DesyncFailed) -> None:
         """A lease that was killed together with its owner leaves runner pods; nobody works beside ours."""
-        task = RemoveRunners(cluster=self._request.cluster, lease=self._ref())
+        task = RemoveRunners(cluster=self._request.site.cluster, lease=self._ref())
         summary = "no runner pod of an earlier lease is left"
         await self._step(RunnerActivities.remove_strangers, task, summary, late=late)
 
@@ -446,7 +432,7 @@ class GaleraLease:
         request = self._request
         workflow.upsert_search_attributes([PHASE.value_set(phase)])
         workflow.set_current_details(
-            f"### Lease of `{request.cluster}`: {phase}\n\n"
+            f"### Lease of `{request.site.cluster}`: {phase}\n\n"
             f"- held for: {request.operation} `{request.owner}`\n"
             f"- until: {self._until:%Y-%m-%d %H:%M:%S}Z at the latest\n"
             + (f"- ends because: {self._reason}\n" if self._reason else "")

@@ -52,17 +52,13 @@ class GaleraTidy(Operation):
 
 async def _tidy_claim(claim: ClaimObservation, request: TidyRequest, lease: LeaseRef) -> None:
     task = RunnerTask(
-        cluster=request.cluster,
+        site=request.site,
         lease=lease,
         fence="lease",
         pod=f"{request.runner_pod_prefix}-{request.restore_id}-kept-{claim.ordinal}",
         job=TidyJob(cluster=request.cluster, only=request.restore_id),
-        container=request.container,
-        credentials=request.credentials,
-        backup_claim=request.backup_claim,
         data_claim=claim.claim,
         replica=names.pod(request.cluster, claim.ordinal),
-        run_as_user=request.run_as_user,
         timeout=TIDY_LIMIT,
     )
     await _runner.run(task, f"no data from before restore {request.restore_id} on {claim.claim}")

@@ -13,11 +13,12 @@ from kubernetes.client import ApiClient, ApiException, V1DeleteOptions, V1Pod, V
 from urllib3.exceptions import HTTPError
 
 from galera_backup import names
-from galera_backup.errors import ClusterNotFound, GaleraBackupError, KubernetesRefused, KubernetesUnavailable, bounded
+from galera_backup.errors import ClusterNotFound, GaleraBackupError, KubernetesRefused, KubernetesUnavailable
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts, pod_facts, statefulset_facts
 from galera_backup.models.common import ClusterRef, SecretRef
 from galera_backup.models.lease import Mark
 from galera_backup.mysql.gateway import Credentials
+from galera_backup.text import bounded
 
 T = TypeVar("T")
 

@@ -66,11 +66,11 @@ def runner_pod(task: RunnerTask, statefulset: StatefulSetFacts, replica: PodFact
 
     `replica`: the member whose node the pod must share. Error: `InvalidInput` when nobody says as whom to run.
     """
-    user = task.run_as_user or statefulset.user
+    user = task.site.run_as_user or statefulset.user
     if not user:
         raise InvalidInput(
-            f"run_as_user: StatefulSet {str(task.cluster)!r} names no runAsUser, or root; expected the uid that owns "
-            "its data directory, so that the runner can work without being root. Set 'run_as_user' in the request"
+            f"run_as_user: StatefulSet {str(task.site.cluster)!r} names no runAsUser, or root; expected the uid that "
+            "owns its data directory, so that the runner can work without being root. Set 'run_as_user' in the request"
         )
     group = statefulset.group or statefulset.fs_group or user
     volumes = [V1Volume(name="work", empty_dir=V1EmptyDirVolumeSource(medium="Memory", size_limit="256Mi"))]
@@ -78,7 +78,7 @@ def runner_pod(task: RunnerTask, statefulset: StatefulSetFacts, replica: PodFact
     agent_mounts, mariadb_mounts = [work], [work]
     if not isinstance(task.job, _NEEDS_NO_BACKUPS):
         reads_only = not isinstance(task.job, _CHANGES_BACKUPS)
-        volumes.append(_claim_volume("backup", task.backup_claim, reads_only))
+        volumes.append(_claim_volume("backup", task.site.backup_claim, reads_only))
         backup = V1VolumeMount(name="backup", mount_path=protocol.BACKUP_ROOT, read_only=reads_only)
         agent_mounts.append(backup)
         mariadb_mounts.append(backup)
@@ -108,7 +108,7 @@ def runner_pod(task: RunnerTask, statefulset: StatefulSetFacts, replica: PodFact
     return V1Pod(
         api_version="v1",
         kind="Pod",
-        metadata=V1ObjectMeta(name=task.pod, namespace=task.cluster.namespace, labels=_labels(task)),
+        metadata=V1ObjectMeta(name=task.pod, namespace=task.site.cluster.namespace, labels=_labels(task)),
         spec=V1PodSpec(
             containers=containers,
             volumes=volumes,
@@ -189,7 +189,7 @@ def _mariadb(
 
 
 def _labels(task: RunnerTask) -> dict[str, str]:
-    labels = {names.MANAGED_BY_LABEL: names.MANAGED_BY, names.CLUSTER_LABEL: task.cluster.statefulset}
+    labels = {names.MANAGED_BY_LABEL: names.MANAGED_BY, names.CLUSTER_LABEL: task.site.cluster.statefulset}
     if task.lease is not None:
         labels[names.LEASE_LABEL] = task.lease.run_id
     return labels
@@ -224,7 +224,7 @@ def _data_mount(statefulset: StatefulSetFacts, path: str, read_only: bool) -> V1
 
 
 def _credentials_volume(task: RunnerTask) -> V1Volume:
-    reference = task.credentials
+    reference = task.site.credentials
     return V1Volume(
         name="credentials",
         secret=V1SecretVolumeSource(

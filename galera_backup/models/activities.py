@@ -5,19 +5,17 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Literal
 
-from galera_backup.models.common import ClusterRef, LeaseRef, Model, PrimaryLabel, SecretRef
+from galera_backup.models.common import ClusterRef, LeaseRef, Model, SecretRef
 from galera_backup.models.lease import Mark
 from galera_backup.models.manifest import Manifest
 from galera_backup.models.runner import RunnerJob, RunnerLog, RunnerResult
+from galera_backup.models.site import Site
 
 
 class Observe(Model):
     """Which cluster to look at, and as whom."""
 
-    cluster: ClusterRef
-    credentials: SecretRef
-    container: str
-    primary_label: PrimaryLabel | None = None
+    site: Site
     replicas: int | None = None
     """Where the StatefulSet is at 0 replicas: look at this many members and claims."""
 
@@ -25,14 +23,11 @@ class Observe(Model):
 class ReplicaTask(Model):
     """Act on one replica under a lease."""
 
-    cluster: ClusterRef
+    site: Site
     lease: LeaseRef
     pod: str
-    credentials: SecretRef
-    container: str
     mark: Mark
     """The mark that the replica gets, or has."""
-    primary_label: PrimaryLabel | None = None
     drain_until: datetime | None = None
     """When to set wsrep_desync=OFF although write-sets still wait; None: at once."""
     only_if_marked: bool = False
@@ -64,9 +59,8 @@ class ResyncReport(Model):
 class ScaleTask(Model):
     """Scale a StatefulSet under a lease."""
 
-    cluster: ClusterRef
+    site: Site
     mark: Mark
-    container: str
     replicas: int
     """Replicas to scale up to; scaling down is always to 0."""
     serving: int = 0
@@ -85,12 +79,9 @@ class Revoked(Model):
 class FormTask(Model):
     """Wait until the pods are Ready and form one cluster, then put the primary label back."""
 
-    cluster: ClusterRef
+    site: Site
     lease: LeaseRef
     replicas: int
-    credentials: SecretRef
-    container: str
-    primary_label: PrimaryLabel | None
     primary_pod: str | None
     uuid: str | None = None
     """wsrep_cluster_state_uuid that it must have; None: any."""
@@ -107,7 +98,7 @@ class ClusterFormed(Model):
 class RunnerTask(Model):
     """Create, or adopt, one runner pod and watch it to its end."""
 
-    cluster: ClusterRef
+    site: Site
     lease: LeaseRef | None
     """None: the runner only reads, so it needs no lease."""
     fence: Literal["none", "lease", "desynced", "stopped", "undo"]
@@ -119,16 +110,12 @@ class RunnerTask(Model):
     """With `stopped` and `undo`: the replicas from this ordinal on are stopped; those below it may serve."""
     pod: str
     job: RunnerJob
-    container: str
-    credentials: SecretRef
     accounts: tuple[SecretRef, ...] = ()
     """Of a StageJob: the Secrets whose passwords it compares, or sets."""
-    backup_claim: str
     data_claim: str | None
     """Data claim to mount; None for a job that does not look at one."""
     replica: str | None = None
     """Pod of the cluster whose node the runner must share, where there is such a pod, and whose server it asks."""
-    run_as_user: int | None
     timeout: timedelta
     others_in_sync: int = 0
     """So many members beside `replica` must be in sync before it starts."""

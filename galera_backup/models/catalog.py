@@ -9,6 +9,7 @@ from pydantic import Field
 
 from galera_backup.models.common import ClusterRef, KubernetesName, Model, PositiveDuration
 from galera_backup.models.manifest import Manifest
+from galera_backup.models.site import Site
 
 
 class CatalogRequest(Model):
@@ -22,6 +23,16 @@ class CatalogRequest(Model):
     run_as_user: Annotated[int, Field(ge=1)] | None = None
     """Uid that owns the data directory; needed only where the StatefulSet names no `runAsUser`."""
     timeout: PositiveDuration = timedelta(minutes=5)
+
+    @property
+    def site(self) -> Site:
+        """The cluster and its backup claim; its server is not asked."""
+        return Site(
+            cluster=self.cluster,
+            backup_claim=self.backup_claim,
+            container=self.container,
+            run_as_user=self.run_as_user,
+        )
 
 
 class Catalog(Model):

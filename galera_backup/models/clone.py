@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from galera_backup.models.common import ClusterRef, Model, SecretRef
+from galera_backup.models.common import ClusterRef, Model
+from galera_backup.models.site import Site
 
 ClusterUuid = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 
@@ -77,7 +78,6 @@ class Sides(Model):
 class LookAtSides(Model):
     """Which two clusters to look at, and as whom."""
 
-    target: ClusterRef
+    site: Site
+    """Of the target; the source is asked as the same account, in a container of the same name."""
     source: ClusterRef
-    credentials: SecretRef
-    container: str

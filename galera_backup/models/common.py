@@ -51,23 +51,6 @@ class PrimaryLabel(Model):
     moved_by: Literal["galera-backup", "controller"] = "galera-backup"
 
 
-class OperationRequest(Model):
-    """The fields that backup and restore share. Everything else is discovered from the StatefulSet."""
-
-    cluster: ClusterRef
-    credentials: SecretRef = SecretRef()
-    backup_claim: KubernetesName = "mariadb-phy-backup-data"
-    """PersistentVolumeClaim, in the cluster's namespace, that holds the backups (mounted at /var/backup)."""
-    container: KubernetesName = "mariadb"
-    """Name of the StatefulSet's container that runs the server."""
-    primary_label: PrimaryLabel | None = PrimaryLabel()
-    """None: no Service of this cluster follows a label."""
-    run_as_user: Annotated[int, Field(ge=1)] | None = None
-    """Uid that owns the data directory; needed only where the StatefulSet names no `runAsUser`."""
-    wait_for_cluster: Annotated[timedelta, Field(ge=timedelta(0), le=timedelta(days=7))] = timedelta(0)
-    """How long to wait while another operation holds the cluster; zero: fail at once with `ClusterBusy`."""
-
-
 class LeaseRef(Model):
     """One run of a cluster's lease: what an activity checks before it acts."""
 

@@ -18,6 +18,7 @@ from galera_backup.models.common import (
     SecretRef,
 )
 from galera_backup.models.lease import Mark
+from galera_backup.models.site import Site
 
 
 class JanitorRequest(Model):
@@ -33,6 +34,16 @@ class JanitorRequest(Model):
     """How long a resync waits for the replica to catch up before it rejoins flow control anyway."""
     step_timeout: PositiveDuration = timedelta(minutes=5)
     """How long bringing one object back may take beside the drain; meanwhile no other operation gets the cluster."""
+
+    @property
+    def site(self) -> Site:
+        """The cluster, and how its server is reached."""
+        return Site(
+            cluster=self.cluster,
+            credentials=self.credentials,
+            container=self.container,
+            primary_label=self.primary_label,
+        )
 
 
 # --- facts
@@ -86,8 +97,7 @@ class Survey(Model):
 class Remark(Model):
     """Replace the mark of its lease on the StatefulSet."""
 
-    cluster: ClusterRef
-    container: str
+    site: Site
     mark: Mark
 
 

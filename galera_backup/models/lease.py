@@ -8,8 +8,9 @@ from typing import Literal
 from pydantic import ConfigDict
 
 from galera_backup.models.clone import Clone
-from galera_backup.models.common import ClusterRef, LeaseRef, Model, PrimaryLabel, SecretRef
+from galera_backup.models.common import ClusterRef, LeaseRef, Model, PrimaryLabel
 from galera_backup.models.restore import ClaimReport, Strategy
+from galera_backup.models.site import Site
 
 OperationName = Literal["backup", "restore", "rollback", "tidy", "janitor"]
 """Who may hold a cluster."""
@@ -18,20 +19,17 @@ OperationName = Literal["backup", "restore", "rollback", "tidy", "janitor"]
 class LeaseRequest(Model):
     """Hold the cluster for one operation, at most for `ttl`."""
 
-    cluster: ClusterRef
+    site: Site
     operation: OperationName
     owner: str
     """Workflow id of the operation."""
     ttl: timedelta
-    credentials: SecretRef
-    container: str
 
 
 class DesyncOrder(Model):
     """Take this replica out of flow control and out of the Services."""
 
     pod: str
-    primary_label: PrimaryLabel | None
     drain_timeout: timedelta
     others_in_sync: int
     """So many other members must be in sync at that moment."""
@@ -45,6 +43,7 @@ class StopOrder(Model):
 
     model_config = ConfigDict(frozen=True, extra="ignore")  # part of a mark: a newer worker may have written more
 
+    site: Site
     strategy: Strategy = Strategy.IN_PLACE
     """When it was staged, the old data is on the volumes: a mixture goes back to it instead of being finished. When it
     is rolling, the first replica may serve already while it is finished."""
@@ -60,10 +59,7 @@ class StopOrder(Model):
     """Of the backup of another cluster."""
     claims: tuple[str, ...]
     """Data claims by ordinal, 0 first."""
-    backup_claim: str
-    run_as_user: int | None
     runner_pod_prefix: str
-    primary_label: PrimaryLabel | None
     primary_pod: str | None
     """Pod that carried the primary label before the stop."""
     stop_timeout: timedelta

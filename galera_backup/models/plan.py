@@ -37,7 +37,7 @@ class RestorePlan(Model):
     obstacles: tuple[str, ...] = ()
     """Why it cannot be carried out with this strategy; the restore has failed then, and its failure offers others."""
     expected_outage_seconds: float
-    """A rough guess from measured restores: see `rules.expected_outage`."""
+    """A rough guess from measured restores: see `rules.plan.expected_outage`."""
 
 
 class Answer(Model):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field
 
-from galera_backup.models.common import ClusterRef, Model, PositiveDuration, PrimaryLabel, SecretRef
+from galera_backup.models.common import Model, PositiveDuration, SecretRef
 from galera_backup.models.passwords import PasswordReport
+from galera_backup.models.site import Site
 
 
 class SqlCheck(Model):
@@ -50,10 +52,7 @@ class ProofFields(Model):
 class ProofTask(Model):
     """Ask the servers of a cluster what proves it."""
 
-    cluster: ClusterRef
-    credentials: SecretRef
-    container: str
-    primary_label: PrimaryLabel | None
+    site: Site
     check_credentials: SecretRef
     checks: tuple[SqlCheck, ...]
     check_timeout: timedelta
@@ -104,3 +103,25 @@ class Proof(Model):
     checks: tuple[CheckSeen, ...]
     tables: TablesReport
     passwords: PasswordReport
+
+
+@dataclass(frozen=True)
+class Table:
+    """A base table that an account sees."""
+
+    schema: str
+    name: str
+    engine: str
+    bytes: int
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+
+@dataclass(frozen=True)
+class SeenTables:
+    """What an account may look at."""
+
+    tables: tuple[Table, ...]
+    may_select: bool
+    """It sees a table, or may read all: so that no table means that there is none."""

@@ -13,7 +13,6 @@ from galera_backup.models.common import (
     ClusterRef,
     KubernetesName,
     Model,
-    OperationRequest,
     PhaseTime,
     PositiveDuration,
     SecretRef,
@@ -21,6 +20,7 @@ from galera_backup.models.common import (
 from galera_backup.models.manifest import BackupId, Manifest
 from galera_backup.models.proof import CheckTables, Proof, ProofFields
 from galera_backup.models.runner import RestoreReport, RunnerLog
+from galera_backup.models.site import OperationRequest
 from galera_backup.names import RESTORE_RUNNER_PREFIX
 
 LONGEST_KEEP = timedelta(days=90)

@@ -12,11 +12,12 @@ import pymysql
 from pymysql.connections import Connection
 from pymysql.constants import CR, ER
 
-from galera_backup.errors import DatabaseRefused, DatabaseUnavailable, GaleraBackupError, bounded
+from galera_backup.errors import DatabaseRefused, DatabaseUnavailable, GaleraBackupError
 from galera_backup.models.clone import GaleraGroup
 from galera_backup.models.cluster import WsrepStatus
+from galera_backup.models.proof import SeenTables, Table
 from galera_backup.mysql import proofs
-from galera_backup.proving import SeenTables, Table
+from galera_backup.text import bounded
 
 TIMEOUT_SECONDS = 5
 """Of connecting, and of each statement: a frozen server must not hold a thread."""

@@ -12,8 +12,8 @@ import pymysql
 from pymysql.connections import Connection
 from pymysql.constants import CR, ER
 
-from galera_backup.errors import bounded
-from galera_backup.proving import SeenTables, Table
+from galera_backup.models.proof import SeenTables, Table
+from galera_backup.text import bounded
 
 _PASSES = {
     ER.CON_COUNT_ERROR,

@@ -29,7 +29,7 @@ from galera_backup.models.runner import (
 from galera_backup.runner.backup import backup
 from galera_backup.runner.check import check
 from galera_backup.runner.container import MariadbContainer, dismiss
-from galera_backup.runner.failure import MESSAGE_LIMIT, AgentError, bounded
+from galera_backup.runner.failure import AgentError
 from galera_backup.runner.places import Places
 from galera_backup.runner.protocol import JOB_VARIABLE
 from galera_backup.runner.prune import list_backups, prune
@@ -39,6 +39,7 @@ from galera_backup.runner.stage import stage
 from galera_backup.runner.swap import swap
 from galera_backup.runner.tidy import tidy
 from galera_backup.runner.unpack import discard, unpack
+from galera_backup.text import MESSAGE_LIMIT, bounded
 
 ANSWER_LIMIT = 4096
 """Bytes that Kubernetes keeps of a termination message."""

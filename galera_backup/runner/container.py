@@ -13,7 +13,8 @@ from datetime import timedelta
 from pathlib import Path
 
 from galera_backup.runner import protocol
-from galera_backup.runner.failure import AgentError, bounded
+from galera_backup.runner.failure import AgentError
+from galera_backup.text import bounded
 
 BLOCK = 1 << 20
 """Bytes read or written at a time, and the size asked for the FIFO's buffer (Linux allows an ordinary user 1 MiB)."""

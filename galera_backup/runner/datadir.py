@@ -13,11 +13,12 @@ from pathlib import Path
 from threading import Event
 
 from galera_backup.models.manifest import GaleraPosition
-from galera_backup.runner.failure import AgentError, bounded
+from galera_backup.runner.failure import AgentError
 from galera_backup.runner.reporting import ProgressLine, log
 from galera_backup.runner.storage import remove, sync_directory, sync_file
 from galera_backup.runner.tool import is_metadata
 from galera_backup.runner.volumes import LOST_AND_FOUND, MARKER, free_kb, tree
+from galera_backup.text import bounded
 
 GRASTATE = "grastate.dat"
 _KEPT = (LOST_AND_FOUND, MARKER)

@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 from galera_backup.models.runner import RunnerError, RunnerErrorType
-
-MESSAGE_LIMIT = 1500
+from galera_backup.text import bounded
 
 
 class AgentError(Exception):
@@ -16,11 +15,3 @@ class AgentError(Exception):
     def __init__(self, type: RunnerErrorType, message: str) -> None:
         super().__init__(f"{type}: {message}")
         self.error = RunnerError(type=type, message=bounded(message))
-
-
-def bounded(text: str, limit: int = MESSAGE_LIMIT) -> str:
-    """The text, cut in its middle when it is longer than `limit` characters."""
-    if len(text) <= limit:
-        return text
-    half = (limit - 5) // 2
-    return f"{text[:half]} ... {text[-half:]}"

@@ -12,8 +12,9 @@ from pathlib import Path
 from galera_backup.models.passwords import PasswordMode, PasswordReport
 from galera_backup.runner import protocol
 from galera_backup.runner.container import MariadbContainer
-from galera_backup.runner.failure import AgentError, bounded
+from galera_backup.runner.failure import AgentError
 from galera_backup.runner.reporting import log
+from galera_backup.text import bounded
 
 _OF_INNODB = ("ibdata", "ib_logfile", "undo")
 _HAS_NO_PASSWORD = ("1699", "1524")

@@ -18,9 +18,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from galera_backup.models.common import ClusterRef
 from galera_backup.models.manifest import BackupId, Manifest
-from galera_backup.runner.failure import AgentError, bounded
+from galera_backup.runner.failure import AgentError
 from galera_backup.runner.protocol import RUNNER_LOG
 from galera_backup.runner.reporting import log
+from galera_backup.text import bounded
 
 MANIFEST = "manifest.json"
 STREAM = "backup.mbs.zst"

@@ -14,15 +14,9 @@ from temporalio.testing import ActivityEnvironment
 
 from activities._fence import mark_of
 from galera_backup import names
-from galera_backup.errors import (
-    DatabaseRefused,
-    DatabaseUnavailable,
-    DesyncFailed,
-    KubernetesUnavailable,
-    LeaseLost,
-)
+from galera_backup.errors import DatabaseRefused, DatabaseUnavailable, DesyncFailed, KubernetesUnavailable, LeaseLost
 from galera_backup.models.activities import FormTask, Observe, RemoveRunners, ReplicaTask
-from galera_backup.models.common import PrimaryLabel, SecretRef
+from galera_backup.models.common import PrimaryLabel
 from galera_backup.models.lease import HandOver, Mark
 from tests.fakes.bench import LEASE, OTHER, Bench, without_note
 from tests.fakes.faults import Fault, Gate
@@ -111,12 +105,9 @@ async def test_stop_and_start(bench: Bench) -> None:
     await bench.twice(bench.kubernetes.scale_down, bench.scale(0))
     await bench.run(bench.kubernetes.scale_up, bench.scale(3))
     form = FormTask(
-        cluster=bench.world.cluster,
+        site=bench.site,
         lease=LEASE,
         replicas=3,
-        credentials=SecretRef(),
-        container="mariadb",
-        primary_label=PrimaryLabel(),
         primary_pod="mariadb-server-0",
     )
     await bench.twice(bench.galera.wait_formed, form)
@@ -427,7 +418,7 @@ async def test_observe_tells_what_cannot_be_asked(bench: Bench) -> None:
     bench.world.member(1).up = False
     bench.world.recreate(2)
     await asyncio.sleep(0.06)
-    request = Observe(cluster=bench.world.cluster, credentials=SecretRef(), container="mariadb")
+    request = Observe(site=bench.site)
     seen = await bench.twice(bench.galera.observe_cluster, request)
     assert seen.members[0].wsrep is not None
     assert "2003" in (seen.members[1].error or "")

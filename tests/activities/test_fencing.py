@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 from temporalio.client import WorkflowExecutionStatus
 
-from galera_backup import names, rules
+from galera_backup import names, timing
 from galera_backup.errors import GaleraBackupError, KubernetesUnavailable, LeaseLost, NotYet
 from galera_backup.models.activities import FormTask, RemoveRunners, ReplicaTask, RunnerTask
-from galera_backup.models.common import PrimaryLabel, SecretRef
 from galera_backup.models.lease import Mark
 from galera_backup.models.runner import BackupJob, RestoreJob
 from tests.fakes.bench import LEASE, OTHER, Bench, Frozen
@@ -26,7 +25,7 @@ REPLICA = "mariadb-server-2"
 
 @pytest.fixture(autouse=True)
 def short_window(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rules, "DESYNC_WINDOW", timedelta(seconds=0.5))
+    monkeypatch.setattr(timing, "DESYNC_WINDOW", timedelta(seconds=0.5))
 
 
 # --- what undoing is made of, in the order of `workflows._undo`
@@ -35,7 +34,7 @@ def short_window(monkeypatch: pytest.MonkeyPatch) -> None:
 async def bring_back(bench: Bench, task: ReplicaTask) -> None:
     await bench.run(bench.kubernetes.revoke_replica, task)
     await bench.run(bench.runner.remove_runners, RemoveRunners(cluster=bench.world.cluster, lease=task.lease))
-    await asyncio.sleep(rules.DESYNC_WINDOW.total_seconds())
+    await asyncio.sleep(timing.DESYNC_WINDOW.total_seconds())
     await bench.run(bench.galera.resync, task)
     await bench.run(bench.kubernetes.take_back_primary, task)
     await bench.run(bench.kubernetes.unmark_replica, task)
@@ -221,12 +220,9 @@ async def test_label_after_a_restore(bench: Bench, held_by: int) -> None:
     world = bench.world
     world.member(0).labels.pop("mariadb-role")
     form = FormTask(
-        cluster=world.cluster,
+        site=bench.site,
         lease=LEASE,
         replicas=3,
-        credentials=SecretRef(),
-        container="mariadb",
-        primary_label=PrimaryLabel(),
         primary_pod="mariadb-server-0",
     )
     frozen = await bench.freeze("set_label", bench.galera.wait_formed, form)

@@ -17,9 +17,10 @@ from galera_backup import names
 from galera_backup.errors import ClusterNotFound
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.models.activities import Observe
-from galera_backup.models.common import ClusterRef, LeaseRef, SecretRef
+from galera_backup.models.common import ClusterRef, LeaseRef
 from galera_backup.models.janitor import Remark, Survey
 from galera_backup.models.lease import Mark
+from galera_backup.models.site import Site
 from galera_backup.mysql.gateway import MysqlGateway
 from tests.fakes.faults import Fault
 from tests.fakes.gateways import FakeKube, FakeMysql, Worlds
@@ -61,7 +62,7 @@ class Bench:
         self.env = ActivityEnvironment()
 
     async def survey(self, cluster: ClusterRef | None = None) -> Survey:
-        task = Observe(cluster=cluster or self.world.cluster, credentials=SecretRef(), container="mariadb")
+        task = Observe(site=Site(cluster=cluster or self.world.cluster))
         return cast(Survey, await self.env.run(self.janitor.survey_cluster, task))
 
     def mark(self, annotations: dict[str, str], run: str = "run", namespace: str | None = None) -> Mark:
@@ -168,7 +169,7 @@ async def test_remark(bench: Bench) -> None:
     old = bench.mark(world.statefulset.annotations)
     version = world.statefulset.version
     tried = old.model_copy(update={"tried": "a mixture"})
-    task = Remark(cluster=world.cluster, container="mariadb", mark=tried)
+    task = Remark(site=Site(cluster=world.cluster), mark=tried)
     for _ in range(2):
         await bench.env.run(bench.janitor.remark_statefulset, task)
         assert mark_of(world.statefulset.annotations) == tried
@@ -180,6 +181,6 @@ async def test_remark(bench: Bench) -> None:
 async def test_remark_leaves_the_mark_of_another_lease(bench: Bench) -> None:
     other = bench.mark(bench.world.statefulset.annotations, "other")
     lease = LeaseRef(workflow_id="lease", run_id="run")
-    task = Remark(cluster=bench.world.cluster, container="mariadb", mark=other.model_copy(update={"lease": lease}))
+    task = Remark(site=Site(cluster=bench.world.cluster), mark=other.model_copy(update={"lease": lease}))
     await bench.env.run(bench.janitor.remark_statefulset, task)
     assert mark_of(bench.world.statefulset.annotations) == other

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dev.stack import images, paths, settings
 from dev.stack.console import say
-from galera_backup.temporal import TemporalAddress, connect
+from galera_backup.temporal.connect import TemporalAddress, connect
 from tests.chaos import plan, report
 from tests.chaos.campaign import Campaign, stopwatch
 from tests.chaos.engine import Case, Engine, open_lanes

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dev.stack import cli, images, lifecycle, processes, settings
-from galera_backup.temporal import TemporalAddress, connect
+from galera_backup.temporal.connect import TemporalAddress, connect
 from tests.chaos import plan, report
 from tests.chaos.campaign import Campaign
 from tests.chaos.engine import Engine, open_lanes

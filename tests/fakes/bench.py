@@ -18,9 +18,10 @@ from activities.kubernetes import KubernetesActivities
 from activities.runner import RunnerActivities
 from galera_backup import names
 from galera_backup.models.activities import ReplicaTask, RunnerTask, ScaleTask
-from galera_backup.models.common import LeaseRef, PrimaryLabel, SecretRef
+from galera_backup.models.common import LeaseRef
 from galera_backup.models.lease import Mark
 from galera_backup.models.runner import ListJob
+from galera_backup.models.site import Site
 from tests.fakes.faults import Fault, Gate
 from tests.fakes.stage import assert_eventually
 from tests.fakes.world import World
@@ -70,6 +71,10 @@ class Bench:
     env: ActivityEnvironment
     beats: list[tuple[Any, ...]]
 
+    @property
+    def site(self) -> Site:
+        return Site(cluster=self.world.cluster, backup_claim="backups")
+
     async def run(self, activity: Callable[[Any], Any], argument: Any) -> Any:
         return await self.env.run(activity, argument)
 
@@ -91,26 +96,21 @@ class Bench:
 
     def replica(self, **changes: Any) -> ReplicaTask:
         mark = Mark(lease=LEASE, owner="o", until=datetime.now(UTC))
-        values = {"cluster": self.world.cluster, "lease": LEASE, "pod": "mariadb-server-2", "mark": mark}
-        values |= {"credentials": SecretRef(), "container": "mariadb", "primary_label": PrimaryLabel()}
+        values = {"site": self.site, "lease": LEASE, "pod": "mariadb-server-2", "mark": mark}
         return ReplicaTask.model_validate({**values, **changes})
 
     def scale(self, replicas: int, lease: LeaseRef = LEASE) -> ScaleTask:
         mark = Mark(lease=lease, owner="o", until=datetime.now(UTC), replicas_before=3)
-        return ScaleTask(cluster=self.world.cluster, mark=mark, container="mariadb", replicas=replicas)
+        return ScaleTask(site=self.site, mark=mark, replicas=replicas)
 
     def job(self, fence: str = "none", **changes: Any) -> RunnerTask:
         values = {
-            "cluster": self.world.cluster,
+            "site": self.site,
             "lease": None if fence == "none" else LEASE,
             "fence": fence,
             "pod": "runner-1",
             "job": ListJob(cluster=self.world.cluster),
-            "container": "mariadb",
-            "credentials": SecretRef(),
-            "backup_claim": "backups",
             "data_claim": None,
-            "run_as_user": None,
             "timeout": timedelta(minutes=5),
         }
         return RunnerTask.model_validate({**values, **changes})

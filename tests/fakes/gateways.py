@@ -17,9 +17,9 @@ from galera_backup.models.clone import GaleraGroup
 from galera_backup.models.cluster import WsrepStatus
 from galera_backup.models.common import ClusterRef, SecretRef
 from galera_backup.models.lease import Mark
+from galera_backup.models.proof import SeenTables, Table
 from galera_backup.mysql.gateway import Credentials, Endpoint
 from galera_backup.mysql.proofs import QueryFault
-from galera_backup.proving import SeenTables, Table
 from tests.fakes.member import Member
 from tests.fakes.proof import ProofAnswers
 from tests.fakes.world import World

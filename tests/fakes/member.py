@@ -6,10 +6,10 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from galera_backup import rules
 from galera_backup.errors import DatabaseUnavailable
 from galera_backup.kube.facts import ContainerEnd, PodFacts
 from galera_backup.models.cluster import WsrepStatus
+from galera_backup.rules.health import DONOR_DESYNCED, SYNCED
 from tests.fakes.timeline import Timeline
 
 
@@ -54,7 +54,7 @@ class Member:
     up: bool = True
     """The server answers."""
     cluster_status: str = "Primary"
-    state: int = rules.SYNCED
+    state: int = SYNCED
     desync: bool = False
     other_holders: int = 0
     """SST donations, FTWRL, BACKUP STAGE: each counts as one in wsrep_desync_count."""
@@ -101,7 +101,7 @@ class Member:
         self.time.after(self.delays.endpoints, self._list)
 
     def _probe(self) -> None:
-        ready = self.up and self.state == rules.SYNCED and not self.deleting
+        ready = self.up and self.state == SYNCED and not self.deleting
         if ready != self.ready:
             self.ready = ready
             self.version += 1
@@ -151,14 +151,14 @@ class Member:
     def settle(self) -> None:
         """Donor/Desynced at once while anybody holds the provider; Synced some time after the last let go."""
         if self.desync_count:
-            self.state = rules.DONOR_DESYNCED
+            self.state = DONOR_DESYNCED
             self.follow_state()
         else:
             self.time.after(self.delays.synced, self._catch_up)
 
     def _catch_up(self) -> None:
         if not self.desync_count:
-            self.state = rules.SYNCED
+            self.state = SYNCED
             self.follow_state()
 
     def answer(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from galera_backup.proving import SeenTables, Table
+from galera_backup.models.proof import SeenTables, Table
 
 
 @dataclass

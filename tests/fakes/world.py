@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from kubernetes.client import V1Pod
 
-from galera_backup import names, rules
+from galera_backup import names
 from galera_backup.errors import ClusterNotFound, KubernetesUnavailable
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.models.clone import GaleraGroup
@@ -18,6 +18,7 @@ from galera_backup.models.lease import Mark
 from galera_backup.models.restore import Strategy
 from galera_backup.models.runner import BackupJob, RestoreJob, RunnerErrorType, SwapJob
 from galera_backup.mysql.gateway import Credentials
+from galera_backup.rules.formed import RESTARTS
 from galera_backup.runner.protocol import AGENT_CONTAINER
 from tests.fakes.faults import Faults
 from tests.fakes.member import Delays, Member
@@ -369,7 +370,7 @@ class World:
         if ordinal in self.never_ready or claim.data in self.never_ready_on:
             member.up = False
         if claim.data in self.ends_on:
-            member.up, member.restarts = False, rules.RESTARTS
+            member.up, member.restarts = False, RESTARTS
         member.follow_state()
 
     def _check_runner(self, pod: RunnerPod) -> None:

@@ -12,7 +12,7 @@ import pytest_asyncio
 from temporalio.client import Client
 
 from dev.stack import cli, cluster, images, lifecycle, paths, processes, settings
-from galera_backup.temporal import TemporalAddress, connect
+from galera_backup.temporal.connect import TemporalAddress, connect
 from tests.integration import process
 from tests.integration.clients import JOURNAL
 from tests.integration.galera import FIRST, PASSWORD, PODS, USER, Galera

@@ -25,6 +25,7 @@ from galera_backup.models.catalog import CatalogRequest
 from galera_backup.models.common import LeaseRef
 from galera_backup.models.lease import Mark, StopOrder
 from galera_backup.models.plan import Answer, Decision
+from galera_backup.models.site import Site
 from tests.conftest import dev_server, find_temporal_cli
 from tests.fakes.faults import ALWAYS, Fault, Gate
 from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, open_stage
@@ -348,15 +349,13 @@ async def janitor_that_came_second(stage: Stage, world: World) -> Handle:
 @branch
 async def janitor_of_a_restore(stage: Stage, world: World) -> Handle:
     order = StopOrder(
+        site=Site(cluster=world.cluster, primary_label=None),
         backup_id=BACKUP_ID,
         replicas_before=3,
         replicas=3,
         restore_id="20261122t020000z",
         claims=tuple(world.claims),
-        backup_claim="backups",
-        run_as_user=None,
         runner_pod_prefix="restore",
-        primary_label=None,
         primary_pod=None,
         stop_timeout=timedelta(minutes=1),
         runner_timeout=timedelta(minutes=1),

@@ -11,7 +11,7 @@ import pytest
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 
-from galera_backup.temporal import plugin
+from galera_backup.temporal.plugin import plugin
 from tests.chaos.faults import changed_checkout
 from tests.replay.record import BRANCHES, HISTORIES
 from workflows import GUARDS, OPERATIONS
@@ -21,7 +21,7 @@ REPLAY = """
 import asyncio, pathlib, sys
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
-from galera_backup.temporal import plugin
+from galera_backup.temporal.plugin import plugin
 from workflows import GUARDS, OPERATIONS
 
 replayer = Replayer(workflows=[*OPERATIONS, *GUARDS], plugins=[plugin()])

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from galera_backup import apart
 from galera_backup.models.clone import GaleraGroup, GroupMember, Side, Sides
 from galera_backup.models.cluster import ClusterObservation, MemberObservation
 from galera_backup.models.common import ClusterRef
 from galera_backup.mysql.gateway import incoming_hosts
+from galera_backup.rules.clone import in_a_strange_group, joined_already, joined_another, named_in
 from tests.unit.members import GOOD
 
 SOURCE = ClusterRef(namespace="openstack", statefulset="mariadb-server")
@@ -38,7 +38,7 @@ def sides(target: ClusterRef = BESIDE, **group: Any) -> Sides:
 @pytest.mark.parametrize("uuid", [OWN, THEIRS])
 def test_two_clusters(target: ClusterRef, uuid: str) -> None:
     """Also with one uuid: an earlier restore may have kept the backup's."""
-    assert apart.joined_already(sides(target, state_uuid=uuid)) is None
+    assert joined_already(sides(target, state_uuid=uuid)) is None
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_two_clusters(target: ClusterRef, uuid: str) -> None:
     ],
 )
 def test_address_of_the_target(target: ClusterRef, address: str, joins: bool) -> None:
-    found = apart.joined_already(sides(target, address=address))
+    found = joined_already(sides(target, address=address))
     assert (found is not None) == joins
     if found is not None:
         assert "wsrep_cluster_address of" in found
@@ -69,30 +69,30 @@ def test_address_of_the_target(target: ClusterRef, address: str, joins: bool) ->
 
 def test_one_group() -> None:
     both = ("10.1.0.1", "10.0.0.1")
-    found = apart.joined_already(sides(incoming=both, state_uuid=THEIRS, size=6))
+    found = joined_already(sides(incoming=both, state_uuid=THEIRS, size=6))
     assert found is not None
     assert "mariadb-clone-0 has the source's members 10.0.0.1 in its group" in found
     assert "in a group of 6, with the source's uuid; it has 3 pods" in found
 
 
 def test_members_that_do_not_tell_their_addresses_are_counted() -> None:
-    found = apart.joined_already(sides(incoming=(), size=4))
+    found = joined_already(sides(incoming=(), size=4))
     assert found is not None
     assert "in a group of 4, with members that are not its pods" in found
-    assert apart.joined_already(sides(incoming=(), size=3)) is None
+    assert joined_already(sides(incoming=(), size=3)) is None
 
 
 def test_only_the_source_sees_it() -> None:
     seen = sides()
     source = side(SOURCE, "10.0.0", THEIRS, incoming=("10.0.0.1", "mariadb-clone-2.mariadb-discovery"))
-    found = apart.joined_already(seen.model_copy(update={"source": source}))
+    found = joined_already(seen.model_copy(update={"source": source}))
     assert found is not None
     assert "the source's mariadb-server-0 has the target's members mariadb-clone-2.mariadb-discovery" in found
 
 
 def test_target_that_does_not_answer_and_source_that_is_unseen() -> None:
     silent = Side(cluster=BESIDE, members=(GroupMember(pod="mariadb-clone-0", ip="", error="refused"),))
-    assert apart.joined_already(Sides(target=silent, source=Side(cluster=SOURCE, unseen="403"))) is None
+    assert joined_already(Sides(target=silent, source=Side(cluster=SOURCE, unseen="403"))) is None
 
 
 @pytest.mark.parametrize(
@@ -110,9 +110,9 @@ def test_target_that_does_not_answer_and_source_that_is_unseen() -> None:
 )
 def test_settings_of_the_target(setting: str, named: bool) -> None:
     seen = sides()
-    found = apart.named_in(["--other", setting], seen.source, seen.target)
+    found = named_in(["--other", setting], seen.source, seen.target)
     assert bool(found) == named
-    assert (apart.joined_already(seen.model_copy(update={"named": found})) is not None) == named
+    assert (joined_already(seen.model_copy(update={"named": found})) is not None) == named
 
 
 # --- after the start
@@ -131,7 +131,7 @@ def test_settings_of_the_target(setting: str, named: bool) -> None:
     ],
 )
 def test_clone_that_has_started(group: dict[str, Any], text: str | None) -> None:
-    found = apart.joined_another(sides(**group), OWN, 3)
+    found = joined_another(sides(**group), OWN, 3)
     assert (found is None) == (text is None)
     if text is not None:
         assert text in str(found)
@@ -140,7 +140,7 @@ def test_clone_that_has_started(group: dict[str, Any], text: str | None) -> None
 def test_clone_whose_member_does_not_answer() -> None:
     target = Side(cluster=BESIDE, members=(GroupMember(pod="mariadb-clone-0", ip="", error="refused"),))
     seen = Sides(target=target, source=Side(cluster=SOURCE))
-    assert "could not be asked: refused" in str(apart.joined_another(seen, OWN, 1))
+    assert "could not be asked: refused" in str(joined_another(seen, OWN, 1))
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_clone_that_starts(wsrep: dict[str, Any], strange: bool) -> None:
     member = MemberObservation(pod="c-0", ordinal=0, exists=True, wsrep=GOOD.model_copy(update=wsrep))
     silent = MemberObservation(pod="c-1", ordinal=1, exists=True, error="starting")
     seen = ClusterObservation(cluster=BESIDE, replicas=2, data_directory="/d", members=(member, silent), claims=())
-    assert (apart.in_a_strange_group(seen, OWN) is not None) == strange
+    assert (in_a_strange_group(seen, OWN) is not None) == strange
 
 
 def test_incoming_addresses() -> None:

@@ -7,7 +7,8 @@ import inspect
 import pytest
 
 from galera_backup import errors
-from galera_backup.errors import GaleraBackupError, InternalError, bounded, by_name
+from galera_backup.errors import GaleraBackupError, InternalError, by_name
+from galera_backup.text import MESSAGE_LIMIT, bounded
 
 TREE = [each for _, each in inspect.getmembers(errors, inspect.isclass) if issubclass(each, GaleraBackupError)]
 RETRYABLE = {"KubernetesUnavailable", "DatabaseUnavailable", "NotYet", "TemporalUnavailable"}
@@ -32,7 +33,7 @@ def test_unknown_name_is_a_bug(name: str) -> None:
 def test_messages_are_bounded_in_the_middle() -> None:
     text = "begin " + "x" * 10_000 + " end"
     message = InternalError(text).message
-    assert len(message) <= errors.MESSAGE_LIMIT
+    assert len(message) <= MESSAGE_LIMIT
     assert message.startswith("begin ")
     assert message.endswith(" end")
     assert " ... " in message

@@ -15,7 +15,7 @@ from galera_backup.models.manifest import Manifest
 from galera_backup.models.restore import RestoreRequest
 from galera_backup.models.runner import RunnerError
 from galera_backup.mysql.gateway import Credentials
-from galera_backup.temporal import invalid_input
+from galera_backup.temporal.converter import invalid_input
 from tests.fakes.runner import BackupVolume
 from tests.fakes.world import fresh_cluster
 

@@ -11,14 +11,13 @@ from unittest import mock
 import pymysql
 import pytest
 
-from galera_backup import proving
 from galera_backup.errors import DatabaseUnavailable
 from galera_backup.models.cluster import ClusterObservation, MemberObservation
 from galera_backup.models.common import PrimaryLabel
-from galera_backup.models.proof import CheckTables
+from galera_backup.models.proof import CheckTables, SeenTables, Table
 from galera_backup.mysql.gateway import Credentials, Endpoint, MysqlGateway
 from galera_backup.mysql.proofs import TOO_LATE, QueryFault
-from galera_backup.proving import LARGEST, SMALLEST, Table
+from galera_backup.rules.proof import LARGEST, SMALLEST, replica_to_ask, table_fault, tables_to_check
 from tests.unit.members import CLUSTER, GOOD
 
 SERVER = Endpoint("openstack", "p", "10.0.0.1", Credentials("u", "p"))
@@ -32,7 +31,7 @@ def member(ordinal: int, ready: bool = True, role: str | None = None) -> MemberO
 
 def _asked(*members: MemberObservation, label: PrimaryLabel | None = None) -> str | None:
     seen = ClusterObservation(cluster=CLUSTER, replicas=3, data_directory="/d", members=members, claims=())
-    found = proving.replica_to_ask(seen, label)
+    found = replica_to_ask(seen, label)
     return found.pod if found is not None else None
 
 
@@ -60,18 +59,18 @@ def test_replica_to_ask() -> None:
     ],
 )
 def test_rows_of_check_table(rows: list[tuple[str, str]], fault: str | None) -> None:
-    found = proving.table_fault(rows)
+    found = table_fault(rows)
     assert found is None if fault is None else found is not None and found.startswith(fault)
 
 
 def test_sample_has_the_smallest_and_the_largest() -> None:
     tables = [Table("nova", f"t{size:03}", "InnoDB", size) for size in range(100)]
     tables += [Table("nova", "a", "Aria", 1000)]
-    chosen = proving.tables_to_check(list(reversed(tables)), CheckTables.SAMPLE)
+    chosen = tables_to_check(list(reversed(tables)), CheckTables.SAMPLE)
     assert [each.bytes for each in chosen] == [*range(SMALLEST), *range(100 - LARGEST, 100)]
-    assert proving.tables_to_check(tables[:3], CheckTables.SAMPLE) == tables[:3]
-    assert len(proving.tables_to_check(tables, CheckTables.ALL)) == 101
-    assert proving.tables_to_check(tables, CheckTables.NONE) == []
+    assert tables_to_check(tables[:3], CheckTables.SAMPLE) == tables[:3]
+    assert len(tables_to_check(tables, CheckTables.ALL)) == 101
+    assert tables_to_check(tables, CheckTables.NONE) == []
 
 
 class _Server:
@@ -145,11 +144,11 @@ def test_error_that_passes(code: int) -> None:
 
 def test_tables_that_an_account_sees() -> None:
     rows = (("nova", "t", "InnoDB", "16384"),)
-    assert _Server(rows, ("0",)).call("seen_tables", MINUTE) == proving.SeenTables(
+    assert _Server(rows, ("0",)).call("seen_tables", MINUTE) == SeenTables(
         (Table("nova", "t", "InnoDB", 16384),), may_select=True
     )
-    assert _Server((), ("0",)).call("seen_tables", MINUTE) == proving.SeenTables((), may_select=False)
-    assert _Server((), ("1",)).call("seen_tables", MINUTE) == proving.SeenTables((), may_select=True)
+    assert _Server((), ("0",)).call("seen_tables", MINUTE) == SeenTables((), may_select=False)
+    assert _Server((), ("1",)).call("seen_tables", MINUTE) == SeenTables((), may_select=True)
 
 
 def test_check_table() -> None:

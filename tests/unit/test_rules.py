@@ -8,11 +8,16 @@ from typing import Any, Literal
 
 import pytest
 
-from galera_backup import rules
 from galera_backup.models.cluster import ClaimObservation, ClusterObservation, MemberObservation
 from galera_backup.models.common import PrimaryLabel
 from galera_backup.models.restore import ClaimReport, ClaimState
 from galera_backup.models.runner import CheckReport, ClaimMarker, Journal, SwapState
+from galera_backup.rules.claims import claim_state, may_start, must_be_finished
+from galera_backup.rules.formed import all_answer, not_formed, not_restored
+from galera_backup.rules.health import health_problems, is_resynced, is_synced, lacking_quorum, others_in_sync
+from galera_backup.rules.selection import heir_of_primary, primary_pod, select_replica
+from galera_backup.rules.space import lacking_space, lacking_staging_space, lacking_unpack_space
+from galera_backup.show import describe_claims, members_table
 from tests.unit.members import CLUSTER, GOOD
 
 
@@ -45,14 +50,14 @@ def cluster(replicas: int = 3, odd: int = 1, member: dict[str, Any] | None = Non
 )
 def test_others_in_sync(seen: ClusterObservation, others: int) -> None:
     replica = f"mariadb-server-{len(seen.members) - 1}"
-    assert rules.others_in_sync(seen, replica) == others
-    assert (rules.lacking_quorum(seen, replica, 2) is None) == (others >= 2)
-    assert rules.lacking_quorum(seen, replica, 0) is None
+    assert others_in_sync(seen, replica) == others
+    assert (lacking_quorum(seen, replica, 2) is None) == (others >= 2)
+    assert lacking_quorum(seen, replica, 0) is None
 
 
 def test_healthy_cluster() -> None:
-    assert rules.problems(cluster()) == ()
-    assert rules.not_formed(cluster(), 3) == ()
+    assert health_problems(cluster()) == ()
+    assert not_formed(cluster(), 3) == ()
 
 
 @pytest.mark.parametrize(
@@ -72,9 +77,9 @@ def test_healthy_cluster() -> None:
     ],
 )
 def test_each_problem_of_a_member(seen: ClusterObservation, expected: str) -> None:
-    found = rules.problems(seen)
+    found = health_problems(seen)
     assert f"mariadb-server-1: {expected}" in "; ".join(found)
-    assert rules.not_formed(seen, 3)
+    assert not_formed(seen, 3)
 
 
 @pytest.mark.parametrize(
@@ -85,19 +90,19 @@ def test_each_problem_of_a_member(seen: ClusterObservation, expected: str) -> No
     ],
 )
 def test_members_that_disagree(values: dict[str, Any], expected: str) -> None:
-    assert rules.problems(cluster(**values)) == (expected,)
+    assert health_problems(cluster(**values)) == (expected,)
 
 
 @pytest.mark.parametrize(("replicas", "fit"), [(1, False), (2, False), (3, True), (5, True)])
 def test_two_others_must_stay_in_sync(replicas: int, fit: bool) -> None:
-    assert (rules.problems(cluster(replicas)) == ()) == fit
+    assert (health_problems(cluster(replicas)) == ()) == fit
 
 
 def test_small_cluster_can_form() -> None:
-    assert rules.not_formed(cluster(1), 1) == ()
-    assert "it wants 1" in rules.not_formed(cluster(1), 3)[0]
-    assert rules.not_formed(cluster(cluster_state_uuid="v"), 3)
-    assert rules.not_formed(cluster(cluster_conf_id=8), 3) == ()  # members that have just joined differ for a moment
+    assert not_formed(cluster(1), 1) == ()
+    assert "it wants 1" in not_formed(cluster(1), 3)[0]
+    assert not_formed(cluster(cluster_state_uuid="v"), 3)
+    assert not_formed(cluster(cluster_conf_id=8), 3) == ()  # members that have just joined differ for a moment
 
 
 NOT_SYNCED: list[dict[str, Any]] = [
@@ -111,21 +116,21 @@ NOT_SYNCED: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("values", NOT_SYNCED)
 def test_not_in_sync(values: dict[str, Any]) -> None:
-    assert rules.is_synced(GOOD)
-    assert not rules.is_synced(None)
-    assert not rules.is_synced(GOOD.model_copy(update=values))
-    assert not rules.is_resynced(GOOD.model_copy(update=values))
+    assert is_synced(GOOD)
+    assert not is_synced(None)
+    assert not is_synced(GOOD.model_copy(update=values))
+    assert not is_resynced(GOOD.model_copy(update=values))
 
 
 @pytest.mark.parametrize("values", [{"desync_count": 1}, {"pending_desync": True}])
 def test_in_sync_but_not_for_good(values: dict[str, Any]) -> None:
-    assert rules.is_resynced(GOOD)
-    assert rules.is_synced(GOOD.model_copy(update=values))
-    assert not rules.is_resynced(GOOD.model_copy(update=values))
+    assert is_resynced(GOOD)
+    assert is_synced(GOOD.model_copy(update=values))
+    assert not is_resynced(GOOD.model_copy(update=values))
 
 
 def selected(seen: ClusterObservation, ordinal: int | None = None) -> int | None:
-    found = rules.select_replica(seen, ordinal)
+    found = select_replica(seen, ordinal)
     return found.ordinal if found else None
 
 
@@ -142,7 +147,7 @@ def test_heir_is_the_lowest_in_sync_that_is_no_backup() -> None:
     label = PrimaryLabel()
 
     def heir(seen: ClusterObservation, target: str) -> str | None:
-        found = rules.heir_of_primary(seen, target, label)
+        found = heir_of_primary(seen, target, label)
         return found.pod if found else None
 
     assert heir(cluster(), "mariadb-server-2") == "mariadb-server-0"
@@ -154,9 +159,9 @@ def test_heir_is_the_lowest_in_sync_that_is_no_backup() -> None:
 
 def test_primary_pod() -> None:
     seen = cluster(member={"role": "primary"})
-    assert rules.primary_pod(seen, PrimaryLabel()) == "mariadb-server-1"
-    assert rules.primary_pod(seen, None) is None
-    assert rules.primary_pod(cluster(), PrimaryLabel()) is None
+    assert primary_pod(seen, PrimaryLabel()) == "mariadb-server-1"
+    assert primary_pod(seen, None) is None
+    assert primary_pod(cluster(), PrimaryLabel()) is None
 
 
 def report(free: int, used: int, backup: int) -> CheckReport:
@@ -164,13 +169,13 @@ def report(free: int, used: int, backup: int) -> CheckReport:
 
 
 def test_space() -> None:
-    assert rules.lacking_space(report(105, 0, 0), 100, "c") is None
-    assert rules.lacking_space(report(5, 100, 0), 100, "c") is None  # old data goes
-    assert "expected room for 105 KB, it has 104 KB" in (rules.lacking_space(report(4, 100, 0), 100, "c") or "")
-    assert rules.lacking_unpack_space(report(0, 0, 105), 100, "b") is None
-    assert "expected 105 KB free" in (rules.lacking_unpack_space(report(0, 0, 104), 100, "b") or "")
-    assert rules.lacking_staging_space(report(125, 75, 0), 100, "c") is None  # 105, and a tenth of the volume
-    assert "expected 125 KB free" in (rules.lacking_staging_space(report(124, 76, 0), 100, "c") or "")
+    assert lacking_space(report(105, 0, 0), 100, "c") is None
+    assert lacking_space(report(5, 100, 0), 100, "c") is None  # old data goes
+    assert "expected room for 105 KB, it has 104 KB" in (lacking_space(report(4, 100, 0), 100, "c") or "")
+    assert lacking_unpack_space(report(0, 0, 105), 100, "b") is None
+    assert "expected 105 KB free" in (lacking_unpack_space(report(0, 0, 104), 100, "b") or "")
+    assert lacking_staging_space(report(125, 75, 0), 100, "c") is None  # 105, and a tenth of the volume
+    assert "expected 125 KB free" in (lacking_staging_space(report(124, 76, 0), 100, "c") or "")
 
 
 def marked(restore: str, state: Literal["restoring", "restored"]) -> CheckReport:
@@ -184,11 +189,11 @@ def journaled(restore: str, state: SwapState) -> CheckReport:
 
 
 def test_claim_state() -> None:
-    assert rules.claim_state(report(0, 0, 0), "mine") == ClaimState.UNTOUCHED
-    assert rules.claim_state(marked("other", "restored"), "mine") == ClaimState.UNTOUCHED
-    assert rules.claim_state(marked("mine", "restoring"), "mine") == ClaimState.INCOMPLETE
-    assert rules.claim_state(marked("mine", "restored"), "mine") == ClaimState.RESTORED
-    assert rules.claim_state(journaled("other", SwapState.IN), "mine") == ClaimState.RESTORED
+    assert claim_state(report(0, 0, 0), "mine") == ClaimState.UNTOUCHED
+    assert claim_state(marked("other", "restored"), "mine") == ClaimState.UNTOUCHED
+    assert claim_state(marked("mine", "restoring"), "mine") == ClaimState.INCOMPLETE
+    assert claim_state(marked("mine", "restored"), "mine") == ClaimState.RESTORED
+    assert claim_state(journaled("other", SwapState.IN), "mine") == ClaimState.RESTORED
 
 
 @pytest.mark.parametrize("state", SwapState)
@@ -199,39 +204,39 @@ def test_claim_state_of_a_staged_restore(state: SwapState) -> None:
         SwapState.RETURNED: ClaimState.UNTOUCHED,
         SwapState.SWAPPED: ClaimState.RESTORED,
     }
-    assert rules.claim_state(journaled("mine", state), "mine") == expected.get(state, ClaimState.INCOMPLETE)
+    assert claim_state(journaled("mine", state), "mine") == expected.get(state, ClaimState.INCOMPLETE)
 
 
 @pytest.mark.parametrize("states", list(product(ClaimState, repeat=3)))
 def test_start_only_on_data_that_fits_together(states: tuple[ClaimState, ...]) -> None:
     claims = [ClaimReport(claim=f"c-{each}", ordinal=each, state=state) for each, state in enumerate(states)]
     expected = set(states) in ({ClaimState.UNTOUCHED}, {ClaimState.RESTORED})
-    assert rules.may_start(claims) == expected
-    assert rules.describe(claims) == ", ".join(f"c-{each} {state}" for each, state in enumerate(states))
+    assert may_start(claims) == expected
+    assert describe_claims(claims) == ", ".join(f"c-{each} {state}" for each, state in enumerate(states))
 
 
 @pytest.mark.parametrize("states", list(product(ClaimState, repeat=3)))
 def test_others_are_finished_only_beside_a_replica_that_is_restored(states: tuple[ClaimState, ...]) -> None:
     claims = [ClaimReport(claim=f"c-{each}", ordinal=each, state=state) for each, state in enumerate(states)]
-    stopped, serving = rules.must_be_finished(claims), rules.must_be_finished(claims, serving=1)
+    stopped, serving = must_be_finished(claims), must_be_finished(claims, serving=1)
     mixture = len(set(states)) > 1 or ClaimState.INCOMPLETE in states
     assert stopped == (mixture and ClaimState.UNKNOWN not in states)
     assert serving == (stopped and states[0] == ClaimState.RESTORED)
 
 
 def test_no_claims_are_no_reason_to_start() -> None:
-    assert not rules.may_start([])
+    assert not may_start([])
 
 
 def test_table() -> None:
-    lines = rules.table(cluster(member={"exists": False, "phase": "", "ready": False, "wsrep": None})).splitlines()
+    lines = members_table(cluster(member={"exists": False, "phase": "", "ready": False, "wsrep": None})).splitlines()
     assert lines[2] == "| mariadb-server-0 | Running, Ready | Synced | Primary | 3 | OFF |"
     assert lines[3] == "| mariadb-server-1 | missing, Not Ready | unreachable | | | |"
 
 
 def test_restored_cluster_is_known_by_its_uuid() -> None:
-    assert rules.not_restored(cluster(), "u") is None
-    assert "saw mariadb-server-1 has other" in (rules.not_restored(cluster(cluster_state_uuid="other"), "u") or "")
+    assert not_restored(cluster(), "u") is None
+    assert "saw mariadb-server-1 has other" in (not_restored(cluster(cluster_state_uuid="other"), "u") or "")
     silent = cluster(member={"wsrep": None, "error": "timed out"})
-    assert "saw mariadb-server-1 has no answer. Look at the logs" in (rules.not_restored(silent, "u") or "")
-    assert (rules.all_answer(cluster()), rules.all_answer(silent)) == (True, False)
+    assert "saw mariadb-server-1 has no answer. Look at the logs" in (not_restored(silent, "u") or "")
+    assert (all_answer(cluster()), all_answer(silent)) == (True, False)

@@ -29,6 +29,7 @@ from galera_backup.models.runner import (
     TidyJob,
     UnpackJob,
 )
+from galera_backup.models.site import Site
 from galera_backup.runner.protocol import CLONE_SCRIPT, RESTORE_SCRIPT, STAGE_CLONE_SCRIPT, STAGE_SCRIPT, VOLUME
 from tests.fakes.world import World, fresh_cluster
 
@@ -66,18 +67,22 @@ def facts(**changes: Any) -> StatefulSetFacts:
     return StatefulSetFacts(**{**vars(WORLD.statefulset_facts("mariadb")), **changes})
 
 
+SITE = {
+    "cluster": CLUSTER,
+    "credentials": SecretRef(secret="backup-account", user_key="u", password_key="p"),
+    "backup_claim": "backups",
+}
+
+
 def task(job: str, **changes: Any) -> RunnerTask:
+    site = {name: changes.pop(name) for name in tuple(changes) if name in Site.model_fields}
     values = {
-        "cluster": CLUSTER,
+        "site": Site.model_validate(SITE | site),
         "lease": LeaseRef(workflow_id="w", run_id="lease-run"),
         "fence": "none",
         "pod": "mariadb-phy-backup-runner-20261122t010000z",
         "job": JOBS[job],
-        "container": "mariadb",
-        "credentials": SecretRef(secret="backup-account", user_key="u", password_key="p"),
-        "backup_claim": "backups",
         "data_claim": "mysql-data-mariadb-server-2" if job in WITH_DATA else None,
-        "run_as_user": None,
         "timeout": timedelta(hours=6),
     }
     return RunnerTask.model_validate({**values, **changes})

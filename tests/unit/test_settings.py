@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from galera_backup.settings import SettingsError, WorkerSettings, duration, duration_text
+from galera_backup.durations import duration_text, parse_duration
+from galera_backup.settings import SettingsError, WorkerSettings
 
 IMAGE = {"GALERA_BACKUP_AGENT_IMAGE": "registry.example/galera-backup:1"}
 
@@ -71,14 +72,14 @@ def test_an_empty_variable_is_not_set_and_foreign_ones_are_left_alone() -> None:
     ],
 )
 def test_durations(text: str, seconds: int) -> None:
-    assert duration(text) == timedelta(seconds=seconds)
-    assert duration(duration_text(timedelta(seconds=seconds))) == timedelta(seconds=seconds)
+    assert parse_duration(text) == timedelta(seconds=seconds)
+    assert parse_duration(duration_text(timedelta(seconds=seconds))) == timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize("text", ["", "soon", "-5m", "5 apples", "h"])
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(ValueError, match="30m, 6h"):
-        duration(text)
+        parse_duration(text)
 
 
 def test_shortest_text() -> None:

@@ -37,7 +37,7 @@ from galera_backup.models.progress import Progress
 from galera_backup.models.proof import CheckSeen, CheckTables, Proof, SqlCheck, TablesReport
 from galera_backup.models.restore import RestoreRequest, RestoreResult, RollbackRequest, RollbackResult, Strategy
 from galera_backup.models.runner import RunnerLog
-from galera_backup.temporal import CLUSTER
+from galera_backup.temporal.attributes import CLUSTER
 
 with workflow.unsafe.imports_passed_through():  # the stand-ins are loaded in the sandbox with this module
     from rich.console import Console

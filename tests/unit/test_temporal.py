@@ -26,11 +26,14 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
-from galera_backup import temporal
 from galera_backup.errors import TemporalRefused, TemporalUnavailable
 from galera_backup.models.backup import BackupRequest
 from galera_backup.models.common import ClusterRef, PhaseTime
-from galera_backup.temporal import TemporalAddress, connect, plugin
+from galera_backup.temporal.attributes import SEARCH_ATTRIBUTES, ensure_search_attributes
+from galera_backup.temporal.connect import TemporalAddress, connect
+from galera_backup.temporal.converter import data_converter
+from galera_backup.temporal.plugin import plugin
+from galera_backup.text import field_errors
 
 CLUSTER = ClusterRef(namespace="openstack", statefulset="mariadb-server")
 GOOD = {"cluster": {"namespace": "openstack", "statefulset": "mariadb-server"}}
@@ -208,7 +211,7 @@ async def test_a_bad_message_harms_nobody(temporal_env: WorkflowEnvironment, que
 
 def test_models_survive_the_converter() -> None:
     request = BackupRequest(cluster=CLUSTER, runner_timeout=timedelta(hours=2))
-    converter = temporal.data_converter.payload_converter
+    converter = data_converter.payload_converter
     [payload] = converter.to_payloads([request])
     assert converter.from_payload(payload, BackupRequest) == request
 
@@ -219,7 +222,7 @@ def test_field_errors_of_a_list_name_the_place() -> None:
 
     with pytest.raises(pydantic.ValidationError) as error:
         Numbers.model_validate({"values": [1, {}]})
-    [(place, problem)] = temporal.field_errors(error.value)
+    [(place, problem)] = field_errors(error.value)
     assert place == "values.1"
     assert problem.endswith("got a dict")
 
@@ -232,7 +235,7 @@ async def test_connect(temporal_env: WorkflowEnvironment, monkeypatch: pytest.Mo
     monkeypatch.setenv("TEMPORAL_ADDRESS", temporal_env.client.service_client.config.target_host)
     client = await connect()
     assert client.namespace == "default"
-    assert client.data_converter is temporal.data_converter
+    assert client.data_converter is data_converter
 
 
 async def test_connect_says_who_does_not_answer() -> None:
@@ -255,6 +258,6 @@ async def test_search_attributes_are_registered_once(temporal_cli: str) -> None:
     """On a server of its own: the shared one has them from the start."""
     start_server = WorkflowEnvironment.start_local(dev_server_existing_path=temporal_cli, plugins=[plugin()])
     async with await start_server as environment:
-        every = tuple(key.name for key in temporal.SEARCH_ATTRIBUTES)
-        assert await temporal.ensure_search_attributes(environment.client) == every
-        assert await temporal.ensure_search_attributes(environment.client) == ()
+        every = tuple(key.name for key in SEARCH_ATTRIBUTES)
+        assert await ensure_search_attributes(environment.client) == every
+        assert await ensure_search_attributes(environment.client) == ()

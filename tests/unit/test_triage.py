@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
-from galera_backup import rules
 from galera_backup.models.cluster import MemberObservation
 from galera_backup.models.common import LeaseRef
 from galera_backup.models.janitor import MarkSeen, MemberSeen, RunnerSeen, Survey, Verdict
 from galera_backup.models.lease import Mark, StopOrder
 from galera_backup.models.restore import Strategy
+from galera_backup.models.site import Site
+from galera_backup.rules.triage import JANITOR_IS_CONTENT, JANITOR_MENDS, triage
+from galera_backup.show import findings_table
 from tests.unit.members import CLUSTER, GOOD
 
 LEASE = LeaseRef(workflow_id="galera-lease/openstack/mariadb-server", run_id="run")
@@ -24,15 +26,13 @@ JOINING: dict[str, Any] = {"local_state": 1, "local_state_comment": "Joining", "
 PARTITIONED: dict[str, Any] = {"cluster_status": "non-Primary", "ready": False, "local_state": 0}
 PENDING: dict[str, Any] = {"pending_desync": True}
 ORDER = StopOrder(
+    site=Site(cluster=CLUSTER, primary_label=None),
     replicas_before=3,
     replicas=3,
     backup_id="20261122T010000Z-full",
     restore_id="r",
     claims=("c-0",),
-    backup_claim="b",
-    run_as_user=None,
     runner_pod_prefix="p",
-    primary_label=None,
     primary_pod=None,
     stop_timeout=timedelta(minutes=1),
     runner_timeout=timedelta(minutes=1),
@@ -99,7 +99,7 @@ ELSEWHERE = mark(elsewhere=True, namespace="another")
     ],
 )
 def test_member(seen: MemberSeen, verdict: Verdict) -> None:
-    [found] = rules.triage(survey(seen), NOW)
+    [found] = triage(survey(seen), NOW)
     assert (found.kind, found.name, found.verdict) == ("replica", "mariadb-server-2", verdict)
     assert found.text
 
@@ -135,35 +135,35 @@ def test_member(seen: MemberSeen, verdict: Verdict) -> None:
     ],
 )
 def test_statefulset(seen: Survey, verdict: Verdict | None) -> None:
-    found = rules.triage(seen, NOW)
+    found = triage(seen, NOW)
     assert [(each.kind, each.verdict) for each in found] == ([] if verdict is None else [("statefulset", verdict)])
 
 
 @pytest.mark.parametrize("last", [member(JOINING), member({}, ready=False), member(None, exists=False)])
 def test_statefulset_that_is_not_whole_yet(last: MemberSeen) -> None:
-    found, *_ = rules.triage(survey(member({}), member({}), last, mark=mark(order=ORDER)), NOW)
+    found, *_ = triage(survey(member({}), member({}), last, mark=mark(order=ORDER)), NOW)
     assert (found.kind, found.verdict) == ("statefulset", Verdict.NOT_IN_SYNC)
 
 
 @pytest.mark.parametrize(("lease_open", "verdict"), [(True, Verdict.HELD), (False, Verdict.ABANDONED)])
 def test_runner(lease_open: bool, verdict: Verdict) -> None:
     runner = RunnerSeen(pod="runner", lease=LEASE, lease_open=lease_open)
-    [found] = rules.triage(survey(runners=(runner,)), NOW)
+    [found] = triage(survey(runners=(runner,)), NOW)
     assert (found.kind, found.verdict) == ("runner", verdict)
 
 
 def test_runner_beside_the_mark_of_another_temporal_namespace() -> None:
     runner = RunnerSeen(pod="runner", lease=LEASE, lease_open=False)
-    found = rules.triage(survey(member(ON, ELSEWHERE), runners=(runner,)), NOW)
+    found = triage(survey(member(ON, ELSEWHERE), runners=(runner,)), NOW)
     assert [each.verdict for each in found] == [Verdict.FOREIGN, Verdict.FOREIGN]
     assert all("Run the janitor there" in each.text for each in found)
 
 
 def test_runners_come_first() -> None:
     runner = RunnerSeen(pod="runner", lease=LEASE, lease_open=False)
-    found = rules.triage(survey(member(ON, ABANDONED), mark=ABANDONED, runners=(runner,)), NOW)
+    found = triage(survey(member(ON, ABANDONED), mark=ABANDONED, runners=(runner,)), NOW)
     assert [each.kind for each in found] == ["runner", "statefulset", "replica"]
-    assert rules.findings_table(found).count("\n") == 4
+    assert findings_table(found).count("\n") == 4
 
 
 @pytest.mark.parametrize(
@@ -177,12 +177,12 @@ def test_runners_come_first() -> None:
     ],
 )
 def test_findings_tell_what_to_do(seen: MemberSeen, told: str) -> None:
-    assert told in rules.triage(survey(seen), NOW)[0].text
+    assert told in triage(survey(seen), NOW)[0].text
 
 
 def test_every_verdict_is_mended_or_left_alone_or_fine() -> None:
-    assert not rules.JANITOR_MENDS & rules.JANITOR_IS_CONTENT
-    reported = set(Verdict) - rules.JANITOR_MENDS - rules.JANITOR_IS_CONTENT
+    assert not JANITOR_MENDS & JANITOR_IS_CONTENT
+    reported = set(Verdict) - JANITOR_MENDS - JANITOR_IS_CONTENT
     assert reported == {
         Verdict.OWNED,
         Verdict.DONOR,

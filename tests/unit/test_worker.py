@@ -23,7 +23,7 @@ from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
 from activities._heartbeat import BEAT_SECONDS
-from galera_backup import rules
+from galera_backup import timing
 from galera_backup.kube import gateway as kube_gateway
 from galera_backup.mysql import gateway as mysql_gateway
 from galera_backup.settings import WorkerSettings
@@ -136,7 +136,7 @@ async def test_a_frozen_worker_is_given_up_after_its_last_chance_to_desync(tempo
         throttle = max(config["max_heartbeat_throttle_interval"], config["default_heartbeat_throttle_interval"])
         for options in (_options.act(), _options.wait(timedelta(hours=1)), _options.undo()):
             left = options["heartbeat_timeout"] - throttle - timedelta(seconds=BEAT_SECONDS)
-            assert left > rules.DESYNC_WINDOW
+            assert left > timing.DESYNC_WINDOW
 
 
 def test_a_resync_begins_within_ten_seconds() -> None:

@@ -11,7 +11,7 @@ from galera_backup import names
 from galera_backup.models.backup import BackupRequest
 from galera_backup.models.progress import Progress
 from galera_backup.models.runner import BackupJob
-from galera_backup.temporal import BACKUP_ID, CLUSTER, PHASE, REPLICA
+from galera_backup.temporal.attributes import BACKUP_ID, CLUSTER, PHASE, REPLICA
 from tests.fakes.runner import RunnerPod
 from tests.fakes.stage import Stage, assert_eventually, failure_of
 from tests.fakes.world import RunnerPlan

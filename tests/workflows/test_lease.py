@@ -10,9 +10,9 @@ from temporalio.service import RPCError
 
 from galera_backup import names
 from galera_backup.errors import DatabaseRefused, KubernetesRefused
-from galera_backup.models.backup import BackupRequest
 from galera_backup.models.common import LeaseRef
 from galera_backup.models.lease import LeaseRequest, LeaseResult, Mark
+from galera_backup.models.site import Site
 from tests.fakes.faults import Fault
 from tests.fakes.kill import reset, workflow_tasks
 from tests.fakes.stage import Handle, Stage, assert_eventually, failure_of, open_stage, stage_workers
@@ -93,15 +93,7 @@ async def is_at(stage: Stage, handle: Handle, status: WorkflowExecutionStatus) -
 
 
 def lease_request(world: World, ttl: timedelta) -> LeaseRequest:
-    request = BackupRequest(cluster=world.cluster)
-    return LeaseRequest(
-        cluster=world.cluster,
-        operation="backup",
-        owner="nobody",
-        ttl=ttl,
-        credentials=request.credentials,
-        container=request.container,
-    )
+    return LeaseRequest(site=Site(cluster=world.cluster), operation="backup", owner="nobody", ttl=ttl)
 
 
 async def start_lease(stage: Stage, world: World, ttl: timedelta) -> Handle:

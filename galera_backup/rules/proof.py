@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from galera_backup.models.cluster import ClusterObservation, MemberObservation
 from galera_backup.models.common import PrimaryLabel
 from galera_backup.models.passwords import PasswordReport
-from galera_backup.models.proof import CheckTables
-from galera_backup.rules import is_synced
+from galera_backup.models.proof import CheckTables, Table
+from galera_backup.rules.health import is_synced
 
 SMALLEST, LARGEST = 15, 5
 """Tables of a sample."""
@@ -27,28 +26,6 @@ _DAMAGE = {
     1932,  # no such table in the engine
 }
 """MariaDB errors that a query may have because the live data is what shall be replaced."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """A base table that an account sees."""
-
-    schema: str
-    name: str
-    engine: str
-    bytes: int
-
-    def __str__(self) -> str:
-        return f"{self.schema}.{self.name}"
-
-
-@dataclass(frozen=True)
-class SeenTables:
-    """What an account may look at."""
-
-    tables: tuple[Table, ...]
-    may_select: bool
-    """It sees a table, or may read all: so that no table means that there is none."""
 
 
 def replica_to_ask(seen: ClusterObservation, label: PrimaryLabel | None) -> MemberObservation | None:
@@ -95,15 +72,3 @@ def wrong_passwords(report: PasswordReport) -> str | None:
     if report.missing:
         wrong.append(f"no such user: {', '.join(report.missing)}")
     return "; ".join(wrong) or None
-
-
-def describe_passwords(report: PasswordReport) -> str:
-    """In one line, for the progress."""
-    if report.problem is not None:
-        return f"not compared: {report.problem}"
-    told = [f"{report.same} as in the Secrets"]
-    if report.reset:
-        told.append(f"set: {', '.join(report.reset)}")
-    if report.not_compared:
-        told.append(f"not compared: {', '.join(report.not_compared)}")
-    return "; ".join(told)

@@ -1,0 +1,48 @@
+"""Where an operation works, and as whom: made once from a request, and carried whole."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+
+from galera_backup.models.common import ClusterRef, KubernetesName, Model, PrimaryLabel, SecretRef
+
+
+class Site(Model):
+    """One Galera cluster, how its server is reached, and where its backups are.
+
+    Requests have these fields flat. Everything else is discovered from the StatefulSet.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")  # part of a mark: a newer worker may have written more
+
+    cluster: ClusterRef
+    credentials: SecretRef = SecretRef()
+    backup_claim: KubernetesName = "mariadb-phy-backup-data"
+    """PersistentVolumeClaim, in the cluster's namespace, that holds the backups (mounted at /var/backup)."""
+    container: KubernetesName = "mariadb"
+    """Name of the StatefulSet's container that runs the server."""
+    primary_label: PrimaryLabel | None = PrimaryLabel()
+    """None: no Service of this cluster follows a label."""
+    run_as_user: Annotated[int, Field(ge=1)] | None = None
+    """Uid that owns the data directory; needed only where the StatefulSet names no `runAsUser`."""
+
+
+class SiteRequest(Site):
+    """Base of a request: the fields of its site, and an unknown field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @property
+    def site(self) -> Site:
+        """The part of the request that every step needs."""
+        return Site(**{name: getattr(self, name) for name in Site.model_fields})
+
+
+class OperationRequest(SiteRequest):
+    """The fields that all operations share which hold a cluster."""
+
+    wait_for_cluster: Annotated[timedelta, Field(ge=timedelta(0), le=timedelta(days=7))] = timedelta(0)
+    """How long to wait while another operation holds the cluster; zero: fail at once with `ClusterBusy`."""

@@ -1,0 +1,68 @@
+"""What a restore has done to the data claims, and what may be done with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from galera_backup.models.lease import StopOrder
+from galera_backup.models.restore import ClaimReport, ClaimState, Strategy
+from galera_backup.models.runner import CheckReport, SwapState
+
+
+def restore_to_keep(order: StopOrder, claims: Sequence[ClaimReport]) -> str | None:
+    """The restore whose old data stays on the volumes when the cluster was started on `claims`, or None."""
+    return order.restore_id if (order.keep_previous_for or order.undoes) and are_restored(claims) else None
+
+
+def are_restored(claims: Sequence[ClaimReport]) -> bool:
+    """Whether all of them hold the backup."""
+    return all(claim.state == ClaimState.RESTORED for claim in claims)
+
+
+_NOT_SWAPPED = (SwapState.STAGING, SwapState.STAGED, SwapState.RETURNED)
+
+
+def claim_state(seen: CheckReport, restore_id: str) -> ClaimState:
+    """What one restore has done to a data claim, from its journal on the volume or the marker in the data directory."""
+    if seen.journal is not None and seen.journal.restore_id == restore_id:
+        if seen.journal.state in _NOT_SWAPPED:
+            return ClaimState.UNTOUCHED
+        return ClaimState.RESTORED if seen.journal.state == SwapState.SWAPPED else ClaimState.INCOMPLETE
+    if seen.marker is None or seen.marker.restore_id != restore_id:
+        return ClaimState.UNTOUCHED
+    return ClaimState.RESTORED if seen.marker.state == "restored" else ClaimState.INCOMPLETE
+
+
+def may_start(claims: Sequence[ClaimReport]) -> bool:
+    """Whether the cluster can start on this data: all old, or all restored.
+
+    A member left on its old data has the same cluster UUID and another history: it must never meet restored ones.
+    """
+    states = {claim.state for claim in claims}
+    return states in ({ClaimState.UNTOUCHED}, {ClaimState.RESTORED})
+
+
+def serves_meanwhile(strategy: Strategy, ordinal: int) -> bool:
+    """Whether the database is up while this claim is restored."""
+    return strategy == Strategy.ROLLING and ordinal > 0
+
+
+def replicas_on(claims: Sequence[ClaimReport], order: StopOrder) -> int:
+    """Size of a cluster that starts on these claims, which may start."""
+    return order.replicas if claims[0].state == ClaimState.RESTORED else order.replicas_before
+
+
+def is_started_in_part(order: StopOrder, replicas: int) -> bool:
+    """Whether a rolling restore has started its first replica, and not yet the others: `replicas` is what runs."""
+    return order.strategy == Strategy.ROLLING and 0 < replicas < order.replicas
+
+
+def must_be_finished(claims: Sequence[ClaimReport], serving: int = 0) -> bool:
+    """Whether the only way to a cluster that can start is to restore the claims that are left.
+
+    Not when a volume could not be read: what is on it may still be the old data, and whole.
+    `serving`: so many replicas run already; one on old data must not meet restored ones.
+    """
+    states = {claim.state for claim in claims}
+    fits = {claim.state for claim in claims[:serving]} <= {ClaimState.RESTORED}
+    return fits and not may_start(claims) and ClaimState.UNKNOWN not in states

@@ -1,0 +1,61 @@
+"""Whether a cluster that was started stands again, and on which data."""
+
+from __future__ import annotations
+
+from galera_backup.models.cluster import ClusterObservation, MemberObservation
+from galera_backup.rules.health import member_problems
+
+RESTARTS = 2
+"""Of a server that will not start: once may be the kubelet's liveness probe, or an address that was not known yet."""
+
+
+def not_formed(seen: ClusterObservation, replicas: int) -> tuple[str, ...]:
+    """What is missing until the cluster stands again after a restore; empty: all replicas serve in one cluster."""
+    if seen.replicas != replicas:
+        return (f"expected StatefulSet {str(seen.cluster)!r} to want {replicas} replicas, it wants {seen.replicas}",)
+    found = [problem for member in seen.members for problem in member_problems(member, replicas)]
+    uuids = {member.wsrep.cluster_state_uuid for member in seen.members if member.wsrep is not None}
+    if len(uuids) > 1:
+        found.append(f"expected one wsrep_cluster_state_uuid on all members, saw {', '.join(sorted(uuids))}")
+    return tuple(found)
+
+
+def does_not_start(seen: ClusterObservation) -> str | None:
+    """Why the first server, from which the others start, will not come up on its data; None: it still may."""
+    first = next((member for member in seen.members if member.ordinal == 0), None)
+    if first is None or first.restarts < RESTARTS or any(_is_primary(member) for member in seen.members):
+        return None
+    return (
+        f"{first.pod}: expected its server to start on this data, it has ended {first.restarts} times and no member is "
+        f"in a primary component"
+    )
+
+
+def takes_writes(seen: ClusterObservation, pod: str | None) -> bool:
+    """Whether a member takes writes, however many others there are."""
+    member = next((each for each in seen.members if each.pod == pod), None)
+    return member is not None and member.ready and _is_primary(member)
+
+
+def _is_primary(member: MemberObservation) -> bool:
+    return member.wsrep is not None and member.wsrep.cluster_status == "Primary"
+
+
+def all_answer(seen: ClusterObservation) -> bool:
+    """Whether the server of every member could be asked."""
+    return all(member.wsrep is not None for member in seen.members)
+
+
+def not_restored(seen: ClusterObservation, uuid: str) -> str | None:
+    """Why a cluster that has formed is not the one with this uuid, of the backup or of its clone; or None."""
+    others = sorted(
+        f"{member.pod} has {member.wsrep.cluster_state_uuid if member.wsrep else 'no answer'}"
+        for member in seen.members
+        if member.wsrep is None or member.wsrep.cluster_state_uuid != uuid
+    )
+    if not others:
+        return None
+    return (
+        f"expected wsrep_cluster_state_uuid {uuid} of the restored data on all members, saw {', '.join(others)}. Look "
+        "at the logs of these servers"
+    )

@@ -1,0 +1,109 @@
+"""What is wrong with a cluster, which members are in sync, and whether enough of them are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from galera_backup.models.cluster import ClusterObservation, MemberObservation, WsrepStatus
+from galera_backup.show import members_table, on_or_off
+
+SYNCED = 4
+DONOR_DESYNCED = 2
+OTHERS_IN_SYNC = 2
+"""Members that must stay in sync beside the one that is backed up: one may fail, and one still can be a donor."""
+LOOKS_UNTIL_DEGRADED = 3
+"""Looks in a row at too few members in sync; one can miss a member that answers late."""
+SMALL_QUEUE = 20
+"""Write-sets; a replica with fewer waiting ones rejoins flow control without stalling the cluster's writers."""
+
+
+def is_synced(wsrep: WsrepStatus | None) -> bool:
+    """The member applies and serves, and nobody holds it desynced."""
+    return (
+        wsrep is not None
+        and wsrep.ready
+        and wsrep.connected
+        and wsrep.cluster_status == "Primary"
+        and wsrep.local_state == SYNCED
+        and not wsrep.desync
+    )
+
+
+def is_resynced(wsrep: WsrepStatus) -> bool:
+    """In sync for good: nobody holds the provider, and no `SET GLOBAL wsrep_desync` is still to land.
+
+    A timed-out ON can take effect after an OFF that returned success, so one good variable proves nothing.
+    """
+    return is_synced(wsrep) and wsrep.desync_count == 0 and not wsrep.pending_desync
+
+
+def health_problems(seen: ClusterObservation) -> tuple[str, ...]:
+    """What the sanity check finds wrong (the document's backup phase 1), one sentence each; empty: all is well."""
+    found = [problem for member in seen.members for problem in member_problems(member, seen.replicas)]
+    running = [member.wsrep for member in seen.members if member.wsrep is not None]
+    for name in ("cluster_state_uuid", "cluster_conf_id"):
+        values = sorted({str(getattr(wsrep, name)) for wsrep in running})
+        if len(values) > 1:
+            found.append(f"expected one wsrep_{name} on all members, saw {', '.join(values)}")
+    synced = sum(is_synced(member.wsrep) for member in seen.members)
+    if synced < OTHERS_IN_SYNC + 1:
+        found.append(
+            f"expected at least {OTHERS_IN_SYNC + 1} members in sync, so that {OTHERS_IN_SYNC} remain "
+            f"while one is backed up, saw {synced} of {seen.replicas}"
+        )
+    return tuple(found)
+
+
+def others_in_sync(seen: ClusterObservation, replica: str) -> int:
+    """Members in sync beside this one."""
+    return sum(member.pod != replica and is_synced(member.wsrep) for member in seen.members)
+
+
+def lacking_quorum(seen: ClusterObservation, replica: str, needed: int) -> str | None:
+    """Why `replica` must not be out of the cluster's flow now, with the table of what was seen; or None."""
+    others = others_in_sync(seen, replica)
+    if others >= needed:
+        return None
+    return (
+        f"expected at least {needed} other members in sync, so that one may fail, saw {others}. "
+        f"Mend the cluster and start the backup again\n{members_table(seen)}"
+    )
+
+
+def given_back(seen: ClusterObservation, replica: str, needed: int) -> str:
+    """What a backup says that was given up because the cluster needs the replica."""
+    return (
+        f"the backup of {replica!r} was stopped and the replica put back: expected at least {needed} other members in "
+        f"sync, saw {others_in_sync(seen, replica)} for {LOOKS_UNTIL_DEGRADED} looks in a row. Mend the cluster and "
+        "start the backup again; with 'give_back_when_degraded' false it would have gone on\n" + members_table(seen)
+    )
+
+
+def member_problems(member: MemberObservation, replicas: int) -> Iterable[str]:
+    if not member.exists:
+        yield f"{member.pod}: expected a pod, there is none"
+        return
+    if member.phase != "Running":
+        yield f"{member.pod}: expected Kubernetes phase Running, saw {member.phase}"
+    elif not member.ready:
+        yield f"{member.pod}: expected Kubernetes condition Ready, saw Not Ready"
+    wsrep = member.wsrep
+    if wsrep is None:
+        yield f"{member.pod}: its wsrep status could not be read: {member.error}"
+        return
+    expected = (
+        ("wsrep_ready", "ON", on_or_off(wsrep.ready)),
+        ("wsrep_connected", "ON", on_or_off(wsrep.connected)),
+        ("wsrep_cluster_status", "Primary", wsrep.cluster_status),
+        ("wsrep_local_state_comment", "Synced", wsrep.local_state_comment),
+        ("wsrep_cluster_size", str(replicas), str(wsrep.cluster_size)),
+        ("wsrep_desync", "OFF", on_or_off(wsrep.desync)),
+    )
+    for name, value, saw in expected:
+        if saw != value:
+            yield f"{member.pod}: expected {name} {value}, saw {saw}"
+    if wsrep.desync_count and not wsrep.desync:
+        yield (
+            f"{member.pod}: expected wsrep_desync_count 0, saw {wsrep.desync_count} "
+            "(an SST donor, another backup or FLUSH TABLES WITH READ LOCK)"
+        )

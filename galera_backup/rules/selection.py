@@ -1,0 +1,35 @@
+"""Which replica is backed up, and which one carries the primary label."""
+
+from __future__ import annotations
+
+from galera_backup.models.cluster import ClusterObservation, MemberObservation
+from galera_backup.models.common import PrimaryLabel
+from galera_backup.rules.health import is_synced
+
+
+def select_replica(seen: ClusterObservation, ordinal: int | None) -> MemberObservation | None:
+    """The replica to back up: the named one, else the highest ordinal (as a number); it must be in sync and Ready.
+
+    None: no member qualifies.
+    """
+    fit = [member for member in seen.members if member.ready and is_synced(member.wsrep)]
+    if ordinal is not None:
+        fit = [member for member in fit if member.ordinal == ordinal]
+    return max(fit, key=lambda member: member.ordinal, default=None)
+
+
+def heir_of_primary(seen: ClusterObservation, target: str, label: PrimaryLabel) -> MemberObservation | None:
+    """The member that should carry the primary label while `target` is backed up: the lowest ordinal in sync."""
+    fit = [
+        member
+        for member in seen.members
+        if member.pod != target and member.ready and is_synced(member.wsrep) and member.role != label.backup
+    ]
+    return min(fit, key=lambda member: member.ordinal, default=None)
+
+
+def primary_pod(seen: ClusterObservation, label: PrimaryLabel | None) -> str | None:
+    """The pod that carries the primary label, if any."""
+    if label is None:
+        return None
+    return next((member.pod for member in seen.members if member.role == label.primary), None)

@@ -1,0 +1,137 @@
+"""The janitor's verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from galera_backup.models.cluster import WsrepStatus
+from galera_backup.models.janitor import Finding, MarkSeen, MemberSeen, RunnerSeen, Survey, Verdict
+from galera_backup.names import LEASE_ANNOTATION
+from galera_backup.rules.claims import is_started_in_part
+from galera_backup.rules.health import DONOR_DESYNCED, is_synced
+from galera_backup.show import on_or_off
+
+JANITOR_MENDS = frozenset({Verdict.ABANDONED, Verdict.STALE_MARK})
+JANITOR_IS_CONTENT = frozenset({Verdict.IN_SYNC, Verdict.HELD})
+TRY_AGAIN_AFTER = timedelta(hours=1)
+"""A mixture of data does not mend itself; but a volume that could not be read counts as one, and may be readable."""
+
+
+def triage(seen: Survey, now: datetime) -> tuple[Finding, ...]:
+    """What the janitor finds: runner pods without a lease, the StatefulSet, every member; in the order of mending."""
+    marks = [seen.mark, *(member.mark for member in seen.members)]
+    elsewhere = next((mark for mark in marks if mark is not None and mark.elsewhere), None)
+    runners = [
+        Finding(kind="runner", name=runner.pod, verdict=verdict, text=text)
+        for runner in seen.runners
+        for verdict, text in (_judge_runner(runner, elsewhere),)
+    ]
+    members = [
+        Finding(kind="replica", name=member.member.pod, verdict=verdict, text=text)
+        for member in seen.members
+        for verdict, text in (_judge_member(member),)
+    ]
+    return (*runners, *_judge_statefulset(seen, now), *members)
+
+
+def _judge_runner(seen: RunnerSeen, elsewhere: MarkSeen | None) -> tuple[Verdict, str]:
+    if seen.lease_open:
+        return Verdict.HELD, f"works under lease run {seen.lease.run_id}, which is open"
+    if elsewhere is not None:
+        return _in_good_hands(elsewhere)
+    return Verdict.ABANDONED, f"works under lease run {seen.lease.run_id}, which is not open"
+
+
+def _judge_member(seen: MemberSeen) -> tuple[Verdict, str]:
+    mark, wsrep = seen.mark, seen.member.wsrep
+    if mark is not None and (mark.lease_open or mark.owner_open or mark.elsewhere):
+        return _in_good_hands(mark)
+    if not seen.member.exists:
+        return Verdict.UNREACHABLE, "there is no such pod. Look at the events of the StatefulSet"
+    if wsrep is None:
+        return Verdict.UNREACHABLE, f"its server could not be asked: {seen.member.error}"
+    if wsrep.desync or wsrep.pending_desync:
+        return _judge_desync(seen)
+    return _judge_not_desynced(seen, wsrep)
+
+
+def _judge_not_desynced(seen: MemberSeen, wsrep: WsrepStatus) -> tuple[Verdict, str]:
+    mark = seen.mark
+    if wsrep.desync_count or (wsrep.local_state == DONOR_DESYNCED and mark is None):
+        return Verdict.DONOR, (
+            f"{wsrep.local_state_comment} with wsrep_desync=OFF and wsrep_desync_count {wsrep.desync_count}: an SST "
+            "donor, another backup or FLUSH TABLES WITH READ LOCK. It ends by itself"
+        )
+    if mark is not None and (is_synced(wsrep) or wsrep.local_state == DONOR_DESYNCED):
+        return Verdict.STALE_MARK, f"carries the mark of {mark.mark.owner!r}, which is closed, as is its lease"
+    if is_synced(wsrep):
+        return Verdict.IN_SYNC, "Synced" if seen.member.ready else "Synced, but Not Ready in Kubernetes"
+    return Verdict.NOT_IN_SYNC, (
+        f"{wsrep.local_state_comment}, {wsrep.cluster_status}, wsrep_ready {on_or_off(wsrep.ready)}, for another "
+        "reason than wsrep_desync. Look at its log"
+    )
+
+
+def _judge_desync(seen: MemberSeen) -> tuple[Verdict, str]:
+    if seen.mark is not None:
+        mark = seen.mark.mark
+        since = f" since {mark.since:%Y-%m-%d %H:%M:%S}Z" if mark.since else ""
+        return Verdict.ABANDONED, f"desynced by {mark.owner!r}{since}, which is closed, as is its lease"
+    unreadable = f", and its annotation {LEASE_ANNOTATION!r} cannot be read" if seen.unreadable else ""
+    return Verdict.FOREIGN, (
+        f"wsrep_desync=ON without our mark{unreadable}: somebody else desynced it. When nobody needs that any more, "
+        "run SET GLOBAL wsrep_desync=OFF on it"
+    )
+
+
+def _judge_statefulset(seen: Survey, now: datetime) -> Iterable[Finding]:
+    verdict, text = _statefulset_verdict(seen, now)
+    if verdict is not None:
+        yield Finding(kind="statefulset", name=seen.cluster.statefulset, verdict=verdict, text=text)
+
+
+def _statefulset_verdict(seen: Survey, now: datetime) -> tuple[Verdict | None, str]:
+    if seen.mark is None:
+        unreadable = f", and its annotation {LEASE_ANNOTATION!r} cannot be read" if seen.unreadable else ""
+        stopped = seen.replicas == 0
+        return (Verdict.FOREIGN if stopped else None), f"scaled to 0 without our mark{unreadable}: by somebody else"
+    if seen.mark.lease_open or seen.mark.owner_open or seen.mark.elsewhere:
+        return _in_good_hands(seen.mark)
+    mark = seen.mark.mark
+    if mark.order is None:
+        return Verdict.STAYS_STOPPED, (
+            f"carries the mark of {mark.owner!r}, which does not say how to start it (written by an older version). At "
+            f"0 replicas, start the restore again with 'replicas': {mark.replicas_before}; else remove the annotation "
+            f"{LEASE_ANNOTATION!r}"
+        )
+    in_part = is_started_in_part(mark.order, seen.replicas)
+    if seen.replicas and not in_part:
+        return _started_verdict(seen, f"carries the mark of {mark.owner!r}, which is closed, as is its lease")
+    if mark.tried_at is not None and now < mark.tried_at + TRY_AGAIN_AFTER:
+        return Verdict.STAYS_STOPPED, f"at {mark.tried_at:%Y-%m-%d %H:%M:%S}Z: {mark.tried}"
+    done = f"started with {seen.replicas} of {mark.order.replicas} replicas" if in_part else "scaled to 0"
+    return Verdict.ABANDONED, f"{done} by {mark.owner!r}, which is closed, as is its lease"
+
+
+def _started_verdict(seen: Survey, text: str) -> tuple[Verdict, str]:
+    if all(each.member.ready and is_synced(each.member.wsrep) for each in seen.members):
+        return Verdict.STALE_MARK, text
+    return Verdict.NOT_IN_SYNC, (
+        f"{text}. It was started, and is not whole yet: when all replicas are Ready and in sync, the next run puts the "
+        "primary label back and removes the mark"
+    )
+
+
+def _in_good_hands(mark: MarkSeen) -> tuple[Verdict, str]:
+    if mark.elsewhere:
+        return Verdict.FOREIGN, (
+            f"the work of {mark.mark.owner!r} in the Temporal namespace {mark.mark.namespace!r}, which is another one. "
+            "Run the janitor there"
+        )
+    if mark.lease_open:
+        return Verdict.HELD, f"held by {mark.mark.owner!r}, whose lease is open"
+    return Verdict.OWNED, (
+        f"the lease is closed, but {mark.mark.owner!r} is open, and undoes what its lease did. If it hangs, terminate "
+        "it: then the janitor does"
+    )

@@ -1,0 +1,53 @@
+"""Facts and decisions as a person reads them: Markdown for the Temporal UI, and lines for messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from galera_backup.models.cluster import ClusterObservation
+from galera_backup.models.janitor import Finding
+from galera_backup.models.passwords import PasswordReport
+from galera_backup.models.restore import ClaimReport
+
+
+def on_or_off(value: bool) -> str:
+    return "ON" if value else "OFF"
+
+
+def members_table(seen: ClusterObservation) -> str:
+    """What was seen of each member, as a Markdown table for the UI and for failures."""
+    rows = ["| pod | Kubernetes | wsrep | status | size | desync |", "|---|---|---|---|---|---|"]
+    for member in seen.members:
+        kubernetes = f"{member.phase or 'missing'}, {'Ready' if member.ready else 'Not Ready'}"
+        if member.wsrep is None:
+            rows.append(f"| {member.pod} | {kubernetes} | unreachable | | | |")
+        else:
+            wsrep = member.wsrep
+            rows.append(
+                f"| {member.pod} | {kubernetes} | {wsrep.local_state_comment} | {wsrep.cluster_status} "
+                f"| {wsrep.cluster_size} | {on_or_off(wsrep.desync)} |"
+            )
+    return "\n".join(rows)
+
+
+def describe_claims(claims: Sequence[ClaimReport]) -> str:
+    """The state of each claim, in one line."""
+    return ", ".join(f"{each.claim} {each.state}" for each in claims)
+
+
+def findings_table(found: Sequence[Finding]) -> str:
+    """What the janitor found, as a Markdown table for the UI."""
+    rows = ["| object | verdict | |", "|---|---|---|"]
+    return "\n".join([*rows, *(f"| {each.name} | {each.verdict} | {each.text} |" for each in found)])
+
+
+def describe_passwords(report: PasswordReport) -> str:
+    """In one line, for the progress."""
+    if report.problem is not None:
+        return f"not compared: {report.problem}"
+    told = [f"{report.same} as in the Secrets"]
+    if report.reset:
+        told.append(f"set: {', '.join(report.reset)}")
+    if report.not_compared:
+        told.append(f"not compared: {', '.join(report.not_compared)}")
+    return "; ".join(told)
