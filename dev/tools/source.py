@@ -15,11 +15,10 @@ from pathlib import Path
 from dev.stack import paths
 
 PRODUCT = ("galera_backup", "workflows", "activities", "starters", "worker.py")
-_ALWAYS = ("galera_backup.runner.__main__",)
-"""Every operation starts runner pods, and the agent in them is no import of a workflow."""
-_WIRING = ("worker", "workflows.registry")
-"""They name every workflow and activity: their own text counts for all operations, what they import does not. The same
-holds for each package's `__init__`."""
+_ALWAYS = ("worker", "galera_backup.runner.__main__")
+"""Every operation runs in a worker and starts runner pods; neither is an import of a workflow."""
+_WIRING = ("workflows", "workflows.registry", "activities")
+"""They name every workflow and activity: their own text counts for all operations, what they import does not."""
 
 
 def product(root: Path = paths.CHECKOUT) -> str:
@@ -34,7 +33,7 @@ def reach(modules: Iterable[str], root: Path = paths.CHECKOUT) -> str:
 
 def reached(modules: Iterable[str], root: Path = paths.CHECKOUT) -> list[Path]:
     """The files that `reach` hashes, relative to the checkout."""
-    found = {path for path in _files(root) if path.suffix != ".py" or path.name == "__init__.py"}
+    found = {path for path in _files(root) if path.suffix != ".py"}
     found |= {path for path in (_path(root, name) for name in _WIRING) if path is not None}
     todo = []
     for name in (*modules, *_ALWAYS):
@@ -47,11 +46,9 @@ def reached(modules: Iterable[str], root: Path = paths.CHECKOUT) -> list[Path]:
         if path in found:
             continue
         found.add(path)
-        todo += [
-            each
-            for each in (_path(root, name) for name in _imported(root / path, (root / path).read_bytes()))
-            if each is not None
-        ]
+        names = _imported(root / path, (root / path).read_bytes())
+        parts = {part for name in names for part in _with_packages(name)}
+        todo += [each for each in (_path(root, part) for part in parts) if each is not None]
     return sorted(found)
 
 
@@ -77,6 +74,12 @@ def _path(root: Path, module: str) -> Path | None:
         if (root / path).is_file():
             return path
     return None
+
+
+def _with_packages(module: str) -> list[str]:
+    """A module and the packages around it: an import runs them all."""
+    parts = module.split(".")
+    return [".".join(parts[: count + 1]) for count in range(len(parts))]
 
 
 def _hash(root: Path, files: Iterable[Path]) -> str:

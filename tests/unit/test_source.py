@@ -22,19 +22,23 @@ def ask(a):
 FILES = {
     "galera_backup/__init__.py": "",
     "galera_backup/rules.py": RULES,
+    "galera_backup/kube/__init__.py": "from galera_backup.kube.gateway import Kube\n",
+    "galera_backup/kube/gateway.py": "class Kube: ...\n",
+    "galera_backup/kube/facts.py": "class Facts: ...\n",
     "galera_backup/runner/__init__.py": "",
     "galera_backup/runner/__main__.py": "from galera_backup.runner import agent\n",
     "galera_backup/runner/agent.py": "print('works')\n",
     "galera_backup/runner/scripts/start.sh": "exec true\n",
     "activities/__init__.py": "from activities.lease import Lease\nfrom activities.prove import Prove\n",
-    "activities/lease.py": "from galera_backup import rules\n\n\nclass Lease: ...\n",
+    "activities/lease.py": "from galera_backup import rules\nfrom galera_backup.kube import facts\nclass Lease: ...\n",
     "activities/prove.py": "class Prove: ...\n",
     "workflows/__init__.py": "from workflows.backup import Backup\nfrom workflows.restore import Restore\n",
     "workflows/backup.py": "from activities.lease import Lease\n\n\nclass Backup: ...\n",
     "workflows/restore.py": "def run():\n    from activities.prove import Prove\n\n\nclass Restore: ...\n",
     "starters/__init__.py": "",
     "starters/cli.py": "from galera_backup import rules\n",
-    "worker.py": "from workflows import Backup\n",
+    "galera_backup/temporal.py": "LIMIT = 0\n",
+    "worker.py": "from galera_backup import temporal\nfrom workflows import Backup\n",
 }
 BACKUP, RESTORE = ("workflows.backup",), ("workflows.restore",)
 
@@ -84,12 +88,14 @@ def test_words_and_layout_change_nothing(checkout: Path, old: str, new: str) -> 
         ("workflows/backup.py", "Backup: ...", "Backup: x = 1", (True, True, False)),
         ("workflows/restore.py", "Restore: ...", "Restore: x = 1", (True, False, True)),
         ("activities/lease.py", "Lease: ...", "Lease: x = 1", (True, True, False)),
+        ("galera_backup/kube/gateway.py", "Kube: ...", "Kube: x = 1", (True, True, False)),  # by its package
         ("activities/prove.py", "Prove: ...", "Prove: x = 1", (True, False, True)),
         ("starters/cli.py", "import rules", "import rules as r", (True, False, False)),
         # What every operation has:
         ("galera_backup/runner/agent.py", "works", "rests", (True, True, True)),
         ("galera_backup/runner/scripts/start.sh", "true", "false", (True, True, True)),
         ("worker.py", "Backup", "Backup as B", (True, True, True)),
+        ("galera_backup/temporal.py", "0", "1", (True, True, True)),
         ("workflows/__init__.py", "Restore", "Restore as R", (True, True, True)),
     ],
 )
