@@ -58,9 +58,9 @@ class Proof:
         lines = self.records.read_text().splitlines() if self.records.exists() else []
         return {record["case"]: record for record in map(json.loads, lines)}
 
-    def keep(self, case: str, scope: str, passed: bool, **seen: Any) -> None:
+    def keep(self, case: str, scope: str, *, passed: bool, seen: Mapping[str, Any] | None = None) -> None:
         """Add a record. `scope`: hash of what the case can reach; `seen`: whatever a report is made of."""
-        record = {"case": case, "scope": scope, "passed": passed, "date": _now(), **seen}
+        record = {**(seen or {}), "case": case, "scope": scope, "passed": passed, "date": _now()}
         self.records.parent.mkdir(parents=True, exist_ok=True)
         with self.records.open("a") as file:
             file.write(json.dumps(record) + "\n")

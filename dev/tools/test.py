@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from dev.stack import cli, console, lifecycle, packages, paths, processes, progr
 from dev.stack.console import StackError, say
 from dev.tools import environment
 
-FAST = ("tests/unit", "tests/activities", "tests/workflows", "tests/replay")
+FAST = ("tests/unit", "tests/activities", "tests/workflows", "tests/matrix", "tests/replay")
 SLOW = ("tests/integration", "tests/chaos")
 
 
@@ -37,11 +38,19 @@ def main() -> int:
         epilog="What follows -- goes to pytest and replaces all of it but the stack: dev/test -- tests/unit -k lease",
     )
     parser.add_argument("--fast", action="store_true", help="no stack and no integration tests")
+    parser.add_argument(
+        "--matrix",
+        action="store_true",
+        help="no stack; those cells of the kill matrix that have not passed with this source",
+    )
     parser.add_argument("--keep", action="store_true", help="leave the stack up if this command started it")
     arguments = parser.parse_args(own)
     signal.signal(signal.SIGTERM, _interrupt)
+    if arguments.matrix:
+        os.environ["MATRIX"] = "all"  # for tests/matrix/run.py
+        after = ["tests/matrix", *after]
     try:
-        return _run(arguments.fast, arguments.keep, after)
+        return _run(arguments.fast or arguments.matrix, arguments.keep, after)
     except StackError as error:
         console.show(error)
         print(f"\nFAILED  {error.part}; logs: {paths.LOGS}", file=sys.stderr)

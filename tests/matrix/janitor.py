@@ -12,6 +12,7 @@ from galera_backup import names
 from galera_backup.models.common import LeaseRef, PrimaryLabel
 from galera_backup.models.janitor import JanitorResult
 from galera_backup.models.lease import HandOver, Mark, StopOrder
+from galera_backup.models.site import Site
 from tests.fakes.kill import Step
 from tests.fakes.stage import BACKUP_ID, Handle, assert_eventually
 from tests.fakes.world import World
@@ -36,14 +37,12 @@ def put_mark(world: World, ordinal: int | None = 2, **fields: Any) -> Mark:
 def stop_order(world: World, **fields: Any) -> StopOrder:
     """What the mark of a restore in place says."""
     values: dict[str, Any] = {
+        "site": Site(cluster=world.cluster, backup_claim="backups"),
         "replicas_before": 3,
         "replicas": 3,
         "restore_id": "20261122t020000z",
         "claims": tuple(world.claims),
-        "backup_claim": "backups",
-        "run_as_user": None,
         "runner_pod_prefix": "restore",
-        "primary_label": PrimaryLabel(),
         "primary_pod": "mariadb-server-0",
         "stop_timeout": timedelta(minutes=1),
         "runner_timeout": timedelta(minutes=1),

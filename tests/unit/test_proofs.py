@@ -62,7 +62,7 @@ def test_a_change_invalidates_what_can_reach_it(proof: Proof) -> None:
 
 def test_records_are_sorted_and_of_cases_that_are_there(proof: Proof) -> None:
     for case in ("c", "b", "gone", "a", "b"):
-        proof.keep(case, "source-1", passed=True, seconds=1.5)
+        proof.keep(case, "source-1", passed=True, seen={"seconds": 1.5})
     proof.finish(CASES)
     records = [json.loads(line) for line in proof.records.read_text().splitlines()]
     assert [record["case"] for record in records] == ["a", "b", "c"]
