@@ -9,10 +9,8 @@ from datetime import timedelta
 from typing import Any, Generic, Literal, TypeVar
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from workflows import _runner, _undo
-from workflows._failures import typed
 from workflows._holder import LeaseHeld
 from workflows._observing import observe
 from workflows._operation import Operation
@@ -167,8 +165,6 @@ class Outage(ABC, Generic[R]):
 
     def failure(self, error: Exception) -> Exception:
         """The error that the run ends with: after the stop it says what became of the cluster and each claim."""
-        if isinstance(error, ActivityError) and not is_cancelled_exception(error):
-            error = typed(error)
         if self._stopping is None or not isinstance(error, GaleraBackupError):
             return error
         if self._lease.failure is not None:
@@ -253,9 +249,8 @@ async def each(
         raise
     await _stop(tasks)
     failed = [task for task in tasks if not task.cancelled() and task.exception() is not None]
-    first = next((task for task in failed if not is_cancelled_exception(task.exception() or Exception())), None)
-    if first is not None:
-        first.result()
+    if failed:
+        failed[0].result()
     return [task.result() for task in tasks]
 
 

@@ -6,14 +6,13 @@ import asyncio
 from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, is_cancelled_exception
 
-from workflows import _options
+from workflows import call
 from workflows._uncancellable import uncancellable
 
 with workflow.unsafe.imports_passed_through():
     from activities.runner import RunnerActivities
-    from galera_backup.errors import by_name
+    from galera_backup.errors import GaleraBackupError, by_name
     from galera_backup.models.activities import RemoveRunners, RunnerOutcome, RunnerTask
     from galera_backup.models.common import ClusterRef, LeaseRef
     from galera_backup.models.runner import SwapJob
@@ -57,12 +56,9 @@ def _stop_if_cancelled() -> None:
 async def _run_once(task: RunnerTask, summary: str) -> RunnerOutcome:
     removal = RemoveRunners(cluster=task.site.cluster, pod=task.pod), f"remove pod {task.pod}"
     try:
-        outcome = await workflow.execute_activity_method(
-            RunnerActivities.run_runner, task, summary=summary, **_options.wait(task.timeout + _MARGIN)
-        )
-    except ActivityError as error:
-        if not is_cancelled_exception(error):
-            await uncancellable(_remove_if_possible(*removal))
+        outcome = await call.wait(RunnerActivities.run_runner, task, summary, limit=task.timeout + _MARGIN)
+    except GaleraBackupError:
+        await uncancellable(_remove_if_possible(*removal))
         raise
     if isinstance(task.job, SwapJob) and task.fence == "stopped" and outcome.result.error is None:
         return outcome  # it has ended; the end of the lease removes it, and the start does not wait for that
@@ -74,9 +70,9 @@ async def _remove_if_possible(request: RemoveRunners, summary: str) -> None:
     """Nothing depends on it, or an earlier failure is the one that counts."""
     try:
         await _remove(request, summary)
-    except ActivityError as error:
-        workflow.logger.warning("runner pods may be left", extra={"step": summary, "error": str(error.cause)})
+    except GaleraBackupError as error:
+        workflow.logger.warning("runner pods may be left", extra={"step": summary, "error": error.message})
 
 
 async def _remove(request: RemoveRunners, summary: str) -> None:
-    await workflow.execute_activity_method(RunnerActivities.remove_runners, request, summary=summary, **_options.act())
+    await call.act(RunnerActivities.remove_runners, request, summary)

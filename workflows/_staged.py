@@ -5,10 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from workflows import _runner
-from workflows._failures import typed
 from workflows._holder import LeaseHeld
 from workflows._outage import CHECK_LIMIT, MARGIN, SWAP_LIMIT, each
 from workflows._progress import ProgressReport
@@ -143,16 +141,13 @@ class Staged(Restoring):
             try:
                 await self._cut(seen, manifest)
                 return None
-            except (GaleraBackupError, ActivityError) as error:
-                if is_cancelled_exception(error):
-                    raise
-                failure = typed(error) if isinstance(error, ActivityError) else error
+            except GaleraBackupError as failure:
                 choice = await self._choose(failure)
                 if choice == "keep":
                     return failure.message
                 if choice == "rollback":
                     await self._go_back(seen, order)
-                    raise RestoreFailed(f"{failure.message}. The old data was put back") from error
+                    raise RestoreFailed(f"{failure.message}. The old data was put back") from failure
 
     async def _choose(self, failure: GaleraBackupError) -> Choice:
         if self._request.on_failure == "rollback":
