@@ -10,20 +10,22 @@ from typing import Any, Generic, Literal, TypeVar
 
 from temporalio import workflow
 
-from workflows import _runner, _undo
-from workflows._holder import LeaseHeld
+from workflows import _runner
 from workflows._observing import observe
 from workflows._operation import Operation
 from workflows._progress import ProgressReport
+from workflows._runner import JobT
+from workflows.lease import undo
+from workflows.lease.held import LeaseHeld
 
 with workflow.unsafe.imports_passed_through():
     from galera_backup import names
-    from galera_backup.errors import GaleraBackupError, InternalError, InvalidInput, RestoreFailed
-    from galera_backup.models.activities import RunnerOutcome, RunnerTask
+    from galera_backup.errors import GaleraBackupError, InvalidInput, RestoreFailed
+    from galera_backup.models.activities import RunnerTask
     from galera_backup.models.cluster import ClaimObservation, ClusterObservation
+    from galera_backup.models.jobs import SwapJob
     from galera_backup.models.lease import LeaseEvent, Mark, OperationName, StartOrder, StopOrder
     from galera_backup.models.restore import ClaimReport, ClaimState, OutageRequest, Strategy
-    from galera_backup.models.runner import CheckReport, RunnerJob, SwapJob
     from galera_backup.rules.selection import primary_pod
     from galera_backup.show import describe_claims, members_table
 
@@ -74,8 +76,8 @@ class Outage(ABC, Generic[R]):
         return seen
 
     def _task(
-        self, name: str, job: RunnerJob, claim: ClaimObservation, seen: ClusterObservation, timeout: timedelta
-    ) -> RunnerTask:
+        self, name: str, job: JobT, claim: ClaimObservation, seen: ClusterObservation, timeout: timedelta
+    ) -> RunnerTask[JobT]:
         """A pod beside the live replica."""
         member = seen.members[claim.ordinal]
         return self._stopped_task(name, job, claim, timeout).model_copy(
@@ -100,7 +102,7 @@ class Outage(ABC, Generic[R]):
 
     # --- the outage
 
-    def _stopped_task(self, name: str, job: RunnerJob, claim: ClaimObservation, timeout: timedelta) -> RunnerTask:
+    def _stopped_task(self, name: str, job: JobT, claim: ClaimObservation, timeout: timedelta) -> RunnerTask[JobT]:
         """A pod on the volume of a stopped replica."""
         request = self._request
         return RunnerTask(
@@ -142,14 +144,14 @@ class Outage(ABC, Generic[R]):
         if self._stopping is None:
             return
         request, ref = self._request, self._lease.ref
-        stopped = _undo.Stopped(
+        stopped = undo.Stopped(
             site=request.site,
             mark=Mark(lease=ref, owner=workflow.info().workflow_id, until=workflow.now()),
             order=self._stopping,
         )
         self._progress.enter("start", "the lease was killed: starting the cluster from here")
-        claims = None if self._is_stopped else self._started_on or _undo.as_found(self._stopping)
-        await _undo.bring_up(stopped, claims, names.lease_queue(workflow.info().task_queue))
+        claims = None if self._is_stopped else self._started_on or undo.as_found(self._stopping)
+        await undo.bring_up(stopped, claims, names.lease_queue(workflow.info().task_queue))
 
     def cancelled_too_late(self) -> RestoreFailed | None:
         """What "cancelled" would hide: that the database is down, or that its data was replaced all the same."""
@@ -228,13 +230,6 @@ def size_of(seen: ClusterObservation, request: OutageRequest) -> int:
             f"{request.replicas}. Leave it out, or scale the StatefulSet first"
         )
     return seen.replicas or request.replicas or 0
-
-
-def checked(outcome: RunnerOutcome) -> CheckReport:
-    """The report of a CheckJob."""
-    if outcome.result.check is None:
-        raise InternalError(f"runner pod {outcome.log.pod!r} answered without a report")
-    return outcome.result.check
 
 
 async def each(

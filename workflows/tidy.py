@@ -8,20 +8,20 @@ from temporalio import workflow
 
 from workflows import _runner
 from workflows._failures import operation
-from workflows._holder import LeaseHeld
 from workflows._observing import observe
 from workflows._operation import Operation
 from workflows._outage import MARGIN, each
 from workflows._progress import ProgressReport
-from workflows._undo import TIDY_LIMIT
+from workflows.lease.held import LeaseHeld
+from workflows.lease.undo import TIDY_LIMIT
 
 with workflow.unsafe.imports_passed_through():
     from galera_backup import names
     from galera_backup.models.activities import RunnerTask
     from galera_backup.models.cluster import ClaimObservation
     from galera_backup.models.common import LeaseRef
+    from galera_backup.models.jobs import TidyJob
     from galera_backup.models.restore import TidyRequest
-    from galera_backup.models.runner import TidyJob
 
 
 @workflow.defn(name="GaleraTidy")
@@ -51,7 +51,7 @@ class GaleraTidy(Operation):
 
 
 async def _tidy_claim(claim: ClaimObservation, request: TidyRequest, lease: LeaseRef) -> None:
-    task = RunnerTask(
+    task: RunnerTask[TidyJob] = RunnerTask(
         site=request.site,
         lease=lease,
         fence="lease",

@@ -6,13 +6,13 @@ from functools import cache
 
 from dev.tools import source
 
-RESTORE = ("workflows.restore", "workflows.tidy", "workflows.lease")
+RESTORE = ("workflows.restore", "workflows.tidy", "workflows.lease.lease")
 ROOTS = {
-    "backup": ("workflows.backup", "workflows.lease"),
+    "backup": ("workflows.backup", "workflows.lease.lease"),
     "restore": RESTORE,
     "rollback": ("workflows.rollback", *RESTORE),
     "tidy": RESTORE,
-    "janitor": ("workflows.janitor", "workflows.lease"),
+    "janitor": ("workflows.janitor", "workflows.lease.lease"),
 }
 """Modules of the workflows that run in a case of an operation; `restore`: of any strategy, and of a clone."""
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from galera_backup.models.plan import RestorePlan
-from galera_backup.models.runner import SwapState
+from galera_backup.models.volumes import SwapState
 from tests.fakes.kill import kill
 from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, failure_of
 from tests.fakes.world import RunnerPlan, World

@@ -106,7 +106,7 @@ def changed_checkout(folder: Path) -> Path:
         shutil.copy(paths.CHECKOUT / name, folder / name)
     sleep = "await workflow.sleep(0.001)"
     for name, line in (
-        ("lease.py", "        reason = await self._hold()\n"),
+        ("lease/lease.py", "        reason = await self._hold()\n"),
         ("backup.py", '            progress.enter("lease", "acquiring the cluster\'s lease")\n'),
         ("_outage.py", '            progress.enter("lease", "acquiring the cluster\'s lease")\n'),
     ):

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from temporalio import workflow
 
 from workflows import _runner, call
+from workflows._runner import JobT
 
 with workflow.unsafe.imports_passed_through():
     from activities.galera import GaleraActivities
@@ -36,9 +37,9 @@ with workflow.unsafe.imports_passed_through():
         ScaleTask,
     )
     from galera_backup.models.common import LeaseRef
+    from galera_backup.models.jobs import AnyJob, CheckJob, DiscardJob, RestoreJob, SwapJob, TidyJob
     from galera_backup.models.lease import Mark, StopOrder
     from galera_backup.models.restore import ClaimReport, ClaimState, Strategy
-    from galera_backup.models.runner import CheckJob, DiscardJob, RestoreJob, SwapJob, TidyJob
     from galera_backup.models.site import Site
     from galera_backup.rules.claims import claim_state, is_started_in_part, may_start, must_be_finished, replicas_on
     from galera_backup.show import describe_claims
@@ -225,7 +226,7 @@ async def _tidy_claim(stopped: Stopped, by: LeaseRef, ordinal: int, claim: str, 
     return await _is_tidied(task.model_copy(update={"replica": names.pod(stopped.site.cluster, ordinal)}), claim)
 
 
-def _tidy_task(stopped: Stopped, by: LeaseRef, name: str, job: TidyJob | DiscardJob, claim: str | None) -> RunnerTask:
+def _tidy_task(stopped: Stopped, by: LeaseRef, name: str, job: JobT, claim: str | None) -> RunnerTask[JobT]:
     order = stopped.order
     return RunnerTask(
         site=stopped.site,
@@ -238,7 +239,7 @@ def _tidy_task(stopped: Stopped, by: LeaseRef, name: str, job: TidyJob | Discard
     )
 
 
-async def _is_tidied(task: RunnerTask, claim: str) -> bool:
+async def _is_tidied(task: RunnerTask[AnyJob], claim: str) -> bool:
     try:
         await _runner.run(task, f"no copies of the data on {claim}")
     except GaleraBackupError as error:
@@ -255,7 +256,7 @@ async def _inspect(stopped: Stopped, serving: int) -> tuple[ClaimReport, ...]:
 async def _inspect_claim(stopped: Stopped, ordinal: int, claim: str, beside: bool) -> ClaimReport:
     """Read the marker on one data volume; `beside` a live replica, on its node."""
     order = stopped.order
-    task = RunnerTask(
+    task: RunnerTask[CheckJob] = RunnerTask(
         site=stopped.site,
         lease=stopped.by,
         fence="lease" if stopped.by else "none",
@@ -266,13 +267,11 @@ async def _inspect_claim(stopped: Stopped, ordinal: int, claim: str, beside: boo
         timeout=INSPECTION_LIMIT,
     )
     try:
-        outcome = await _runner.run(task, f"what did the restore do to {claim}?")
+        ran = await _runner.run(task, f"what did the restore do to {claim}?")
     except GaleraBackupError as error:
         workflow.logger.error("a data volume cannot be read", extra={"claim": claim, "error": str(error)})
         return ClaimReport(claim=claim, ordinal=ordinal, state=ClaimState.UNKNOWN)
-    seen = outcome.result.check
-    state = claim_state(seen, order.restore_id) if seen is not None else ClaimState.UNKNOWN
-    return ClaimReport(claim=claim, ordinal=ordinal, state=state)
+    return ClaimReport(claim=claim, ordinal=ordinal, state=claim_state(ran.report, order.restore_id))
 
 
 async def _finish_rolling(
@@ -339,7 +338,7 @@ async def _put_back_claim(stopped: Stopped, claim: ClaimReport) -> ClaimReport:
     return claim.model_copy(update={"state": ClaimState.UNTOUCHED})
 
 
-def _restore_task(stopped: Stopped, claim: ClaimReport) -> RunnerTask:
+def _restore_task(stopped: Stopped, claim: ClaimReport) -> RunnerTask[RestoreJob]:
     order = stopped.order
     job = RestoreJob(
         cluster=stopped.site.cluster,
@@ -353,7 +352,7 @@ def _restore_task(stopped: Stopped, claim: ClaimReport) -> RunnerTask:
     return _undo_task(stopped, claim, "finish", job)
 
 
-def _undo_task(stopped: Stopped, claim: ClaimReport, name: str, job: RestoreJob | SwapJob) -> RunnerTask:
+def _undo_task(stopped: Stopped, claim: ClaimReport, name: str, job: JobT) -> RunnerTask[JobT]:
     """A pod that changes a volume when its lease may be gone already."""
     order = stopped.order
     return RunnerTask(
