@@ -68,7 +68,7 @@ ROWS = (
     _row("in service", *UNDONE, *JANITOR, fails=1),
     _row("take back", *UNDONE, *JANITOR, fails=1),
     _row("unmark", *UNDONE, *JANITOR, fails=1),
-    Row("the runner works", Works("backup"), WORKING),
+    Row("the runner works", Works("backup", times=9), WORKING),
     Row("ON is blocked", Blocked(), WORKING),
 )
 PLAIN = tuple(_row(step, *JANITOR) for step in ("desync", "out of service", "resync", "in service", "unmark"))

@@ -162,5 +162,5 @@ IN_PLACE = Operation(
     _start,
     _check,
     world={"backups": (BACKUP_ID,)},
-    times_out=("scale down", timedelta(seconds=40)),
+    times_out=("check", timedelta(seconds=30)),
 )

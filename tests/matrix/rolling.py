@@ -151,5 +151,5 @@ ROLLING = Operation(
     _start,
     _check,
     world={"backups": (BACKUP_ID,)},
-    times_out=("scale down", timedelta(seconds=40)),
+    times_out=("tidy", timedelta(seconds=30)),
 )

@@ -1,7 +1,8 @@
 """What one run of the tests plays: the cells of a commit, or what is missing of the whole table.
 
-MATRIX_SEED=<hash> chooses the cells of another source; MATRIX=all, as `dev/test --matrix` sets it, takes all cells
-that have not passed with the present source, and keeps a record of each.
+MATRIX_SEED=<hash> chooses the cells of another source; MATRIX=<text> takes the cells with this in their name, as
+`staged/verify`; MATRIX=all, as `dev/test --matrix` sets it, takes all cells that have not passed with the present source,
+and keeps a record of each.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from dev.tools import proofs, source
 from tests.matrix.choose import Choice, choose, read_ever_failed
 from tests.matrix.operations import CELLS
 
-WHOLE = os.environ.get("MATRIX") == "all"
+ASKED = os.environ.get("MATRIX", "")
+WHOLE = ASKED == "all"
 
 
 @cache
@@ -30,7 +32,9 @@ def _choice() -> Choice:
 @cache
 def names() -> tuple[str, ...]:
     """Of the cells of this run."""
-    return tuple(proofs.MATRIX.missing(scopes())) if WHOLE else _choice().names
+    if WHOLE:
+        return tuple(proofs.MATRIX.missing(scopes()))
+    return tuple(name for name in CELLS if ASKED in name) if ASKED else _choice().names
 
 
 def scopes() -> dict[str, str]:
@@ -42,6 +46,8 @@ def summary() -> str:
     """What this run plays, and how to do it again."""
     if WHOLE:
         return f"kill matrix: {len(names())} of {len(CELLS)} cells are missing for this source"
+    if ASKED:
+        return f"kill matrix: {len(names())} of {len(CELLS)} cells have {ASKED!r} in their name"
     choice = _choice()
     parts = f"{choice.covering} for each step and way, {choice.failed} that ever failed, {choice.sample} by sample"
     again = f"MATRIX_SEED={seed()} dev/test --fast -- tests/matrix"

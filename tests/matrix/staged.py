@@ -114,5 +114,5 @@ STAGED = Operation(
     _start,
     _check,
     world={"backups": (BACKUP_ID,)},
-    times_out=("scale down", timedelta(seconds=40)),
+    times_out=("tidy", timedelta(seconds=30)),
 )

@@ -95,12 +95,15 @@ class Works:
     mode: str
     ordinal: int | None = None
     started: int = 1
-    """Pods of this mode that have started when it works."""
+    """Pods of this mode that the operation has started when it works."""
+    times: int = 1
+    """How many of the next pods do not end."""
     by_lease: bool = False
 
     def hold(self, world: World, *, result_is_lost: bool = False) -> Hold:
-        world.plan(RunnerPlan(self.mode, ordinal=self.ordinal, held=True, times=9 if self.ordinal is None else 1))
-        return Hold(lambda: started(world, self.mode) == self.started, resume=world.let_go)
+        world.plan(RunnerPlan(self.mode, ordinal=self.ordinal, held=True, times=self.times))
+        before = started(world, self.mode)
+        return Hold(lambda: started(world, self.mode) - before >= self.started, resume=world.let_go)
 
 
 @dataclass(frozen=True)
