@@ -17,11 +17,12 @@ from tests.chaos import invariants
 from tests.chaos.fault import Run
 from tests.chaos.faults import FAULTS
 from tests.chaos.judge import State, Times, compare_rows, measure, outcome_of
-from tests.chaos.lane import Lane, NotSeen, eventually
+from tests.chaos.lane import Lane
 from tests.chaos.lanes import fresh
 from tests.chaos.points import Point, points_of
 from tests.chaos.record import Case, Record
 from tests.chaos.watch import Watch
+from tests.support.eventually import NotSeen, eventually
 
 Handle = WorkflowHandle[Any, Any]
 

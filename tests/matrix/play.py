@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack
 from typing import get_args
 from uuid import uuid4
 
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.service import RPCError
-from temporalio.worker import Worker
 
 from tests.fakes.kill import Kill, kill
-from tests.fakes.stage import Stage, assert_eventually, stage_workers
+from tests.fakes.stage import Stage, assert_eventually, serving
 from tests.matrix.table import Call, Cell, Hold, Scene, Way
 
 DEAD = ConnectionError("the worker is dead")
@@ -128,28 +126,18 @@ async def _both_terminated(scene: Scene, cell: Cell) -> None:
 
 async def _worker_killed(stage: Stage, cell: Cell) -> None:
     own = Stage(stage.client, stage.worlds, f"{stage.queue}-{uuid4()}")
-    async with _workers(own) as first:
+    async with AsyncExitStack() as first:
+        await first.enter_async_context(serving(own))
         scene = await _scene(own, cell)
         hold = cell.row.place.hold(scene.world, result_is_lost=True)
         scene.handle = await cell.operation.start(scene)
         try:
             await _entered(scene, hold)
-            ending = asyncio.ensure_future(asyncio.gather(*(worker.shutdown() for worker in first)))
+            ending = asyncio.ensure_future(first.aclose())
             await asyncio.sleep(0.5)  # they poll no more, and their activities are cancelled
         finally:
             hold.go()
         await ending
-    async with _workers(own):
+    async with serving(own):
         hold.resume()
         await cell.operation.check(scene)
-
-
-@asynccontextmanager
-async def _workers(stage: Stage) -> AsyncIterator[list[Worker]]:
-    workers = stage_workers(stage)
-    running = [asyncio.create_task(worker.run()) for worker in workers]
-    try:
-        yield workers
-    finally:
-        await asyncio.gather(*(worker.shutdown() for worker in workers))
-        await asyncio.gather(*running)

@@ -1,8 +1,8 @@
 """What one run of the tests plays: the cells of a commit, or what is missing of the whole table.
 
 MATRIX_SEED=<hash> chooses the cells of another source; MATRIX=<text> takes the cells with this in their name, as
-`staged/verify`; MATRIX=all, as `dev/test --matrix` sets it, takes all cells that have not passed with the present source,
-and keeps a record of each.
+`staged/verify`; MATRIX=all, as `dev/test --matrix` sets it, takes all cells that have not passed with the present
+source, and keeps a record of each.
 """
 
 from __future__ import annotations

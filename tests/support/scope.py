@@ -6,7 +6,7 @@ from functools import cache
 
 from dev.tools import source
 
-RESTORE = ("workflows.restore", "workflows.tidy", "workflows.lease.lease")
+RESTORE = ("workflows.restore.restore", "workflows.tidy", "workflows.lease.lease")
 ROOTS = {
     "backup": ("workflows.backup", "workflows.lease.lease"),
     "restore": RESTORE,

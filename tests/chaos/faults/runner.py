@@ -14,8 +14,8 @@ from typing import Any
 from kubernetes.client import V1Eviction, V1ObjectMeta
 
 from tests.chaos.fault import Run, copies, fault, starts_runner
-from tests.chaos.lane import eventually
 from tests.chaos.site import persistent
+from tests.support.eventually import eventually
 
 
 @contextlib.asynccontextmanager

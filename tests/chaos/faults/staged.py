@@ -12,8 +12,8 @@ import tempfile
 
 from tests.chaos.fault import Run, fault, stages, swaps, verifies
 from tests.chaos.faults.runner import ballast, runner_of, stopped
-from tests.chaos.lane import eventually
 from tests.chaos.site import PODS, TARGET
+from tests.support.eventually import eventually
 
 SCARCE = 60 << 20
 """Bytes left on a data volume: less than half of what staging must leave there, and less than it would take."""

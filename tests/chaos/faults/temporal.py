@@ -13,9 +13,9 @@ from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
 from temporalio.service import RPCError
 
-from dev.stack import paths
+from dev.stack import temporal
 from tests.chaos.fault import Run, fault, is_held, part_killed
-from tests.chaos.lane import eventually
+from tests.support.eventually import eventually
 
 
 @fault("Temporal killed", shared=True)
@@ -81,7 +81,7 @@ async def database_lost(run: Run) -> None:
     """The server comes back with an empty one, and knows no operation and no lease."""
 
     def lose() -> None:
-        for file in paths.STATE.glob(f"{paths.TEMPORAL_DB.name}*"):
+        for file in temporal.DATABASE.parent.glob(f"{temporal.DATABASE.name}*"):
             file.unlink()
 
     await part_killed("temporal", lose)

@@ -15,7 +15,7 @@ from temporalio.client import WorkflowHandle
 
 from dev.stack import paths
 from tests.chaos.fault import Run, fault
-from tests.chaos.lane import eventually
+from tests.support.eventually import eventually
 
 LONG_AWAY = 130.0
 """Seconds for which a worker is away, where that is the fault."""
@@ -107,8 +107,7 @@ def changed_checkout(folder: Path) -> Path:
     sleep = "await workflow.sleep(0.001)"
     for name, line in (
         ("lease/lease.py", "        reason = await self._hold()\n"),
-        ("backup.py", '            progress.enter("lease", "acquiring the cluster\'s lease")\n'),
-        ("_outage.py", '            progress.enter("lease", "acquiring the cluster\'s lease")\n'),
+        ("operation.py", '        self.progress.enter("lease", "acquiring the cluster\'s lease")\n'),
     ):
         file = folder / "workflows" / name
         text = file.read_text()
