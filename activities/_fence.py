@@ -19,7 +19,7 @@ from galera_backup.errors import LeaseLost
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.models.common import ClusterRef, LeaseRef
-from galera_backup.models.lease import Mark
+from galera_backup.models.mark import Mark
 
 
 class Fence:

@@ -23,7 +23,7 @@ Times = tuple[float, float, float]
 
 RESYNC_WITHIN = 10
 """Seconds from `all is back` to the first step of a resync that is due."""
-UNDO = {"revoke_replica", "remove_runners", "resync", "wait_in_service", "take_back_primary", "unmark_replica"}
+UNDO = {"revoke_replica", "remove_runners", "resync", "wait_in_service", "move_primary_back", "unmark_replica"}
 
 
 @dataclass

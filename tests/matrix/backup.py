@@ -35,8 +35,8 @@ def _is_prune(arguments: Mapping[str, Any]) -> bool:
 STEPS = {
     "check": Step("observe_cluster", "statefulset", by_lease=False),
     "mark": Step("mark_replica", "set_mark"),
-    "hand over": Step("hand_over_primary", "set_label"),
-    "between the labels": Step("hand_over_primary", "set_label", lambda arguments: arguments["value"] == "backup"),
+    "move primary": Step("move_primary", "set_label"),
+    "between the labels": Step("move_primary", "set_label", lambda arguments: arguments["value"] == "backup"),
     "desync": Step("desync", "set_desync"),
     "out of service": Step("wait_out_of_service", "services_that_list"),
     "run": Step("run_runner", "create_pod", lambda arguments: not _is_prune(arguments), by_lease=False),
@@ -44,10 +44,10 @@ STEPS = {
     "prune": Step("run_runner", "create_pod", _is_prune, by_lease=False),
     "resync": Step("resync", "set_desync"),
     "in service": Step("wait_in_service", "services_that_list"),
-    "take back": Step("take_back_primary", "set_label"),
+    "move primary back": Step("move_primary_back", "set_label"),
     "unmark": Step("unmark_replica", "set_mark"),
 }
-UNDO = ("resync", "in service", "take back", "unmark")
+UNDO = ("resync", "in service", "move primary back", "unmark")
 
 
 def _row(step: str, *ways: Way, **options: Any) -> Row:
@@ -57,7 +57,7 @@ def _row(step: str, *ways: Way, **options: Any) -> Row:
 ROWS = (
     _row("check", *ALL),
     _row("mark", *ALL),
-    _row("hand over", *ALL, *JANITOR),
+    _row("move primary", *ALL, *JANITOR),
     _row("between the labels", *JANITOR),
     _row("desync", *ALL, *JANITOR),
     _row("out of service", *ALL, *JANITOR),
@@ -66,7 +66,7 @@ ROWS = (
     _row("prune", *ALL),
     _row("resync", *UNDONE, *JANITOR, fails=2),
     _row("in service", *UNDONE, *JANITOR, fails=1),
-    _row("take back", *UNDONE, *JANITOR, fails=1),
+    _row("move primary back", *UNDONE, *JANITOR, fails=1),
     _row("unmark", *UNDONE, *JANITOR, fails=1),
     Row("the runner works", Works("backup", times=9), WORKING),
     Row("ON is blocked", Blocked(), WORKING),

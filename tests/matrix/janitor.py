@@ -11,7 +11,7 @@ from temporalio.client import WorkflowExecutionStatus
 from galera_backup import names
 from galera_backup.models.common import LeaseRef, PrimaryLabel
 from galera_backup.models.janitor import JanitorResult
-from galera_backup.models.lease import HandOver, Mark, StopOrder
+from galera_backup.models.mark import Mark, PrimaryMove, ResyncRecipe, StartRecipe
 from galera_backup.models.site import Site
 from tests.fakes.kill import Step
 from tests.fakes.stage import BACKUP_ID, Handle, assert_eventually
@@ -34,7 +34,7 @@ def put_mark(world: World, ordinal: int | None = 2, **fields: Any) -> Mark:
     return mark
 
 
-def stop_order(world: World, **fields: Any) -> StopOrder:
+def recipe(world: World, **fields: Any) -> StartRecipe:
     """What the mark of a restore in place says."""
     values: dict[str, Any] = {
         "site": Site(cluster=world.cluster, backup_claim="backups"),
@@ -44,12 +44,11 @@ def stop_order(world: World, **fields: Any) -> StopOrder:
         "claims": tuple(world.claims),
         "runner_pod_prefix": "restore",
         "primary_pod": "mariadb-server-0",
-        "stop_timeout": timedelta(minutes=1),
         "runner_timeout": timedelta(minutes=1),
         "backup_id": BACKUP_ID,
         "ready_timeout": timedelta(minutes=1),
     }
-    return StopOrder.model_validate(values | fields)
+    return StartRecipe.model_validate(values | fields)
 
 
 def stop(world: World) -> None:
@@ -81,7 +80,8 @@ async def _start(scene: Scene, **options: Any) -> Handle:
 
 async def _prepare(scene: Scene) -> None:
     """A replica that is desynced, with the mark of a lease that is lost; its label was handed over, and is back."""
-    put_mark(scene.world, handover=HandOver(label=PrimaryLabel(), heir="mariadb-server-0", heir_role=None))
+    moved = PrimaryMove(label=PrimaryLabel(), successor="mariadb-server-0", successor_role=None)
+    put_mark(scene.world, undo=ResyncRecipe(moved=moved))
     with scene.world.lock:
         scene.world.member(2).set_desync(True)
 
@@ -114,7 +114,7 @@ async def _next_janitor(scene: Scene) -> JanitorResult:
 
 async def _prepare_stopped(scene: Scene) -> None:
     """A StatefulSet at 0 with the mark of a restore in place that is lost, and has touched no claim."""
-    put_mark(scene.world, None, order=stop_order(scene.world))
+    put_mark(scene.world, None, undo=recipe(scene.world))
     stop(scene.world)
 
 

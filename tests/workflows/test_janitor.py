@@ -6,16 +6,18 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from activities._fence import mark_of
 from galera_backup.models.common import LeaseRef, PrimaryLabel
 from galera_backup.models.janitor import JanitorResult, Verdict
-from galera_backup.models.lease import HandOver
+from galera_backup.models.mark import RECIPE_VERSION, PrimaryMove, ResyncRecipe
 from tests.fakes.faults import ALWAYS, Fault
 from tests.fakes.kill import Step
 from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, failure_of
 from tests.fakes.world import RunnerPlan, World
 from tests.matrix.in_place import STEPS
-from tests.matrix.janitor import put_mark, stop, stop_order
+from tests.matrix.janitor import put_mark, recipe, stop
 from tests.matrix.play import DEAD
 
 SHORT = timedelta(seconds=2)
@@ -128,8 +130,8 @@ async def test_owner_that_is_open_undoes_by_itself(stage: Stage) -> None:
 
 async def test_mark_of_a_lease_that_this_server_never_knew(stage: Stage) -> None:
     world = stage.world()
-    handover = HandOver(label=PrimaryLabel(), heir="mariadb-server-1", heir_role=None)
-    put_mark(world, 0, handover=handover)
+    moved = PrimaryMove(label=PrimaryLabel(), successor="mariadb-server-1", successor_role=None)
+    put_mark(world, 0, undo=ResyncRecipe(moved=moved))
     with world.lock:
         world.member(0).labels["mariadb-role"] = "backup"
         world.member(1).labels["mariadb-role"] = "primary"
@@ -307,19 +309,40 @@ async def assert_mixture_is_refused(stage: Stage, world: World, janitor: Handle)
 
 async def test_mixture_is_looked_at_again_after_an_hour(stage: Stage) -> None:
     world = stage.world()
-    put_mark(world, None, order=stop_order(world), tried="a mixture", tried_at=datetime.now(UTC) - timedelta(hours=2))
+    put_mark(world, None, undo=recipe(world), tried="a mixture", tried_at=datetime.now(UTC) - timedelta(hours=2))
     stop(world)
     assert len((await clean(stage, world)).mended) == 1
     await stage.assert_settled(world)
 
 
-async def test_stopped_with_a_mark_of_an_older_version_is_reported(stage: Stage) -> None:
+async def test_stopped_with_a_mark_that_does_not_say_how_to_start_is_reported(stage: Stage) -> None:
     world = stage.world()
-    put_mark(world, None, replicas_before=3)
+    put_mark(world, None)
     stop(world)
     result = await clean(stage, world)
     assert verdicts(result) == {"mariadb-server": Verdict.STAYS_STOPPED}
-    assert "'replicas': 3" in result.left_alone[0]
+    assert "'replicas' set to the size" in result.left_alone[0]
+
+
+@pytest.mark.parametrize("ordinal", [None, 2])
+async def test_recipe_of_a_newer_version_is_reported_and_not_touched(stage: Stage, ordinal: int | None) -> None:
+    world = stage.world()
+    mark = put_mark(world, ordinal, undo={"version": RECIPE_VERSION + 1, "undo": "resync", "unheard": "of"})
+    if ordinal is None:
+        stop(world)
+    else:
+        with world.lock:
+            world.member(ordinal).set_desync(True)
+    result = await clean(stage, world)
+    name = "mariadb-server" if ordinal is None else f"mariadb-server-{ordinal}"
+    assert verdicts(result)[name] == Verdict.NEWER
+    assert result.mended == ()
+    [text] = result.left_alone
+    assert "Run the janitor of that version" in text
+    carrier = world.look().statefulset if ordinal is None else world.member(ordinal)
+    assert mark_of(carrier.annotations) == mark
+    assert world.statefulset.replicas == (0 if ordinal is None else 3)
+    assert ordinal is None or world.member(ordinal).desync
 
 
 async def test_restored_cluster_gets_its_new_size(stage: Stage) -> None:
@@ -340,7 +363,7 @@ async def test_restored_cluster_gets_its_new_size(stage: Stage) -> None:
 
 async def test_mark_on_a_statefulset_that_somebody_scaled_up(stage: Stage) -> None:
     world = stage.world()
-    put_mark(world, None, order=stop_order(world))
+    put_mark(world, None, undo=recipe(world))
     result = await clean(stage, world)
     [mended] = result.mended
     assert mended.name == "mariadb-server"
