@@ -13,11 +13,12 @@ from kubernetes.client import ApiClient, ApiException, V1DeleteOptions, V1Pod, V
 from urllib3.exceptions import HTTPError
 
 from galera_backup import names
+from galera_backup.credentials import Credentials
 from galera_backup.errors import ClusterNotFound, GaleraBackupError, KubernetesRefused, KubernetesUnavailable
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts, pod_facts, statefulset_facts
+from galera_backup.marks import annotations_of, revocation
 from galera_backup.models.common import ClusterRef, SecretRef
 from galera_backup.models.lease import Mark
-from galera_backup.mysql.gateway import Credentials
 from galera_backup.text import bounded
 
 T = TypeVar("T")
@@ -149,7 +150,7 @@ class KubeGateway:
 
     def set_mark(self, namespace: str, pod: PodFacts, mark: Mark | None) -> None:
         """Write or remove the lease's mark on a pod."""
-        self._patch_pod(namespace, pod, annotations=_annotated(mark))
+        self._patch_pod(namespace, pod, annotations=annotations_of(mark))
 
     def set_label(self, namespace: str, pod: PodFacts, key: str, value: str | None) -> None:
         """Set a label of a pod; None removes it."""
@@ -157,7 +158,7 @@ class KubeGateway:
 
     def revoke(self, namespace: str, pod: PodFacts, lease_run: str) -> None:
         """Note on a pod that this run of a lease may not change it any more."""
-        self._patch_pod(namespace, pod, annotations={names.LAST_LEASE_ANNOTATION: lease_run})
+        self._patch_pod(namespace, pod, annotations=revocation(lease_run))
 
     def _patch_pod(self, namespace: str, pod: PodFacts, spec: Mapping[str, Any] | None = None, **metadata: Any) -> None:
         body = {"metadata": {"resourceVersion": pod.resource_version, **metadata}, "spec": spec or {}}
@@ -165,15 +166,15 @@ class KubeGateway:
 
     def scale(self, statefulset: StatefulSetFacts, replicas: int, mark: Mark) -> None:
         """Set `spec.replicas` and the mark in one patch."""
-        self._patch_statefulset("scaling", statefulset, _annotated(mark), {"replicas": replicas})
+        self._patch_statefulset("scaling", statefulset, annotations_of(mark), {"replicas": replicas})
 
     def mark_statefulset(self, statefulset: StatefulSetFacts, mark: Mark | None) -> None:
         """Replace the mark, or remove it."""
-        self._patch_statefulset("marking", statefulset, _annotated(mark), {})
+        self._patch_statefulset("marking", statefulset, annotations_of(mark), {})
 
     def revoke_statefulset(self, statefulset: StatefulSetFacts, lease_run: str) -> None:
         """Note on a StatefulSet that this run of a lease may not scale it down any more."""
-        self._patch_statefulset("marking", statefulset, {names.LAST_LEASE_ANNOTATION: lease_run}, {})
+        self._patch_statefulset("marking", statefulset, revocation(lease_run), {})
 
     def _patch_statefulset(
         self, doing: str, found: StatefulSetFacts, annotations: Mapping[str, str | None], spec: Mapping[str, Any]
@@ -246,10 +247,6 @@ class KubeGateway:
         except (ClusterNotFound, KubernetesRefused):  # 400: the container has not started
             return ""
         return str(text or "")
-
-
-def _annotated(mark: Mark | None) -> dict[str, str | None]:
-    return {names.LEASE_ANNOTATION: mark.model_dump_json() if mark else None}
 
 
 def _is_owned_by(pod: V1Pod, cluster: ClusterRef) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,6 +12,7 @@ import pymysql
 from pymysql.connections import Connection
 from pymysql.constants import CR, ER
 
+from galera_backup.credentials import Credentials
 from galera_backup.errors import DatabaseRefused, DatabaseUnavailable, GaleraBackupError
 from galera_backup.models.clone import GaleraGroup
 from galera_backup.models.cluster import WsrepStatus
@@ -47,14 +48,6 @@ _REFUSED = {
     ER.PARSE_ERROR,
     ER.UNKNOWN_SYSTEM_VARIABLE,
 }
-
-
-@dataclass(frozen=True)
-class Credentials:
-    """A database user; its password never shows."""
-
-    user: str
-    password: str = field(repr=False)
 
 
 @dataclass(frozen=True)

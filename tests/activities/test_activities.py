@@ -12,9 +12,9 @@ from temporalio.activity import ActivityCancellationDetails
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.testing import ActivityEnvironment
 
-from activities._fence import mark_of
 from galera_backup import names
 from galera_backup.errors import DatabaseRefused, DatabaseUnavailable, DesyncFailed, KubernetesUnavailable, LeaseLost
+from galera_backup.marks import mark_of
 from galera_backup.models.activities import FormTask, Observe, RemoveRunners, ReplicaTask
 from galera_backup.models.common import PrimaryLabel
 from galera_backup.models.lease import HandOver, Mark

@@ -175,7 +175,7 @@ def environment(tmp_path: Path, address: str, **more: str) -> dict[str, str]:
 
 async def start_process(variables: dict[str, str]) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "galera_backup", "worker"), env=variables, stderr=asyncio.subprocess.PIPE
+        *(sys.executable, "-m", "starters", "worker"), env=variables, stderr=asyncio.subprocess.PIPE
     )
 
 

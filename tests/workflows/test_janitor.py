@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from temporalio.client import WorkflowExecutionStatus
 
-from activities._fence import mark_of
 from galera_backup import names
+from galera_backup.marks import mark_of
 from galera_backup.models.common import LeaseRef, PrimaryLabel
 from galera_backup.models.janitor import JanitorResult, Verdict
 from galera_backup.models.lease import HandOver, Mark, StopOrder
