@@ -26,7 +26,7 @@ from galera_backup.kube.gateway import KubeGateway
 from galera_backup.kube.runner_pod import runner_pod
 from galera_backup.models.activities import RunnerTask
 from galera_backup.models.common import ClusterRef
-from galera_backup.models.runner import BackupJob, RunnerResult
+from galera_backup.models.jobs import BackupJob
 from galera_backup.models.site import Site
 
 CLUSTER = ClusterRef(namespace=settings.NAMESPACE, statefulset=settings.STATEFULSET)
@@ -74,7 +74,7 @@ class Bench:
         try:
             ended = self._run(pod)
             agent = next(each for each in ended.status.container_statuses if each.name == "agent")
-            manifest = RunnerResult.model_validate_json(agent.state.terminated.message).backup
+            manifest = BackupJob.result_type().model_validate_json(agent.state.terminated.message).report
             assert manifest is not None, agent.state.terminated.message
             seconds = (manifest.finished_at - manifest.started_at).total_seconds()
             return seconds, manifest.stream_bytes, manifest.stored_bytes

@@ -32,7 +32,7 @@ from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.kube.runner_pod import runner_pod
 from galera_backup.models.activities import RunnerTask
 from galera_backup.models.backup import BackupRequest, BackupResult
-from galera_backup.models.runner import BackupJob
+from galera_backup.models.jobs import AnyJob, BackupJob
 from galera_backup.runner import protocol
 
 BEFORE, SETTLE = 15, 5
@@ -50,7 +50,7 @@ sys.exit(agent.main(os.environ))
 
 
 def full_weight(
-    task: RunnerTask, statefulset: StatefulSetFacts, replica: PodFacts | None, agent_image: str, *, cpu: str
+    task: RunnerTask[AnyJob], statefulset: StatefulSetFacts, replica: PodFacts | None, agent_image: str, *, cpu: str
 ) -> V1Pod:
     """The pod of a backup without what keeps it small."""
     pod = runner_pod(task, statefulset, replica, agent_image)

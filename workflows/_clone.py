@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from temporalio import workflow
 
-from workflows import _options
+from workflows import call
 from workflows._observing import until_all_answer
 
 with workflow.unsafe.imports_passed_through():
@@ -41,9 +41,5 @@ async def check_alone(request: RestoreRequest, clone: Clone, replicas: int) -> N
 
 async def _look(request: RestoreRequest, clone: Clone) -> Sides:
     look = LookAtSides(site=request.site, source=clone.source)
-    return await workflow.execute_activity_method(
-        CloneActivities.look_at_sides,
-        look,
-        summary=f"members, addresses and Services of {request.cluster} and of {clone.source}",
-        **_options.act(),
-    )
+    summary = f"members, addresses and Services of {request.cluster} and of {clone.source}"
+    return await call.act(CloneActivities.look_at_sides, look, summary)

@@ -50,7 +50,7 @@ def operation(run: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
     async def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return await run(*args, **kwargs)
-        except (ActivityError, ChildWorkflowError) as error:
+        except ChildWorkflowError as error:
             if is_cancelled_exception(error):
                 raise
             raise typed(error) from error

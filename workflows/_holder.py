@@ -10,14 +10,12 @@ from typing import Any, TypeVar
 from temporalio import workflow
 from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import (
-    ActivityError,
     ApplicationError,
     ChildWorkflowError,
     WorkflowAlreadyStartedError,
-    is_cancelled_exception,
 )
 
-from workflows import _options, _runner
+from workflows import _runner, call
 from workflows._uncancellable import uncancellable
 from workflows.lease import GaleraLease
 
@@ -116,21 +114,18 @@ class LeaseHeld:
         )
 
     async def _holder(self) -> LeaseHolder:
-        return await workflow.execute_activity_method(
-            TemporalActivities.lease_holder, self._name(), summary="who holds the cluster?", **_options.act()
-        )
+        return await call.act(TemporalActivities.lease_holder, self._name(), "who holds the cluster?")
 
     async def _wait_for_end(self, limit: timedelta) -> None:
         try:
-            await workflow.execute_activity_method(
+            await call.wait(
                 TemporalActivities.wait_until_closed,
                 self._name(),
-                summary="the cluster is busy: waiting for the end of its lease",
-                **_options.wait(limit),
+                "the cluster is busy: waiting for the end of its lease",
+                limit=limit,
             )
-        except ActivityError as error:
-            if is_cancelled_exception(error):
-                raise
+        except GaleraBackupError as error:
+            workflow.logger.info("the lease is still held", extra={"error": first_sentence_of(error)})
 
     async def _release_former(self) -> None:
         """This run was reset: the lease of its former run serves nobody."""

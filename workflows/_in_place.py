@@ -11,12 +11,11 @@ from workflows._outage import CHECK_LIMIT, MARGIN
 from workflows._restoring import REPLICAS_AT_MOST, Restoring
 
 with workflow.unsafe.imports_passed_through():
-    from galera_backup.errors import InternalError
     from galera_backup.models.cluster import ClaimObservation, ClusterObservation
+    from galera_backup.models.jobs import CheckReport, RestoreJob
     from galera_backup.models.lease import LeaseEvent, StopOrder
     from galera_backup.models.manifest import Manifest
     from galera_backup.models.restore import ClaimRestore, ClaimState, RestoreResult
-    from galera_backup.models.runner import CheckReport, RestoreJob
     from galera_backup.rules.claims import serves_meanwhile
     from galera_backup.rules.space import lacking_space, lacking_unpack_space
 
@@ -84,7 +83,5 @@ class InPlace(Restoring):
             while_serving=serves_meanwhile(request.strategy, claim.ordinal),
         )
         task = self._stopped_task(str(claim.ordinal), job, claim, request.runner_timeout)
-        outcome = await _runner.run(task, f"{what} {claim.claim}")
-        if outcome.result.restore is None:
-            raise InternalError(f"runner pod {outcome.log.pod!r} answered without a report")
-        return ClaimRestore(claim=claim.claim, report=outcome.result.restore, runner=outcome.log)
+        ran = await _runner.run(task, f"{what} {claim.claim}")
+        return ClaimRestore(claim=claim.claim, report=ran.report, runner=ran.log)

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from temporalio import workflow
 
-from workflows import _options
+from workflows import call
 
 with workflow.unsafe.imports_passed_through():
     from activities.galera import GaleraActivities
@@ -24,12 +24,7 @@ ANSWER_LIMIT, AGAIN_AFTER = timedelta(minutes=5), timedelta(seconds=2)
 
 async def observe(request: OperationRequest, summary: str, replicas: int | None = None) -> ClusterObservation:
     """The StatefulSet, its pods and its data claims. `replicas`: its size, should it be at 0."""
-    return await workflow.execute_activity_method(
-        GaleraActivities.observe_cluster,
-        Observe(site=request.site, replicas=replicas),
-        summary=summary,
-        **_options.act(),
-    )
+    return await call.act(GaleraActivities.observe_cluster, Observe(site=request.site, replicas=replicas), summary)
 
 
 async def until_all_answer(look: Callable[[], Awaitable[T]], answered: Callable[[T], bool]) -> T:

@@ -9,23 +9,22 @@ from datetime import timedelta
 from typing import Any, Generic, Literal, TypeVar
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from workflows import _runner, _undo
-from workflows._failures import typed
 from workflows._holder import LeaseHeld
 from workflows._observing import observe
 from workflows._operation import Operation
 from workflows._progress import ProgressReport
+from workflows._runner import JobT
 
 with workflow.unsafe.imports_passed_through():
     from galera_backup import names
-    from galera_backup.errors import GaleraBackupError, InternalError, InvalidInput, RestoreFailed
-    from galera_backup.models.activities import RunnerOutcome, RunnerTask
+    from galera_backup.errors import GaleraBackupError, InvalidInput, RestoreFailed
+    from galera_backup.models.activities import RunnerTask
     from galera_backup.models.cluster import ClaimObservation, ClusterObservation
+    from galera_backup.models.jobs import SwapJob
     from galera_backup.models.lease import LeaseEvent, Mark, OperationName, StartOrder, StopOrder
     from galera_backup.models.restore import ClaimReport, ClaimState, OutageRequest, Strategy
-    from galera_backup.models.runner import CheckReport, RunnerJob, SwapJob
     from galera_backup.rules.selection import primary_pod
     from galera_backup.show import describe_claims, members_table
 
@@ -76,8 +75,8 @@ class Outage(ABC, Generic[R]):
         return seen
 
     def _task(
-        self, name: str, job: RunnerJob, claim: ClaimObservation, seen: ClusterObservation, timeout: timedelta
-    ) -> RunnerTask:
+        self, name: str, job: JobT, claim: ClaimObservation, seen: ClusterObservation, timeout: timedelta
+    ) -> RunnerTask[JobT]:
         """A pod beside the live replica."""
         member = seen.members[claim.ordinal]
         return self._stopped_task(name, job, claim, timeout).model_copy(
@@ -102,7 +101,7 @@ class Outage(ABC, Generic[R]):
 
     # --- the outage
 
-    def _stopped_task(self, name: str, job: RunnerJob, claim: ClaimObservation, timeout: timedelta) -> RunnerTask:
+    def _stopped_task(self, name: str, job: JobT, claim: ClaimObservation, timeout: timedelta) -> RunnerTask[JobT]:
         """A pod on the volume of a stopped replica."""
         request = self._request
         return RunnerTask(
@@ -167,8 +166,6 @@ class Outage(ABC, Generic[R]):
 
     def failure(self, error: Exception) -> Exception:
         """The error that the run ends with: after the stop it says what became of the cluster and each claim."""
-        if isinstance(error, ActivityError) and not is_cancelled_exception(error):
-            error = typed(error)
         if self._stopping is None or not isinstance(error, GaleraBackupError):
             return error
         if self._lease.failure is not None:
@@ -234,13 +231,6 @@ def size_of(seen: ClusterObservation, request: OutageRequest) -> int:
     return seen.replicas or request.replicas or 0
 
 
-def checked(outcome: RunnerOutcome) -> CheckReport:
-    """The report of a CheckJob."""
-    if outcome.result.check is None:
-        raise InternalError(f"runner pod {outcome.log.pod!r} answered without a report")
-    return outcome.result.check
-
-
 async def each(
     claims: Sequence[ClaimObservation], work: Callable[[ClaimObservation], Coroutine[Any, Any, T]]
 ) -> list[T]:
@@ -253,9 +243,8 @@ async def each(
         raise
     await _stop(tasks)
     failed = [task for task in tasks if not task.cancelled() and task.exception() is not None]
-    first = next((task for task in failed if not is_cancelled_exception(task.exception() or Exception())), None)
-    if first is not None:
-        first.result()
+    if failed:
+        failed[0].result()
     return [task.result() for task in tasks]
 
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from temporalio import workflow
 
-from workflows import _options
+from workflows import call
 from workflows._progress import ProgressReport
 
 with workflow.unsafe.imports_passed_through():
@@ -37,11 +37,11 @@ class Proving:
 
     async def try_out(self) -> None:
         """While the live cluster is up. Error: `InvalidInput` for what cannot work after the start either."""
-        tried = await workflow.execute_activity_method(
+        tried = await call.wait(
             ProveActivities.try_checks,
             self._task(),
-            summary="try the checks on the live cluster, and read every Secret",
-            **_options.wait(_checks_limit(self._request) + _tables_limit(self._request)),
+            "try the checks on the live cluster, and read every Secret",
+            limit=_checks_limit(self._request) + _tables_limit(self._request),
         )
         if not self._request.checks:
             return
@@ -62,18 +62,18 @@ class Proving:
 
     async def prove(self) -> Proof:
         """On the restored cluster. Error: `RestoreFailed`."""
-        checks = await workflow.execute_activity_method(
+        checks = await call.wait(
             ProveActivities.run_checks,
             self._task(),
-            summary=f"{len(self._request.checks)} SQL checks on the restored cluster",
-            **_options.wait(_checks_limit(self._request)),
+            f"{len(self._request.checks)} SQL checks on the restored cluster",
+            limit=_checks_limit(self._request),
         )
         self._progress.fact("checks", f"{len(checks.checks)} held on `{checks.replica}`")
-        tables = await workflow.execute_activity_method(
+        tables = await call.wait(
             ProveActivities.check_tables,
             self._task(),
-            summary=f"CHECK TABLE: {self._request.check_tables}",
-            **_options.wait(_tables_limit(self._request)),
+            f"CHECK TABLE: {self._request.check_tables}",
+            limit=_tables_limit(self._request),
         )
         note = f"; {tables.note}" if tables.note else ""
         self._progress.fact("tables", f"{tables.checked} whole of {tables.seen} seen{note}")

@@ -10,7 +10,7 @@ from temporalio import workflow
 from workflows import _clone, _runner
 from workflows._holder import LeaseHeld
 from workflows._observing import until_all_answer
-from workflows._outage import CHECK_LIMIT, Outage, checked, size_of
+from workflows._outage import CHECK_LIMIT, Outage, size_of
 from workflows._progress import ProgressReport
 from workflows._questions import Questions
 
@@ -19,11 +19,11 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.errors import InternalError, NotEnoughSpace, RestoreFailed
     from galera_backup.models.clone import Clone
     from galera_backup.models.cluster import ClaimObservation, ClusterObservation
+    from galera_backup.models.jobs import CheckJob, CheckReport
     from galera_backup.models.lease import StopOrder
     from galera_backup.models.manifest import Manifest
     from galera_backup.models.plan import ClaimPlan, RestorePlan
     from galera_backup.models.restore import ClaimState, RestoreRequest, RestoreResult
-    from galera_backup.models.runner import CheckJob, CheckReport
     from galera_backup.rules.formed import all_answer, not_restored
     from galera_backup.rules.plan import changed_since, expected_outage
 
@@ -166,7 +166,7 @@ class Restoring(Outage[RestoreResult]):
         job = CheckJob(cluster=self._request.cluster, clone=self._clone, backup_id=backup_id)
         task = self._task(f"check-{claim.ordinal}", job, claim, seen, CHECK_LIMIT)
         summary = f"verify {backup_id}, room on {claim.claim}" if with_backup else f"room on {claim.claim}"
-        return checked(await _runner.run(task, summary))
+        return (await _runner.run(task, summary)).report
 
     # --- after the start
 

@@ -8,15 +8,15 @@ from temporalio import workflow
 
 from workflows import _runner
 from workflows._in_place import InPlace
+from workflows._runner import JobT
 
 with workflow.unsafe.imports_passed_through():
-    from galera_backup.errors import InternalError
     from galera_backup.models.activities import RunnerTask
     from galera_backup.models.cluster import ClaimObservation
+    from galera_backup.models.jobs import UnpackJob, UnpackReport
     from galera_backup.models.lease import StartOrder
     from galera_backup.models.manifest import Manifest
     from galera_backup.models.restore import ClaimReport, ClaimState, RestoreResult
-    from galera_backup.models.runner import RunnerJob, UnpackJob, UnpackReport
 
 
 class Rolling(InPlace):
@@ -58,10 +58,7 @@ class Rolling(InPlace):
         task = self._stopped_task("unpack", job, claim, request.runner_timeout).model_copy(
             update={"fence": "lease", "data_claim": None}
         )
-        outcome = await _runner.run(task, f"unpack and prepare {manifest.backup_id}")
-        if outcome.result.unpack is None:
-            raise InternalError(f"runner pod {outcome.log.pod!r} answered without a report")
-        return outcome.result.unpack
+        return (await _runner.run(task, f"unpack and prepare {manifest.backup_id}")).report
 
     async def _start_first(self, first: ClaimObservation) -> float:
         """Answers how long the database was down, in seconds."""
@@ -70,7 +67,7 @@ class Rolling(InPlace):
         started = await self._lease.order("start", StartOrder(claims=(restored,), first_alone=True))
         return started.seconds
 
-    def _stopped_task(self, name: str, job: RunnerJob, claim: ClaimObservation, timeout: timedelta) -> RunnerTask:
+    def _stopped_task(self, name: str, job: JobT, claim: ClaimObservation, timeout: timedelta) -> RunnerTask[JobT]:
         """The replicas below this one may serve."""
         task = super()._stopped_task(name, job, claim, timeout)
         return task.model_copy(update={"stopped_from": claim.ordinal})

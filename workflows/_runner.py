@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import Generic, TypeVar, cast
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, is_cancelled_exception
 
-from workflows import _options
+from workflows import call
 from workflows._uncancellable import uncancellable
 
 with workflow.unsafe.imports_passed_through():
     from activities.runner import RunnerActivities
-    from galera_backup.errors import by_name
+    from galera_backup.errors import GaleraBackupError, by_name
     from galera_backup.models.activities import RemoveRunners, RunnerOutcome, RunnerTask
-    from galera_backup.models.common import ClusterRef, LeaseRef
-    from galera_backup.models.runner import SwapJob
+    from galera_backup.models.common import ClusterRef, LeaseRef, Model
+    from galera_backup.models.jobs import AnyJob, Job, RunnerJob, RunnerLog, SwapJob
+    from galera_backup.models.manifest import Manifest
+
+Report = TypeVar("Report", bound=Model)
+JobT = TypeVar("JobT", bound=AnyJob)
 
 ATTEMPTS = 2
 """A pod that was killed, or a tool that stumbled over the load, gets one more chance."""
@@ -25,21 +30,30 @@ _MARGIN = timedelta(minutes=10)
 """Beyond the pod's own deadline, for its scheduling and for looking at its end."""
 
 
-async def run(task: RunnerTask, summary: str) -> RunnerOutcome:
+@dataclass(frozen=True)
+class Ran(Generic[Report]):
+    """A job that succeeded."""
+
+    report: Report
+    log: RunnerLog
+    listed: tuple[Manifest, ...]
+
+
+async def run(task: RunnerTask[Job[Report]], summary: str) -> Ran[Report]:
     """Run the job in a pod of its own and remove the pod. Raises the error that the agent, or its end, names."""
     outcome = await _run_once(task, summary)
     for attempt in range(2, ATTEMPTS + 1):
-        error = outcome.result.error
+        error = outcome.error
         if error is None or outcome.deleted or error.type not in _WORTH_ANOTHER:
             break
         _stop_if_cancelled()
         workflow.logger.warning("runner failed, trying again", extra={"pod": task.pod, "error": error.message})
         again = task.model_copy(update={"pod": f"{task.pod}-{attempt}"})
         outcome = await _run_once(again, f"{summary} (attempt {attempt})")
-    if outcome.result.error is not None:
-        error = outcome.result.error
-        raise by_name(error.type)(error.message, outcome.log.model_dump(mode="json"))
-    return outcome
+    if outcome.error is not None:
+        raise by_name(outcome.error.type)(outcome.error.message, outcome.log.model_dump(mode="json"))
+    report = task.job.report_type().model_validate(outcome.report)
+    return Ran(report, outcome.log, outcome.listed)
 
 
 async def remove_all(cluster: ClusterRef, lease: LeaseRef) -> None:
@@ -54,17 +68,19 @@ def _stop_if_cancelled() -> None:
         raise asyncio.CancelledError("the runner is not tried again")
 
 
-async def _run_once(task: RunnerTask, summary: str) -> RunnerOutcome:
+async def _run_once(task: RunnerTask[AnyJob], summary: str) -> RunnerOutcome:
     removal = RemoveRunners(cluster=task.site.cluster, pod=task.pod), f"remove pod {task.pod}"
     try:
-        outcome = await workflow.execute_activity_method(
-            RunnerActivities.run_runner, task, summary=summary, **_options.wait(task.timeout + _MARGIN)
+        outcome = await call.wait(
+            RunnerActivities.run_runner,
+            cast("RunnerTask[RunnerJob]", task),  # which has every class of jobs
+            summary,
+            limit=task.timeout + _MARGIN,
         )
-    except ActivityError as error:
-        if not is_cancelled_exception(error):
-            await uncancellable(_remove_if_possible(*removal))
+    except GaleraBackupError:
+        await uncancellable(_remove_if_possible(*removal))
         raise
-    if isinstance(task.job, SwapJob) and task.fence == "stopped" and outcome.result.error is None:
+    if isinstance(task.job, SwapJob) and task.fence == "stopped" and outcome.error is None:
         return outcome  # it has ended; the end of the lease removes it, and the start does not wait for that
     await _remove(*removal)
     return outcome
@@ -74,9 +90,9 @@ async def _remove_if_possible(request: RemoveRunners, summary: str) -> None:
     """Nothing depends on it, or an earlier failure is the one that counts."""
     try:
         await _remove(request, summary)
-    except ActivityError as error:
-        workflow.logger.warning("runner pods may be left", extra={"step": summary, "error": str(error.cause)})
+    except GaleraBackupError as error:
+        workflow.logger.warning("runner pods may be left", extra={"step": summary, "error": error.message})
 
 
 async def _remove(request: RemoveRunners, summary: str) -> None:
-    await workflow.execute_activity_method(RunnerActivities.remove_runners, request, summary=summary, **_options.act())
+    await call.act(RunnerActivities.remove_runners, request, summary)

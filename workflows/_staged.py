@@ -5,10 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from workflows import _runner
-from workflows._failures import typed
 from workflows._holder import LeaseHeld
 from workflows._outage import CHECK_LIMIT, MARGIN, SWAP_LIMIT, each
 from workflows._progress import ProgressReport
@@ -17,15 +15,15 @@ from workflows._questions import Questions
 from workflows._restoring import Restoring
 
 with workflow.unsafe.imports_passed_through():
-    from galera_backup.errors import GaleraBackupError, InternalError, RestoreFailed
+    from galera_backup.errors import GaleraBackupError, RestoreFailed
     from galera_backup.models.cluster import ClaimObservation, ClusterObservation
+    from galera_backup.models.jobs import CheckJob, CheckReport, RestoreReport, StageJob
     from galera_backup.models.lease import StopOrder
     from galera_backup.models.manifest import Manifest
     from galera_backup.models.passwords import PasswordReport
     from galera_backup.models.plan import Choice
     from galera_backup.models.proof import Proof
     from galera_backup.models.restore import ClaimRestore, ClaimState, RestoreRequest, RestoreResult
-    from galera_backup.models.runner import CheckJob, CheckReport, RestoreReport, StageJob
     from galera_backup.rules.space import lacking_staging_space
 
 
@@ -105,17 +103,15 @@ class Staged(Restoring):
         )
         task = self._task(f"stage-{claim.ordinal}", job, claim, seen, self._request.runner_timeout)
         task = task.model_copy(update={"accounts": self._request.secrets})
-        outcome = await _runner.run(task, f"unpack and prepare {manifest.backup_id} on {claim.claim}")
-        staged = outcome.result.stage
-        if staged is None:
-            raise InternalError(f"runner pod {outcome.log.pod!r} answered without a report")
+        ran = await _runner.run(task, f"unpack and prepare {manifest.backup_id} on {claim.claim}")
+        staged = ran.report
         report = RestoreReport(
             unpack_seconds=staged.unpack_seconds,
             prepare_seconds=staged.prepare_seconds,
             copy_seconds=0,
             restored_bytes=staged.staged_bytes,
         )
-        return ClaimRestore(claim=claim.claim, report=report, runner=outcome.log), staged.passwords
+        return ClaimRestore(claim=claim.claim, report=report, runner=ran.log), staged.passwords
 
     async def _verify(self, seen: ClusterObservation) -> None:
         """A state transfer to a replica removes what is staged in its data directory."""
@@ -125,8 +121,8 @@ class Staged(Restoring):
     async def _verify_claim(self, claim: ClaimObservation, seen: ClusterObservation) -> None:
         job = CheckJob(cluster=self._request.cluster, restore_id=self._restore_id)
         task = self._task(f"verify-{claim.ordinal}", job, claim, seen, CHECK_LIMIT)
-        outcome = await _runner.run(task, f"what is staged on {claim.claim}")
-        if outcome.result.check is None or not outcome.result.check.staged_whole:
+        seen_staged = await _runner.run(task, f"what is staged on {claim.claim}")
+        if not seen_staged.report.staged_whole:
             raise RestoreFailed(
                 f"verifying what is staged on {claim.claim!r}: expected all of it, it is gone or not whole. A state "
                 "transfer (SST) to this replica removes it. The cluster was not touched; start the restore again"
@@ -143,16 +139,13 @@ class Staged(Restoring):
             try:
                 await self._cut(seen, manifest)
                 return None
-            except (GaleraBackupError, ActivityError) as error:
-                if is_cancelled_exception(error):
-                    raise
-                failure = typed(error) if isinstance(error, ActivityError) else error
+            except GaleraBackupError as failure:
                 choice = await self._choose(failure)
                 if choice == "keep":
                     return failure.message
                 if choice == "rollback":
                     await self._go_back(seen, order)
-                    raise RestoreFailed(f"{failure.message}. The old data was put back") from error
+                    raise RestoreFailed(f"{failure.message}. The old data was put back") from failure
 
     async def _choose(self, failure: GaleraBackupError) -> Choice:
         if self._request.on_failure == "rollback":

@@ -12,10 +12,9 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, is_cancelled_exception
 
-from workflows import _options, _runner
-from workflows._failures import typed
+from workflows import _runner, call
+from workflows._runner import JobT
 
 with workflow.unsafe.imports_passed_through():
     from activities.galera import GaleraActivities
@@ -38,9 +37,9 @@ with workflow.unsafe.imports_passed_through():
         ScaleTask,
     )
     from galera_backup.models.common import LeaseRef
+    from galera_backup.models.jobs import AnyJob, CheckJob, DiscardJob, RestoreJob, SwapJob, TidyJob
     from galera_backup.models.lease import Mark, StopOrder
     from galera_backup.models.restore import ClaimReport, ClaimState, Strategy
-    from galera_backup.models.runner import CheckJob, DiscardJob, RestoreJob, SwapJob, TidyJob
     from galera_backup.models.site import Site
     from galera_backup.rules.claims import claim_state, is_started_in_part, may_start, must_be_finished, replicas_on
     from galera_backup.show import describe_claims
@@ -60,15 +59,10 @@ async def persist(activity: Callable[[Any, A], Awaitable[R]], argument: A, summa
     pause = FIRST_PAUSE
     while True:
         try:
-            return await workflow.execute_activity_method(
-                activity, argument, task_queue=queue, summary=summary, **_options.undo()
-            )
-        except ActivityError as error:
-            if is_cancelled_exception(error):  # only the janitor's steps can be
-                raise
-            failure = typed(error)
-            if isinstance(failure, LeaseLost):
-                raise failure from error
+            return await call.undo(activity, argument, summary, queue=queue)
+        except LeaseLost:
+            raise
+        except GaleraBackupError as failure:
             workflow.logger.error("a step that must succeed failed", extra={"step": summary, "error": failure.message})
             await workflow.sleep(pause, summary=f"{summary}: again after {failure.type}")
             pause = min(pause * 2, LONGEST_PAUSE)
@@ -190,18 +184,18 @@ async def _wait_formed(stopped: Stopped, replicas: int, how: str, queue: str, *,
     if replicas == 0:
         return
     try:
-        await workflow.execute_activity_method(
+        await call.wait(
             GaleraActivities.wait_formed,
             stopped.form(replicas, restored=restored),
-            task_queue=queue,
-            summary=f"{replicas} replicas Ready and in one cluster",
-            **_options.wait(stopped.order.ready_timeout),
+            f"{replicas} replicas Ready and in one cluster",
+            limit=stopped.order.ready_timeout,
+            late=ClusterNotFormed,
+            queue=queue,
         )
-    except ActivityError as error:
-        failure = typed(error, late=ClusterNotFormed)
+    except GaleraBackupError as failure:
         raise ClusterNotFormed(
             f"StatefulSet {str(stopped.site.cluster)!r} {how}, but: {failure.message}. Look at the logs of its pods"
-        ) from error
+        ) from failure
     unmark = stopped.scale(replicas)
     await persist(KubernetesActivities.unmark_statefulset, unmark, "remove the lease's mark", queue)
 
@@ -232,7 +226,7 @@ async def _tidy_claim(stopped: Stopped, by: LeaseRef, ordinal: int, claim: str, 
     return await _is_tidied(task.model_copy(update={"replica": names.pod(stopped.site.cluster, ordinal)}), claim)
 
 
-def _tidy_task(stopped: Stopped, by: LeaseRef, name: str, job: TidyJob | DiscardJob, claim: str | None) -> RunnerTask:
+def _tidy_task(stopped: Stopped, by: LeaseRef, name: str, job: JobT, claim: str | None) -> RunnerTask[JobT]:
     order = stopped.order
     return RunnerTask(
         site=stopped.site,
@@ -245,10 +239,10 @@ def _tidy_task(stopped: Stopped, by: LeaseRef, name: str, job: TidyJob | Discard
     )
 
 
-async def _is_tidied(task: RunnerTask, claim: str) -> bool:
+async def _is_tidied(task: RunnerTask[AnyJob], claim: str) -> bool:
     try:
         await _runner.run(task, f"no copies of the data on {claim}")
-    except (ActivityError, GaleraBackupError) as error:
+    except GaleraBackupError as error:
         workflow.logger.error("copies of the data may be left", extra={"claim": claim, "error": str(error)})
         return False
     return True
@@ -262,7 +256,7 @@ async def _inspect(stopped: Stopped, serving: int) -> tuple[ClaimReport, ...]:
 async def _inspect_claim(stopped: Stopped, ordinal: int, claim: str, beside: bool) -> ClaimReport:
     """Read the marker on one data volume; `beside` a live replica, on its node."""
     order = stopped.order
-    task = RunnerTask(
+    task: RunnerTask[CheckJob] = RunnerTask(
         site=stopped.site,
         lease=stopped.by,
         fence="lease" if stopped.by else "none",
@@ -273,13 +267,11 @@ async def _inspect_claim(stopped: Stopped, ordinal: int, claim: str, beside: boo
         timeout=INSPECTION_LIMIT,
     )
     try:
-        outcome = await _runner.run(task, f"what did the restore do to {claim}?")
-    except (ActivityError, GaleraBackupError) as error:
+        ran = await _runner.run(task, f"what did the restore do to {claim}?")
+    except GaleraBackupError as error:
         workflow.logger.error("a data volume cannot be read", extra={"claim": claim, "error": str(error)})
         return ClaimReport(claim=claim, ordinal=ordinal, state=ClaimState.UNKNOWN)
-    seen = outcome.result.check
-    state = claim_state(seen, order.restore_id) if seen is not None else ClaimState.UNKNOWN
-    return ClaimReport(claim=claim, ordinal=ordinal, state=state)
+    return ClaimReport(claim=claim, ordinal=ordinal, state=claim_state(ran.report, order.restore_id))
 
 
 async def _finish_rolling(
@@ -302,17 +294,15 @@ async def _finish_rolling(
 async def _wait_for_first(stopped: Stopped, queue: str) -> None:
     """For the primary label, which clients wait for. It may come up only with the others, who need their data first."""
     try:
-        await workflow.execute_activity_method(
+        await call.wait(
             GaleraActivities.wait_formed,
             stopped.form(1, restored=True),
-            task_queue=queue,
-            summary="the first replica Ready",
-            **_options.wait(stopped.order.ready_timeout),
+            "the first replica Ready",
+            limit=stopped.order.ready_timeout,
+            queue=queue,
         )
-    except ActivityError as error:
-        if is_cancelled_exception(error):
-            raise
-        workflow.logger.warning("the first replica does not serve alone", extra={"error": str(error.cause)})
+    except GaleraBackupError as error:
+        workflow.logger.warning("the first replica does not serve alone", extra={"error": error.message})
 
 
 async def _finish(
@@ -324,7 +314,7 @@ async def _finish(
     for claim in those:
         try:
             await _runner.run(_restore_task(stopped, claim), f"finish: restore {claim.claim}, or see that it is")
-        except (ActivityError, GaleraBackupError) as error:
+        except GaleraBackupError as error:
             workflow.logger.error("a claim cannot be restored", extra={"claim": claim.claim, "error": str(error)})
             return tuple(done)
         done[claim.ordinal] = claim.model_copy(update={"state": ClaimState.RESTORED})
@@ -342,13 +332,13 @@ async def _put_back_claim(stopped: Stopped, claim: ClaimReport) -> ClaimReport:
     job = SwapJob(cluster=stopped.site.cluster, restore_id=order.restore_id, direction="back")
     try:
         await _runner.run(_undo_task(stopped, claim, "back", job), f"put the old data of {claim.claim} back")
-    except (ActivityError, GaleraBackupError) as error:
+    except GaleraBackupError as error:
         workflow.logger.error("a claim cannot be put back", extra={"claim": claim.claim, "error": str(error)})
         return claim
     return claim.model_copy(update={"state": ClaimState.UNTOUCHED})
 
 
-def _restore_task(stopped: Stopped, claim: ClaimReport) -> RunnerTask:
+def _restore_task(stopped: Stopped, claim: ClaimReport) -> RunnerTask[RestoreJob]:
     order = stopped.order
     job = RestoreJob(
         cluster=stopped.site.cluster,
@@ -362,7 +352,7 @@ def _restore_task(stopped: Stopped, claim: ClaimReport) -> RunnerTask:
     return _undo_task(stopped, claim, "finish", job)
 
 
-def _undo_task(stopped: Stopped, claim: ClaimReport, name: str, job: RestoreJob | SwapJob) -> RunnerTask:
+def _undo_task(stopped: Stopped, claim: ClaimReport, name: str, job: JobT) -> RunnerTask[JobT]:
     """A pod that changes a volume when its lease may be gone already."""
     order = stopped.order
     return RunnerTask(

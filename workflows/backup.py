@@ -5,10 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from workflows import _runner, _undo
-from workflows._failures import operation, typed
+from workflows._failures import operation
 from workflows._holder import LeaseHeld
 from workflows._observing import observe
 from workflows._operation import Operation
@@ -16,13 +15,13 @@ from workflows._progress import ProgressReport
 
 with workflow.unsafe.imports_passed_through():
     from galera_backup import names
-    from galera_backup.errors import ClusterUnhealthy, GaleraBackupError, InternalError, PruneFailed
-    from galera_backup.models.activities import ReplicaTask, RunnerOutcome, RunnerTask
+    from galera_backup.errors import ClusterUnhealthy, GaleraBackupError, PruneFailed
+    from galera_backup.models.activities import ReplicaTask, RunnerTask
     from galera_backup.models.backup import BackupRequest, BackupResult
     from galera_backup.models.cluster import ClusterObservation, MemberObservation
+    from galera_backup.models.jobs import BackupJob, PruneJob, PruneReport
     from galera_backup.models.lease import DesyncOrder, LeaseEvent, Mark
     from galera_backup.models.manifest import Manifest
-    from galera_backup.models.runner import BackupJob, PruneJob, PruneReport
     from galera_backup.rules.health import OTHERS_IN_SYNC, health_problems
     from galera_backup.rules.selection import select_replica
     from galera_backup.runner import protocol
@@ -67,7 +66,8 @@ class _Steps:
         seen, problems = await self._check()
         target = self._select(seen)
         await self._desync(target)
-        outcome, manifest = await self._run(seen, target, problems)
+        ran = await self._run(seen, target, problems)
+        manifest = ran.report
         resynced = await self._resync(target)
         pruned = await self._prune(manifest)
         return BackupResult(
@@ -78,7 +78,7 @@ class _Steps:
             drained=resynced.drained,
             pruned=pruned.pruned,
             kept=pruned.kept,
-            runner=outcome.log,
+            runner=ran.log,
             problems=problems,
         )
 
@@ -124,7 +124,7 @@ class _Steps:
 
     async def _run(
         self, seen: ClusterObservation, target: MemberObservation, problems: tuple[str, ...]
-    ) -> tuple[RunnerOutcome, Manifest]:
+    ) -> _runner.Ran[Manifest]:
         request, now = self._request, workflow.now()
         backup_id = names.backup_id(now)
         self._enter("run", f"mariadb-backup of {target.pod} on node {target.node}")
@@ -144,7 +144,7 @@ class _Steps:
             problems=problems,
         )
         pod = names.runner_pod(names.BACKUP_RUNNER_PREFIX, now)
-        task = RunnerTask(
+        task: RunnerTask[BackupJob] = RunnerTask(
             site=request.site,
             lease=self._lease.ref,
             fence="desynced",
@@ -156,13 +156,10 @@ class _Steps:
             others_in_sync=self._others_in_sync,
             give_back_when_degraded=request.give_back_when_degraded,
         )
-        outcome = await _runner.run(task, f"pod {pod}: mariadb-backup of {target.pod}")
-        manifest = outcome.result.backup
-        if manifest is None:
-            raise InternalError(f"runner pod {outcome.log.pod!r} answered without a manifest")
-        self._progress.fact("data", f"{manifest.data_bytes:,} bytes")
-        self._progress.fact("stored", f"{manifest.stored_bytes:,} bytes")
-        return outcome, manifest
+        ran = await _runner.run(task, f"pod {pod}: mariadb-backup of {target.pod}")
+        self._progress.fact("data", f"{ran.report.data_bytes:,} bytes")
+        self._progress.fact("stored", f"{ran.report.stored_bytes:,} bytes")
+        return ran
 
     async def _resync(self, target: MemberObservation) -> LeaseEvent:
         self._enter(
@@ -176,7 +173,7 @@ class _Steps:
         request = self._request
         self._enter("prune", f"keeping {request.backups_to_keep} backups")
         pod = names.runner_pod(names.BACKUP_RUNNER_PREFIX, workflow.now(), "prune")
-        task = RunnerTask(
+        task: RunnerTask[PruneJob] = RunnerTask(
             site=request.site,
             lease=self._lease.ref,
             fence="lease",
@@ -187,18 +184,12 @@ class _Steps:
             timeout=PRUNE_LIMIT,
         )
         try:
-            outcome = await _runner.run(task, f"pod {pod}: keep {request.backups_to_keep} backups")
-        except (GaleraBackupError, ActivityError) as error:
-            if is_cancelled_exception(error):
-                raise
-            why = typed(error) if isinstance(error, ActivityError) else error
+            return (await _runner.run(task, f"pod {pod}: keep {request.backups_to_keep} backups")).report
+        except GaleraBackupError as why:
             raise PruneFailed(
                 f"backup {manifest.backup_id!r} is complete and counts, but old backups could not be removed: "
                 f"{why.message}"
-            ) from error
-        if outcome.result.prune is None:
-            raise InternalError(f"runner pod {outcome.log.pod!r} answered without a report of what it pruned")
-        return outcome.result.prune
+            ) from why
 
     async def resync_without_lease(self) -> None:
         """The second line: the lease was killed, so this run undoes what carries the lease's mark."""

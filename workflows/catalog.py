@@ -11,7 +11,7 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup import names
     from galera_backup.models.activities import RunnerTask
     from galera_backup.models.catalog import Catalog, CatalogRequest
-    from galera_backup.models.runner import ListJob
+    from galera_backup.models.jobs import ListJob
     from galera_backup.temporal.attributes import CLUSTER
 
 LIST_RUNNER_PREFIX = "mariadb-phy-backup-list"
@@ -27,7 +27,7 @@ class GaleraCatalog:
         """The backups, oldest first."""
         workflow.upsert_search_attributes([CLUSTER.value_set(str(request.cluster))])
         pod = names.runner_pod(LIST_RUNNER_PREFIX, workflow.now(), workflow.uuid4().hex[:6])
-        task = RunnerTask(
+        task: RunnerTask[ListJob] = RunnerTask(
             site=request.site,
             lease=None,
             fence="none",
@@ -36,5 +36,5 @@ class GaleraCatalog:
             data_claim=None,
             timeout=request.timeout,
         )
-        outcome = await _runner.run(task, f"pod {pod}: list the backups")
-        return Catalog(backups=outcome.listed)
+        ran = await _runner.run(task, f"pod {pod}: list the backups")
+        return Catalog(backups=ran.listed)

@@ -12,10 +12,9 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, is_cancelled_exception
 
-from workflows import _options, _undo
-from workflows._failures import operation, typed
+from workflows import _undo, call
+from workflows._failures import operation
 from workflows._holder import LeaseHeld
 from workflows._operation import Operation
 from workflows._progress import ProgressReport
@@ -114,12 +113,8 @@ class _Steps:
 
     async def _survey(self) -> Survey:
         request = self._request
-        seen = await workflow.execute_activity_method(
-            JanitorActivities.survey_cluster,
-            Observe(site=request.site),
-            summary="members, marks, runner pods, and the leases that they name",
-            **_options.act(),
-        )
+        summary = "members, marks, runner pods, and the leases that they name"
+        seen = await call.act(JanitorActivities.survey_cluster, Observe(site=request.site), summary)
         found = triage(seen, workflow.now())
         self._found = {(each.kind, each.name): each for each in found}
         self._progress.note(findings_table(found))
@@ -162,10 +157,7 @@ class _Steps:
         """One object after another; what cannot be mended does not keep the janitor from the rest."""
         try:
             await work
-        except (GaleraBackupError, ActivityError) as error:
-            if is_cancelled_exception(error):
-                raise
-            failure = typed(error) if isinstance(error, ActivityError) else error
+        except GaleraBackupError as failure:
             workflow.logger.error("not mended", extra={"object": finding.name, "error": failure.message})
             self._errors.append(failure)
 
@@ -275,15 +267,9 @@ class _Steps:
         """So that the next runs leave the lease to the restore that has to mend this."""
         tried = mark.model_copy(update={"tried_at": workflow.now(), "tried": error.message})
         try:
-            await workflow.execute_activity_method(
-                JanitorActivities.remark_statefulset,
-                Remark(site=self._request.site, mark=tried),
-                summary="the mark on the StatefulSet",
-                **_options.act(),
-            )
-        except ActivityError as failed:
-            if is_cancelled_exception(failed):
-                raise
+            remark = Remark(site=self._request.site, mark=tried)
+            await call.act(JanitorActivities.remark_statefulset, remark, "the mark on the StatefulSet")
+        except GaleraBackupError as failed:
             workflow.logger.warning("attempt not noted", extra={"error": first_sentence_of(failed)})
 
     def _queue(self) -> str:
@@ -301,7 +287,7 @@ async def _nothing() -> None:
 async def _within(limit: timedelta, work: Coroutine[Any, Any, T]) -> T:
     """The result of `work`, which is cancelled, and awaited, when it takes longer or when the caller is cancelled.
 
-    Error: `TimeoutError`. `asyncio.wait_for` does not do: a cancelled activity raises no `CancelledError`.
+    Error: `TimeoutError`. `asyncio.wait_for` does not do: it does not wait for the end of what it cancels.
     """
     task = asyncio.ensure_future(work)
     try:

@@ -16,10 +16,9 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, WorkflowAlreadyStartedError, is_cancelled_exception
+from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from workflows import _options, _runner, _undo
-from workflows._failures import typed
+from workflows import _runner, _undo, call
 from workflows._uncancellable import uncancellable
 
 with workflow.unsafe.imports_passed_through():
@@ -403,16 +402,16 @@ class GaleraLease:
 
         Its end is awaited all the same: what undoes an effect must come after it.
         """
-        options = _options.wait(limit) if limit else _options.act()
-        step = workflow.start_activity_method(activity, argument, summary=summary, **options)
+        if limit is None:
+            step = asyncio.ensure_future(call.act(activity, argument, summary, late=late))
+        else:
+            step = asyncio.ensure_future(call.wait(activity, argument, summary, limit=limit, late=late))
         await workflow.wait_condition(lambda: step.done() or self._reason is not None)
         if not step.done():
             step.cancel()
         try:
             return await step
-        except (ActivityError, asyncio.CancelledError) as error:
-            if isinstance(error, ActivityError) and not is_cancelled_exception(error):
-                raise typed(error, late=late) from error
+        except asyncio.CancelledError as error:
             raise LeaseLost(
                 f"{summary}: not done, because the lease ends: {self._reason}. What it did is undone; start the "
                 "operation anew"

@@ -9,14 +9,14 @@ from temporalio import workflow
 from workflows import _runner
 from workflows._failures import operation
 from workflows._holder import LeaseHeld
-from workflows._outage import CHECK_LIMIT, MARGIN, SWAP_LIMIT, Outage, OutageOperation, checked, each
+from workflows._outage import CHECK_LIMIT, MARGIN, SWAP_LIMIT, Outage, OutageOperation, each
 from workflows._progress import ProgressReport
 
 with workflow.unsafe.imports_passed_through():
     from galera_backup.errors import RestoreFailed
     from galera_backup.models.cluster import ClaimObservation, ClusterObservation
+    from galera_backup.models.jobs import CheckJob
     from galera_backup.models.restore import ClaimState, RollbackRequest, RollbackResult, Strategy
-    from galera_backup.models.runner import CheckJob
     from galera_backup.rules.claims import claim_state
 
 
@@ -72,7 +72,8 @@ class Rollback(Outage[RollbackResult]):
     async def _check(self, claim: ClaimObservation, seen: ClusterObservation) -> None:
         job = CheckJob(cluster=self._request.cluster, restore_id=self._restore_id)
         task = self._task(f"kept-{claim.ordinal}", job, claim, seen, CHECK_LIMIT)
-        report = checked(await _runner.run(task, f"what restore {self._restore_id} has kept on {claim.claim}"))
+        ran = await _runner.run(task, f"what restore {self._restore_id} has kept on {claim.claim}")
+        report = ran.report
         if report.has_previous and claim_state(report, self._restore_id) == ClaimState.RESTORED:
             return
         saw = "nothing of that restore" if report.journal is None else f"its journal says {str(report.journal.state)!r}"

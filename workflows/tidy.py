@@ -20,8 +20,8 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.activities import RunnerTask
     from galera_backup.models.cluster import ClaimObservation
     from galera_backup.models.common import LeaseRef
+    from galera_backup.models.jobs import TidyJob
     from galera_backup.models.restore import TidyRequest
-    from galera_backup.models.runner import TidyJob
 
 
 @workflow.defn(name="GaleraTidy")
@@ -51,7 +51,7 @@ class GaleraTidy(Operation):
 
 
 async def _tidy_claim(claim: ClaimObservation, request: TidyRequest, lease: LeaseRef) -> None:
-    task = RunnerTask(
+    task: RunnerTask[TidyJob] = RunnerTask(
         site=request.site,
         lease=lease,
         fence="lease",

@@ -37,32 +37,17 @@ from galera_backup.errors import InvalidInput
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.models.activities import RunnerTask
 from galera_backup.models.common import SecretRef
-from galera_backup.models.runner import (
-    BackupJob,
-    CheckJob,
-    DiscardJob,
-    PruneJob,
-    RestoreJob,
-    RunnerJob,
-    StageJob,
-    SwapJob,
-    TidyJob,
-    UnpackJob,
-    is_in_the_outage,
-)
+from galera_backup.models.jobs import AnyJob, Needs
 from galera_backup.runner import protocol
 
-_CHANGES_BACKUPS = (BackupJob, RestoreJob, UnpackJob, DiscardJob, PruneJob)
-_NEEDS_NO_BACKUPS = (SwapJob, TidyJob)
-_CHANGES_DATA = (RestoreJob, StageJob, SwapJob, TidyJob)
-_SEES_THE_VOLUME = (CheckJob, StageJob, SwapJob, TidyJob)
-"""What is staged lies beside the data directory, in the same mount: renames do not cross mounts."""
 _GRACE = timedelta(seconds=10)
 """Between SIGTERM and SIGKILL: the agent stops at once and answers."""
 
 
-def runner_pod(task: RunnerTask, statefulset: StatefulSetFacts, replica: PodFacts | None, agent_image: str) -> V1Pod:
-    """The pod for one job.
+def runner_pod(
+    task: RunnerTask[AnyJob], statefulset: StatefulSetFacts, replica: PodFacts | None, agent_image: str
+) -> V1Pod:
+    """The pod for one job, as the job's `needs` say.
 
     `replica`: the member whose node the pod must share. Error: `InvalidInput` when nobody says as whom to run.
     """
@@ -73,38 +58,38 @@ def runner_pod(task: RunnerTask, statefulset: StatefulSetFacts, replica: PodFact
             "owns its data directory, so that the runner can work without being root. Set 'run_as_user' in the request"
         )
     group = statefulset.group or statefulset.fs_group or user
+    needs = task.job.needs
     volumes = [V1Volume(name="work", empty_dir=V1EmptyDirVolumeSource(medium="Memory", size_limit="256Mi"))]
     work = V1VolumeMount(name="work", mount_path=protocol.WORK)
     agent_mounts, mariadb_mounts = [work], [work]
-    if not isinstance(task.job, _NEEDS_NO_BACKUPS):
-        reads_only = not isinstance(task.job, _CHANGES_BACKUPS)
+    if needs.backups != "none":
+        reads_only = needs.backups == "read"
         volumes.append(_claim_volume("backup", task.site.backup_claim, reads_only))
         backup = V1VolumeMount(name="backup", mount_path=protocol.BACKUP_ROOT, read_only=reads_only)
         agent_mounts.append(backup)
         mariadb_mounts.append(backup)
     environment: list[V1EnvVar] = []
-    if task.data_claim is not None:
-        data_read_only = not isinstance(task.job, _CHANGES_DATA)
-        volumes.append(_claim_volume("data", task.data_claim, data_read_only))
-        if isinstance(task.job, _SEES_THE_VOLUME):
-            volume = V1VolumeMount(name="data", mount_path=protocol.VOLUME, read_only=data_read_only)
+    if needs.data != "none" and task.data_claim is not None:
+        reads_only = needs.data == "read"
+        volumes.append(_claim_volume("data", task.data_claim, reads_only))
+        if needs.whole_volume:
+            volume = V1VolumeMount(name="data", mount_path=protocol.VOLUME, read_only=reads_only)
             agent_mounts.append(volume)
             mariadb_mounts.append(volume)
             where = "/".join(each for each in (protocol.VOLUME, statefulset.data_sub_path) if each)
             environment.append(V1EnvVar(name=protocol.DATA_DIRECTORY_VARIABLE, value=where))
         else:
-            agent_mounts.append(_data_mount(statefulset, protocol.DATA_DIRECTORY, data_read_only))
-            mariadb_mounts.append(_data_mount(statefulset, statefulset.data_path, data_read_only))
+            agent_mounts.append(_data_mount(statefulset, protocol.DATA_DIRECTORY, reads_only))
+            mariadb_mounts.append(_data_mount(statefulset, statefulset.data_path, reads_only))
+    if needs.secrets == "credentials":
+        volumes.append(_credentials_volume(task))
+        mariadb_mounts.append(V1VolumeMount(name="credentials", mount_path=protocol.CREDENTIALS, read_only=True))
+    if needs.secrets == "accounts":
+        volumes.append(_accounts_volume(task))
+        mariadb_mounts.append(V1VolumeMount(name="accounts", mount_path=protocol.ACCOUNTS, read_only=True))
     containers = [_agent(task, agent_image, agent_mounts, environment)]
-    script = _script(task)
-    if script is not None:
-        if isinstance(task.job, BackupJob):
-            volumes.append(_credentials_volume(task))
-            mariadb_mounts.append(V1VolumeMount(name="credentials", mount_path=protocol.CREDENTIALS, read_only=True))
-        if isinstance(task.job, StageJob):
-            volumes.append(_accounts_volume(task))
-            mariadb_mounts.append(V1VolumeMount(name="accounts", mount_path=protocol.ACCOUNTS, read_only=True))
-        containers.append(_mariadb(task.job, statefulset, script, replica, mariadb_mounts))
+    if needs.script:
+        containers.append(_mariadb(needs, statefulset, replica, mariadb_mounts))
     return V1Pod(
         api_version="v1",
         kind="Pod",
@@ -134,73 +119,58 @@ def runner_pod(task: RunnerTask, statefulset: StatefulSetFacts, replica: PodFact
     )
 
 
-def _gates(task: RunnerTask) -> list[V1PodSchedulingGate] | None:
+def _gates(task: RunnerTask[AnyJob]) -> list[V1PodSchedulingGate] | None:
     """Creating a pod cannot be conditional: what works under a lease waits until the lease is checked once more."""
     return None if task.fence == "none" else [V1PodSchedulingGate(name=names.LEASE_GATE)]
 
 
-def _script(task: RunnerTask) -> str | None:
-    """What the mariadb container runs; None for a job that needs none of the server's tools."""
-    if isinstance(task.job, BackupJob):
-        return protocol.BACKUP_SCRIPT
-    if isinstance(task.job, RestoreJob | UnpackJob):
-        return protocol.CLONE_SCRIPT if task.job.clone else protocol.RESTORE_SCRIPT
-    if isinstance(task.job, StageJob):
-        return protocol.STAGE_CLONE_SCRIPT if task.job.clone else protocol.STAGE_SCRIPT
-    if isinstance(task.job, CheckJob) and task.job.backup_id is not None:
-        return protocol.VERSION_SCRIPT
-    return None
-
-
-def _agent(task: RunnerTask, image: str, mounts: list[V1VolumeMount], environment: list[V1EnvVar]) -> V1Container:
+def _agent(
+    task: RunnerTask[AnyJob], image: str, mounts: list[V1VolumeMount], environment: list[V1EnvVar]
+) -> V1Container:
     return V1Container(
         name=protocol.AGENT_CONTAINER,
         image=image,
         image_pull_policy="IfNotPresent",
         env=[V1EnvVar(name=protocol.JOB_VARIABLE, value=task.job.model_dump_json()), *environment],
         volume_mounts=mounts,
-        resources=_share(task.job),
+        resources=_share(task.job.needs),
         security_context=_locked_down(),
     )
 
 
 def _mariadb(
-    job: RunnerJob,
-    statefulset: StatefulSetFacts,
-    script: str,
-    replica: PodFacts | None,
-    mounts: list[V1VolumeMount],
+    needs: Needs, statefulset: StatefulSetFacts, replica: PodFacts | None, mounts: list[V1VolumeMount]
 ) -> V1Container:
     environment = [V1EnvVar(name="DATADIR", value=statefulset.data_path)]
     if replica is not None:
         environment += [V1EnvVar(name="MARIADB_HOST", value=replica.ip), V1EnvVar(name="MARIADB_PORT", value="3306")]
-    if is_in_the_outage(job):
+    if needs.in_outage:
         environment.append(V1EnvVar(name="NICENESS", value="0"))
     return V1Container(
         name=protocol.MARIADB_CONTAINER,
         image=statefulset.image,
         image_pull_policy=statefulset.image_pull_policy,
-        command=["sh", "-c", script],
+        command=["sh", "-c", protocol.script(*needs.script)],
         env=environment,
         volume_mounts=mounts,
-        resources=_share(job),
+        resources=_share(needs),
         security_context=_locked_down(),
     )
 
 
-def _labels(task: RunnerTask) -> dict[str, str]:
+def _labels(task: RunnerTask[AnyJob]) -> dict[str, str]:
     labels = {names.MANAGED_BY_LABEL: names.MANAGED_BY, names.CLUSTER_LABEL: task.site.cluster.statefulset}
     if task.lease is not None:
         labels[names.LEASE_LABEL] = task.lease.run_id
     return labels
 
 
-def _share(job: RunnerJob) -> V1ResourceRequirements:
+def _share(needs: Needs) -> V1ResourceRequirements:
     """A small CPU weight: compression at full weight slows commits on the whole cluster to a fifth.
 
     In the outage there is no commit; then as much as still finds room on the node of a stopped server.
     """
-    cpu = "100m" if is_in_the_outage(job) else "10m"
+    cpu = "100m" if needs.in_outage else "10m"
     return V1ResourceRequirements(requests={"cpu": cpu, "memory": "64Mi"})
 
 
@@ -223,7 +193,7 @@ def _data_mount(statefulset: StatefulSetFacts, path: str, read_only: bool) -> V1
     return V1VolumeMount(name="data", mount_path=path, sub_path=statefulset.data_sub_path, read_only=read_only)
 
 
-def _credentials_volume(task: RunnerTask) -> V1Volume:
+def _credentials_volume(task: RunnerTask[AnyJob]) -> V1Volume:
     reference = task.site.credentials
     return V1Volume(
         name="credentials",
@@ -235,7 +205,7 @@ def _credentials_volume(task: RunnerTask) -> V1Volume:
     )
 
 
-def _accounts_volume(task: RunnerTask) -> V1Volume:
+def _accounts_volume(task: RunnerTask[AnyJob]) -> V1Volume:
     """A directory for each Secret."""
     sources = [
         V1VolumeProjection(

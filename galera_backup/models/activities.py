@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Generic, Literal, TypeVar
+
+from pydantic import JsonValue
 
 from galera_backup.models.common import ClusterRef, LeaseRef, Model, SecretRef
+from galera_backup.models.jobs import RunnerError, RunnerLog
 from galera_backup.models.lease import Mark
 from galera_backup.models.manifest import Manifest
-from galera_backup.models.runner import RunnerJob, RunnerLog, RunnerResult
 from galera_backup.models.site import Site
+
+JobT_co = TypeVar("JobT_co", bound=Model, covariant=True)
 
 
 class Observe(Model):
@@ -95,8 +99,8 @@ class ClusterFormed(Model):
     at: datetime
 
 
-class RunnerTask(Model):
-    """Create, or adopt, one runner pod and watch it to its end."""
+class RunnerTask(Model, Generic[JobT_co]):
+    """Create, or adopt, one runner pod and watch it to its end. The parameter is the class of its job."""
 
     site: Site
     lease: LeaseRef | None
@@ -109,7 +113,7 @@ class RunnerTask(Model):
     stopped_from: int = 0
     """With `stopped` and `undo`: the replicas from this ordinal on are stopped; those below it may serve."""
     pod: str
-    job: RunnerJob
+    job: JobT_co
     accounts: tuple[SecretRef, ...] = ()
     """Of a StageJob: the Secrets whose passwords it compares, or sets."""
     data_claim: str | None
@@ -127,7 +131,9 @@ class RunnerOutcome(Model):
     """How a runner pod ended. A runner that failed is an outcome, not an error: the workflow decides."""
 
     log: RunnerLog
-    result: RunnerResult
+    error: RunnerError | None = None
+    report: dict[str, JsonValue] | None = None
+    """Of the model that the job names; None after an error."""
     deleted: bool = False
     """Somebody deleted the pod while it worked, so nobody tries again."""
     listed: tuple[Manifest, ...] = ()

@@ -20,18 +20,6 @@ class Clone(Model):
     """wsrep_cluster_state_uuid, the same on all data volumes of the clone."""
 
 
-class BackupReader(Model):
-    """A job that reads backups: those of its cluster, or of the source of a clone."""
-
-    cluster: ClusterRef
-    clone: Clone | None = None
-
-    @property
-    def owner(self) -> ClusterRef:
-        """The cluster whose backups are read."""
-        return self.clone.source if self.clone else self.cluster
-
-
 class GaleraGroup(Model):
     """What one member's server says of the group that it is in, and of the way to it."""
 

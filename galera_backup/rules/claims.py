@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from galera_backup.models.jobs import CheckReport
 from galera_backup.models.lease import StopOrder
 from galera_backup.models.restore import ClaimReport, ClaimState, Strategy
-from galera_backup.models.runner import CheckReport, SwapState
+from galera_backup.models.volumes import SwapState
 
 
 def restore_to_keep(order: StopOrder, claims: Sequence[ClaimReport]) -> str | None:

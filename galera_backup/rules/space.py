@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from galera_backup.models.runner import CheckReport
+from galera_backup.models.jobs import CheckReport
 from galera_backup.runner.protocol import STAGING_RESERVE
 
 RESTORE_RESERVE = 1.05

@@ -1,19 +1,24 @@
-"""Do one job, and answer in the termination message."""
+"""Do one job, and write its result to the termination message."""
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import FrameType
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from galera_backup.models.runner import (
+from galera_backup.models.common import Model
+from galera_backup.models.jobs import (
+    AnyJob,
     BackupJob,
     CheckJob,
+    CheckReport,
     DiscardJob,
+    Job,
     ListJob,
     PruneJob,
     RestoreJob,
@@ -24,8 +29,8 @@ from galera_backup.models.runner import (
     SwapJob,
     TidyJob,
     UnpackJob,
-    is_in_the_outage,
 )
+from galera_backup.models.manifest import Manifest
 from galera_backup.runner.backup import backup
 from galera_backup.runner.check import check
 from galera_backup.runner.container import MariadbContainer, dismiss
@@ -41,6 +46,23 @@ from galera_backup.runner.tidy import tidy
 from galera_backup.runner.unpack import discard, unpack
 from galera_backup.text import MESSAGE_LIMIT, bounded
 
+Report = TypeVar("Report", bound=Model)
+WITH_TOOLS: Mapping[type[AnyJob], Callable[[Any, Places, MariadbContainer], Model]] = {
+    BackupJob: backup,
+    CheckJob: check,
+    RestoreJob: restore,
+    UnpackJob: unpack,
+    StageJob: stage,
+}
+"""Jobs that may use the tools of the server's image."""
+ALONE: Mapping[type[AnyJob], Callable[[Any, Places], Model]] = {
+    DiscardJob: discard,
+    SwapJob: swap,
+    TidyJob: tidy,
+    PruneJob: prune,
+    ListJob: list_backups,
+}
+"""Jobs of a pod that has no mariadb container."""
 ANSWER_LIMIT = 4096
 """Bytes that Kubernetes keeps of a termination message."""
 _JOB: TypeAdapter[RunnerJob] = TypeAdapter(RunnerJob)
@@ -52,7 +74,7 @@ def main(environment: Mapping[str, str]) -> int:
     log_to_stderr()
     signal.signal(signal.SIGTERM, _stop)
     places = Places.from_environment(environment)
-    result = _answer(environment, places)
+    result = _result(environment, places)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     dismiss(places.work)
     places.termination_log.write_bytes(encode(result))
@@ -66,48 +88,18 @@ def yield_the_processor() -> None:
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
-def run(job: RunnerJob, places: Places) -> RunnerResult:
+def run(job: Job[Report], places: Places) -> Report:
     """Do one job. Errors: AgentError, and whatever a bug or the system raises."""
-    match job:
-        case BackupJob():
-            return RunnerResult(backup=backup(job, places, _container(places)))
-        case CheckJob():
-            container = _container(places) if job.backup_id else None
-            return RunnerResult(check=check(job, places, container))
-        case RestoreJob() | UnpackJob() | DiscardJob():
-            return _run_restore(job, places)
-        case StageJob() | SwapJob() | TidyJob():
-            return _run_staged(job, places)
-        case PruneJob():
-            return RunnerResult(prune=prune(job, places))
-        case ListJob():
-            list_backups(job, places)
-            return RunnerResult()
+    kind = type(job)
+    if kind in WITH_TOOLS:
+        report = WITH_TOOLS[kind](job, places, MariadbContainer(places.work, places.start_timeout))
+    else:
+        report = ALONE[kind](job, places)
+    assert isinstance(report, job.report_type())
+    return report
 
 
-def _run_restore(job: RestoreJob | UnpackJob | DiscardJob, places: Places) -> RunnerResult:
-    match job:
-        case RestoreJob():
-            return RunnerResult(restore=restore(job, places, _container(places)))
-        case UnpackJob():
-            return RunnerResult(unpack=unpack(job, places, _container(places)))
-        case DiscardJob():
-            discard(job, places)
-            return RunnerResult()
-
-
-def _run_staged(job: StageJob | SwapJob | TidyJob, places: Places) -> RunnerResult:
-    match job:
-        case StageJob():
-            return RunnerResult(stage=stage(job, places, _container(places)))
-        case SwapJob():
-            return RunnerResult(swap=swap(job, places))
-        case TidyJob():
-            tidy(job, places)
-            return RunnerResult()
-
-
-def encode(result: RunnerResult) -> bytes:
+def encode(result: RunnerResult[Any]) -> bytes:
     """As JSON of at most ANSWER_LIMIT bytes: shortens what may be long, first a manifest's problems, then a message."""
     limit = ANSWER_LIMIT // 4
     answer = result.model_dump_json(exclude_none=True).encode()
@@ -118,12 +110,12 @@ def encode(result: RunnerResult) -> bytes:
     return answer
 
 
-def _answer(environment: Mapping[str, str], places: Places) -> RunnerResult:
+def _result(environment: Mapping[str, str], places: Places) -> RunnerResult[Any]:
     try:
-        job = _JOB.validate_json(environment.get(JOB_VARIABLE, ""))
-        if not is_in_the_outage(job):
+        job: AnyJob = _JOB.validate_json(environment.get(JOB_VARIABLE, ""))
+        if not job.needs.in_outage:
             yield_the_processor()
-        return run(job, places)
+        return RunnerResult(report=run(job, places))
     except AgentError as error:
         log.error("%s", error)
         return RunnerResult(error=error.error)
@@ -134,13 +126,9 @@ def _answer(environment: Mapping[str, str], places: Places) -> RunnerResult:
         return _unexpected(f"unexpected {type(error).__name__}: {error}. The traceback is in the agent's log")
 
 
-def _unexpected(message: str) -> RunnerResult:
+def _unexpected(message: str) -> RunnerResult[Any]:
     log.error("%s", message)
     return RunnerResult(error=RunnerError(type="RunnerFailed", message=bounded(message)))
-
-
-def _container(places: Places) -> MariadbContainer:
-    return MariadbContainer(places.work, places.start_timeout)
 
 
 def _stop(signal_number: int, frame: FrameType | None) -> None:
@@ -152,16 +140,17 @@ def _stop(signal_number: int, frame: FrameType | None) -> None:
     )
 
 
-def _shortened(result: RunnerResult, limit: int) -> RunnerResult:
-    changes: dict[str, object] = {}
-    if result.error:
-        error = result.error
-        changes["error"] = error.model_copy(update={"message": bounded(error.message, min(limit, MESSAGE_LIMIT))})
-    if result.backup:
-        problems = (bounded(" ".join(result.backup.problems), limit),)
-        changes["backup"] = result.backup.model_copy(update={"problems": problems})
-    if result.check and result.check.manifest:
-        problems = (bounded(" ".join(result.check.manifest.problems), limit),)
-        manifest = result.check.manifest.model_copy(update={"problems": problems})
-        changes["check"] = result.check.model_copy(update={"manifest": manifest})
-    return result.model_copy(update=changes)
+def _shortened(result: RunnerResult[Any], limit: int) -> RunnerResult[Any]:
+    if result.error is not None:
+        message = bounded(result.error.message, min(limit, MESSAGE_LIMIT))
+        return RunnerResult(error=result.error.model_copy(update={"message": message}))
+    report = result.report
+    if isinstance(report, Manifest):
+        report = _with_short_problems(report, limit)
+    if isinstance(report, CheckReport) and report.manifest is not None:
+        report = report.model_copy(update={"manifest": _with_short_problems(report.manifest, limit)})
+    return RunnerResult(report=report)
+
+
+def _with_short_problems(manifest: Manifest, limit: int) -> Manifest:
+    return manifest.model_copy(update={"problems": (bounded(" ".join(manifest.problems), limit),)})

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from galera_backup.models.jobs import BackupJob
 from galera_backup.models.manifest import Manifest
-from galera_backup.models.runner import BackupJob
 from galera_backup.runner import protocol
 from galera_backup.runner.container import MariadbContainer
 from galera_backup.runner.failure import AgentError
 from galera_backup.runner.pipeline import Tally, ahead, compress, paced
 from galera_backup.runner.places import Places
-from galera_backup.runner.protocol import RUNNER_LOG
 from galera_backup.runner.reporting import ProgressLine, append_log, log, logged_to
 from galera_backup.runner.storage import (
     MANIFEST,
@@ -28,6 +27,7 @@ from galera_backup.runner.storage import (
 )
 from galera_backup.runner.tool import BackupFacts, ToolFault, backup_facts
 from galera_backup.runner.volumes import FULL, free_kb, used_kb
+from galera_backup.storage import layout
 
 _WRITE_BACK = 32 << 20
 """Bytes after which the kernel is told to write out, so that the final fsync has little left to do."""
@@ -55,13 +55,14 @@ def backup(job: BackupJob, places: Places, container: MariadbContainer) -> Manif
     store.remove_restores()
     store.remove_leftovers(keep_logs=True)
     directory.mkdir(parents=True, exist_ok=True)
+    log_path = places.backup_root / layout.log(job.stored_log)
     try:
-        with logged_to(directory / RUNNER_LOG):
+        with logged_to(log_path):
             started_at = datetime.now(UTC)
             data_kb = _check_space(job, places)
             stored, facts = _store(directory, places, container, data_kb * 1024, job.max_mb_per_second)
             log.info("position %s; %d bytes stored as %d", facts.position, stored.stream_bytes, stored.stored_bytes)
-        append_log(directory / RUNNER_LOG, "mariadb-backup", container.log(protocol.BACKUP_LOG))
+        append_log(log_path, "mariadb-backup", container.log(protocol.BACKUP_LOG))
         manifest = _manifest(job, started_at, data_kb * 1024, stored, facts)
         write_atomically(directory / MANIFEST, manifest.model_dump_json(indent=2).encode())
         sync_directory(directory.parent)
@@ -69,7 +70,7 @@ def backup(job: BackupJob, places: Places, container: MariadbContainer) -> Manif
         remove(directory / MANIFEST)
         remove(directory / STREAM)
         remove(_partial(directory))
-        append_log(directory / RUNNER_LOG, "mariadb-backup", container.log(protocol.BACKUP_LOG))
+        append_log(log_path, "mariadb-backup", container.log(protocol.BACKUP_LOG))
         raise
     return manifest
 
@@ -134,8 +135,8 @@ def _store(
         raise AgentError(
             "BackupFailed",
             f"mariadb-backup of {directory.name!r} after {stored.stream_bytes} bytes: {fault}. Nothing that counts was "
-            f"left; its whole log is in {str(directory / RUNNER_LOG)!r}, run the backup again when the cause is gone. "
-            f"End of the log: {container.log_tail(protocol.BACKUP_LOG)}",
+            f"left; its whole log is in {str(directory / layout.RUNNER_LOG)!r}, run the backup again when the cause is "
+            f"gone. End of the log: {container.log_tail(protocol.BACKUP_LOG)}",
         ) from fault
     _partial(directory).rename(directory / STREAM)
     sync_directory(directory)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
+from galera_backup.models.jobs import CheckJob, CheckReport
 from galera_backup.models.manifest import Manifest
-from galera_backup.models.runner import CheckJob, CheckReport
 from galera_backup.runner import protocol
 from galera_backup.runner.container import MariadbContainer
 from galera_backup.runner.failure import AgentError
@@ -19,15 +19,15 @@ from galera_backup.runner.tool import Version
 from galera_backup.runner.volumes import copies_kb, free_kb, read_marker, total_kb, used_kb
 
 
-def check(job: CheckJob, places: Places, container: MariadbContainer | None) -> CheckReport:
+def check(job: CheckJob, places: Places, container: MariadbContainer) -> CheckReport:
     """Measure the volumes; with `backup_id`, verify the backup's size, checksum and version; with `restore_id`, report
     what that restore has staged.
 
-    `container`: the server's image; needed with `backup_id` only.
+    `container`: the server's image; used with `backup_id` only.
     Errors: `BackupNotFound`, `BackupDamaged`, `VersionMismatch`, `RestoreFailed` for a journal that cannot be read.
     """
     manifest, version = None, None
-    if job.backup_id is not None and container is not None:
+    if job.backup_id is not None:
         store = ClusterStore(places.backup_root, job.owner)
         manifest = store.manifest(job.backup_id)
         version = _check_version(manifest, container.answer(protocol.VERSION))

@@ -12,6 +12,8 @@ script holds open as long as it lives, the agent sees at once that the other con
 
 from __future__ import annotations
 
+from galera_backup.models.jobs import Script
+
 BACKUP_ROOT = "/var/backup"
 DATA_DIRECTORY = "/var/lib/mysql"
 """Where the agent sees the data volume; the mariadb container sees it where the server does (environment DATADIR)."""
@@ -40,20 +42,6 @@ AGENT_CONTAINER = "agent"
 
 STAGING_RESERVE = 0.1
 """Part of a data volume that stays free while a second copy is made: its server stops when it is full."""
-
-RUNNER_LOG = "runner.log"
-"""Beside a backup: what the agent and mariadb-backup said when it was made."""
-
-
-def restore_log(restore_id: str, ordinal: int) -> str:
-    """Beside a backup: what was said when it was restored to one claim."""
-    return f"restore-{restore_id}-{ordinal}.log"
-
-
-def unpack_log(restore_id: str) -> str:
-    """Beside a backup: what was said when it was unpacked for a rolling restore."""
-    return f"restore-{restore_id}-unpack.log"
-
 
 # --- names in WORK
 
@@ -150,9 +138,7 @@ prepare_tools() {{ # temporary files, and as many open files as the container al
 }}
 """
 
-BACKUP_SCRIPT = (
-    _PRELUDE
-    + f"""\
+_BACKUP = f"""\
 CREDENTIALS=${{CREDENTIALS:-{CREDENTIALS}}}
 
 quote() {{ # $1 as a value of an option file
@@ -193,9 +179,6 @@ rm -f "$WORK/client.cnf"
 publish {BACKUP_STATUS} "$code"
 exit "$code"
 """
-)
-"""Stream one full backup. Environment: DATADIR, MARIADB_HOST, MARIADB_PORT; mounts: WORK, CREDENTIALS, the data volume
-(read-only) at the server's path."""
 
 _UNPACK_AND_PREPARE = f"""\
 await {STREAM}
@@ -310,28 +293,22 @@ publish {PASSWORDS_STATUS} "$code"
 [ "$code" -eq 0 ] || exit "$code"
 """
 
-RESTORE_SCRIPT = _PRELUDE + _UNPACK_AND_PREPARE
-"""Unpack and prepare. Environment: PREPARE_MEMORY (InnoDB's buffer pool while it applies the redo log, `512M`),
-NICENESS (of the tools, `19`); mounts: WORK and the backup volume at BACKUP_ROOT, as in the agent."""
-
-STAGE_SCRIPT = _PRELUDE + _UNPACK_AND_PREPARE + _PASSWORDS
-"""Unpack, prepare, and compare or set the passwords. As RESTORE_SCRIPT; mounts ACCOUNTS and the data volume, too."""
-
-CLONE_SCRIPT = _PRELUDE + _UNPACK_AND_PREPARE + _ADOPT
-"""As RESTORE_SCRIPT, and then a server adopts the identity that its grastate.dat says, and writes it to InnoDB.
-
-Environment also: PROVIDERS, ADOPT_SECONDS, ADOPT_PORT, for where it is not as in a pod."""
-
-STAGE_CLONE_SCRIPT = _PRELUDE + _UNPACK_AND_PREPARE + _ADOPT + _PASSWORDS
-"""As CLONE_SCRIPT, then the passwords as in STAGE_SCRIPT: that leaves InnoDB, and so the identity, as it is."""
-
-VERSION_SCRIPT = (
-    _PRELUDE
-    + f"""\
+_VERSION = f"""\
 await {ALIVE}
 hold_alive
 prepare_tools
 publish {VERSION} "$(nice -n 19 mariadb-backup --version 2>&1)"
 """
-)
-"""Tell the version of the image's mariadb-backup. Mounts: WORK."""
+
+_PARTS: dict[Script, str] = {
+    "backup": _BACKUP,
+    "unpack": _UNPACK_AND_PREPARE,
+    "adopt": _ADOPT,
+    "passwords": _PASSWORDS,
+    "version": _VERSION,
+}
+
+
+def script(*parts: Script) -> str:
+    """What the mariadb container runs: the parts, one after the other."""
+    return _PRELUDE + "".join(_PARTS[each] for each in parts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from galera_backup.models.runner import ListJob, PruneJob, PruneReport
+from galera_backup.models.jobs import Done, ListJob, PruneJob, PruneReport
 from galera_backup.runner.places import Places
 from galera_backup.runner.reporting import log, print_manifest
 from galera_backup.runner.storage import ClusterStore
@@ -30,7 +30,8 @@ def prune(job: PruneJob, places: Places) -> PruneReport:
     return PruneReport(pruned=tuple(surplus[-_REPORTED_IDS:]), kept=len(complete) - len(surplus))
 
 
-def list_backups(job: ListJob, places: Places) -> None:
+def list_backups(job: ListJob, places: Places) -> Done:
     """Print the manifest of each complete backup, oldest first."""
     for manifest in ClusterStore(places.backup_root, job.cluster).manifests():
         print_manifest(manifest)
+    return Done()

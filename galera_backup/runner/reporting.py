@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
+from galera_backup.models.jobs import RunnerProgress
 from galera_backup.models.manifest import Manifest
-from galera_backup.models.runner import RunnerProgress
 
 log = logging.getLogger("galera_backup.runner")
 _FORMAT = "%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s"

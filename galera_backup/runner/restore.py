@@ -5,17 +5,19 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 
+from galera_backup.models.jobs import RestoreJob, RestoreReport
 from galera_backup.models.manifest import GaleraPosition
-from galera_backup.models.runner import ClaimMarker, RestoreJob, RestoreReport
-from galera_backup.runner import datadir, protocol
+from galera_backup.models.volumes import ClaimMarker
+from galera_backup.runner import datadir
 from galera_backup.runner.container import MariadbContainer
 from galera_backup.runner.failure import AgentError
 from galera_backup.runner.places import Places
 from galera_backup.runner.reporting import log, logged_to
 from galera_backup.runner.staging import Staging
-from galera_backup.runner.storage import ClusterStore, file_name
+from galera_backup.runner.storage import ClusterStore
 from galera_backup.runner.unpack import append_tool_logs, make_ready
 from galera_backup.runner.volumes import FULL, read_marker, tree, write_marker
+from galera_backup.storage import layout
 
 
 def restore(job: RestoreJob, places: Places, container: MariadbContainer) -> RestoreReport:
@@ -26,7 +28,7 @@ def restore(job: RestoreJob, places: Places, container: MariadbContainer) -> Res
     """
     store = ClusterStore(places.backup_root, job.owner)
     manifest = store.manifest(job.backup_id)
-    log_path = store.backup_directory(job.backup_id) / protocol.restore_log(file_name(job.restore_id), job.ordinal)
+    log_path = places.backup_root / layout.log(job.stored_log)
     with logged_to(log_path):
         staging = Staging(job, store, manifest, places)
         ClusterStore(places.backup_root, job.cluster).remove_restores(keep=staging.directory)

@@ -7,8 +7,9 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from galera_backup.models.jobs import StageJob, StageReport
 from galera_backup.models.manifest import GaleraPosition, Manifest
-from galera_backup.models.runner import Journal, StageJob, StageReport, SwapState
+from galera_backup.models.volumes import Journal, SwapState
 from galera_backup.runner.container import MariadbContainer
 from galera_backup.runner.datadir import DIRECTORY_MODE, FILE_MODE, write_grastate
 from galera_backup.runner.failure import AgentError

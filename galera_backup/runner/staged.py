@@ -19,11 +19,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from galera_backup.models.runner import Journal, SwapState
+from galera_backup.models.volumes import Journal, SwapState
 from galera_backup.runner.failure import AgentError
 from galera_backup.runner.reporting import log
-from galera_backup.runner.storage import file_name, remove, sync_directory, write_atomically
+from galera_backup.runner.storage import remove, sync_directory, write_atomically
 from galera_backup.runner.volumes import STAGED_RESTORES, tree
+from galera_backup.storage.layout import file_name
 from galera_backup.text import bounded
 
 LOCK_WAIT_SECONDS = 60.0

@@ -7,8 +7,8 @@ import time
 from pydantic import ValidationError
 
 from galera_backup.models.common import Model
+from galera_backup.models.jobs import RestoreJob, UnpackJob
 from galera_backup.models.manifest import GaleraPosition, Manifest
-from galera_backup.models.runner import RestoreJob, UnpackJob
 from galera_backup.runner.container import MariadbContainer
 from galera_backup.runner.places import Places
 from galera_backup.runner.storage import ClusterStore, remove, sync_tree, write_atomically

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,8 @@ from pydantic import TypeAdapter, ValidationError
 from galera_backup.models.common import ClusterRef
 from galera_backup.models.manifest import BackupId, Manifest
 from galera_backup.runner.failure import AgentError
-from galera_backup.runner.protocol import RUNNER_LOG
 from galera_backup.runner.reporting import log
+from galera_backup.storage.layout import RUNNER_LOG, file_name
 from galera_backup.text import bounded
 
 MANIFEST = "manifest.json"
@@ -140,11 +139,6 @@ def _is_backup_id(name: str) -> bool:
         return bool(_BACKUP_ID.validate_python(name))
     except ValidationError:
         return False
-
-
-def file_name(identifier: str) -> str:
-    """An identifier, such as a workflow's, as one component of a path."""
-    return re.sub(r"[^A-Za-z0-9_-]", "_", identifier)[:120]
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -10,7 +10,8 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
-from galera_backup.models.runner import Journal, SwapJob, SwapReport, SwapState
+from galera_backup.models.jobs import SwapJob, SwapReport
+from galera_backup.models.volumes import Journal, SwapState
 from galera_backup.runner.failure import AgentError
 from galera_backup.runner.places import Places
 from galera_backup.runner.reporting import log

@@ -6,18 +6,19 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from galera_backup.models.runner import SwapState, TidyJob
+from galera_backup.models.jobs import Done, TidyJob
+from galera_backup.models.volumes import SwapState
 from galera_backup.runner.failure import AgentError
 from galera_backup.runner.places import Places
 from galera_backup.runner.reporting import log
 from galera_backup.runner.staged import discard, is_removed, locked, read_journal, restore_directories
-from galera_backup.runner.storage import file_name
+from galera_backup.storage.layout import file_name
 
 _AT_REST = (SwapState.STAGING, SwapState.STAGED, SwapState.SWAPPED, SwapState.RETURNED)
 """The data directory is whole, be it the old or the restored one."""
 
 
-def tidy(job: TidyJob, places: Places) -> None:
+def tidy(job: TidyJob, places: Places) -> Done:
     """Remove every restore's directory but that of `keep`, or that of `only`; nothing there is success.
 
     Error: `RestoreFailed`, after all others are removed, for one that may hold the only copy of the old data.
@@ -42,6 +43,7 @@ def tidy(job: TidyJob, places: Places) -> None:
             f"{', '.join(left)}. These are left alone, the others are removed; finish each of these, or put its old "
             "data back, first",
         )
+    return Done()
 
 
 def _still_needed(directory: Path) -> str | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from galera_backup.models.runner import DiscardJob, UnpackJob, UnpackReport
+from galera_backup.models.jobs import DiscardJob, Done, UnpackJob, UnpackReport
 from galera_backup.runner import protocol
 from galera_backup.runner.container import MariadbContainer
 from galera_backup.runner.places import Places
 from galera_backup.runner.reporting import append_log, log, logged_to
 from galera_backup.runner.staging import Prepared, Staging
-from galera_backup.runner.storage import ClusterStore, file_name
+from galera_backup.runner.storage import ClusterStore
+from galera_backup.storage import layout
 
 
 def unpack(job: UnpackJob, places: Places, container: MariadbContainer) -> UnpackReport:
@@ -21,7 +22,7 @@ def unpack(job: UnpackJob, places: Places, container: MariadbContainer) -> Unpac
     """
     store = ClusterStore(places.backup_root, job.owner)
     manifest = store.manifest(job.backup_id)
-    log_path = store.backup_directory(job.backup_id) / protocol.unpack_log(file_name(job.restore_id))
+    log_path = places.backup_root / layout.log(job.stored_log)
     with logged_to(log_path):
         staging = Staging(job, store, manifest, places)
         ClusterStore(places.backup_root, job.cluster).remove_restores(keep=staging.directory)
@@ -52,7 +53,8 @@ def append_tool_logs(log_path: Path, container: MariadbContainer) -> None:
             append_log(log_path, name, container.log(name))
 
 
-def discard(job: DiscardJob, places: Places) -> None:
+def discard(job: DiscardJob, places: Places) -> Done:
     """Remove the temporary directories of restores, but that of `keep`; nothing there is success."""
     store = ClusterStore(places.backup_root, job.cluster)
     store.remove_restores(keep=store.restore_directory(job.keep) if job.keep is not None else None)
+    return Done()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from galera_backup.models.runner import ClaimMarker
+from galera_backup.models.volumes import ClaimMarker
 from galera_backup.runner.reporting import log
 from galera_backup.runner.storage import write_atomically
 

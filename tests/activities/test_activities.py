@@ -358,7 +358,7 @@ async def test_cancelled_runner(bench: Bench, details: ActivityCancellationDetai
         bench.world.let_go()
         bench.env = ActivityEnvironment()
         outcome = await bench.run(bench.runner.run_runner, bench.job())
-        assert outcome.result.error is None
+        assert outcome.error is None
     else:
         await assert_eventually(lambda: not list(bench.world.look().present_runners()))
     assert sum("started" in event for event in bench.world.events) == 1
@@ -409,8 +409,8 @@ async def test_pod_without_an_answer_is_an_outcome(
 ) -> None:
     bench.world.plan(RunnerPlan("list", end=end))
     outcome = await bench.run(bench.runner.run_runner, bench.job())
-    assert outcome.result.error.type == error
-    assert text in outcome.result.error.message
+    assert outcome.error.type == error
+    assert text in outcome.error.message
     assert outcome.deleted == deleted
 
 

@@ -13,8 +13,8 @@ from temporalio.client import WorkflowExecutionStatus
 from galera_backup import names, timing
 from galera_backup.errors import GaleraBackupError, KubernetesUnavailable, LeaseLost, NotYet
 from galera_backup.models.activities import FormTask, RemoveRunners, ReplicaTask, RunnerTask
+from galera_backup.models.jobs import BackupJob, RestoreJob, RunnerJob
 from galera_backup.models.lease import Mark
-from galera_backup.models.runner import BackupJob, RestoreJob
 from tests.fakes.bench import LEASE, OTHER, Bench, Frozen
 from tests.fakes.faults import Fault
 from tests.fakes.stage import BACKUP_ID, assert_eventually
@@ -236,7 +236,7 @@ async def test_label_after_a_restore(bench: Bench, held_by: int) -> None:
 # --- runner pods
 
 
-async def a_runner(bench: Bench, fence: str) -> RunnerTask:
+async def a_runner(bench: Bench, fence: str) -> RunnerTask[RunnerJob]:
     """As in the middle of a backup, or of a restore."""
     if fence == "desynced":
         await bench.desynced()
@@ -289,7 +289,7 @@ async def test_runner(bench: Bench, fence: str, call: str, lease: str) -> None:
     assert not bench.world.claims_are_incomplete()
 
 
-async def first_alone(bench: Bench, fence: str = "stopped", ordinal: int = 1) -> RunnerTask:
+async def first_alone(bench: Bench, fence: str = "stopped", ordinal: int = 1) -> RunnerTask[RunnerJob]:
     """As in a rolling restore while its first replica serves."""
     task = await a_runner(bench, "stopped")
     await bench.run(bench.kubernetes.scale_up, bench.scale(1))
@@ -302,7 +302,7 @@ async def first_alone(bench: Bench, fence: str = "stopped", ordinal: int = 1) ->
 @pytest.mark.parametrize("fence", ["stopped", "undo"])
 async def test_runner_beside_the_replicas_below_it(bench: Bench, fence: str) -> None:
     task = await first_alone(bench, fence)
-    assert (await bench.run(bench.runner.run_runner, task)).result.error is None
+    assert (await bench.run(bench.runner.run_runner, task)).error is None
 
 
 @pytest.mark.parametrize("fence", ["stopped", "undo"])
@@ -358,7 +358,7 @@ async def test_gated_pod_is_adopted(bench: Bench) -> None:
     (pod,) = bench.world.present_runners()
     assert pod.gated
     outcome = await bench.run(bench.runner.run_runner, task)
-    assert outcome.result.error is None
+    assert outcome.error is None
     assert len(bench.world.created) == 1
 
 

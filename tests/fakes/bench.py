@@ -19,8 +19,8 @@ from activities.runner import RunnerActivities
 from galera_backup import names
 from galera_backup.models.activities import ReplicaTask, RunnerTask, ScaleTask
 from galera_backup.models.common import LeaseRef
+from galera_backup.models.jobs import ListJob, RunnerJob
 from galera_backup.models.lease import Mark
-from galera_backup.models.runner import ListJob
 from galera_backup.models.site import Site
 from tests.fakes.faults import Fault, Gate
 from tests.fakes.stage import assert_eventually
@@ -103,7 +103,7 @@ class Bench:
         mark = Mark(lease=lease, owner="o", until=datetime.now(UTC), replicas_before=3)
         return ScaleTask(site=self.site, mark=mark, replicas=replicas)
 
-    def job(self, fence: str = "none", **changes: Any) -> RunnerTask:
+    def job(self, fence: str = "none", **changes: Any) -> RunnerTask[RunnerJob]:
         values = {
             "site": self.site,
             "lease": None if fence == "none" else LEASE,
@@ -113,7 +113,7 @@ class Bench:
             "data_claim": None,
             "timeout": timedelta(minutes=5),
         }
-        return RunnerTask.model_validate({**values, **changes})
+        return RunnerTask[RunnerJob].model_validate({**values, **changes})
 
     async def freeze(
         self,

@@ -6,22 +6,20 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
 from galera_backup import names
 from galera_backup.kube.facts import ContainerEnd, PodFacts
-from galera_backup.models.common import ClusterRef
-from galera_backup.models.manifest import GaleraPosition, LogSequenceNumbers, Manifest
-from galera_backup.models.passwords import PasswordReport
-from galera_backup.models.runner import (
+from galera_backup.models.common import ClusterRef, Model
+from galera_backup.models.jobs import (
+    AnyJob,
     BackupJob,
     CheckJob,
     CheckReport,
-    ClaimMarker,
     DiscardJob,
-    Journal,
+    Done,
     ListJob,
     PruneJob,
     PruneReport,
@@ -35,11 +33,14 @@ from galera_backup.models.runner import (
     StageReport,
     SwapJob,
     SwapReport,
-    SwapState,
     TidyJob,
     UnpackJob,
     UnpackReport,
 )
+from galera_backup.models.manifest import GaleraPosition, LogSequenceNumbers, Manifest
+from galera_backup.models.passwords import PasswordReport
+from galera_backup.models.volumes import ClaimMarker, Journal, SwapState
+from galera_backup.runner.failure import AgentError
 from galera_backup.runner.protocol import AGENT_CONTAINER, JOB_VARIABLE, MARIADB_CONTAINER
 from tests.fakes.timeline import Timeline
 
@@ -243,62 +244,54 @@ class RunnerPod:
 
     # --- what the agent does
 
-    def _result(self) -> RunnerResult:
+    def _result(self) -> RunnerResult[Any]:
         if self.end in ("fails", "fails early"):
             error = RunnerError(type=self.error, message=f"the fake {self.job.mode} failed as told. Try again")
             return RunnerResult(error=error)
-        match self.job:
-            case BackupJob():
-                result = self._backup(self.job)
-            case CheckJob():
-                result = self._check_volumes(self.job)
-            case RestoreJob():
-                result = self._restore(self.job)
-            case UnpackJob() | DiscardJob():
-                result = self._on_backup_volume(self.job)
-            case StageJob():
-                result = self._stage(self.job)
-            case SwapJob():
-                result = self._swap(self.job)
-            case TidyJob():
-                result = self._tidy(self.job)
-            case PruneJob():
-                result = self._prune(self.job)
-            case ListJob():
-                rows = [f'{{"backup": {each.model_dump_json()}}}' for each in self._complete()]
-                self.log = "\n".join(["listing", *rows])
-                result = RunnerResult()
-        return result
+        work: Mapping[type[AnyJob], Callable[[Any], Model]] = {
+            BackupJob: self._backup,
+            CheckJob: self._check_volumes,
+            RestoreJob: self._restore,
+            UnpackJob: self._unpack,
+            DiscardJob: self._discard,
+            StageJob: self._stage,
+            SwapJob: self._swap,
+            TidyJob: self._tidy,
+            PruneJob: self._prune,
+            ListJob: self._list,
+        }
+        try:
+            return RunnerResult(report=work[type(self.job)](self.job))
+        except AgentError as error:
+            return RunnerResult(error=error.error)
 
-    def _backup(self, job: BackupJob) -> RunnerResult:
+    def _backup(self, job: BackupJob) -> Manifest:
         assert self.claim is not None
         if self.volume.free_kb <= self.claim.used_kb * job.required_space_ratio:
             message = f"expected more than {self.claim.used_kb * job.required_space_ratio} KB free, make room"
-            return RunnerResult(error=RunnerError(type="NotEnoughSpace", message=message))
-        return RunnerResult(backup=self.volume.store(job.backup_id, job.cluster, job=job))
+            raise AgentError("NotEnoughSpace", message)
+        return self.volume.store(job.backup_id, job.cluster, job=job)
 
-    def _check_volumes(self, job: CheckJob) -> RunnerResult:
+    def _check_volumes(self, job: CheckJob) -> CheckReport:
         assert self.claim is not None
         manifest = self.volume.manifests.get(job.backup_id) if job.backup_id else None
         if job.backup_id and (manifest is None or manifest.cluster != job.owner):
             message = f"there is no complete backup {job.backup_id!r} of {job.owner}. List the backups"
-            return RunnerResult(error=RunnerError(type="BackupNotFound", message=message))
-        return RunnerResult(
-            check=CheckReport(
-                data_total_kb=self.claim.free_kb + self.claim.used_kb,
-                data_free_kb=self.claim.free_kb,
-                data_used_kb=self.claim.used_kb,
-                backup_free_kb=self.volume.free_kb,
-                marker=self.claim.marker,
-                journal=self.claim.journal,
-                staged_whole=self.claim.staged is not None and self.claim.journal is not None,
-                has_previous=self.claim.previous is not None,
-                manifest=manifest,
-                server_version="10.11.19",
-            )
+            raise AgentError("BackupNotFound", message)
+        return CheckReport(
+            data_total_kb=self.claim.free_kb + self.claim.used_kb,
+            data_free_kb=self.claim.free_kb,
+            data_used_kb=self.claim.used_kb,
+            backup_free_kb=self.volume.free_kb,
+            marker=self.claim.marker,
+            journal=self.claim.journal,
+            staged_whole=self.claim.staged is not None and self.claim.journal is not None,
+            has_previous=self.claim.previous is not None,
+            manifest=manifest,
+            server_version="10.11.19",
         )
 
-    def _restore(self, job: RestoreJob) -> RunnerResult:
+    def _restore(self, job: RestoreJob) -> RestoreReport:
         assert self.claim is not None
         unpacks = 0 if self.volume.unpacked == {job.restore_id} else 1
         self.volume.unpacked = {job.restore_id}
@@ -309,32 +302,31 @@ class RunnerPod:
             self.claim.written += 1
         if job.last:
             self.volume.unpacked.discard(job.restore_id)
-        report = RestoreReport(
+        return RestoreReport(
             unpack_seconds=unpacks, prepare_seconds=unpacks, copy_seconds=1, restored_bytes=1_000_000 * 1024
         )
-        return RunnerResult(restore=report)
 
     def _is_restored(self, job: RestoreJob) -> bool:
         assert self.claim is not None
         marker = self.claim.marker
         return marker is not None and (marker.restore_id, marker.state) == (job.restore_id, "restored")
 
-    def _on_backup_volume(self, job: UnpackJob | DiscardJob) -> RunnerResult:
-        if isinstance(job, DiscardJob):
-            self.volume.unpacked &= {job.keep} if job.keep else set()
-            return RunnerResult()
+    def _unpack(self, job: UnpackJob) -> UnpackReport:
         self.volume.unpacked = {job.restore_id}
-        return RunnerResult(unpack=UnpackReport(unpack_seconds=2, prepare_seconds=2, prepared_bytes=1_000_000 * 1024))
+        return UnpackReport(unpack_seconds=2, prepare_seconds=2, prepared_bytes=1_000_000 * 1024)
 
-    def _stage(self, job: StageJob) -> RunnerResult:
+    def _discard(self, job: DiscardJob) -> Done:
+        self.volume.unpacked &= {job.keep} if job.keep else set()
+        return Done()
+
+    def _stage(self, job: StageJob) -> StageReport:
         assert self.claim is not None
         self.claim.identify(job)
         self.claim.staged, self.claim.safe_to_bootstrap = job.backup_id, job.safe_to_bootstrap
         self._journal(job.restore_id, job.backup_id, SwapState.STAGED)
-        report = StageReport(
+        return StageReport(
             unpack_seconds=1, prepare_seconds=1, staged_bytes=1_000_000 * 1024, passwords=self._passwords(job)
         )
-        return RunnerResult(stage=report)
 
     def _passwords(self, job: StageJob) -> PasswordReport:
         found = self.volume.passwords
@@ -355,14 +347,14 @@ class RunnerPod:
             self.claim.data = "incomplete"
             self._journal(job.restore_id, journal.backup_id, SwapState.BACK_OUT)
 
-    def _swap(self, job: SwapJob) -> RunnerResult:
+    def _swap(self, job: SwapJob) -> SwapReport:
         assert self.claim is not None
         journal = self.claim.journal
         state = journal.state if journal is not None else None
         if job.direction == "in" and state != SwapState.SWAPPED:
             if journal is None or state != SwapState.IN or self.claim.staged is None:
                 message = f"expected staged data, the journal says {state}. Start the restore again"
-                return RunnerResult(error=RunnerError(type="RestoreFailed", message=message))
+                raise AgentError("RestoreFailed", message)
             self.claim.data, self.claim.staged = self.claim.staged, None
             self._journal(job.restore_id, journal.backup_id, SwapState.SWAPPED)
         if job.direction == "back" and journal is not None and state == SwapState.BACK_OUT:
@@ -370,14 +362,14 @@ class RunnerPod:
             self.claim.data, self.claim.previous = self.claim.previous, None
             self._journal(job.restore_id, journal.backup_id, SwapState.RETURNED)
         journal = self.claim.journal
-        return RunnerResult(swap=SwapReport(state=journal.state if journal else None, renames=2))
+        return SwapReport(state=journal.state if journal else None, renames=2)
 
-    def _tidy(self, job: TidyJob) -> RunnerResult:
+    def _tidy(self, job: TidyJob) -> Done:
         assert self.claim is not None
         journal = self.claim.journal
         if journal is not None and journal.restore_id != job.keep and job.only in (None, journal.restore_id):
             self.claim.journal = self.claim.staged = self.claim.previous = None
-        return RunnerResult()
+        return Done()
 
     def _journal(self, restore_id: str, backup_id: str, state: SwapState) -> None:
         assert self.claim is not None
@@ -393,12 +385,17 @@ class RunnerPod:
             restore_id=job.restore_id, backup_id=job.backup_id, state=state, at=datetime.now(UTC)
         )
 
-    def _prune(self, job: PruneJob) -> RunnerResult:
+    def _prune(self, job: PruneJob) -> PruneReport:
         ids = [each.backup_id for each in self._complete()]
         pruned = ids[: -job.keep]
         for each in pruned:
             del self.volume.manifests[each]
-        return RunnerResult(prune=PruneReport(pruned=tuple(pruned), kept=len(ids) - len(pruned)))
+        return PruneReport(pruned=tuple(pruned), kept=len(ids) - len(pruned))
+
+    def _list(self, job: ListJob) -> Done:
+        rows = [f'{{"backup": {each.model_dump_json()}}}' for each in self._complete()]
+        self.log = "\n".join(["listing", *rows])
+        return Done()
 
     def _complete(self) -> list[Manifest]:
         return [self.volume.manifests[each] for each in sorted(self.volume.manifests)]

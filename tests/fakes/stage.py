@@ -52,7 +52,7 @@ def shortened_pauses() -> Any:
     with contextlib.ExitStack() as patches:
         for module in ("galera", "kubernetes", "runner", "_quorum"):
             patches.enter_context(mock.patch(f"activities.{module}.pause", _short_pause))
-        patches.enter_context(mock.patch("activities.runner.NOT_STARTABLE_LIMIT", timedelta(seconds=1)))
+        patches.enter_context(mock.patch("activities.pods.NOT_STARTABLE_LIMIT", timedelta(seconds=1)))
         yield
 
 

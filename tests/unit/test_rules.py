@@ -10,8 +10,9 @@ import pytest
 
 from galera_backup.models.cluster import ClaimObservation, ClusterObservation, MemberObservation
 from galera_backup.models.common import PrimaryLabel
+from galera_backup.models.jobs import CheckReport
 from galera_backup.models.restore import ClaimReport, ClaimState
-from galera_backup.models.runner import CheckReport, ClaimMarker, Journal, SwapState
+from galera_backup.models.volumes import ClaimMarker, Journal, SwapState
 from galera_backup.rules.claims import claim_state, may_start, must_be_finished
 from galera_backup.rules.formed import all_answer, not_formed, not_restored
 from galera_backup.rules.health import health_problems, is_resynced, is_synced, lacking_quorum, others_in_sync

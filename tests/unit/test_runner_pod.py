@@ -16,7 +16,7 @@ from galera_backup.kube.runner_pod import runner_pod
 from galera_backup.models.activities import RunnerTask
 from galera_backup.models.clone import Clone
 from galera_backup.models.common import ClusterRef, LeaseRef, SecretRef
-from galera_backup.models.runner import (
+from galera_backup.models.jobs import (
     BackupJob,
     CheckJob,
     DiscardJob,
@@ -30,7 +30,7 @@ from galera_backup.models.runner import (
     UnpackJob,
 )
 from galera_backup.models.site import Site
-from galera_backup.runner.protocol import CLONE_SCRIPT, RESTORE_SCRIPT, STAGE_CLONE_SCRIPT, STAGE_SCRIPT, VOLUME
+from galera_backup.runner.protocol import VOLUME, script
 from tests.fakes.world import World, fresh_cluster
 
 WORLD = World(fresh_cluster())
@@ -74,7 +74,7 @@ SITE = {
 }
 
 
-def task(job: str, **changes: Any) -> RunnerTask:
+def task(job: str, **changes: Any) -> RunnerTask[RunnerJob]:
     site = {name: changes.pop(name) for name in tuple(changes) if name in Site.model_fields}
     values = {
         "site": Site.model_validate(SITE | site),
@@ -85,7 +85,7 @@ def task(job: str, **changes: Any) -> RunnerTask:
         "data_claim": "mysql-data-mariadb-server-2" if job in WITH_DATA else None,
         "timeout": timedelta(hours=6),
     }
-    return RunnerTask.model_validate({**values, **changes})
+    return RunnerTask[RunnerJob].model_validate({**values, **changes})
 
 
 def build(job: str, replica: bool = False, **changes: Any) -> Any:
@@ -247,7 +247,11 @@ def test_what_lies_beside_the_data_is_in_the_same_mount(job: str, sub_path: str 
 
 
 @pytest.mark.parametrize(
-    ("job", "expected"), [("restore", [RESTORE_SCRIPT, CLONE_SCRIPT]), ("stage", [STAGE_SCRIPT, STAGE_CLONE_SCRIPT])]
+    ("job", "expected"),
+    [
+        ("restore", [script("unpack"), script("unpack", "adopt")]),
+        ("stage", [script("unpack", "passwords"), script("unpack", "adopt", "passwords")]),
+    ],
 )
 def test_clone_adopts_its_identity(job: str, expected: list[str]) -> None:
     clone = Clone(source=ClusterRef(namespace="a", statefulset="b"), uuid="aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee")

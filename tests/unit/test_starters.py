@@ -29,6 +29,7 @@ from galera_backup.models.catalog import Catalog, CatalogRequest
 from galera_backup.models.clone import Clone
 from galera_backup.models.common import ClusterRef, PhaseTime, PrimaryLabel, SecretRef
 from galera_backup.models.janitor import Finding, JanitorRequest, JanitorResult, Mended, Verdict
+from galera_backup.models.jobs import RunnerLog
 from galera_backup.models.lease import LeaseStatus
 from galera_backup.models.manifest import GaleraPosition, LogSequenceNumbers, Manifest
 from galera_backup.models.passwords import PasswordReport
@@ -36,7 +37,6 @@ from galera_backup.models.plan import Answer, Decision
 from galera_backup.models.progress import Progress
 from galera_backup.models.proof import CheckSeen, CheckTables, Proof, SqlCheck, TablesReport
 from galera_backup.models.restore import RestoreRequest, RestoreResult, RollbackRequest, RollbackResult, Strategy
-from galera_backup.models.runner import RunnerLog
 from galera_backup.temporal.attributes import CLUSTER
 
 with workflow.unsafe.imports_passed_through():  # the stand-ins are loaded in the sandbox with this module

@@ -31,7 +31,7 @@ from galera_backup.settings import WorkerSettings
 with workflow.unsafe.imports_passed_through():  # the stand-ins are loaded in the sandbox with this module
     import worker
     from galera_backup import logs
-    from workflows import GUARDS, OPERATIONS, _options
+    from workflows import GUARDS, OPERATIONS, call
 
 KUBECONFIG = """
 apiVersion: v1
@@ -134,14 +134,14 @@ async def test_a_frozen_worker_is_given_up_after_its_last_chance_to_desync(tempo
     for each in worker.build_workers(settings(), temporal_env.client, [nothing], [Long], [Guard]):
         config = each.config(active_config=True)
         throttle = max(config["max_heartbeat_throttle_interval"], config["default_heartbeat_throttle_interval"])
-        for options in (_options.act(), _options.wait(timedelta(hours=1)), _options.undo()):
+        for options in (call.act_options(), call.wait_options(timedelta(hours=1)), call.undo_options()):
             left = options["heartbeat_timeout"] - throttle - timedelta(seconds=BEAT_SECONDS)
             assert left > timing.DESYNC_WINDOW
 
 
 def test_a_resync_begins_within_ten_seconds() -> None:
     """After a worker that died, after calls that hang, and after any number of attempts that failed."""
-    undo, limit = _options.undo(), timedelta(seconds=10)
+    undo, limit = call.undo_options(), timedelta(seconds=10)
     pauses = undo["retry_policy"].initial_interval, undo["retry_policy"].maximum_interval
     assert undo["heartbeat_timeout"] + pauses[0] < limit
     for slowest in (max(kube_gateway.TIMEOUT_SECONDS), mysql_gateway.TIMEOUT_SECONDS):

@@ -9,8 +9,8 @@ import pytest
 
 from galera_backup import names
 from galera_backup.models.backup import BackupRequest
+from galera_backup.models.jobs import BackupJob
 from galera_backup.models.progress import Progress
-from galera_backup.models.runner import BackupJob
 from galera_backup.temporal.attributes import BACKUP_ID, CLUSTER, PHASE, REPLICA
 from tests.fakes.runner import RunnerPod
 from tests.fakes.stage import Stage, assert_eventually, failure_of

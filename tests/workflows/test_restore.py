@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from galera_backup.models.catalog import Catalog, CatalogRequest
+from galera_backup.models.jobs import RestoreJob
 from galera_backup.models.progress import Progress
-from galera_backup.models.runner import RestoreJob
 from galera_backup.runner.protocol import AGENT_CONTAINER
 from tests.fakes.runner import RunnerPod
 from tests.fakes.stage import BACKUP_ID, Stage, assert_eventually, failure_of

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from galera_backup.models.plan import RestorePlan
-from galera_backup.models.runner import SwapState
+from galera_backup.models.volumes import SwapState
 from tests.fakes.faults import ALWAYS
 from tests.fakes.kill import EXECUTION_TIMEOUT, KILLS, Kill, Step, kill, kill_at_gate
 from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, failure_of

@@ -6,28 +6,37 @@ import subprocess
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
-from galera_backup.models.common import ClusterRef
-from galera_backup.models.passwords import PasswordMode
-from galera_backup.models.runner import (
+from galera_backup.models.common import ClusterRef, Model
+from galera_backup.models.jobs import (
     BackupJob,
     CheckJob,
+    CheckReport,
     DiscardJob,
+    Done,
+    Job,
     PruneJob,
+    PruneReport,
     RestoreJob,
-    RunnerJob,
+    RestoreReport,
     RunnerResult,
     StageJob,
+    StageReport,
     SwapJob,
+    SwapReport,
     TidyJob,
     UnpackJob,
+    UnpackReport,
 )
+from galera_backup.models.manifest import Manifest
+from galera_backup.models.passwords import PasswordMode
 from galera_backup.runner import agent, protocol
 from galera_backup.runner.container import dismiss
 from galera_backup.runner.failure import AgentError
 from galera_backup.runner.places import Places
 
+Report = TypeVar("Report", bound=Model)
 CLUSTER = ClusterRef(namespace="openstack", statefulset="mariadb-server")
 BACKUP_ID = "20261122T010000Z-full"
 UUID = "0979c94d-e6ee-11f1-b6f6-93a976a0f1fb"
@@ -121,6 +130,7 @@ class Pod:
     work: Path = field(default_factory=Path)
     volume: Path | None = None
     """The whole data volume, where that is more than the data directory."""
+    mariadb_starts: bool = True
 
     @property
     def cluster_directory(self) -> Path:
@@ -156,12 +166,13 @@ class Pod:
             text=True,
         )
 
-    def run(self, job: RunnerJob, script: str | None, data: Path | None = None, **changes: str) -> RunnerResult:
+    def run(self, job: Job[Report], data: Path | None = None, **changes: str) -> RunnerResult[Report]:
         """Both containers to their end; the agent's error comes out as its result does."""
         places = self.places(data)
-        process = self.start_script(script, data, **changes) if script else None
+        parts = job.needs.script
+        process = self.start_script(protocol.script(*parts), data, **changes) if parts and self.mariadb_starts else None
         try:
-            return agent.run(job, places)
+            return RunnerResult(report=agent.run(job, places))
         except AgentError as error:
             return RunnerResult(error=error.error)
         finally:
@@ -172,8 +183,8 @@ class Pod:
 
     def backup(
         self, backup_id: str = BACKUP_ID, lease: str = "lease-1", ratio: float = 0.01, **changes: str
-    ) -> RunnerResult:
-        return self.run(self.backup_job(backup_id, lease, ratio), protocol.BACKUP_SCRIPT, None, **changes)
+    ) -> RunnerResult[Manifest]:
+        return self.run(self.backup_job(backup_id, lease, ratio), None, **changes)
 
     @staticmethod
     def backup_job(backup_id: str = BACKUP_ID, lease: str = "lease-1", ratio: float = 0.01) -> BackupJob:
@@ -188,13 +199,15 @@ class Pod:
             required_space_ratio=ratio,
         )
 
-    def check(self, backup_id: str | None = BACKUP_ID, data: Path | None = None, **changes: str) -> RunnerResult:
+    def check(
+        self, backup_id: str | None = BACKUP_ID, data: Path | None = None, **changes: str
+    ) -> RunnerResult[CheckReport]:
         job = CheckJob(cluster=CLUSTER, backup_id=backup_id)
-        return self.run(job, protocol.VERSION_SCRIPT if backup_id else None, data, **changes)
+        return self.run(job, data, **changes)
 
     def restore(
         self, data: Path, ordinal: int = 0, last: bool = False, restore_id: str = "galera-restore/1", **changes: str
-    ) -> RunnerResult:
+    ) -> RunnerResult[RestoreReport]:
         job = RestoreJob(
             cluster=CLUSTER,
             backup_id=BACKUP_ID,
@@ -203,14 +216,14 @@ class Pod:
             last=last,
             safe_to_bootstrap=ordinal == 0,
         )
-        return self.run(job, protocol.RESTORE_SCRIPT, data, **changes)
+        return self.run(job, data, **changes)
 
-    def unpack(self, restore_id: str = "galera-restore/1", **changes: str) -> RunnerResult:
+    def unpack(self, restore_id: str = "galera-restore/1", **changes: str) -> RunnerResult[UnpackReport]:
         job = UnpackJob(cluster=CLUSTER, backup_id=BACKUP_ID, restore_id=restore_id)
-        return self.run(job, protocol.RESTORE_SCRIPT, None, **changes)
+        return self.run(job, None, **changes)
 
-    def discard(self, keep: str | None = None) -> RunnerResult:
-        return self.run(DiscardJob(cluster=CLUSTER, keep=keep), None)
+    def discard(self, keep: str | None = None) -> RunnerResult[Done]:
+        return self.run(DiscardJob(cluster=CLUSTER, keep=keep))
 
     def stage(
         self,
@@ -219,7 +232,7 @@ class Pod:
         restore_id: str = "galera-restore/1",
         passwords: PasswordMode = "compare",
         **changes: str,
-    ) -> RunnerResult:
+    ) -> RunnerResult[StageReport]:
         job = StageJob(
             cluster=CLUSTER,
             backup_id=BACKUP_ID,
@@ -227,16 +240,18 @@ class Pod:
             safe_to_bootstrap=ordinal == 0,
             passwords=passwords,
         )
-        return self.run(job, protocol.STAGE_SCRIPT, data, **changes)
+        return self.run(job, data, **changes)
 
-    def swap(self, data: Path, direction: Literal["in", "back"], restore_id: str = "galera-restore/1") -> RunnerResult:
-        return self.run(SwapJob(cluster=CLUSTER, restore_id=restore_id, direction=direction), None, data)
+    def swap(
+        self, data: Path, direction: Literal["in", "back"], restore_id: str = "galera-restore/1"
+    ) -> RunnerResult[SwapReport]:
+        return self.run(SwapJob(cluster=CLUSTER, restore_id=restore_id, direction=direction), data)
 
-    def tidy(self, data: Path, keep: str | None = None) -> RunnerResult:
-        return self.run(TidyJob(cluster=CLUSTER, keep=keep), None, data)
+    def tidy(self, data: Path, keep: str | None = None) -> RunnerResult[Done]:
+        return self.run(TidyJob(cluster=CLUSTER, keep=keep), data)
 
-    def prune(self, keep: int) -> RunnerResult:
-        return self.run(PruneJob(cluster=CLUSTER, keep=keep), None)
+    def prune(self, keep: int) -> RunnerResult[PruneReport]:
+        return self.run(PruneJob(cluster=CLUSTER, keep=keep))
 
     def ids(self) -> list[str]:
         """Names that a listing of the cluster's directory shows."""
@@ -250,7 +265,7 @@ def content(directory: Path) -> dict[str, bytes]:
     }
 
 
-def failure(result: RunnerResult) -> tuple[str, str]:
+def failure(result: RunnerResult[Any]) -> tuple[str, str]:
     """Type and message of a result that must be a failure."""
     assert result.error is not None
     return result.error.type, result.error.message

@@ -8,11 +8,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from galera_backup.models.runner import (
+from galera_backup.models.jobs import (
+    AnyJob,
     CheckJob,
+    Done,
     ListJob,
     RestoreJob,
     RunnerError,
@@ -22,17 +25,18 @@ from galera_backup.models.runner import (
     SwapJob,
     TidyJob,
 )
+from galera_backup.models.manifest import Manifest
 from galera_backup.runner import agent, protocol
 from tests.unit.runner.pod import BACKUP_ID, CLUSTER, Pod
 
 PRIORITY = """
 import os, sys
-from galera_backup.models.runner import RunnerResult
+from galera_backup.models.jobs import SwapReport
 from galera_backup.runner import agent
 
 def run(job, places):
     print(os.nice(0), os.sched_getscheduler(0) == os.SCHED_IDLE)
-    return RunnerResult()
+    return SwapReport(renames=0)
 
 agent.run = run
 sys.exit(agent.main(os.environ))
@@ -56,24 +60,24 @@ def _start(pod: Pod, job: str, *program: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def _answer(pod: Pod) -> RunnerResult:
-    return RunnerResult.model_validate_json((pod.work / "answer").read_bytes())
+def _answer(pod: Pod, job: AnyJob = SWAP) -> RunnerResult[Any]:
+    return job.result_type().model_validate_json((pod.work / "answer").read_bytes())
 
 
 def test_success(pod: Pod) -> None:
     pod.places()
-    script = pod.start_script(protocol.BACKUP_SCRIPT)
+    script = pod.start_script(protocol.script("backup"))
     process = _start(pod, pod.backup_job().model_dump_json())
     _, log = process.communicate(timeout=20)
     script.communicate(timeout=20)
     assert process.returncode == 0, log
-    assert _answer(pod).backup is not None
+    assert isinstance(_answer(pod, pod.backup_job()).report, Manifest)
     assert (pod.work / "done").exists()
 
 
 def test_sigterm_leaves_nothing_half(pod: Pod) -> None:
     pod.places()
-    script = pod.start_script(protocol.BACKUP_SCRIPT, FAKE_FAULT="hangs")
+    script = pod.start_script(protocol.script("backup"), FAKE_FAULT="hangs")
     process = _start(pod, pod.backup_job().model_dump_json())
     deadline = time.monotonic() + 10
     while not (pod.directory() / "backup.mbs.zst.part").exists():
@@ -144,21 +148,19 @@ def test_pod_without_a_work_volume(pod: Pod, tmp_path: Path) -> None:
     }
     command = [sys.executable, "-m", "galera_backup.runner"]
     assert subprocess.run(command, env=os.environ | environment, check=False).returncode == 0
-    assert _answer(pod) == RunnerResult()
+    assert _answer(pod, ListJob(cluster=CLUSTER)).report == Done()
 
 
 def test_answer_fits_a_termination_message(pod: Pod) -> None:
-    manifest = pod.backup().backup
+    manifest = pod.backup().report
     assert manifest is not None
     long = manifest.model_copy(update={"problems": tuple(f"mariadb-server-{n} is not synced €" for n in range(500))})
-    for result in (
-        RunnerResult(backup=long),
-        RunnerResult(error=RunnerError(type="RunnerFailed", message="\x01" * 1500)),
-    ):
+    error = RunnerError(type="RunnerFailed", message="\x01" * 1500)
+    results = [RunnerResult[Manifest](report=long), RunnerResult[Manifest](error=error)]
+    for result in results:
         encoded = agent.encode(result)
         assert len(encoded) <= 4096
-        assert RunnerResult.model_validate_json(encoded).error == result.error or result.error is not None
-    assert (
-        agent.encode(RunnerResult(backup=manifest))
-        == RunnerResult(backup=manifest).model_dump_json(exclude_none=True).encode()
-    )
+        seen = RunnerResult[Manifest].model_validate_json(encoded)
+        assert (seen.error is None, seen.report is None) == (result.error is None, result.report is None)
+    whole = RunnerResult[Manifest](report=manifest)
+    assert RunnerResult[Manifest].model_validate_json(agent.encode(whole)) == whole

@@ -59,7 +59,8 @@ def test_credentials_missing(pod: Pod) -> None:
 
 def test_container_that_never_starts(pod: Pod) -> None:
     pod.patience = timedelta(seconds=0.5)
-    kind, message = failure(pod.run(pod.backup_job(), None))
+    pod.mariadb_starts = False
+    kind, message = failure(pod.backup())
     assert kind == "RunnerFailed"
     assert "did not start within" in message
 

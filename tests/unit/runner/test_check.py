@@ -10,7 +10,7 @@ from tests.unit.runner.pod import BACKUP_ID, Pod, content, failure
 
 
 def test_without_a_backup_id_only_measures(pod: Pod, claims: list[Path]) -> None:
-    report = pod.check(None, claims[0]).check
+    report = pod.check(None, claims[0]).report
     assert report is not None
     assert report.manifest is None
     assert report.data_used_kb > 0
@@ -55,7 +55,7 @@ def test_manifest_that_cannot_be_read(pod: Pod) -> None:
 @pytest.mark.parametrize("version", ["10.11.19", "10.11.20"])
 def test_tools_that_fit(pod: Pod, version: str) -> None:
     pod.backup()
-    report = pod.check(FAKE_VERSION=version).check
+    report = pod.check(FAKE_VERSION=version).report
     assert report is not None
     assert report.server_version == version
 

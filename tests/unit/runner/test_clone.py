@@ -9,11 +9,12 @@ import pytest
 
 from galera_backup.models.clone import Clone
 from galera_backup.models.common import ClusterRef
+from galera_backup.models.jobs import CheckJob, RestoreJob, RunnerResult, StageJob, StageReport, SwapJob, UnpackJob
 from galera_backup.models.passwords import PasswordMode, PasswordReport
-from galera_backup.models.runner import CheckJob, RestoreJob, RunnerJob, RunnerResult, StageJob, SwapJob, UnpackJob
-from galera_backup.runner import protocol, unpacking
 from galera_backup.runner import stage as stage_module
+from galera_backup.runner import unpacking
 from galera_backup.runner.staged import StagedRestore
+from galera_backup.storage import layout
 from tests.unit.runner.pod import BACKUP_ID, CLUSTER, UUID, Pod, failure
 
 TARGET = ClusterRef(namespace="openstack", statefulset="mariadb-clone")
@@ -79,7 +80,7 @@ def _stage(
     clone: Clone | None = CLONE,
     passwords: PasswordMode = "compare",
     **changes: str,
-) -> RunnerResult:
+) -> RunnerResult[StageReport]:
     job = StageJob(
         cluster=TARGET,
         clone=clone,
@@ -88,7 +89,7 @@ def _stage(
         safe_to_bootstrap=ordinal == 0,
         passwords=passwords,
     )
-    return pod.run(job, protocol.STAGE_CLONE_SCRIPT, _data(pod), **changes)
+    return pod.run(job, _data(pod), **changes)
 
 
 def _staged(pod: Pod) -> StagedRestore:
@@ -118,7 +119,7 @@ def test_staged_with_the_position_that_innodb_has(target: Pod, ordinal: int) -> 
     journal = restore.journal()
     assert journal is not None
     assert str(journal.position) == f"{OWN}:19"
-    swapped = target.run(SwapJob(cluster=TARGET, restore_id=RESTORE, direction="in"), None, _data(target))
+    swapped = target.run(SwapJob(cluster=TARGET, restore_id=RESTORE, direction="in"), _data(target))
     assert swapped.error is None, swapped.error
     assert _grastate(_data(target))["uuid"] == OWN
 
@@ -139,8 +140,8 @@ def test_the_server_is_alone_and_reachable_by_nobody(target: Pod) -> None:
 def test_passwords_are_set_once_it_has_its_identity(target: Pod) -> None:
     report = r"asked 6E6F7661\ndifferent 6E6F7661 25\nend"
     result = _stage(target, passwords="reset", FAKE_REPORT=report)
-    assert result.stage is not None, result.error
-    assert result.stage.passwords == PasswordReport(reset=("'nova'@'%'",))
+    assert result.report is not None, result.error
+    assert result.report.passwords == PasswordReport(reset=("'nova'@'%'",))
     assert target.script_status == 0
     assert _grastate(_staged(target).staged)["uuid"] == OWN
 
@@ -181,11 +182,11 @@ def test_backup_of_the_source_is_looked_for_in_its_directory(target: Pod) -> Non
 
 def test_check_of_a_volume_that_no_server_has_used(target: Pod) -> None:
     job = CheckJob(cluster=TARGET, clone=CLONE, backup_id=BACKUP_ID)
-    result = target.run(job, protocol.VERSION_SCRIPT, _data(target))
-    assert result.check is not None, result.error
-    assert result.check.manifest is not None
-    assert result.check.manifest.cluster == CLUSTER
-    assert result.check.data_used_kb == 0
+    result = target.run(job, _data(target))
+    assert result.report is not None, result.error
+    assert result.report.manifest is not None
+    assert result.report.manifest.cluster == CLUSTER
+    assert result.report.data_used_kb == 0
     assert not _data(target).exists()
 
 
@@ -195,10 +196,10 @@ def test_in_place_leaves_the_restores_of_the_source_alone(target: Pod, claims: l
     theirs.mkdir(parents=True)
     if before:
         unpack = UnpackJob(cluster=TARGET, clone=CLONE, backup_id=BACKUP_ID, restore_id=RESTORE)
-        unpacked = target.run(unpack, protocol.CLONE_SCRIPT, None)
+        unpacked = target.run(unpack)
         assert unpacked.error is None, unpacked.error
     for ordinal, claim in enumerate(claims):
-        job: RunnerJob = RestoreJob(
+        job = RestoreJob(
             cluster=TARGET,
             clone=CLONE,
             backup_id=BACKUP_ID,
@@ -207,10 +208,10 @@ def test_in_place_leaves_the_restores_of_the_source_alone(target: Pod, claims: l
             last=ordinal == 2,
             safe_to_bootstrap=ordinal == 0,
         )
-        result = target.run(job, protocol.CLONE_SCRIPT, claim)
+        result = target.run(job, claim)
         assert result.error is None, result.error
-        assert result.restore is not None
-        assert (result.restore.unpack_seconds > 0) == (ordinal == 0 and not before)
+        assert result.report is not None
+        assert (result.report.unpack_seconds > 0) == (ordinal == 0 and not before)
         grastate = _grastate(claim)
         assert (grastate["uuid"], grastate["seqno"], grastate["safe_to_bootstrap"]) == (
             OWN,
@@ -222,3 +223,16 @@ def test_in_place_leaves_the_restores_of_the_source_alone(target: Pod, claims: l
     assert theirs.exists()
     assert not list((target.root / str(TARGET) / ".restore").iterdir())
     shutil.rmtree(theirs)
+
+
+@pytest.mark.parametrize("clone", [None, CLONE], ids=["own backup", "clone"])
+def test_logs_are_where_the_jobs_say(target: Pod, claims: list[Path], clone: Clone | None) -> None:
+    """`activities.pods` names these paths: `test_pods.test_log_path_is_where_the_agent_writes`."""
+    cluster = TARGET if clone else CLUSTER
+    of_backup = target.backup_job()
+    unpack = UnpackJob(cluster=cluster, clone=clone, backup_id=BACKUP_ID, restore_id=RESTORE)
+    restore = RestoreJob(**unpack.model_dump(exclude={"mode"}), ordinal=1, last=True, safe_to_bootstrap=False)
+    assert target.run(unpack).error is None
+    assert target.run(restore, claims[1]).error is None
+    written = {path.relative_to(target.root) for path in target.root.rglob("*.log")}
+    assert written == {Path(layout.log(job.stored_log)) for job in (of_backup, unpack, restore)}

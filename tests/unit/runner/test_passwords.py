@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from galera_backup.models.jobs import RunnerResult, StageReport
 from galera_backup.models.passwords import PasswordReport
-from galera_backup.models.runner import RunnerResult
 from galera_backup.runner.passwords import _some
 from tests.unit.runner.pod import Pod, failure
 
@@ -35,11 +35,11 @@ def _report(*rows: str) -> str:
     return "\\n".join([*rows, "end"])
 
 
-def _passwords(result: RunnerResult) -> PasswordReport:
+def _passwords(result: RunnerResult[StageReport]) -> PasswordReport:
     assert result.error is None, result.error
-    assert result.stage is not None
-    assert result.stage.passwords is not None
-    return result.stage.passwords
+    assert result.report is not None
+    assert result.report.passwords is not None
+    return result.report.passwords
 
 
 MIXED = _report(

@@ -24,7 +24,7 @@ def four(pod: Pod) -> Pod:
 
 @pytest.mark.parametrize(("keep", "left"), [(2, IDS[2:]), (1, IDS[3:]), (0, IDS[3:]), (4, IDS), (9, IDS)])
 def test_keeps_the_newest(four: Pod, keep: int, left: list[str]) -> None:
-    report = four.prune(keep).prune
+    report = four.prune(keep).report
     assert report is not None
     assert four.ids() == left
     assert list(report.pruned) == [backup_id for backup_id in IDS if backup_id not in left]
@@ -41,7 +41,7 @@ def test_half_removed_backup_never_counts(four: Pod, monkeypatch: pytest.MonkeyP
             four.prune(3)
     assert (four.directory(IDS[0]) / "backup.mbs.zst").exists(), "the removal came no further"
     assert [manifest.backup_id for manifest in ClusterStore(four.root, CLUSTER).manifests()] == IDS[1:]
-    report = four.prune(3).prune
+    report = four.prune(3).report
     assert report is not None
     assert report.pruned == ()
     assert not (four.directory(IDS[0]) / "backup.mbs.zst").exists()
@@ -50,7 +50,7 @@ def test_half_removed_backup_never_counts(four: Pod, monkeypatch: pytest.MonkeyP
 def test_what_does_not_hold_neither_counts_nor_goes(four: Pod) -> None:
     (four.directory(IDS[3]) / "manifest.json").write_text('{"schema_version": 2}')
     os.truncate(four.directory(IDS[2]) / "backup.mbs.zst", 10)
-    report = four.prune(1).prune
+    report = four.prune(1).report
     assert report is not None
     assert four.ids() == IDS[1:]
     assert report.kept == 1
@@ -67,6 +67,6 @@ def test_newest_failed_run_keeps_its_log(pod: Pod) -> None:
 
 
 def test_nothing_there(pod: Pod) -> None:
-    report = pod.prune(3).prune
+    report = pod.prune(3).report
     assert report is not None
     assert report.kept == 0

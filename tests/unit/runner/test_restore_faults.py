@@ -80,7 +80,7 @@ def test_killed_while_copying(pod: Pod, claim: Path, monkeypatch: pytest.MonkeyP
     marker = read_marker(claim)
     assert marker is not None
     assert marker.state == "restoring"
-    result = pod.restore(claim).restore
+    result = pod.restore(claim).report
     assert result is not None
     assert result.unpack_seconds == 0, "what is prepared is not unpacked again"
     assert (claim / "ibdata1").read_bytes() == (pod.data / "ibdata1").read_bytes()
@@ -90,7 +90,7 @@ def test_prepared_directory_that_is_not_whole_is_made_again(pod: Pod, claim: Pat
     pod.restore(claim)
     (pod.cluster_directory / ".restore" / "galera-restore_1" / "data" / "ibdata1").write_bytes(b"short")
     (claim / ".galera-backup-restore.json").unlink()
-    result = pod.restore(claim).restore
+    result = pod.restore(claim).report
     assert result is not None
     assert result.unpack_seconds > 0
     assert (claim / "ibdata1").read_bytes() == (pod.data / "ibdata1").read_bytes()

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from galera_backup.models.jobs import Done, ListJob
 from galera_backup.models.manifest import Manifest
-from galera_backup.models.runner import ListJob, RunnerResult
 from galera_backup.runner.volumes import read_marker
 from tests.unit.runner.pod import BACKUP_ID, CLUSTER, UUID, Pod, content, failure
 
@@ -24,7 +24,7 @@ def _restored(claim: Path) -> dict[str, bytes]:
 
 
 def test_backup_check_and_restore_of_three_claims(pod: Pod, claims: list[Path]) -> None:
-    manifest = pod.backup().backup
+    manifest = pod.backup().report
     assert manifest is not None
     assert pod.script_status == 0
     assert str(manifest.position) == f"{UUID}:18"
@@ -36,7 +36,7 @@ def test_backup_check_and_restore_of_three_claims(pod: Pod, claims: list[Path]) 
     assert "INFO space:" in log
     assert "completed OK!" in log
 
-    report = pod.check(data=claims[0]).check
+    report = pod.check(data=claims[0]).report
     assert report is not None
     assert report.manifest == manifest
     assert report.server_version == "10.11.19"
@@ -44,7 +44,7 @@ def test_backup_check_and_restore_of_three_claims(pod: Pod, claims: list[Path]) 
     assert report.data_total_kb >= report.data_free_kb > 0
 
     for ordinal, claim in enumerate(claims):
-        restored = pod.restore(claim, ordinal, last=ordinal == 2).restore
+        restored = pod.restore(claim, ordinal, last=ordinal == 2).report
         assert restored is not None
         assert (restored.unpack_seconds > 0) == (ordinal == 0), "only the first claim unpacks"
         assert pod.script_status == 0
@@ -68,9 +68,9 @@ def test_tool_files_named_as_from_11_4_on(pod: Pod) -> None:
 
 
 def test_backup_started_again_recognises_its_own_work(pod: Pod) -> None:
-    first = pod.backup().backup
+    first = pod.backup().report
     before = content(pod.directory())
-    assert pod.backup().backup == first
+    assert pod.backup().report == first
     assert pod.script_status == 0
     assert content(pod.directory()) == before
 
@@ -90,7 +90,7 @@ def test_restored_claim_is_left_alone(pod: Pod, claims: list[Path]) -> None:
     pod.restore(claims[0])
     (claims[0] / "ibdata1").write_bytes(b"written by a server that runs on it")
     before = content(claims[0])
-    result = pod.restore(claims[0]).restore
+    result = pod.restore(claims[0]).report
     assert result is not None
     assert result.copy_seconds == 0
     assert content(claims[0]) == before
@@ -118,7 +118,7 @@ def test_list_prints_complete_backups_only(pod: Pod, capfd: pytest.CaptureFixtur
     pod.backup("20261122T010000Z-full")
     pod.backup("20261123T010000Z-full", FAKE_FAULT="status")
     capfd.readouterr()
-    assert pod.run(ListJob(cluster=CLUSTER), None) == RunnerResult()
+    assert pod.run(ListJob(cluster=CLUSTER)).report == Done()
     lines = capfd.readouterr().out.splitlines()
     ids = [Manifest.model_validate(json.loads(line)["backup"]).backup_id for line in lines]
     assert ids == ["20261121T010000Z-full", "20261122T010000Z-full"]

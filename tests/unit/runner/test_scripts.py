@@ -86,12 +86,12 @@ def test_readable_lost_and_found(pod: Pod, claims: list[Path]) -> None:
 @pytest.mark.parametrize(
     "script",
     [
-        protocol.BACKUP_SCRIPT,
-        protocol.RESTORE_SCRIPT,
-        protocol.STAGE_SCRIPT,
-        protocol.CLONE_SCRIPT,
-        protocol.STAGE_CLONE_SCRIPT,
-        protocol.VERSION_SCRIPT,
+        protocol.script("backup"),
+        protocol.script("unpack"),
+        protocol.script("unpack", "passwords"),
+        protocol.script("unpack", "adopt"),
+        protocol.script("unpack", "adopt", "passwords"),
+        protocol.script("version"),
     ],
 )
 def test_script_that_is_not_needed_ends(pod: Pod, script: str) -> None:
@@ -104,7 +104,7 @@ def test_script_that_is_not_needed_ends(pod: Pod, script: str) -> None:
 
 def test_term_while_it_waits(pod: Pod) -> None:
     pod.places()
-    process = pod.start_script(protocol.BACKUP_SCRIPT)
+    process = pod.start_script(protocol.script("backup"))
     time.sleep(0.3)
     process.terminate()
     assert process.wait(timeout=2) == 143
@@ -114,7 +114,7 @@ def test_term_while_it_waits(pod: Pod) -> None:
 def test_term_stops_mariadb_backup_too(pod: Pod) -> None:
     places = pod.places()
     container = MariadbContainer(places.work, places.start_timeout)
-    process = pod.start_script(protocol.BACKUP_SCRIPT, FAKE_FAULT="hangs")
+    process = pod.start_script(protocol.script("backup"), FAKE_FAULT="hangs")
     blocks = ahead(container.read_stream())
     assert next(block for block in blocks if block or (pod.fake / "pid").exists()) is not None
     _eventually(lambda: (pod.fake / "pid").exists() and (pod.fake / "pid").read_text().strip() != "")

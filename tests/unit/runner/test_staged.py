@@ -12,12 +12,13 @@ from typing import Literal
 
 import pytest
 
-from galera_backup.models.runner import CheckJob, CheckReport, Journal, RunnerResult, SwapState
+from galera_backup.models.jobs import CheckJob, CheckReport, RunnerResult
+from galera_backup.models.volumes import Journal, SwapState
 from galera_backup.runner import stage as stage_module
 from galera_backup.runner import staged, unpacking
 from galera_backup.runner.staged import StagedRestore
 from galera_backup.runner.volumes import used_kb
-from tests.unit.runner.pod import BACKUP_ID, CLUSTER, UUID, Pod, content, failure
+from tests.unit.runner.pod import BACKUP_ID, CLUSTER, UUID, Pod, Report, content, failure
 
 RESTORE = "galera-restore/1"
 HIDDEN = ".galera-backup"
@@ -81,15 +82,13 @@ def _live(data: Path) -> tuple[set[str], dict[str, bytes]]:
     return names, {name: text for name, text in content(data).items() if name in names}
 
 
-def _works(result: RunnerResult) -> RunnerResult:
-    assert result.error is None, result.error
-    return result
+def _works(result: RunnerResult[Report]) -> Report:
+    assert result.report is not None, result.error
+    return result.report
 
 
 def _swapped_to(pod: Pod, data: Path, direction: Direction) -> SwapState | None:
-    report = _works(pod.swap(data, direction)).swap
-    assert report is not None
-    return report.state
+    return _works(pod.swap(data, direction)).state
 
 
 def _server_writes(data: Path) -> None:
@@ -100,9 +99,7 @@ def _server_writes(data: Path) -> None:
 
 
 def _check(pod: Pod, data: Path, restore_id: str = RESTORE) -> CheckReport:
-    report = _works(pod.run(CheckJob(cluster=CLUSTER, restore_id=restore_id), None, data)).check
-    assert report is not None
-    return report
+    return _works(pod.run(CheckJob(cluster=CLUSTER, restore_id=restore_id), data))
 
 
 class _Crashing:
@@ -167,8 +164,7 @@ def _copy(pod: Pod, name: str) -> Path:
 
 def test_stage_swap_back_and_tidy(pod: Pod, data: Path) -> None:
     old = _live(data)
-    report = _works(pod.stage(data)).stage
-    assert report is not None
+    report = _works(pod.stage(data))
     assert report.unpack_seconds > 0
     assert _live(data) == old, "the server goes on"
     journal = _journal(pod)
@@ -336,7 +332,7 @@ def test_sst_wiped_everything(pod: Pod, data: Path) -> None:
     assert report.journal is None
     assert not report.staged_whole
     assert failure(pod.swap(data, "in"))[0] == "RestoreFailed"
-    assert _works(pod.stage(data)).stage is not None
+    _works(pod.stage(data))
 
 
 def test_old_data_that_is_gone_is_not_put_back(pod: Pod, data: Path) -> None:
@@ -412,11 +408,9 @@ def test_journal_that_cannot_be_read(pod: Pod, data: Path) -> None:
 
 
 def test_stage_twice(pod: Pod, data: Path) -> None:
-    first = _works(pod.stage(data)).stage
+    first = _works(pod.stage(data))
     before = content(_volume(pod))
-    second = _works(pod.stage(data)).stage
-    assert first is not None
-    assert second is not None
+    second = _works(pod.stage(data))
     assert (second.unpack_seconds, second.staged_bytes) == (0, first.staged_bytes)
     assert pod.script_status == 0
     assert content(_volume(pod)) == before
@@ -427,8 +421,7 @@ def test_stage_that_is_not_whole_is_made_again(pod: Pod, data: Path) -> None:
     staged_data = StagedRestore(_volume(pod), RESTORE).staged
     (staged_data / "ibdata1").write_bytes(b"short")
     (staged_data / "half").write_bytes(b"half")
-    report = _works(pod.stage(data)).stage
-    assert report is not None
+    report = _works(pod.stage(data))
     assert report.unpack_seconds > 0
     assert not (staged_data / "half").exists()
     assert _check(pod, data).staged_whole
@@ -478,7 +471,7 @@ def test_killed_stage_is_made_again_or_tidied(pod: Pod, data: Path) -> None:
     restore.write(journal.model_copy(update={"state": SwapState.STAGING, "files": 0, "bytes": 0}))
     assert failure(pod.swap(data, "in"))[0] == "RestoreFailed"
     assert _swapped_to(pod, data, "back") == SwapState.STAGING
-    assert _works(pod.stage(data)).stage is not None
+    _works(pod.stage(data))
     assert _state(pod) == SwapState.STAGED
     _works(pod.tidy(data))
     assert _live(data) == old

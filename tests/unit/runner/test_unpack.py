@@ -23,14 +23,14 @@ def _unpacked(pod: Pod) -> Path:
 
 
 def test_what_is_unpacked_is_only_copied(pod: Pod, claims: list[Path]) -> None:
-    report = pod.unpack().unpack
+    report = pod.unpack().report
     assert report is not None
     assert report.unpack_seconds > 0
     assert report.prepared_bytes > 0
     assert (_unpacked(pod) / ".prepared").exists()
     assert "unpack" in (pod.directory() / f"restore-{RESTORE}-unpack.log").read_text()
     for ordinal, claim in enumerate(claims):
-        restored = pod.restore(claim, ordinal, last=ordinal == len(claims) - 1).restore
+        restored = pod.restore(claim, ordinal, last=ordinal == len(claims) - 1).report
         assert restored is not None
         assert (restored.unpack_seconds, restored.prepare_seconds) == (0, 0)
     assert not _unpacked(pod).exists()
@@ -43,7 +43,7 @@ def test_touches_no_data_directory(pod: Pod) -> None:
 
 
 def test_a_second_time_there_is_nothing_to_do(pod: Pod) -> None:
-    first, second = pod.unpack().unpack, pod.unpack().unpack
+    first, second = pod.unpack().report, pod.unpack().report
     assert first is not None
     assert second is not None
     assert (second.unpack_seconds, second.prepare_seconds) == (0, 0)
@@ -54,7 +54,7 @@ def test_a_second_time_there_is_nothing_to_do(pod: Pod) -> None:
 def test_half_of_it_is_never_continued(pod: Pod, fault: str) -> None:
     assert failure(pod.unpack(FAKE_FAULT=fault))[0] == "RestoreFailed"
     assert not (_unpacked(pod) / ".prepared").exists()
-    report = pod.unpack().unpack
+    report = pod.unpack().report
     assert report is not None
     assert report.unpack_seconds > 0
 
@@ -69,7 +69,7 @@ def test_no_room(pod: Pod, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_was_lost_is_unpacked_by_the_copy(pod: Pod, claims: list[Path]) -> None:
     pod.unpack()
     shutil.rmtree(_unpacked(pod))
-    restored = pod.restore(claims[1], 1).restore
+    restored = pod.restore(claims[1], 1).report
     assert restored is not None
     assert restored.unpack_seconds > 0
 

@@ -1,0 +1,133 @@
+"""Watch one runner pod to its end, and read what the agent answered."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import timedelta
+
+from pydantic import ValidationError
+
+from activities._heartbeat import in_thread, pause
+from galera_backup.kube.facts import PodFacts
+from galera_backup.kube.gateway import KubeGateway
+from galera_backup.models.activities import RunnerOutcome, RunnerTask
+from galera_backup.models.jobs import ListJob, RunnerError, RunnerErrorType, RunnerJob, RunnerLog
+from galera_backup.models.manifest import Manifest
+from galera_backup.runner import protocol
+from galera_backup.runner.protocol import AGENT_CONTAINER, MARIADB_CONTAINER
+from galera_backup.storage import layout
+from galera_backup.text import bounded
+
+START_LIMIT = timedelta(minutes=5)
+"""For scheduling, mounting and pulling images, as one worker watches it; only then a pod's own deadline counts."""
+NOT_STARTABLE = {
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "CreateContainerConfigError",
+}
+NOT_STARTABLE_LIMIT = timedelta(minutes=1)
+"""For what is as good as final: a registry may stumble, but the replica waits meanwhile."""
+FOLLOW_SECONDS = 30
+"""How long one container may go on after the other has failed."""
+TAIL_LINES, TAIL_CHARACTERS = 20, 2000
+LOOK_SECONDS, OUTAGE_LOOK_SECONDS = 1.0, 0.2
+"""Between two looks at a pod; while the database is down for it nothing is gained by waiting."""
+PROGRESS_SECONDS = 3.0
+
+
+class PodWatcher:
+    """Looks at a runner pod again and again; changes nothing."""
+
+    def __init__(self, kube: KubeGateway) -> None:
+        self._kube = kube
+
+    async def watch(self, task: RunnerTask[RunnerJob]) -> RunnerOutcome:
+        """Return how the pod ended, at the latest when it could not start in time."""
+        begun = time.monotonic()  # the worker's clock may be wrong
+        pace = OUTAGE_LOOK_SECONDS if task.job.needs.in_outage else LOOK_SECONDS
+        told, progress = begun, ""
+        follow_until: float | None = None
+        while True:
+            pod = await in_thread(self._kube.find_pod, task.site.cluster.namespace, task.pod)
+            if pod is None:
+                gone = _without_answer(task, None, "it was deleted while it worked")
+                return gone.model_copy(update={"deleted": True})
+            if AGENT_CONTAINER in pod.ended or pod.phase in ("Succeeded", "Failed"):
+                outcome = await in_thread(self._collect, task, pod)
+                deleted = pod.deleting and outcome.error is not None
+                return outcome.model_copy(update={"deleted": deleted})
+            if (stuck := _stuck(pod, timedelta(seconds=time.monotonic() - begun))) is not None:
+                return _without_answer(task, pod, stuck, error="RunnerNotStarted")
+            mariadb = pod.ended.get(MARIADB_CONTAINER)
+            if mariadb is not None and mariadb.exit_code != 0:
+                follow_until = follow_until or time.monotonic() + FOLLOW_SECONDS
+                if time.monotonic() > follow_until:
+                    why = f"its container {MARIADB_CONTAINER!r} ended with {mariadb.exit_code} ({mariadb.reason})"
+                    return _without_answer(task, pod, f"{why} and the agent did not notice")
+            if time.monotonic() > told + PROGRESS_SECONDS:
+                told, progress = time.monotonic(), await self._progress(task)
+            await pause(pace, progress or f"pod {task.pod} is {pod.phase}")
+
+    async def _progress(self, task: RunnerTask[RunnerJob]) -> str:
+        text = await in_thread(self._kube.log, task.site.cluster.namespace, task.pod, AGENT_CONTAINER, 1)
+        return bounded(text.strip(), 500)
+
+    def _collect(self, task: RunnerTask[RunnerJob], pod: PodFacts) -> RunnerOutcome:
+        agent = pod.ended.get(AGENT_CONTAINER)
+        text = self._kube.log(task.site.cluster.namespace, task.pod, AGENT_CONTAINER)
+        try:
+            result = task.job.result_type().model_validate_json(agent.message if agent is not None else "")
+        except ValidationError:
+            ends = [f"{name} {end.exit_code} {end.reason}".strip() for name, end in sorted(pod.ended.items())]
+            why = f"{pod.reason} {pod.message}".strip() or f"it ended without an answer ({', '.join(ends)})"
+            return _without_answer(task, pod, why, text)
+        return RunnerOutcome(
+            log=_log(task, pod, agent.exit_code if agent else None, text),
+            error=result.error,
+            report=result.report.model_dump(mode="json") if result.report is not None else None,
+            listed=tuple(_manifests(text)) if isinstance(task.job, ListJob) else (),
+        )
+
+
+def _stuck(pod: PodFacts, waited: timedelta) -> str | None:
+    """Why the pod will not start, or None."""
+    hopeless = any(wait.reason in NOT_STARTABLE for wait in pod.waiting.values())
+    limit = NOT_STARTABLE_LIMIT if hopeless else START_LIMIT
+    if pod.phase != "Pending" or waited < limit:
+        return None
+    waits = [f"{name}: {wait.reason} {wait.message}".strip() for name, wait in sorted(pod.waiting.items())]
+    return f"it did not start within {limit}: {'; '.join(waits) or pod.unscheduled or 'no reason is known'}"
+
+
+def _without_answer(
+    task: RunnerTask[RunnerJob],
+    pod: PodFacts | None,
+    why: str,
+    log: str = "",
+    error: RunnerErrorType = "RunnerFailed",
+) -> RunnerOutcome:
+    message = bounded(
+        f"runner pod {task.pod!r}: expected it to end with an answer, but {why}. Look at the events of the pod and its "
+        f"node; the operation can be started again"
+    )
+    return RunnerOutcome(log=_log(task, pod, None, log), error=RunnerError(type=error, message=message))
+
+
+def _log(task: RunnerTask[RunnerJob], pod: PodFacts | None, exit_code: int | None, text: str) -> RunnerLog:
+    tail = "\n".join(text.splitlines()[-TAIL_LINES:])
+    stored = task.job.stored_log
+    return RunnerLog(
+        pod=task.pod,
+        node=pod.node if pod else "",
+        exit_code=exit_code,
+        tail=tail[-TAIL_CHARACTERS:],
+        path=f"{protocol.BACKUP_ROOT}/{layout.log(stored)}" if stored is not None else None,
+    )
+
+
+def _manifests(log: str) -> list[Manifest]:
+    rows = [json.loads(line) for line in log.splitlines() if line.startswith('{"backup"')]
+    return [Manifest.model_validate(row["backup"]) for row in rows]

@@ -1,0 +1,390 @@
+"""The jobs of a runner pod: what each needs of the pod, where it is logged, and what the agent reports.
+
+A job travels as JSON in the agent container's environment (`GALERA_BACKUP_JOB`), its result as JSON in the termination
+message (at most 4096 bytes) and, for a list, as JSON lines in the agent's log.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Generic, Literal, TypeVar, cast
+
+from pydantic import Field, model_validator
+
+from galera_backup.models.clone import Clone
+from galera_backup.models.common import ClusterRef, Model
+from galera_backup.models.manifest import BackupId, Manifest
+from galera_backup.models.passwords import PasswordMode, PasswordReport
+from galera_backup.models.volumes import ClaimMarker, Journal, SwapState
+
+Report = TypeVar("Report", bound=Model)
+Access = Literal["none", "read", "write"]
+Script = Literal["backup", "unpack", "adopt", "passwords", "version"]
+"""Parts of what the mariadb container runs, one after the other."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a job needs of its pod. The pod gets nothing else."""
+
+    backups: Access = "none"
+    """The backup volume."""
+    data: Access = "none"
+    """The data claim of one replica."""
+    whole_volume: bool = False
+    """Mount the data volume from its root, not only the data directory: renames do not cross mounts."""
+    script: tuple[Script, ...] = ()
+    """Empty: no tool of the server runs, so the pod has no mariadb container."""
+    secrets: Literal["none", "credentials", "accounts"] = "none"
+    """Of the mariadb container: the account that takes backups, or the accounts whose passwords are compared."""
+    in_outage: bool = False
+    """The database is down until the job has ended: no commit waits for the processor that the job takes."""
+
+
+@dataclass(frozen=True)
+class StoredLog:
+    """A log that a job writes beside a backup: of the backup itself, or of a restore from it."""
+
+    owner: ClusterRef
+    """Whose backup it is."""
+    backup_id: str
+    restore_id: str | None = None
+    part: str = ""
+    """Of the restore: the ordinal of a claim, or `unpack`."""
+
+
+class Job(Model, Generic[Report]):
+    """Base of the jobs; the parameter is the model of the job's report."""
+
+    cluster: ClusterRef
+
+    @property
+    def needs(self) -> Needs:
+        """What the pod must have."""
+        raise NotImplementedError
+
+    @property
+    def stored_log(self) -> StoredLog | None:
+        """The log that the job leaves on the backup volume."""
+        return None
+
+    @classmethod
+    def report_type(cls) -> type[Report]:
+        """The model of the job's report."""
+        metadata = (getattr(each, "__pydantic_generic_metadata__", {}) for each in cls.__mro__)
+        return next(cast(type[Report], each["args"][0]) for each in metadata if each.get("origin") is Job)
+
+    @classmethod
+    def result_type(cls) -> type[RunnerResult[Report]]:
+        """The model of the job's result."""
+        return cast(type[RunnerResult[Report]], RunnerResult.__class_getitem__(cls.report_type()))
+
+
+class BackupReader(Model):
+    """A job that reads backups: those of its cluster, or of the source of a clone."""
+
+    cluster: ClusterRef
+    clone: Clone | None = None
+
+    @property
+    def owner(self) -> ClusterRef:
+        """The cluster whose backups are read."""
+        return self.clone.source if self.clone else self.cluster
+
+    @property
+    def unpack_script(self) -> tuple[Script, ...]:
+        """Unpack and prepare; then give the data the identity of the clone."""
+        return ("unpack", "adopt") if self.clone else ("unpack",)
+
+
+# --- reports
+
+
+class Done(Model):
+    """Report of a job that has nothing to report."""
+
+
+class CheckReport(Model):
+    """What a CheckJob saw. KB are 1024 bytes."""
+
+    data_total_kb: int
+    data_free_kb: int
+    data_used_kb: int
+    """Used by the data directory itself."""
+    copies_kb: int = 0
+    """Used by what staged restores have left, or keep, on the volume."""
+    backup_free_kb: int
+    marker: ClaimMarker | None = None
+    journal: Journal | None = None
+    """Of the restore that was asked for; None: it has staged nothing here, or an SST has wiped it."""
+    staged_whole: bool = False
+    """The staged data is there as it was when it was completed."""
+    has_previous: bool = False
+    """The old data lies aside."""
+    manifest: Manifest | None = None
+    server_version: str | None = None
+    """Version of the image's mariadb-backup, when a backup was verified."""
+
+
+class RestoreReport(Model):
+    """What a RestoreJob did; seconds are 0 for what was already there."""
+
+    unpack_seconds: float
+    prepare_seconds: float
+    copy_seconds: float
+    restored_bytes: int
+
+
+class UnpackReport(Model):
+    """What an UnpackJob did; seconds are 0 for what was there already."""
+
+    unpack_seconds: float
+    prepare_seconds: float
+    prepared_bytes: int
+
+
+class StageReport(Model):
+    """What a StageJob did; seconds are 0 for what was there already."""
+
+    unpack_seconds: float
+    prepare_seconds: float
+    staged_bytes: int
+    passwords: PasswordReport | None = None
+
+
+class SwapReport(Model):
+    """What a SwapJob left."""
+
+    state: SwapState | None = None
+    """None: this restore has no journal here. It has touched nothing, or an SST has wiped what it kept aside."""
+    renames: int
+    """In this pod."""
+
+
+class PruneReport(Model):
+    """Ids that were removed, and how many complete backups are left."""
+
+    pruned: tuple[str, ...]
+    kept: int
+
+
+# --- jobs
+
+
+class BackupJob(Job[Manifest]):
+    """Check the space, store the stream of mariadb-backup, write the manifest."""
+
+    mode: Literal["backup"] = "backup"
+    backup_id: BackupId
+    replica: str
+    node: str
+    claim: str
+    claim_uid: str
+    lease_run: str
+    required_space_ratio: float
+    max_mb_per_second: float | None = None
+    unsafe: bool = False
+    problems: tuple[str, ...] = ()
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(backups="write", data="read", script=("backup",), secrets="credentials")
+
+    @property
+    def stored_log(self) -> StoredLog:
+        return StoredLog(self.cluster, self.backup_id)
+
+
+class CheckJob(BackupReader, Job[CheckReport]):
+    """Look at one data volume, and, when `backup_id` is given, verify that backup. Changes nothing."""
+
+    mode: Literal["check"] = "check"
+    backup_id: BackupId | None = None
+    restore_id: str | None = None
+    """Report what this restore has staged."""
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(backups="read", data="read", whole_volume=True, script=("version",) if self.backup_id else ())
+
+
+class RestoreJob(BackupReader, Job[RestoreReport]):
+    """Restore one data volume from a backup; the first unpacks and prepares, the last removes what that made."""
+
+    mode: Literal["restore"] = "restore"
+    backup_id: BackupId
+    restore_id: str
+    """Names this restore: marks the data volumes and the temporary directory."""
+    ordinal: int
+    last: bool
+    safe_to_bootstrap: bool
+    while_serving: bool = False
+    """Other replicas serve meanwhile."""
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(backups="write", data="write", script=self.unpack_script, in_outage=not self.while_serving)
+
+    @property
+    def stored_log(self) -> StoredLog:
+        return StoredLog(self.owner, self.backup_id, self.restore_id, str(self.ordinal))
+
+
+class UnpackJob(BackupReader, Job[UnpackReport]):
+    """Unpack and prepare a backup in the temporary directory of a restore, for its RestoreJobs to copy from."""
+
+    mode: Literal["unpack"] = "unpack"
+    backup_id: BackupId
+    restore_id: str
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(backups="write", script=self.unpack_script)
+
+    @property
+    def stored_log(self) -> StoredLog:
+        return StoredLog(self.owner, self.backup_id, self.restore_id, "unpack")
+
+
+class DiscardJob(Job[Done]):
+    """Remove the temporary directories of restores from the backup volume."""
+
+    mode: Literal["discard"] = "discard"
+    keep: str | None = None
+    """All but that of this restore: it is under way."""
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(backups="write")
+
+
+class StageJob(BackupReader, Job[StageReport]):
+    """Unpack and prepare a backup on the data volume of a replica, which goes on serving."""
+
+    mode: Literal["stage"] = "stage"
+    backup_id: BackupId
+    restore_id: str
+    safe_to_bootstrap: bool
+    passwords: PasswordMode = "compare"
+
+    @property
+    def needs(self) -> Needs:
+        script: tuple[Script, ...] = (*self.unpack_script, "passwords")
+        return Needs(backups="read", data="write", whole_volume=True, script=script, secrets="accounts")
+
+
+class SwapJob(Job[SwapReport]):
+    """Exchange what is in the data directory by renames; no server runs on it."""
+
+    mode: Literal["swap"] = "swap"
+    restore_id: str
+    direction: Literal["in", "back"]
+    """The staged data in, and the old data aside; or the old data back."""
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(data="write", whole_volume=True, in_outage=True)
+
+
+class TidyJob(Job[Done]):
+    """Remove what staged restores have left on a data volume."""
+
+    mode: Literal["tidy"] = "tidy"
+    keep: str | None = None
+    """All but what this restore has there: it is under way, or kept."""
+    only: str | None = None
+    """Nothing but what this restore has there."""
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(data="write", whole_volume=True)
+
+
+class PruneJob(Job[PruneReport]):
+    """Remove the oldest complete backups beyond `keep`, and what failed runs left."""
+
+    mode: Literal["prune"] = "prune"
+    keep: int
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(backups="write")
+
+
+class ListJob(Job[Done]):
+    """Print the manifest of every complete backup of the cluster, oldest first, one JSON object a line."""
+
+    mode: Literal["list"] = "list"
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(backups="read")
+
+
+RunnerJob = Annotated[
+    BackupJob | CheckJob | RestoreJob | UnpackJob | DiscardJob | StageJob | SwapJob | TidyJob | PruneJob | ListJob,
+    Field(discriminator="mode"),
+]
+AnyJob = Job[Any]
+
+
+# --- what the agent answers
+
+
+class RunnerProgress(Model):
+    """A line `{"progress": {...}}` in the agent's log, each few seconds."""
+
+    stage: str
+    """`backup`, `verify`, `unpack` or `copy`."""
+    done_bytes: int
+    total_bytes: int
+    """0: not known. For a backup the bytes that the data directory uses, of which the stream is a part."""
+    stored_bytes: int = 0
+    """Compressed bytes, in a backup."""
+    mb_per_second: float
+    """10^6 bytes; since the stage began."""
+
+
+RunnerErrorType = Literal[
+    "NotEnoughSpace",
+    "BackupFailed",
+    "BackupNotFound",
+    "BackupDamaged",
+    "RestoreFailed",
+    "VersionMismatch",
+    "RunnerFailed",
+    "RunnerNotStarted",
+]
+
+
+class RunnerError(Model):
+    """Why the agent failed: the name of a class in `galera_backup.errors` and a sentence for an operator."""
+
+    type: RunnerErrorType
+    message: Annotated[str, Field(max_length=1500)]
+
+
+class RunnerResult(Model, Generic[Report]):
+    """How a job ended: a report or an error, exactly one of them."""
+
+    error: RunnerError | None = None
+    report: Report | None = None
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> RunnerResult[Report]:
+        if (self.error is None) == (self.report is None):
+            raise ValueError("expected a report or an error, exactly one of them")
+        return self
+
+
+class RunnerLog(Model):
+    """What is kept of a runner pod after it was removed."""
+
+    pod: str
+    node: str
+    exit_code: int | None
+    """Of the agent; None when it never ran to its end."""
+    tail: str
+    """Last lines of its log, at most 2000 characters."""
+    path: str | None = None
+    """Whole log on the backup volume."""

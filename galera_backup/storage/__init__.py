@@ -1,0 +1,1 @@
+"""Where backups are kept: the layout, and what reads and writes it."""
