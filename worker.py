@@ -14,7 +14,6 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -33,6 +32,7 @@ from temporalio.service import RPCError
 from temporalio.worker import Worker
 
 from activities import build_activities
+from galera_backup import timing
 from galera_backup.errors import GaleraBackupError, TemporalUnavailable
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.logs import set_up_logging
@@ -46,12 +46,6 @@ from workflows import GUARDS, OPERATIONS
 log = logging.getLogger("worker")
 
 OK, FAILED, WRONG_SETTINGS = 0, 1, 2
-HEARTBEAT_INTERVAL = timedelta(seconds=2)
-"""Heartbeats are sent at least this often. The SDK would hold them back for 8 of the 10 s of their timeout.
-
-A frozen worker's attempt could then be given up 2 s after its last sign of life, and do something later than that: the
-fence of `wsrep_desync` counts on more than `timing.DESYNC_WINDOW`. Cancels reach activities sooner, too.
-"""
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 """Seconds between attempts to reach Temporal: pods start in any order, and a restart of the server may take long."""
 
@@ -174,8 +168,8 @@ def build_workers(
             activities=activities,
             max_concurrent_activities=settings.max_activities,
             graceful_shutdown_timeout=settings.graceful_shutdown,
-            max_heartbeat_throttle_interval=HEARTBEAT_INTERVAL,
-            default_heartbeat_throttle_interval=HEARTBEAT_INTERVAL,
+            max_heartbeat_throttle_interval=timing.HEARTBEAT_THROTTLE,
+            default_heartbeat_throttle_interval=timing.HEARTBEAT_THROTTLE,
         )
         for queue, workflow_types in queues.items()
     ]

@@ -25,7 +25,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.galera import GaleraActivities
     from activities.kubernetes import KubernetesActivities
     from activities.runner import RunnerActivities
-    from galera_backup import names
+    from galera_backup import names, timing
     from galera_backup.errors import (
         ClusterNotFormed,
         DesyncFailed,
@@ -55,8 +55,6 @@ with workflow.unsafe.imports_passed_through():
 A = TypeVar("A")
 R = TypeVar("R")
 
-OWNER_LIMIT = timedelta(minutes=2)
-"""For an owner to stop its runner when the lease ends before it is released; its activities hear of it within 10 s."""
 LONGEST_WAIT = timedelta(days=7)
 """For the cluster, before what a restore has kept is removed."""
 OUT_OF_SERVICE_LIMIT = timedelta(minutes=2)
@@ -202,7 +200,7 @@ class GaleraLease:
         try:
             await owner.signal("lease_event", self._event("end", message=self._reason))
             await workflow.wait_condition(
-                lambda: self._released, timeout=OWNER_LIMIT, timeout_summary="the owner ends its work"
+                lambda: self._released, timeout=timing.OWNER_LIMIT, timeout_summary="the owner ends its work"
             )
         except Exception as error:
             workflow.logger.warning("owner not waited for", extra={"error": first_sentence_of(error)})

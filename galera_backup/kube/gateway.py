@@ -12,7 +12,7 @@ from kubernetes import client
 from kubernetes.client import ApiClient, ApiException, V1DeleteOptions, V1Pod, V1Preconditions
 from urllib3.exceptions import HTTPError
 
-from galera_backup import names
+from galera_backup import names, timing
 from galera_backup.credentials import Credentials
 from galera_backup.errors import ClusterNotFound, GaleraBackupError, KubernetesRefused, KubernetesUnavailable
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts, pod_facts, statefulset_facts
@@ -23,8 +23,7 @@ from galera_backup.text import bounded
 
 T = TypeVar("T")
 
-TIMEOUT_SECONDS = (3, 7)
-"""Of connecting and of reading, for each call. One that hangs while the server comes back holds up an undo so long."""
+_TIMEOUT = (timing.KUBERNETES_CONNECT.total_seconds(), timing.KUBERNETES_READ.total_seconds())
 LOG_BYTES = 2_000_000
 """Most that is read of a runner's log; the whole log is on the backup volume."""
 
@@ -194,7 +193,7 @@ class KubeGateway:
     def create_pod(self, namespace: str, pod: V1Pod) -> None:
         """Create a pod; one of this name that is there already is success."""
         try:
-            self._core.create_namespaced_pod(namespace, pod, _request_timeout=TIMEOUT_SECONDS)
+            self._core.create_namespaced_pod(namespace, pod, _request_timeout=_TIMEOUT)
         except ApiException as error:
             if error.status != HTTPStatus.CONFLICT:
                 raise _translated(error, f"creating pod {pod.metadata.name!r}") from error
@@ -258,7 +257,7 @@ def _is_owned_by(pod: V1Pod, cluster: ClusterRef) -> bool:
 
 def _call(doing: str, function: Callable[..., T], *arguments: Any, **options: Any) -> T:
     try:
-        return function(*arguments, **options, _request_timeout=TIMEOUT_SECONDS)
+        return function(*arguments, **options, _request_timeout=_TIMEOUT)
     except ApiException as error:
         raise _translated(error, doing) from error
     except HTTPError as error:

@@ -12,6 +12,7 @@ import pymysql
 from pymysql.connections import Connection
 from pymysql.constants import CR, ER
 
+from galera_backup import timing
 from galera_backup.credentials import Credentials
 from galera_backup.errors import DatabaseRefused, DatabaseUnavailable, GaleraBackupError
 from galera_backup.models.clone import GaleraGroup
@@ -20,8 +21,7 @@ from galera_backup.models.proof import SeenTables, Table
 from galera_backup.mysql import proofs
 from galera_backup.text import bounded
 
-TIMEOUT_SECONDS = 5
-"""Of connecting, and of each statement: a frozen server must not hold a thread."""
+_LIMIT_SECONDS = int(timing.SQL_LIMIT.total_seconds())
 
 _STATUS = (
     "wsrep_ready",
@@ -82,7 +82,7 @@ class MysqlGateway:
                     f"reading the wsrep status of {server.pod!r}: expected a Galera member, "
                     f"the server has no {', '.join(missing)}"
                 )
-            cursor.execute("SELECT @@global.wsrep_desync, @@version, @@datadir")
+            cursor.execute("SELECT _LIMIT_SECONDSglobal.wsrep_desync, _LIMIT_SECONDSversion, _LIMIT_SECONDSdatadir")
             desync, version, data_directory = _row(cursor.fetchone())
             cursor.execute(
                 "SELECT COUNT(*) FROM information_schema.processlist"
@@ -115,7 +115,7 @@ class MysqlGateway:
                 f" WHERE variable_name IN ({names})"
             )
             status = {str(name): str(value) for name, value in cursor.fetchall()}
-            cursor.execute("SELECT @@global.wsrep_cluster_name, @@global.wsrep_cluster_address")
+            cursor.execute("SELECT _LIMIT_SECONDSglobal.wsrep_cluster_name, _LIMIT_SECONDSglobal.wsrep_cluster_address")
             name, address = _row(cursor.fetchone())
         missing = sorted(set(_GROUP) - set(status))
         if missing:
@@ -153,7 +153,7 @@ class MysqlGateway:
             connection.cursor() as cursor,
         ):
             # One statement, so that nothing can come between its look at the clock and its effect.
-            cursor.execute(f"SET GLOBAL wsrep_desync=IF({in_time}, {int(on)}, @@global.wsrep_desync)")
+            cursor.execute(f"SET GLOBAL wsrep_desync=IF({in_time}, {int(on)}, _LIMIT_SECONDSglobal.wsrep_desync)")
 
     def ask(self, server: Endpoint, query: str, limit: timedelta) -> tuple[int, list[str | None]]:
         """As `proofs.ask`, whose errors come with the gateway's."""
@@ -172,11 +172,11 @@ class MysqlGateway:
 
     def _proof(self, server: Endpoint, doing: str, limit: timedelta) -> AbstractContextManager[Connection[Any]]:
         """A connection that waits a little longer than the server may take, and leaves values as the server's text."""
-        return self._connection(server, doing, int(limit.total_seconds()) + TIMEOUT_SECONDS + 1, conv={})
+        return self._connection(server, doing, int(limit.total_seconds()) + _LIMIT_SECONDS + 1, conv={})
 
     @contextmanager
     def _connection(
-        self, server: Endpoint, doing: str, patience: int = TIMEOUT_SECONDS, conv: dict[Any, Any] | None = None
+        self, server: Endpoint, doing: str, patience: int = _LIMIT_SECONDS, conv: dict[Any, Any] | None = None
     ) -> Iterator[Connection[Any]]:
         try:
             connection = pymysql.connect(
@@ -184,9 +184,9 @@ class MysqlGateway:
                 port=server.port,
                 user=server.credentials.user,
                 password=server.credentials.password,
-                connect_timeout=TIMEOUT_SECONDS,
+                connect_timeout=_LIMIT_SECONDS,
                 read_timeout=patience,
-                write_timeout=TIMEOUT_SECONDS,
+                write_timeout=_LIMIT_SECONDS,
                 autocommit=True,
                 conv=conv,
             )

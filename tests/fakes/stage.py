@@ -21,8 +21,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
 from activities import build_activities
-from activities._heartbeat import pause
-from galera_backup import names
+from galera_backup import names, timing
 from galera_backup.errors import GaleraBackupError, by_name
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.models.backup import BackupRequest, BackupResult
@@ -37,22 +36,14 @@ AGENT_IMAGE = "agent:test"
 FASTER = 10
 """Pauses between two looks of an activity are this much shorter; the delays of the fakes fit to that."""
 BACKUP_ID = "20261122T010000Z-full"
-HEARTBEAT_INTERVAL = timedelta(seconds=2)
 
 Handle = WorkflowHandle[Any, Any]
-
-
-async def _short_pause(seconds: float, *details: str) -> None:
-    await pause(seconds / FASTER, *details)
 
 
 @contextlib.contextmanager
 def shortened_pauses() -> Any:
     """Time in activities runs `FASTER`."""
-    with contextlib.ExitStack() as patches:
-        for module in ("galera", "kubernetes", "runner", "_quorum"):
-            patches.enter_context(mock.patch(f"activities.{module}.pause", _short_pause))
-        patches.enter_context(mock.patch("activities.pods.NOT_STARTABLE_LIMIT", timedelta(seconds=1)))
+    with mock.patch.multiple(timing, pace=1 / FASTER, NOT_STARTABLE_LIMIT=timedelta(seconds=1)):
         yield
 
 
@@ -187,8 +178,8 @@ def stage_workers(stage: Stage, graceful: timedelta = timedelta(0)) -> list[Work
             workflows=list(types),
             activities=activities,
             graceful_shutdown_timeout=graceful,
-            max_heartbeat_throttle_interval=HEARTBEAT_INTERVAL,
-            default_heartbeat_throttle_interval=HEARTBEAT_INTERVAL,
+            max_heartbeat_throttle_interval=timing.HEARTBEAT_THROTTLE,
+            default_heartbeat_throttle_interval=timing.HEARTBEAT_THROTTLE,
         )
         for queue, types in queues.items()
     ]
