@@ -9,6 +9,7 @@ from galera_backup.models.common import ClusterRef
 from galera_backup.models.proof import Proof
 from galera_backup.models.restore import RestoreRequest, RestoreResult
 from galera_backup.show import describe_passwords
+from galera_backup.workflow_types import RESTORE
 from starters._confirmation import confirmation, confirmed
 from starters._grouped import grouped
 from starters._options import (
@@ -64,9 +65,8 @@ def restore(
         order = request(RestoreRequest, cluster, fields)
         session = await Session.open(screen, temporal)
         await session.carry_out(
-            "restore",
+            RESTORE,
             order,
-            RestoreResult,
             lambda result: shown(result, order.cluster),
             workflow_id=workflow_id,
             what=f"Restore of {backup_id} into",

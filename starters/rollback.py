@@ -8,6 +8,7 @@ import typer
 from rich.console import RenderableType
 
 from galera_backup.models.restore import RollbackRequest, RollbackResult
+from galera_backup.workflow_types import ROLLBACK
 from starters._confirmation import confirmation, confirmed
 from starters._grouped import grouped
 from starters._options import (
@@ -59,9 +60,8 @@ def rollback(
         order = request(RollbackRequest, cluster, fields)
         session = await Session.open(screen, temporal)
         await session.carry_out(
-            "rollback",
+            ROLLBACK,
             order,
-            RollbackResult,
             shown,
             workflow_id=workflow_id,
             what=f"Rollback of restore {restore_id} of",

@@ -14,7 +14,7 @@ from workflows._operation import Operation
 from workflows._progress import ProgressReport
 
 with workflow.unsafe.imports_passed_through():
-    from galera_backup import names
+    from galera_backup import names, workflow_types
     from galera_backup.errors import ClusterUnhealthy, GaleraBackupError, PruneFailed
     from galera_backup.models.activities import ReplicaTask, RunnerTask
     from galera_backup.models.backup import BackupRequest, BackupResult
@@ -32,7 +32,7 @@ MARGIN = timedelta(minutes=30)
 PRUNE_LIMIT = timedelta(minutes=15)
 
 
-@workflow.defn(name="GaleraBackup")
+@workflow.defn(name=workflow_types.BACKUP.name)
 class GaleraBackup(Operation):
     """Takes one replica out of the cluster, copies it, and puts it back, whatever happens."""
 

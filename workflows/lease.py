@@ -25,7 +25,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.galera import GaleraActivities
     from activities.kubernetes import KubernetesActivities
     from activities.runner import RunnerActivities
-    from galera_backup import names, timing
+    from galera_backup import names, timing, workflow_types
     from galera_backup.errors import (
         ClusterNotFormed,
         DesyncFailed,
@@ -61,7 +61,7 @@ OUT_OF_SERVICE_LIMIT = timedelta(minutes=2)
 """From Donor/Desynced to Not Ready and out of the endpoints; readiness probes run every few seconds."""
 
 
-@workflow.defn(name="GaleraLease")
+@workflow.defn(name=workflow_types.LEASE.name)
 class GaleraLease:
     """Keeps no failure from the owner, and never gives up undoing."""
 
@@ -308,7 +308,7 @@ class GaleraLease:
         )
         with contextlib.suppress(WorkflowAlreadyStartedError):  # by a lease of this restore that was reset
             await workflow.start_child_workflow(
-                "GaleraTidy",
+                workflow_types.TIDY.name,
                 task,
                 id=names.tidy_id(site.cluster, order.restore_id),
                 task_queue=names.operation_queue(workflow.info().task_queue),

@@ -15,6 +15,7 @@ from workflows._rolling import Rolling
 from workflows._staged import Staged
 
 with workflow.unsafe.imports_passed_through():
+    from galera_backup import workflow_types
     from galera_backup.models.plan import Answer, Decision, RestorePlan
     from galera_backup.models.restore import RestoreRequest, RestoreResult, Strategy
 
@@ -25,7 +26,7 @@ _STRATEGIES: dict[Strategy, type[Restoring]] = {
 }
 
 
-@workflow.defn(name="GaleraRestore")
+@workflow.defn(name=workflow_types.RESTORE.name)
 class GaleraRestore(OutageOperation):
     """Stops a cluster, replaces the data of every replica by a backup, starts it again."""
 

@@ -13,6 +13,7 @@ from workflows._outage import CHECK_LIMIT, MARGIN, SWAP_LIMIT, Outage, OutageOpe
 from workflows._progress import ProgressReport
 
 with workflow.unsafe.imports_passed_through():
+    from galera_backup import workflow_types
     from galera_backup.errors import RestoreFailed
     from galera_backup.models.cluster import ClaimObservation, ClusterObservation
     from galera_backup.models.jobs import CheckJob
@@ -20,7 +21,7 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.rules.claims import claim_state
 
 
-@workflow.defn(name="GaleraRollback")
+@workflow.defn(name=workflow_types.ROLLBACK.name)
 class GaleraRollback(OutageOperation):
     """Stops a cluster, puts back the data that a restore kept, starts it again."""
 

@@ -16,7 +16,7 @@ from workflows._progress import ProgressReport
 from workflows._undo import TIDY_LIMIT
 
 with workflow.unsafe.imports_passed_through():
-    from galera_backup import names
+    from galera_backup import names, workflow_types
     from galera_backup.models.activities import RunnerTask
     from galera_backup.models.cluster import ClaimObservation
     from galera_backup.models.common import LeaseRef
@@ -24,7 +24,7 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.restore import TidyRequest
 
 
-@workflow.defn(name="GaleraTidy")
+@workflow.defn(name=workflow_types.TIDY.name)
 class GaleraTidy(Operation):
     """Sleeps until then. The lease of a restore starts it, and it outlives both."""
 

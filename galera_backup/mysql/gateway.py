@@ -82,7 +82,7 @@ class MysqlGateway:
                     f"reading the wsrep status of {server.pod!r}: expected a Galera member, "
                     f"the server has no {', '.join(missing)}"
                 )
-            cursor.execute("SELECT _LIMIT_SECONDSglobal.wsrep_desync, _LIMIT_SECONDSversion, _LIMIT_SECONDSdatadir")
+            cursor.execute("SELECT @@global.wsrep_desync, @@version, @@datadir")
             desync, version, data_directory = _row(cursor.fetchone())
             cursor.execute(
                 "SELECT COUNT(*) FROM information_schema.processlist"
@@ -115,7 +115,7 @@ class MysqlGateway:
                 f" WHERE variable_name IN ({names})"
             )
             status = {str(name): str(value) for name, value in cursor.fetchall()}
-            cursor.execute("SELECT _LIMIT_SECONDSglobal.wsrep_cluster_name, _LIMIT_SECONDSglobal.wsrep_cluster_address")
+            cursor.execute("SELECT @@global.wsrep_cluster_name, @@global.wsrep_cluster_address")
             name, address = _row(cursor.fetchone())
         missing = sorted(set(_GROUP) - set(status))
         if missing:
@@ -153,7 +153,7 @@ class MysqlGateway:
             connection.cursor() as cursor,
         ):
             # One statement, so that nothing can come between its look at the clock and its effect.
-            cursor.execute(f"SET GLOBAL wsrep_desync=IF({in_time}, {int(on)}, _LIMIT_SECONDSglobal.wsrep_desync)")
+            cursor.execute(f"SET GLOBAL wsrep_desync=IF({in_time}, {int(on)}, @@global.wsrep_desync)")
 
     def ask(self, server: Endpoint, query: str, limit: timedelta) -> tuple[int, list[str | None]]:
         """As `proofs.ask`, whose errors come with the gateway's."""
