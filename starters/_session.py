@@ -34,7 +34,7 @@ from starters._options import TemporalOptions
 from starters._screen import Screen, seconds
 
 RequestT = TypeVar("RequestT", bound=BaseModel)
-OperationT = TypeVar("OperationT", OperationRequest, JanitorRequest)
+OperationT = TypeVar("OperationT", bound=OperationRequest | JanitorRequest)
 ResultT = TypeVar("ResultT", bound=BaseModel)
 
 LOOK_EVERY = 1.0
