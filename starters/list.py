@@ -12,8 +12,9 @@ from galera_backup import names
 from galera_backup.models.catalog import Catalog, CatalogRequest
 from galera_backup.workflow_types import CATALOG
 from starters._grouped import grouped
-from starters._options import DURATION, AsJson, BackupClaim, Cluster, Container, RunAsUser, Source, TemporalOptions
+from starters._options import DURATION, AsJson, BackupClaim, Cluster, Container, RunAsUser, TemporalOptions
 from starters._request import request
+from starters._restore_options import Source
 from starters._screen import Screen, age, conduct, seconds, size, table
 from starters._session import Session
 

@@ -12,21 +12,10 @@ from galera_backup.show import describe_passwords
 from galera_backup.workflow_types import RESTORE
 from starters._confirmation import confirmation, confirmed
 from starters._grouped import grouped
-from starters._options import (
-    AsJson,
-    BackupIdArgument,
-    Cluster,
-    Confirm,
-    NoWait,
-    PlaceOptions,
-    RestoreOptions,
-    Source,
-    TemporalOptions,
-    WaitForCluster,
-    WorkflowId,
-)
+from starters._options import AsJson, Cluster, NoWait, PlaceOptions, TemporalOptions, WaitForCluster, WorkflowId
 from starters._proof import ProofOptions
 from starters._request import request
+from starters._restore_options import BackupIdArgument, Confirm, RestoreOptions, Source
 from starters._screen import Screen, conduct, facts, moment, seconds, size
 from starters._session import Session
 

@@ -11,18 +11,9 @@ from galera_backup.models.restore import RollbackRequest, RollbackResult
 from galera_backup.workflow_types import ROLLBACK
 from starters._confirmation import confirmation, confirmed
 from starters._grouped import grouped
-from starters._options import (
-    AsJson,
-    Cluster,
-    Confirm,
-    NoWait,
-    OutageOptions,
-    PlaceOptions,
-    TemporalOptions,
-    WaitForCluster,
-    WorkflowId,
-)
+from starters._options import AsJson, Cluster, NoWait, PlaceOptions, TemporalOptions, WaitForCluster, WorkflowId
 from starters._request import request
+from starters._restore_options import Confirm, OutageOptions
 from starters._screen import Screen, conduct, facts, seconds
 from starters._session import Session
 
