@@ -119,7 +119,7 @@ class RunnerFailed(RunnerPodError):
 
 
 class RunnerNotStarted(RunnerPodError):
-    """The runner pod did not start: its image, node or volumes cannot be had. Another pod would fail in the same way."""
+    """The runner pod did not start: its image, node or volumes cannot be had. Another would fail in the same way."""
 
 
 class NotEnoughSpace(RunnerPodError):

@@ -43,6 +43,8 @@ KUBERNETES_CONNECT, KUBERNETES_READ = timedelta(seconds=3), timedelta(seconds=7)
 """For each call to the API server. One that hangs while the API server comes back delays an undo by this much."""
 SQL_LIMIT = timedelta(seconds=5)
 """For connecting to a MariaDB server, and for each statement: a frozen server must not hold a thread."""
+LONGEST_CALL = timedelta(seconds=10)
+"""Of any call: a cancelled activity waits for the one that it is in, and so does a worker that drains."""
 
 # --- the end of a lease
 
@@ -67,7 +69,8 @@ _FROZEN = BEAT + HEARTBEAT_THROTTLE
 assert DESYNC_WINDOW < HEARTBEAT_TIMEOUT - _FROZEN
 assert DESYNC_WINDOW < UNDO_HEARTBEAT_TIMEOUT - _FROZEN  # the OFF is fenced as the ON is
 assert UNDO_HEARTBEAT_TIMEOUT + UNDO_FIRST_RETRY < UNDO_WITHIN
-assert KUBERNETES_CONNECT < KUBERNETES_READ
+assert KUBERNETES_CONNECT + KUBERNETES_READ <= LONGEST_CALL
+assert 2 * SQL_LIMIT <= LONGEST_CALL
 assert max(KUBERNETES_READ, SQL_LIMIT) + UNDO_LONGEST_RETRY < UNDO_WITHIN
 assert 2 * (HEARTBEAT_TIMEOUT + RUNNER_GRACE) < OWNER_LIMIT
 assert NOT_STARTABLE_LIMIT < START_LIMIT

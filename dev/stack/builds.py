@@ -1,7 +1,11 @@
-"""Everything that is built before the stack can start, in two lanes so that both cores have work."""
+"""Everything that is built before the stack can start.
+
+In two lanes: one compiles, and the other installs packages, which is waiting for the network and the disk for the most.
+"""
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -9,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-from dev.stack import debian, packages, paths, programs
+from dev.stack import debian, environment, packages, paths, programs
 from dev.stack.console import StackError, say
 
 _LANES = 2
@@ -20,7 +24,7 @@ _LEFTOVER_SECONDS = 3600
 @dataclass(frozen=True)
 class Job:
     name: str
-    run: Callable[[], None]
+    run: Callable[[], object]
 
 
 def ensure_all() -> None:
@@ -30,9 +34,11 @@ def ensure_all() -> None:
     names = packages.missing()
     if names:
         packages.install(names)
-    jobs = [Job(program.name, partial(programs.build, program)) for program in programs.missing()]
-    # Among the first: they use the network while the compiler uses the processor.
-    jobs[1:1] = [Job(root.name, root.build) for root in debian.ALL if not root.built]
+    to_build = programs.missing()
+    jobs = [Job(programs.BUILD, partial(programs.build, to_build))] if to_build else []
+    if not environment.made():
+        jobs.append(Job("python", environment.ensure))
+    jobs += [Job(root.name, root.build) for root in debian.ALL if not root.built]
     if jobs:
         _run(jobs)
     programs.link_all()
@@ -40,9 +46,12 @@ def ensure_all() -> None:
 
 def _remove_leftovers() -> None:
     """Remove what killed builds left, old enough to belong to none that still runs."""
-    for leftover in [*paths.PROGRAMS.glob("*/.*.new"), *paths.LAYERS.glob(".*.new.tar"), *paths.LAYERS.glob("*.new")]:
+    for leftover in [*paths.PROGRAMS.glob(".*.new"), *paths.LAYERS.glob(".*.new.tar"), *paths.LAYERS.glob("*.new")]:
         if time.time() - leftover.stat().st_mtime > _LEFTOVER_SECONDS:
-            leftover.unlink(missing_ok=True)
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
 
 
 def _run(jobs: list[Job]) -> None:

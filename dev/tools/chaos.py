@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-from dev.stack import cli, console, lifecycle, paths
+from dev.stack import cli, console, environment, lifecycle, paths
 from dev.stack.console import StackError
-from dev.tools import environment
 
 
 def main() -> int:

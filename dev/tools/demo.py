@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dev.stack import cli, cluster, console, lifecycle, paths, programs, settings
+from dev.stack import cli, cluster, console, environment, lifecycle, paths, programs, settings
 from dev.stack.console import StackError, say
-from dev.tools import checksums, environment
+from dev.tools import checksums
 from dev.tools.checksums import Checksums
 
 _CLUSTER = f"{settings.NAMESPACE}/{settings.STATEFULSET}"

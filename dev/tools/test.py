@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import signal
 import subprocess
 import sys
@@ -12,12 +13,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dev.stack import cli, console, lifecycle, packages, paths, processes, programs
+from dev.stack import cli, console, environment, lifecycle, paths, processes
 from dev.stack.console import StackError, say
-from dev.tools import environment
+from dev.tools import times
 
-FAST = ("tests/unit", "tests/activities", "tests/workflows", "tests/replay")
-SLOW = ("tests/integration", "tests/chaos")
+FAST = ("-m", "not integration")
+"""Of all folders below tests/: what needs the stack is marked."""
+_REPORT = paths.LOGS / "tests.xml"
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,10 @@ def main() -> int:
     own, after = _split(sys.argv[1:])
     parser = argparse.ArgumentParser(
         prog="dev/test",
-        description="Lint, types, fast tests, then the integration tests and a part of dev/chaos on the local stack.",
+        description="Lint, types, fast tests, then those that need the local stack, among them a part of dev/chaos.",
         epilog="What follows -- goes to pytest and replaces all of it but the stack: dev/test -- tests/unit -k lease",
     )
-    parser.add_argument("--fast", action="store_true", help="no stack and no integration tests")
+    parser.add_argument("--fast", action="store_true", help="no stack, and no test that needs it")
     parser.add_argument("--keep", action="store_true", help="leave the stack up if this command started it")
     arguments = parser.parse_args(own)
     signal.signal(signal.SIGTERM, _interrupt)
@@ -67,13 +69,13 @@ def _run(fast: bool, keep: bool, pytest_arguments: list[str]) -> int:
     venv = environment.ensure()
     with _stack(wanted=not fast, keep=keep):
         variables = environment.variables(venv)
-        if fast:
-            # Only the `temporal` command, of PATH or built: the fast tests start servers of their own.
-            variables["TEMPORAL_CLI"] = _temporal()
-        else:
+        if not fast:
             variables |= cli.environment()
             variables["PATH"] = f"{variables['PATH']}:{paths.BIN}"
+        _REPORT.unlink(missing_ok=True)
         failed = [step.name for step in _steps(fast, pytest_arguments) if not _passes(step, venv, variables)]
+    if tests := times.read(_REPORT):
+        print(f"\n{times.table(tests)}\n\nall of them: {_REPORT}")
     minutes, seconds = divmod(int(time.monotonic() - started), 60)
     took = f"{minutes} min {seconds:02d} s"
     if failed:
@@ -84,25 +86,39 @@ def _run(fast: bool, keep: bool, pytest_arguments: list[str]) -> int:
 
 
 def _steps(fast: bool, pytest_arguments: list[str]) -> list[Step]:
-    pytest = ("pytest", "--color=auto")
+    pytest = ("pytest", "--color=auto", f"--junitxml={_REPORT}")
     if pytest_arguments:
         return [Step("pytest", (*pytest, *pytest_arguments))]
     steps = [
         Step("ruff check", ("ruff", "check", ".")),
         Step("ruff format", ("ruff", "format", "--check", ".")),
         Step("mypy", ("mypy",)),
+        Step("shellcheck", ("shellcheck", *_shell_scripts())),
     ]
     # One pytest run, so that its last line counts everything.
-    folders = [
-        folder for folder in (FAST if fast else FAST + SLOW) if any((paths.CHECKOUT / folder).rglob("test_*.py"))
-    ]
-    return [*steps, Step("pytest", (*pytest, *folders))]
+    return [*steps, Step("pytest", (*pytest, *(FAST if fast else ())))]
+
+
+def _shell_scripts() -> list[str]:
+    """Every shell script of the checkout, by its name or its first line."""
+    found = []
+    for top in paths.CHECKOUT.iterdir():
+        if top.is_dir() and (top.name == ".ci" or not top.name.startswith(".")):
+            found += [file for file in top.rglob("*") if file.is_file() and _is_shell_script(file)]
+    return sorted(str(file.relative_to(paths.CHECKOUT)) for file in found)
+
+
+def _is_shell_script(file: Path) -> bool:
+    if file.suffix == ".sh":
+        return True
+    with file.open("rb") as content:
+        return re.match(rb"#!.*[/ ](ba|da)?sh\b", content.readline(100)) is not None
 
 
 def _passes(step: Step, venv: Path, variables: dict[str, str]) -> bool:
     say("test", f"{step.name}: {' '.join(step.argv)}")
     began = time.monotonic()
-    program = [str(venv / "bin" / "python"), "-m", *step.argv]
+    program = [str(venv / "bin" / step.argv[0]), *step.argv[1:]]
     # In a session of its own: Ctrl-C reaches it once, from here, and not a second time in the middle of its clean-up.
     with subprocess.Popen(
         program, cwd=paths.CHECKOUT, stdin=subprocess.DEVNULL, env=variables, start_new_session=True
@@ -138,13 +154,3 @@ def _stack(*, wanted: bool, keep: bool) -> Iterator[None]:
     finally:
         if not was_up and not keep:
             lifecycle.down()
-
-
-def _temporal() -> str:
-    """Path of the `temporal` command; built when there is none."""
-    if programs.find("temporal") is None:
-        if missing := packages.missing():
-            packages.install(missing)
-        programs.build(next(program for program in programs.BUILDABLE if program.name == "temporal"))
-        programs.find.cache_clear()
-    return programs.path("temporal")

@@ -18,8 +18,8 @@ from tests.integration.clients import JOURNAL
 from tests.integration.galera import FIRST, PASSWORD, PODS, USER, Galera
 from tests.integration.network import Partition
 from tests.integration.operations import Operations
-from tests.integration.waiting import eventually
 from tests.integration.worker_process import WorkerProcess, size_of
+from tests.support.eventually import eventually
 
 ORDER = (
     *("test_stack", "test_backup", "test_starters", "test_refusals", "test_backup_faults"),

@@ -59,7 +59,7 @@ async def test_restored_data_that_does_not_start(galera: Galera, operations: Ope
     staged.write_bytes(bytes(staged.stat().st_size))
     failure = await failure_of(restore)
     assert failure.type == "RestoreFailed"
-    assert "The old data was put back" in failure.message
+    assert "The previous data was swapped back" in failure.message
     assert f"mysql-data-{FIRST} untouched" in failure.message
     assert galera.problems() == []
     for pod in PODS:
@@ -131,7 +131,7 @@ async def test_a_check_that_fails_puts_the_old_data_back(
         )
     )
     assert failure.type == "RestoreFailed"
-    assert "The old data was put back" in failure.message
+    assert "The previous data was swapped back" in failure.message
     assert galera.problems() == []
     for pod in PODS:
         assert galera.checksums(pod) == before

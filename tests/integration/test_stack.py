@@ -7,7 +7,7 @@ import time
 
 from dev.stack import paths, settings
 from tests.integration.galera import FIRST, OTHER, PODS, TARGET, Galera
-from tests.integration.waiting import eventually
+from tests.support.eventually import eventually
 
 
 def test_a_second_up_takes_seconds() -> None:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from dev.stack import paths
-from tests.integration.waiting import eventually
+from tests.support.eventually import eventually
 
 
 class WorkerProcess:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from datetime import timedelta
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from dev.tools.times import OWN_SECONDS
 from tests.conftest import dev_server
 from tests.fakes.stage import Stage, open_stage
 
@@ -45,30 +47,35 @@ class _Together:
     """The selected tests of one module that need nothing but the stage."""
 
     def __init__(self) -> None:
-        self._tests: dict[str, tuple[Callable[..., Coroutine[Any, Any, None]], dict[str, Any]]] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._tests: dict[pytest.Item, tuple[Callable[..., Coroutine[Any, Any, None]], dict[str, Any]]] = {}
+        self._tasks: dict[pytest.Item, asyncio.Task[None]] = {}
 
     def add(self, item: pytest.Function) -> None:
-        name, test = item.nodeid, item.obj
+        test = item.obj
         parameters = dict(item.callspec.params) if hasattr(item, "callspec") else {}
         if set(inspect.signature(test).parameters) - set(parameters) != {"stage"}:
             return
-        self._tests[name] = (test, parameters)
+        self._tests[item] = (test, parameters)
 
         @functools.wraps(test)
         async def outcome(stage: Stage, **_: Any) -> None:
             if not self._tasks:
                 self._start(stage)
-            await self._tasks[name]
+            await self._tasks[item]
 
         item.obj = outcome
 
     def _start(self, stage: Stage) -> None:
         free = asyncio.Semaphore(AT_ONCE)
 
-        async def run(test: Callable[..., Coroutine[Any, Any, None]], parameters: dict[str, Any]) -> None:
+        async def run(item: pytest.Item) -> None:
+            test, parameters = self._tests[item]
             async with free:
-                await stage.within(LONGEST, test(stage=stage, **parameters))
+                began = time.monotonic()
+                try:
+                    await stage.within(LONGEST, test(stage=stage, **parameters))
+                finally:
+                    item.user_properties.append((OWN_SECONDS, f"{time.monotonic() - began:.3f}"))
 
-        for name, (test, parameters) in self._tests.items():
-            self._tasks[name] = asyncio.create_task(run(test, parameters), name=name)
+        for item in self._tests:
+            self._tasks[item] = asyncio.create_task(run(item), name=item.nodeid)

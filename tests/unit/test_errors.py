@@ -46,7 +46,7 @@ def test_the_drawn_tree_is_the_tree() -> None:
     assert errors.__doc__ is not None
     drawn = errors.__doc__.partition("    GaleraBackupError")[2].partition("`*`")[0]
     classes = {each.__name__: each for each in TREE}
-    words = {name: star for name, star in re.findall(r"\b([A-Z]\w+)(\*?)", drawn)}
+    words = dict(re.findall(r"\b([A-Z]\w+)(\*?)", drawn))
     assert set(words) == set(classes) - {"GaleraBackupError"}
     assert {name for name, star in words.items() if star} == RETRYABLE
     family = GaleraBackupError

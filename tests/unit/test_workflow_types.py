@@ -11,7 +11,7 @@ from temporalio import workflow
 
 from galera_backup import workflow_types
 from galera_backup.workflow_types import WorkflowType
-from workflows import GUARDS, OPERATIONS
+from workflows.registry import GUARDS, OPERATIONS
 
 TYPES = [each for each in vars(workflow_types).values() if isinstance(each, WorkflowType)]
 CLASSES: dict[str, type[Any]] = {

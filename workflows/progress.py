@@ -39,18 +39,18 @@ class ProgressReport:
         self._show()
 
     def waiting(self, waiting_for: str) -> None:
-        """The same phase waits for something else now."""
+        """The phase goes on, and waits for something else."""
         self._waiting_for = waiting_for
         self._show()
 
     def fail(self, error: Exception) -> None:
-        """The operation failed; its error is shown where a person looks first."""
+        """The operation has failed: show its error first."""
         self._notes = f"**{type(error).__name__}**: {getattr(error, 'message', error)}"
         self.end("failed")
 
     @contextmanager
-    def told(self) -> Generator[None]:
-        """Show how the work in this block ends, when that is not its success."""
+    def shows_end(self) -> Generator[None]:
+        """Show how the work in this block ends, when it fails or is cancelled."""
         try:
             yield
         except asyncio.CancelledError:
@@ -61,7 +61,7 @@ class ProgressReport:
             raise
 
     def end(self, phase: str) -> tuple[PhaseTime, ...]:
-        """The operation is over; `phase` is how: done, failed, cancelled. Returns the seconds of each phase."""
+        """The operation is over; `phase` says how: done, failed or cancelled. Returns the seconds of each phase."""
         self._close_phase()
         self._phase, self._waiting_for, self._since = phase, "", workflow.now()
         workflow.upsert_search_attributes([PHASE.value_set(phase)])
@@ -90,7 +90,7 @@ class ProgressReport:
         self._notes = markdown
         self._show()
 
-    def answer(self) -> Progress:
+    def now(self) -> Progress:
         """For the query `progress`."""
         return Progress(
             operation=self._operation,

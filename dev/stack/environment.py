@@ -1,10 +1,12 @@
-"""The Python environment of the tests and the demo: made from requirements.lock, outside the checkout."""
+"""The Python environment of the tests and the demo, with the Temporal CLI: made from requirements.lock, outside the
+checkout."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +17,35 @@ from dev.stack.console import StackError, say
 
 LOCK = paths.CHECKOUT / "requirements.lock"
 _PART = "python"
+_INTERPRETER = os.path.realpath(sys.executable)
+"""Of the system, also where a command of dev/ was started by the environment's own Python."""
+
+
+def made() -> bool:
+    """Whether it is there and whole."""
+    folder = _folder()
+    return (folder / "finished").exists() and (folder / "bin" / "python").exists()
+
+
+def temporal() -> Path:
+    """The Temporal CLI. Raises StackError when there is no environment yet."""
+    if not made():
+        raise StackError("temporal", "not installed yet: run dev/up")
+    return _folder() / "bin" / "temporal"
+
+
+def pinned(package: str) -> str:
+    """The version of a package in requirements.lock."""
+    found = re.search(rf"^{re.escape(package)}==(\S+)", LOCK.read_text(), re.MULTILINE)
+    if found is None:
+        raise StackError(_PART, f"{LOCK} does not pin {package!r}")
+    return found[1]
+
+
+def _folder() -> Path:
+    version = ".".join(map(str, sys.version_info[:2]))
+    key = hashlib.sha256(f"{_INTERPRETER}\0{version}\0{LOCK.read_text()}".encode()).hexdigest()[:12]
+    return paths.CACHE / "venvs" / key
 
 
 def ensure() -> Path:
@@ -22,11 +53,8 @@ def ensure() -> Path:
 
     The project itself is not in it: `variables` puts the checkout on the path, so that checkouts share environments.
     """
-    version = ".".join(map(str, sys.version_info[:2]))
-    key = hashlib.sha256(f"{sys.executable}\0{version}\0{LOCK.read_text()}".encode()).hexdigest()[:12]
-    folder = paths.CACHE / "venvs" / key
-    finished = folder / "finished"
-    if finished.exists() and (folder / "bin" / "python").exists():
+    folder = _folder()
+    if made():
         return folder
     say(_PART, f"making {folder} from {LOCK.name}")
     shutil.rmtree(folder, ignore_errors=True)
@@ -38,7 +66,7 @@ def ensure() -> Path:
         packages.install(["python3-venv"])  # Debian's Python comes without it
     for argv in _with_uv(folder) if _uv_works() else _with_pip(folder):
         _run(argv, log)
-    finished.touch()
+    (folder / "finished").touch()
     return folder
 
 
@@ -59,14 +87,14 @@ def _uv_works() -> bool:
 
 def _with_uv(folder: Path) -> list[list[str]]:
     return [
-        ["uv", "venv", "--no-project", "--python", sys.executable, str(folder)],
+        ["uv", "venv", "--no-project", "--python", _INTERPRETER, str(folder)],
         ["uv", "pip", "install", "--python", str(folder / "bin" / "python"), "--require-hashes", "-r", str(LOCK)],
     ]
 
 
 def _with_pip(folder: Path) -> list[list[str]]:
     pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
-    return [[sys.executable, "-m", "venv", str(folder)], [*pip, "--require-hashes", "-r", str(LOCK)]]
+    return [[_INTERPRETER, "-m", "venv", str(folder)], [*pip, "--require-hashes", "-r", str(LOCK)]]
 
 
 def _run(argv: list[str], log: Path) -> None:

@@ -1,4 +1,4 @@
-"""One look at a cluster, for every operation that needs it."""
+"""Look at a cluster."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ with workflow.unsafe.imports_passed_through():
 T = TypeVar("T")
 
 ANSWER_LIMIT, AGAIN_AFTER = timedelta(minutes=5), timedelta(seconds=2)
-"""For the servers of a cluster that has formed: a lost connection or a restart is no proof of anything."""
+"""For the servers of a cluster that has formed: a lost connection or a restart proves nothing."""
 
 
 async def observe(request: OperationRequest, summary: str, replicas: int | None = None) -> ClusterObservation:
-    """The StatefulSet, its pods and its data claims. `replicas`: its size, should it be at 0."""
+    """The StatefulSet, its pods and its data claims. `replicas`: how many to look at, when it is at 0."""
     return await call.act(GaleraActivities.observe_cluster, Observe(site=request.site, replicas=replicas), summary)
 
 
 async def until_all_answer(look: Callable[[], Awaitable[T]], answered: Callable[[T], bool]) -> T:
-    """Look again while a server does not answer; after `ANSWER_LIMIT` what is seen counts all the same."""
+    """Look again while a server does not answer. After `ANSWER_LIMIT` return what is seen then."""
     deadline = workflow.now() + ANSWER_LIMIT
     while not answered(seen := await look()) and workflow.now() < deadline:
         await workflow.sleep(AGAIN_AFTER, summary="not every server answers: looking again")

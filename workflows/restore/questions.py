@@ -15,7 +15,7 @@ Question = Literal["approval", "decision"]
 
 
 class Questions:
-    """At most one question is open; an answer to one that is not is refused."""
+    """At most one question is open. An answer to a question that is not open is refused."""
 
     def __init__(self) -> None:
         self.plan: RestorePlan | None = None
@@ -28,11 +28,11 @@ class Questions:
     # --- for the updates
 
     def check_approval(self) -> None:
-        """Error: `InvalidInput` when nobody asks for one."""
+        """Error: `InvalidInput`, when the restore does not wait for one."""
         self._must_be_open("approval")
 
     def check_decision(self, decision: Decision) -> None:
-        """Error: `InvalidInput` when nobody asks for one, or it cannot be had."""
+        """Error: `InvalidInput`, when the restore does not wait for one, or cannot do what was decided."""
         self._must_be_open("decision")
         if decision.choice == "keep" and not self._may_keep:
             raise InvalidInput(
@@ -44,7 +44,7 @@ class Questions:
         self._approval, self._open = answer, None
 
     def reject(self, answer: Answer) -> None:
-        """It may not."""
+        """The plan may not be carried out."""
         self._rejection, self._open = answer, None
 
     def decide(self, decision: Decision) -> None:
@@ -58,8 +58,13 @@ class Questions:
 
     # --- for the restore
 
+    @property
+    def approved_by(self) -> str | None:
+        """Who has approved the plan; None: no approval was required."""
+        return self._approval.who if self._approval is not None else None
+
     async def approval(self, limit: timedelta) -> Answer:
-        """Wait for it. Error: `RestoreRejected`."""
+        """Wait until a person approves. Error: `RestoreRejected`, also when `limit` has passed."""
         if not await self._ask("approval", limit):
             raise RestoreRejected(
                 f"the plan was not approved within {limit}. Nothing was changed; start the restore again"
@@ -70,7 +75,7 @@ class Questions:
         return self._approval
 
     async def decision(self, may_keep: bool, limit: timedelta) -> Decision | None:
-        """Wait for it. None: nobody decided in time."""
+        """Wait until a person decides; None: `limit` has passed. `may_keep`: the restored data can be kept."""
         self._decision, self._may_keep = None, may_keep
         await self._ask("decision", limit)
         return self._decision

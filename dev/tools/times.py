@@ -1,0 +1,52 @@
+"""Where the time of a run of the tests went, from its JUnit report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+SLOWEST = 20
+OWN_SECONDS = "seconds"
+"""Property of a test that ran beside others: its own time, while its part of the run is only what was left to wait."""
+
+
+@dataclass(frozen=True)
+class Test:
+    """One test: its part of the run's wall clock with its fixtures, and the time from its own start to its end."""
+
+    folder: str
+    name: str
+    wall: float
+    own: float
+
+
+def read(report: Path) -> list[Test]:
+    """The tests of a JUnit report, in the order in which they ran; none if there is no report."""
+    if not report.exists():
+        return []
+    return [_test(case) for case in ElementTree.parse(report).getroot().iter("testcase")]
+
+
+def _test(case: ElementTree.Element) -> Test:
+    module = case.get("classname", "")
+    wall = float(case.get("time", "0"))
+    own = case.find(f"properties/property[@name='{OWN_SECONDS}']")
+    return Test(
+        folder="/".join(module.split(".")[:2]),
+        name=f"{module}.{case.get('name', '')}",
+        wall=wall,
+        own=wall if own is None else float(own.get("value", "0")),
+    )
+
+
+def table(tests: list[Test]) -> str:
+    """The wall clock of each folder, and the slowest tests."""
+    walls: dict[str, list[float]] = {}
+    for test in tests:
+        walls.setdefault(test.folder, []).append(test.wall)
+    lines = [f"{'folder':<24} {'tests':>6} {'seconds':>8}"]
+    lines += [f"{folder:<24} {len(each):>6} {sum(each):>8.1f}" for folder, each in walls.items()]
+    lines += ["", "slowest tests, seconds from start to end"]
+    slowest = sorted(tests, key=lambda test: -test.own)[:SLOWEST]
+    return "\n".join([*lines, *(f"{test.own:>8.1f}  {test.name}" for test in slowest)])
