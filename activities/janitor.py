@@ -19,7 +19,7 @@ from galera_backup.models.activities import Observe
 from galera_backup.models.cluster import MemberObservation
 from galera_backup.models.common import ClusterRef, LeaseRef
 from galera_backup.models.janitor import MarkSeen, MemberSeen, Remark, RunnerSeen, Survey
-from galera_backup.models.lease import Mark
+from galera_backup.models.mark import Mark
 from galera_backup.mysql.gateway import MysqlGateway
 
 

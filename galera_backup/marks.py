@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pydantic import ValidationError
 
 from galera_backup.models.common import LeaseRef
-from galera_backup.models.lease import Mark
+from galera_backup.models.mark import Mark
 from galera_backup.names import LAST_LEASE_ANNOTATION, LEASE_ANNOTATION
 
 
@@ -25,9 +25,10 @@ def is_unreadable(annotations: Mapping[str, str]) -> bool:
     return LEASE_ANNOTATION in annotations and mark_of(annotations) is None
 
 
-def annotations_of(mark: Mark | None) -> dict[str, str | None]:
-    """The annotations of a patch that writes this mark; None removes the mark."""
-    return {LEASE_ANNOTATION: mark.model_dump_json() if mark else None}
+def annotations_of(mark: Mark | None, revoked_run: str | None = None) -> dict[str, str | None]:
+    """The annotations of a patch that writes or, with None, removes a mark; and, as `revocation`, revokes a lease's run."""
+    revoked = {} if revoked_run is None else revocation(revoked_run)
+    return {LEASE_ANNOTATION: mark.model_dump_json() if mark else None} | revoked
 
 
 def revocation(lease_run: str) -> dict[str, str | None]:

@@ -9,7 +9,7 @@ from temporalio import workflow
 from workflows import _runner
 from workflows._failures import operation
 from workflows.gather import for_each
-from workflows.lease.undo import TIDY_LIMIT
+from workflows.lease.copies import TIDY_LIMIT
 from workflows.observe import observe
 from workflows.operation import Operation, Work
 from workflows.pods import Pods
@@ -40,7 +40,7 @@ class GaleraTidy(Operation):
             if left > timedelta(0):
                 await workflow.sleep(left, summary="the previous data is kept")
             ttl = TIDY_LIMIT * _runner.ATTEMPTS + MARGIN
-            await work.under_lease(ttl, lambda: self._tidy(request, work), _nothing_to_undo)
+            await work.under_lease(ttl, lambda: self._tidy(request, work))
         work.progress.end("done")
 
     async def _tidy(self, request: TidyRequest, work: Work) -> None:
@@ -55,7 +55,3 @@ async def _tidy_claim(claim: ClaimObservation, request: TidyRequest, pods: Pods)
     replica = names.pod(request.cluster, claim.ordinal)
     task = pods.beside(f"kept-{claim.ordinal}", job, TIDY_LIMIT, claim=claim.claim, replica=replica)
     await _runner.run(task, f"no data from before restore {request.restore_id} on {claim.claim}")
-
-
-async def _nothing_to_undo() -> None:
-    """What is removed is removed."""

@@ -18,7 +18,7 @@ from galera_backup.errors import ClusterNotFound, GaleraBackupError, KubernetesR
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts, pod_facts, statefulset_facts
 from galera_backup.marks import annotations_of, revocation
 from galera_backup.models.common import ClusterRef, SecretRef
-from galera_backup.models.lease import Mark
+from galera_backup.models.mark import Mark
 from galera_backup.text import bounded
 
 T = TypeVar("T")
@@ -163,13 +163,15 @@ class KubeGateway:
         body = {"metadata": {"resourceVersion": pod.resource_version, **metadata}, "spec": spec or {}}
         _call(f"patching pod {pod.name!r}", self._core.patch_namespaced_pod, pod.name, namespace, body)
 
-    def scale(self, statefulset: StatefulSetFacts, replicas: int, mark: Mark) -> None:
-        """Set `spec.replicas` and the mark in one patch."""
-        self._patch_statefulset("scaling", statefulset, annotations_of(mark), {"replicas": replicas})
+    def scale(self, statefulset: StatefulSetFacts, replicas: int, mark: Mark, revoked_run: str | None = None) -> None:
+        """Set `spec.replicas` and the mark in one patch; and, as `revoke_statefulset`, note a run of a lease."""
+        self._patch_statefulset("scaling", statefulset, annotations_of(mark, revoked_run), {"replicas": replicas})
 
-    def mark_statefulset(self, statefulset: StatefulSetFacts, mark: Mark | None) -> None:
-        """Replace the mark, or remove it."""
-        self._patch_statefulset("marking", statefulset, annotations_of(mark), {})
+    def mark_statefulset(
+        self, statefulset: StatefulSetFacts, mark: Mark | None, revoked_run: str | None = None
+    ) -> None:
+        """Replace the mark, or remove it; and, as `revoke_statefulset`, note a run of a lease."""
+        self._patch_statefulset("marking", statefulset, annotations_of(mark, revoked_run), {})
 
     def revoke_statefulset(self, statefulset: StatefulSetFacts, lease_run: str) -> None:
         """Note on a StatefulSet that this run of a lease may not scale it down any more."""

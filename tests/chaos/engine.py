@@ -38,7 +38,7 @@ _JANITORS, _BETWEEN_JANITORS = 20, 5
 """Runs at most, and seconds: what still starts, or is on its way out, is for the next run, as on its schedule."""
 RESYNC_WITHIN = 10
 """Seconds from `all is back` to the first step of a resync that is due."""
-UNDO = {"revoke_replica", "remove_runners", "resync", "wait_in_service", "take_back_primary", "unmark_replica"}
+UNDO = {"revoke_replica", "remove_runners", "resync", "wait_in_service", "move_primary_back", "unmark_replica"}
 CLUSTER_ATTRIBUTE = "GaleraCluster"
 _STRATEGIES = {"restore": "in_place", "staged": "staged", "rolling": "rolling"}
 _OPERATIONS = ("backup", *_STRATEGIES, "rollback")

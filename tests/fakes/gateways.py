@@ -17,7 +17,7 @@ from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.models.clone import GaleraGroup
 from galera_backup.models.cluster import WsrepStatus
 from galera_backup.models.common import ClusterRef, SecretRef
-from galera_backup.models.lease import Mark
+from galera_backup.models.mark import Mark
 from galera_backup.models.proof import SeenTables, Table
 from galera_backup.mysql.gateway import Endpoint
 from galera_backup.mysql.proofs import QueryFault
@@ -179,12 +179,14 @@ class FakeKube(_Fake):
         world.patch_statefulset(statefulset.resource_version, world.statefulset.replicas, annotations)
 
     @_call
-    def scale(self, statefulset: StatefulSetFacts, replicas: int, mark: Mark) -> None:
-        self.worlds.at(statefulset.cluster.namespace).scale(statefulset, replicas, mark)
+    def scale(self, statefulset: StatefulSetFacts, replicas: int, mark: Mark, revoked_run: str | None = None) -> None:
+        self.worlds.at(statefulset.cluster.namespace).scale(statefulset, replicas, mark, revoked_run)
 
     @_call
-    def mark_statefulset(self, statefulset: StatefulSetFacts, mark: Mark | None) -> None:
-        self.worlds.at(statefulset.cluster.namespace).mark_statefulset(statefulset, mark)
+    def mark_statefulset(
+        self, statefulset: StatefulSetFacts, mark: Mark | None, revoked_run: str | None = None
+    ) -> None:
+        self.worlds.at(statefulset.cluster.namespace).mark_statefulset(statefulset, mark, revoked_run)
 
     @_call
     def create_pod(self, namespace: str, pod: V1Pod) -> None:

@@ -19,7 +19,7 @@ def _is_prune(arguments: Any) -> bool:
 FORWARD = {
     "check": Step("observe_cluster", "statefulset", by_lease=False),
     "mark": Step("mark_replica", "set_mark"),
-    "hand over": Step("hand_over_primary", "set_label"),
+    "hand over": Step("move_primary", "set_label"),
     "desync": Step("desync", "set_desync"),
     "out of service": Step("wait_out_of_service", "services_that_list"),
     "run": Step("run_runner", "create_pod", lambda arguments: not _is_prune(arguments), by_lease=False),
@@ -29,7 +29,7 @@ FORWARD = {
 UNDO = {
     "resync": Step("resync", "set_desync"),
     "in service": Step("wait_in_service", "services_that_list"),
-    "take back": Step("take_back_primary", "set_label"),
+    "take back": Step("move_primary_back", "set_label"),
     "unmark": Step("unmark_replica", "set_mark"),
 }
 STEPS = {**FORWARD, **UNDO}

@@ -13,7 +13,8 @@ from galera_backup import names
 from galera_backup.marks import mark_of
 from galera_backup.models.common import LeaseRef, PrimaryLabel
 from galera_backup.models.janitor import JanitorResult, Verdict
-from galera_backup.models.lease import HandOver, Mark, StopOrder
+from galera_backup.models.mark import RECIPE_VERSION, Mark, PrimaryMove, ResyncRecipe, StartRecipe
+from galera_backup.models.site import Site
 from tests.fakes.faults import ALWAYS, Fault
 from tests.fakes.kill import Step
 from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, failure_of
@@ -51,23 +52,20 @@ def put_mark(world: World, ordinal: int | None = 2, **fields: Any) -> Mark:
     return mark
 
 
-def stop_order(world: World, **fields: Any) -> StopOrder:
+def recipe(world: World, **fields: Any) -> StartRecipe:
     values: dict[str, Any] = {
         "replicas_before": 3,
         "replicas": 3,
         "restore_id": "20261122t020000z",
         "claims": tuple(world.claims),
-        "backup_claim": "backups",
-        "run_as_user": None,
+        "site": Site(cluster=world.cluster, backup_claim="backups"),
         "runner_pod_prefix": "restore",
-        "primary_label": PrimaryLabel(),
         "primary_pod": "mariadb-server-0",
-        "stop_timeout": timedelta(minutes=1),
         "runner_timeout": timedelta(minutes=1),
         "backup_id": BACKUP_ID,
         "ready_timeout": timedelta(minutes=1),
     }
-    return StopOrder.model_validate(values | fields)
+    return StartRecipe.model_validate(values | fields)
 
 
 # --- nothing to do
@@ -108,13 +106,13 @@ def has(world: World, text: str) -> bool:
 
 LAST_STEP = "before the mark is removed"
 REPLICA_STEPS = {
-    "after the mark, before the handover": Step("hand_over_primary", "set_label"),
-    "between the labels": Step("hand_over_primary", "set_label", lambda arguments: arguments["value"] == "backup"),
-    "after the handover, before ON": Step("desync", "set_desync"),
+    "after the mark, before the label moves": Step("move_primary", "set_label"),
+    "between the labels": Step("move_primary", "set_label", lambda arguments: arguments["value"] == "backup"),
+    "after the label has moved, before ON": Step("desync", "set_desync"),
     "after ON": Step("wait_out_of_service", "services_that_list"),
     "after the runner, before OFF": Step("resync", "set_desync"),
     "after OFF": Step("wait_in_service", "services_that_select"),
-    "before the labels go back": Step("take_back_primary", "set_label"),
+    "before the labels go back": Step("move_primary_back", "set_label"),
     LAST_STEP: Step("unmark_replica", "set_mark"),
 }
 
@@ -207,8 +205,8 @@ async def test_owner_that_is_open_undoes_by_itself(stage: Stage) -> None:
 
 async def test_mark_of_a_lease_that_this_server_never_knew(stage: Stage) -> None:
     world = stage.world()
-    handover = HandOver(label=PrimaryLabel(), heir="mariadb-server-1", heir_role=None)
-    put_mark(world, 0, handover=handover)
+    moved = PrimaryMove(label=PrimaryLabel(), successor="mariadb-server-1", successor_role=None)
+    put_mark(world, 0, undo=ResyncRecipe(moved=moved))
     with world.lock:
         world.member(0).labels["mariadb-role"] = "backup"
         world.member(1).labels["mariadb-role"] = "primary"
@@ -409,7 +407,7 @@ async def assert_mixture_is_refused(stage: Stage, world: World, janitor: Handle)
 
 async def test_mixture_is_looked_at_again_after_an_hour(stage: Stage) -> None:
     world = stage.world()
-    put_mark(world, None, order=stop_order(world), tried="a mixture", tried_at=datetime.now(UTC) - timedelta(hours=2))
+    put_mark(world, None, undo=recipe(world), tried="a mixture", tried_at=datetime.now(UTC) - timedelta(hours=2))
     stop(world)
     assert len((await clean(stage, world)).mended) == 1
     await stage.assert_settled(world)
@@ -421,13 +419,34 @@ def stop(world: World) -> None:
         world._reconcile_soon()
 
 
-async def test_stopped_with_a_mark_of_an_older_version_is_reported(stage: Stage) -> None:
+async def test_stopped_with_a_mark_that_does_not_say_how_to_start_is_reported(stage: Stage) -> None:
     world = stage.world()
-    put_mark(world, None, replicas_before=3)
+    put_mark(world, None)
     stop(world)
     result = await clean(stage, world)
     assert verdicts(result) == {"mariadb-server": Verdict.STAYS_STOPPED}
-    assert "'replicas': 3" in result.left_alone[0]
+    assert "'replicas' set to the size" in result.left_alone[0]
+
+
+@pytest.mark.parametrize("ordinal", [None, 2])
+async def test_recipe_of_a_newer_version_is_reported_and_not_touched(stage: Stage, ordinal: int | None) -> None:
+    world = stage.world()
+    mark = put_mark(world, ordinal, undo={"version": RECIPE_VERSION + 1, "undo": "resync", "unheard": "of"})
+    if ordinal is None:
+        stop(world)
+    else:
+        with world.lock:
+            world.member(ordinal).set_desync(True)
+    result = await clean(stage, world)
+    name = "mariadb-server" if ordinal is None else f"mariadb-server-{ordinal}"
+    assert verdicts(result)[name] == Verdict.NEWER
+    assert result.mended == ()
+    [text] = result.left_alone
+    assert "Run the janitor of that version" in text
+    carrier = world.look().statefulset if ordinal is None else world.member(ordinal)
+    assert mark_of(carrier.annotations) == mark
+    assert world.statefulset.replicas == (0 if ordinal is None else 3)
+    assert ordinal is None or world.member(ordinal).desync
 
 
 async def test_restored_cluster_gets_its_new_size(stage: Stage) -> None:
@@ -448,7 +467,7 @@ async def test_restored_cluster_gets_its_new_size(stage: Stage) -> None:
 
 async def test_mark_on_a_statefulset_that_somebody_scaled_up(stage: Stage) -> None:
     world = stage.world()
-    put_mark(world, None, order=stop_order(world))
+    put_mark(world, None, undo=recipe(world))
     result = await clean(stage, world)
     [mended] = result.mended
     assert mended.name == "mariadb-server"
@@ -522,8 +541,8 @@ async def test_busy_cluster_is_left_to_its_holder(stage: Stage) -> None:
 @pytest.mark.parametrize("name", ["after the runner, before OFF", "after OFF", LAST_STEP])
 async def test_killed_janitor_is_followed_by_another(stage: Stage, name: str, how: str) -> None:
     world = stage.world()
-    handover = HandOver(label=PrimaryLabel(), heir="mariadb-server-0", heir_role=None)
-    put_mark(world, handover=handover)
+    moved = PrimaryMove(label=PrimaryLabel(), successor="mariadb-server-0", successor_role=None)
+    put_mark(world, undo=ResyncRecipe(moved=moved))
     with world.lock:
         world.member(2).set_desync(True)
     fault = world.faults.add(REPLICA_STEPS[name].held())
@@ -553,7 +572,7 @@ async def settled_but_for_labels(stage: Stage, world: World) -> None:
 @pytest.mark.parametrize("how", ["terminate", "cancel"])
 async def test_janitor_killed_while_it_looks_at_the_volumes(stage: Stage, how: str) -> None:
     world = stage.world()
-    put_mark(world, None, order=stop_order(world))
+    put_mark(world, None, undo=recipe(world))
     stop(world)
     world.plan(RunnerPlan("check", held=True, times=3))
     first = await stage.janitor(world)

@@ -10,7 +10,8 @@ from temporalio.client import WorkflowExecutionStatus
 from galera_backup import names
 from galera_backup.errors import DatabaseRefused, KubernetesRefused
 from galera_backup.models.common import LeaseRef
-from galera_backup.models.lease import LeaseRequest, LeaseResult, Mark
+from galera_backup.models.lease import LeaseRequest, LeaseResult
+from galera_backup.models.mark import Mark
 from galera_backup.models.site import Site
 from tests.fakes.faults import Fault
 from tests.fakes.kill import reset, workflow_tasks

@@ -65,7 +65,7 @@ class GaleraRestore(Operation):
             restore_id=plan.restore_id,
             manifest=restored.manifest,
             claims=tuple(restored.claims),
-            replicas=plan.order.replicas,
+            replicas=plan.recipe.replicas,
             phases=work.progress.end("done"),
             outage_seconds=cut.seconds or 0,
             clone=plan.clone,
