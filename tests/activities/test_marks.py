@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from temporalio.client import WorkflowExecutionStatus
 
-from activities._fence import mark_of
+from galera_backup.marks import mark_of
 from galera_backup import names
 from galera_backup.errors import KubernetesUnavailable, LeaseLost, ScaleFailed
 from galera_backup.models.activities import Revoked, ScaleTask

@@ -23,8 +23,7 @@ from temporalio.client import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities import build_activities
-from activities._heartbeat import pause
-from galera_backup import names
+from galera_backup import names, timing
 from galera_backup.errors import GaleraBackupError, by_name
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.models.backup import BackupRequest, BackupResult
@@ -48,17 +47,10 @@ BACKUP_ID = "20261122T010000Z-full"
 Handle = WorkflowHandle[Any, Any]
 
 
-async def _short_pause(seconds: float, *details: str) -> None:
-    await pause(seconds / FASTER, *details)
-
-
 @contextlib.contextmanager
 def shortened_pauses() -> Any:
     """Time in activities runs `FASTER`."""
-    with contextlib.ExitStack() as patches:
-        for module in ("galera", "kubernetes", "runner", "_quorum"):
-            patches.enter_context(mock.patch(f"activities.{module}.pause", _short_pause))
-        patches.enter_context(mock.patch("activities.pods.NOT_STARTABLE_LIMIT", timedelta(seconds=1)))
+    with mock.patch.multiple(timing, pace=1 / FASTER, NOT_STARTABLE_LIMIT=timedelta(seconds=1)):
         yield
 
 

@@ -47,7 +47,8 @@ with workflow.unsafe.imports_passed_through():  # the stand-ins are loaded in th
     from starters import janitor as janitor_command
     from starters import list as list_command
     from starters import restore as restore_command
-    from starters._options import BackupOptions, LabelMover, PlaceOptions, RestoreOptions
+    from starters._options import BackupOptions, LabelMover, PlaceOptions
+    from starters._restore_options import RestoreOptions
     from starters._proof import ProofOptions
     from starters._request import request
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from activities._fence import mark_of
+from galera_backup.marks import mark_of
 from galera_backup.models.common import LeaseRef, PrimaryLabel
 from galera_backup.models.janitor import JanitorResult, Verdict
 from galera_backup.models.mark import RECIPE_VERSION, PrimaryMove, ResyncRecipe
