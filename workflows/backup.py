@@ -22,7 +22,7 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.manifest import Manifest
     from galera_backup.rules.health import OTHERS_IN_SYNC, health_problems
     from galera_backup.rules.selection import select_replica
-    from galera_backup.runner import protocol
+    from galera_backup.runner import handshake
     from galera_backup.show import members_table
 
 MARGIN = timedelta(minutes=30)
@@ -65,7 +65,7 @@ class _Steps:
         pruned = await self._prune(manifest)
         return BackupResult(
             manifest=manifest,
-            path=f"{protocol.BACKUP_ROOT}/{manifest.cluster}/{manifest.backup_id}",
+            path=f"{handshake.BACKUP_ROOT}/{manifest.cluster}/{manifest.backup_id}",
             phases=(),
             desynced_seconds=resynced.seconds,
             drained=resynced.drained,

@@ -58,6 +58,7 @@ RESTORE_ID = "20261122t020000z"
 
 def manifest(cluster: ClusterRef) -> Manifest:
     return Manifest(
+        stream="backup.mbs.zst",
         backup_id=ID,
         cluster=cluster,
         replica=f"{cluster.statefulset}-2",

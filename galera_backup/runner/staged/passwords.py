@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from galera_backup.failure import AgentError
 from galera_backup.models.passwords import PasswordMode, PasswordReport
-from galera_backup.runner import protocol
+from galera_backup.runner import handshake, scripts
 from galera_backup.runner.container import MariadbContainer
-from galera_backup.runner.failure import AgentError
 from galera_backup.runner.reporting import log
 from galera_backup.text import bounded
 
@@ -31,16 +31,17 @@ def settle_passwords(staged: Path, mode: PasswordMode, container: MariadbContain
     or InnoDB's files changed.
     """
     before = _innodb_files(staged)
-    container.tell(protocol.PASSWORDS, f"{int(mode == 'reset')}\n")
-    status = container.status(protocol.PASSWORDS_STATUS)
-    rows = container.log(protocol.PASSWORDS_REPORT).split("\n")
+    container.tell(handshake.SET_PASSWORD, f"{scripts.statement('set_password.sql')}\n")
+    container.tell(handshake.PASSWORDS, f"{int(mode == 'reset')}\n")
+    status = container.status(handshake.PASSWORDS_STATUS)
+    rows = container.log(handshake.PASSWORDS_REPORT).split("\n")
     if _innodb_files(staged) != before:
         raise _failed(mode, staged, "InnoDB's files are not as they were, expected them untouched", container)
     if status or _END not in rows:
         seen = f"the server's exit status is {status}, expected 0 and a report"
         if mode == "reset":
             raise _failed(mode, staged, seen, container)
-        problem = bounded(f"{seen}. End of its log: {container.log_tail(protocol.PASSWORDS_LOG)}", _NAMES_LIMIT)
+        problem = bounded(f"{seen}. End of its log: {container.log_tail(handshake.PASSWORDS_LOG)}", _NAMES_LIMIT)
         log.warning("passwords not compared: %s", problem)
         return PasswordReport(problem=problem)
     return _report([row.split(" ") for row in rows if row and row != _END], mode, staged, container)
@@ -99,5 +100,5 @@ def _failed(mode: PasswordMode, staged: Path, seen: str, container: MariadbConta
         "RestoreFailed",
         f"{doing} the passwords of the backup in {str(staged)!r}: {seen}. The data directory was not touched; start "
         f"the restore without 'reset_passwords_from_secrets', or with strategy 'in_place'. End of the server's log: "
-        f"{container.log_tail(protocol.PASSWORDS_LOG)}",
+        f"{container.log_tail(handshake.PASSWORDS_LOG)}",
     )

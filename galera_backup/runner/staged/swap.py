@@ -10,14 +10,14 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
+from galera_backup.failure import AgentError
 from galera_backup.models.jobs import SwapJob, SwapReport
 from galera_backup.models.volumes import Journal, SwapState
-from galera_backup.runner.failure import AgentError
 from galera_backup.runner.places import Places
 from galera_backup.runner.reporting import log
-from galera_backup.runner.staged import StagedRestore, locked
-from galera_backup.runner.storage import sync_directory
+from galera_backup.runner.staged.journal import StagedRestore, locked
 from galera_backup.runner.volumes import LOST_AND_FOUND, STAGED_RESTORES, tree
+from galera_backup.storage.durable import sync_directory
 
 _STAYS = (LOST_AND_FOUND, STAGED_RESTORES)
 _PUT_BACK = (SwapState.BACK_OUT, SwapState.BACK_IN, SwapState.RETURNED)

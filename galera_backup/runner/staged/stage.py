@@ -7,21 +7,22 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from galera_backup.failure import AgentError
 from galera_backup.models.jobs import StageJob, StageReport
 from galera_backup.models.manifest import GaleraPosition, Manifest
-from galera_backup.models.volumes import Journal, SwapState
+from galera_backup.models.volumes import STAGING_RESERVE, Journal, SwapState
 from galera_backup.runner.container import MariadbContainer
 from galera_backup.runner.datadir import DIRECTORY_MODE, FILE_MODE, write_grastate
-from galera_backup.runner.failure import AgentError
-from galera_backup.runner.passwords import settle_passwords
 from galera_backup.runner.places import Places
-from galera_backup.runner.protocol import STAGING_RESERVE
+from galera_backup.runner.prepare import Room, Unpacking
 from galera_backup.runner.reporting import log
-from galera_backup.runner.staged import StagedRestore, locked
-from galera_backup.runner.storage import ClusterStore, remove, sync_tree
+from galera_backup.runner.staged.journal import StagedRestore, locked
+from galera_backup.runner.staged.passwords import settle_passwords
 from galera_backup.runner.tool import is_metadata
-from galera_backup.runner.unpacking import Room, Unpacking
 from galera_backup.runner.volumes import FULL, LOST_AND_FOUND, MARKER, STAGED_RESTORES, total_kb, tree
+from galera_backup.storage.archive import manifest_of
+from galera_backup.storage.durable import remove, sync_tree
+from galera_backup.storage.files import FileArchive
 
 _NEVER_STAGED = (LOST_AND_FOUND, MARKER, STAGED_RESTORES)
 """They belong to the volume, or to the data directory that a swap moves aside."""
@@ -33,8 +34,8 @@ def stage(job: StageJob, places: Places, container: MariadbContainer) -> StageRe
     Errors: `BackupNotFound`, `BackupDamaged`, `NotEnoughSpace`, `RestoreFailed`, `RunnerFailed`. After any of them
     this restore has nothing staged, and takes no room.
     """
-    store = ClusterStore(places.backup_root, job.owner)
-    manifest = store.manifest(job.backup_id)
+    archive = FileArchive(places.backup_root, job.owner)
+    manifest = manifest_of(archive, job.backup_id)
     places.data_directory.mkdir(DIRECTORY_MODE, parents=True, exist_ok=True)  # a sub path that no server has used
     with locked(places.volume):
         restore = StagedRestore(places.volume, job.restore_id)
@@ -48,7 +49,7 @@ def stage(job: StageJob, places: Places, container: MariadbContainer) -> StageRe
             )
         restore.discard()
         try:
-            return _stage(job, restore, Unpacking(store, manifest, restore.staged, _room(places), places), container)
+            return _stage(job, restore, Unpacking(archive, manifest, restore.staged, _room(places), places), container)
         except BaseException as error:
             container.settle()
             _discard_after_failure(restore)

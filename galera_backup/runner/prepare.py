@@ -9,19 +9,19 @@ from pathlib import Path
 
 import zstandard
 
+from galera_backup.failure import AgentError
 from galera_backup.models.clone import Clone
 from galera_backup.models.manifest import GaleraPosition, Manifest
-from galera_backup.runner import protocol
-from galera_backup.runner.adopting import adopt
+from galera_backup.runner import handshake
+from galera_backup.runner.adopt import adopt
 from galera_backup.runner.check import check_tally, verify_stream
 from galera_backup.runner.container import MariadbContainer
-from galera_backup.runner.failure import AgentError
-from galera_backup.runner.pipeline import Tally, ahead, decompress, read_file
+from galera_backup.runner.pipeline import Tally, ahead, decompress
 from galera_backup.runner.places import Places
 from galera_backup.runner.reporting import ProgressLine, log
-from galera_backup.runner.storage import ClusterStore
 from galera_backup.runner.tool import ToolFault, check_log, check_prepared
 from galera_backup.runner.volumes import free_kb
+from galera_backup.storage.archive import Archive
 
 _SPARE_KB = 64 * 1024
 """Beyond the stream itself: the redo log and undo that a prepare writes."""
@@ -70,57 +70,57 @@ class Room:
 class Unpacking:
     """One backup, unpacked and prepared in the directory `data`."""
 
-    def __init__(self, store: ClusterStore, manifest: Manifest, data: Path, room: Room, places: Places) -> None:
+    def __init__(self, archive: Archive, manifest: Manifest, data: Path, room: Room, places: Places) -> None:
         self.data = data
-        self._archive = store.backup_directory(manifest.backup_id) / manifest.stream
+        self._archive = archive
         self._manifest = manifest
         self._room = room
         self._places = places
 
     def unpack(self, container: MariadbContainer) -> float:
-        """Unpack into the directory, which is made, verifying size and checksum on the way; answers the seconds.
+        """Unpack into the directory, which is made, verifying size and checksum on the way; returns the seconds.
 
         Errors: `NotEnoughSpace`, `BackupDamaged`, `RestoreFailed`, `RunnerFailed`.
         """
         began = time.monotonic()
         self._room.check(self._manifest)
         self.data.mkdir(parents=True)
-        container.tell(protocol.TARGET, f"{self.data}\n")
+        container.tell(handshake.TARGET, f"{self.data}\n")
         fault = self._feed(container)
-        status = container.status(protocol.UNPACK_STATUS)
+        status = container.status(handshake.UNPACK_STATUS)
         if fault is None and status != 0:
             fault = f"mbstream's exit status is {status}, expected 0"
         if fault:
             verify_stream(self._archive, self._manifest, self._places)  # when that is damaged, that is the reason
-            raise self._failed("unpacking", fault, container, protocol.UNPACK_LOG)
+            raise self._failed("unpacking", fault, container, handshake.UNPACK_LOG)
         self._room.watch(self._manifest)
         return time.monotonic() - began
 
     def prepare(self, container: MariadbContainer, clone: Clone | None) -> GaleraPosition:
-        """Apply the redo log, and adopt the identity of a clone; answers the position that InnoDB has then.
+        """Apply the redo log, and adopt the identity of a clone; returns the position that InnoDB has then.
 
         Nothing is durable yet.
 
         Errors: `RestoreFailed`, `RunnerFailed`.
         """
-        container.tell(protocol.PREPARE)
-        status = container.status(protocol.PREPARE_STATUS)
+        container.tell(handshake.PREPARE)
+        status = container.status(handshake.PREPARE_STATUS)
         try:
             if status:
                 raise ToolFault(f"its exit status is {status}, expected 0")
-            check_log(container.log(protocol.PREPARE_LOG))
+            check_log(container.log(handshake.PREPARE_LOG))
             recovered = check_prepared(self.data, self._manifest.position)
         except ToolFault as fault:
-            raise self._failed("preparing", f"mariadb-backup: {fault}", container, protocol.PREPARE_LOG) from fault
+            raise self._failed("preparing", f"mariadb-backup: {fault}", container, handshake.PREPARE_LOG) from fault
         log.info("prepared; position %s, in InnoDB %s", self._manifest.position, recovered)
         return recovered if clone is None else adopt(clone, self.data, recovered, container)
 
     def _feed(self, container: MariadbContainer) -> str | None:
-        """Stream the archive to mbstream; answers what went wrong in it."""
+        """Stream the backup to mbstream; returns what went wrong in it."""
         packed, plain = Tally(), 0
         progress = ProgressLine("unpack", self._manifest.stream_bytes, self._places.progress_every)
         try:
-            with closing(ahead(decompress(ahead(packed.hashed(read_file(self._archive)))))) as blocks:
+            with closing(ahead(decompress(ahead(packed.hashed(self._archive.read(self._manifest)))))) as blocks:
                 for count in container.write_stream(blocks):
                     plain += count
                     if progress.show(plain):
@@ -128,7 +128,7 @@ class Unpacking:
         except BrokenPipeError:
             return f"mbstream stopped reading after {plain} of {self._manifest.stream_bytes} bytes"
         except zstandard.ZstdError as error:
-            return f"cannot decompress {self._archive.name!r} after {plain} bytes: {error}"
+            return f"cannot decompress {self._manifest.stream!r} after {plain} bytes: {error}"
         if plain != self._manifest.stream_bytes:
             return f"the stream has {plain} bytes, expected {self._manifest.stream_bytes}"
         check_tally(self._manifest, packed)

@@ -19,11 +19,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from galera_backup.failure import AgentError
 from galera_backup.models.volumes import Journal, SwapState
-from galera_backup.runner.failure import AgentError
 from galera_backup.runner.reporting import log
-from galera_backup.runner.storage import remove, sync_directory, write_atomically
 from galera_backup.runner.volumes import STAGED_RESTORES, tree
+from galera_backup.storage.durable import remove, sync_directory, write_atomically
 from galera_backup.storage.layout import file_name
 from galera_backup.text import bounded
 

@@ -9,29 +9,29 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from galera_backup.failure import AgentError
 from galera_backup.models.clone import Clone
 from galera_backup.models.manifest import GaleraPosition
-from galera_backup.runner import protocol
+from galera_backup.runner import handshake
 from galera_backup.runner.container import MariadbContainer
 from galera_backup.runner.datadir import write_grastate
-from galera_backup.runner.failure import AgentError
 from galera_backup.runner.reporting import log
-from galera_backup.runner.storage import remove
 from galera_backup.runner.tool import recovered_position
+from galera_backup.storage.durable import remove
 
 _OF_THE_GROUP = ("galera.cache", "gvwstate.dat")
 """What the server leaves of the group in which it was alone."""
 
 
 def adopt(clone: Clone, data: Path, prepared: GaleraPosition, container: MariadbContainer) -> GaleraPosition:
-    """Make the data a clone's; answers its position, which InnoDB has. Error: `RestoreFailed`, `RunnerFailed`."""
+    """Make the data a clone's; returns its position, which InnoDB has. Error: `RestoreFailed`, `RunnerFailed`."""
     wanted = GaleraPosition(uuid=clone.uuid, seqno=prepared.seqno)
     write_grastate(data, wanted, safe_to_bootstrap=True)
-    container.tell(protocol.ADOPT)
-    status = container.status(protocol.ADOPT_STATUS)
+    container.tell(handshake.ADOPT)
+    status = container.status(handshake.ADOPT_STATUS)
     if status:
         raise _failed(clone, data, f"its exit status is {status}", container)
-    position = recovered_position(container.log(protocol.RECOVER_LOG))
+    position = recovered_position(container.log(handshake.RECOVER_LOG))
     if position is None or position.uuid != clone.uuid or position.seqno < prepared.seqno:
         raise _failed(clone, data, f"InnoDB has the position {position}, expected one after {wanted}", container)
     for name in _OF_THE_GROUP:
@@ -41,7 +41,7 @@ def adopt(clone: Clone, data: Path, prepared: GaleraPosition, container: Mariadb
 
 
 def _failed(clone: Clone, data: Path, fault: str, container: MariadbContainer) -> AgentError:
-    ends = (f"{name}: {container.log_tail(name)}" for name in (protocol.ADOPT_LOG, protocol.RECOVER_LOG))
+    ends = (f"{name}: {container.log_tail(name)}" for name in (handshake.ADOPT_LOG, handshake.RECOVER_LOG))
     return AgentError(
         "RestoreFailed",
         f"giving the data in {str(data)!r} the wsrep identity {clone.uuid} with a mariadbd of the StatefulSet's image: "

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from galera_backup.failure import AgentError
 from galera_backup.models.jobs import Done, TidyJob
 from galera_backup.models.volumes import SwapState
-from galera_backup.runner.failure import AgentError
 from galera_backup.runner.places import Places
 from galera_backup.runner.reporting import log
-from galera_backup.runner.staged import discard, is_removed, locked, read_journal, restore_directories
+from galera_backup.runner.staged.journal import discard, is_removed, locked, read_journal, restore_directories
 from galera_backup.storage.layout import file_name
 
 _AT_REST = (SwapState.STAGING, SwapState.STAGED, SwapState.SWAPPED, SwapState.RETURNED)

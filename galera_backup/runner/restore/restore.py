@@ -1,23 +1,24 @@
-"""Restore one data volume (the seed's restoration phase 2): unpack and prepare once, copy to each claim in turn."""
+"""Restore one data volume (phase 2 of MOSK's restore workflow): unpack and prepare once, copy to each claim in turn."""
 
 from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
 
+from galera_backup.failure import AgentError
 from galera_backup.models.jobs import RestoreJob, RestoreReport
 from galera_backup.models.manifest import GaleraPosition
 from galera_backup.models.volumes import ClaimMarker
 from galera_backup.runner import datadir
 from galera_backup.runner.container import MariadbContainer
-from galera_backup.runner.failure import AgentError
 from galera_backup.runner.places import Places
 from galera_backup.runner.reporting import log, logged_to
-from galera_backup.runner.staging import Staging
-from galera_backup.runner.storage import ClusterStore
-from galera_backup.runner.unpack import append_tool_logs, make_ready
+from galera_backup.runner.restore.temporary import TemporaryDirectory, remove_temporary_directories
+from galera_backup.runner.restore.unpack import append_tool_logs, make_ready
 from galera_backup.runner.volumes import FULL, read_marker, tree, write_marker
 from galera_backup.storage import layout
+from galera_backup.storage.archive import manifest_of
+from galera_backup.storage.files import FileArchive
 
 
 def restore(job: RestoreJob, places: Places, container: MariadbContainer) -> RestoreReport:
@@ -26,12 +27,12 @@ def restore(job: RestoreJob, places: Places, container: MariadbContainer) -> Res
     Errors: `BackupNotFound`, `BackupDamaged`, `NotEnoughSpace`, `RestoreFailed`, `RunnerFailed`. The marker says
     whether the data directory was touched.
     """
-    store = ClusterStore(places.backup_root, job.owner)
-    manifest = store.manifest(job.backup_id)
+    archive = FileArchive(places.backup_root, job.owner)
+    manifest = manifest_of(archive, job.backup_id)
     log_path = places.backup_root / layout.log(job.stored_log)
     with logged_to(log_path):
-        staging = Staging(job, store, manifest, places)
-        ClusterStore(places.backup_root, job.cluster).remove_restores(keep=staging.directory)
+        temporary = TemporaryDirectory(job, archive, manifest, places)
+        remove_temporary_directories(places.backup_root, job.cluster, keep=job.restore_id)
         if _is_restored(job, places):
             log.info("%r is already restored from %s", str(places.data_directory), job.backup_id)
             report = RestoreReport(
@@ -41,19 +42,21 @@ def restore(job: RestoreJob, places: Places, container: MariadbContainer) -> Res
                 restored_bytes=sum(tree(places.data_directory).values()),
             )
         else:
-            report = _restore(job, staging, places, container)
+            report = _restore(job, temporary, places, container)
         if job.last:
-            staging.remove()
-            log.info("removed the temporary directory %r", str(staging.directory))
+            temporary.remove()
+            log.info("removed the temporary directory %r", str(temporary.directory))
         log.info("restored: %s", report)
     append_tool_logs(log_path, container)
     return report
 
 
-def _restore(job: RestoreJob, staging: Staging, places: Places, container: MariadbContainer) -> RestoreReport:
-    prepared, unpacked = make_ready(staging, container)
+def _restore(
+    job: RestoreJob, temporary: TemporaryDirectory, places: Places, container: MariadbContainer
+) -> RestoreReport:
+    prepared, unpacked = make_ready(temporary, container)
     began = time.monotonic()
-    copied = _fill(job, prepared.position, staging, places)
+    copied = _fill(job, prepared.position, temporary, places)
     return RestoreReport(
         unpack_seconds=unpacked.unpack_seconds,
         prepare_seconds=unpacked.prepare_seconds,
@@ -62,21 +65,21 @@ def _restore(job: RestoreJob, staging: Staging, places: Places, container: Maria
     )
 
 
-def _fill(job: RestoreJob, position: GaleraPosition, staging: Staging, places: Places) -> int:
-    """Replace the content of the data directory; answers the bytes copied."""
+def _fill(job: RestoreJob, position: GaleraPosition, temporary: TemporaryDirectory, places: Places) -> int:
+    """Replace the content of the data directory; returns the bytes copied."""
     data = places.data_directory
-    datadir.check_room(staging.data, data)
+    datadir.check_room(temporary.data, data)
     _mark(job, places, "restoring")
     try:
         datadir.wipe(data)
-        copied = datadir.copy(staging.data, data, places.progress_every)
+        copied = datadir.copy(temporary.data, data, places.progress_every)
         datadir.write_grastate(data, position, job.safe_to_bootstrap)
         _mark(job, places, "restored")
     except OSError as error:
         raise AgentError(
             "NotEnoughSpace" if error.errno in FULL else "RestoreFailed",
-            f"copying {str(staging.data)!r} to {str(data)!r}: {error}. The data directory is incomplete and marked as "
-            "'restoring'; run the restore again when the cause is gone",
+            f"copying {str(temporary.data)!r} to {str(data)!r}: {error}. The data directory is incomplete and marked "
+            "as 'restoring'; run the restore again when the cause is gone",
         ) from error
     return copied
 
