@@ -117,7 +117,6 @@ def test_member(seen: MemberSeen, verdict: Verdict) -> None:
         (
             survey(replicas=0, mark=mark(undo=RECIPE, tried="mixed", tried_at=NOW - timedelta(minutes=59))),
             Verdict.STAYS_STOPPED,
-            Verdict.NEWER,
         ),
         (
             survey(replicas=0, mark=mark(undo=RECIPE, tried="mixed", tried_at=NOW - timedelta(minutes=60))),
