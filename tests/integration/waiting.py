@@ -10,11 +10,12 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def eventually(look: Callable[[], T], within: float, what: str, every: float = 0.2) -> T:
+async def eventually(look: Callable[[], T], within: float, what: str | Callable[[], str], every: float = 0.2) -> T:
     """The first true answer of `look`; fails when there is none `within` seconds, and says what it saw last."""
     deadline = time.monotonic() + within
     while not (seen := look()):
         if time.monotonic() > deadline:
-            raise AssertionError(f"expected within {within:.0f} s: {what}; saw {seen!r}")
+            expected = what if isinstance(what, str) else what()
+            raise AssertionError(f"expected within {within:.0f} s: {expected}; saw {seen!r}")
         await asyncio.sleep(every)
     return seen
