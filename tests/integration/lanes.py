@@ -51,14 +51,19 @@ class Group:
 
 
 def groups_of(items: Iterable[pytest.Item]) -> list[Group]:
-    """One for each module, in the order of the items, and then what must run alone."""
+    """One for each module, in the order of the items; what must run alone is a group of its own."""
     modules: dict[tuple[bool, Path], list[pytest.Item]] = {}
     for item in items:
-        modules.setdefault((ALONE in _fixtures(item), item.path), []).append(item)
+        modules.setdefault((runs_alone(item), item.path), []).append(item)
     return [
         Group(tuple(item.nodeid for item in tests), any(ON_STACK in _fixtures(item) for item in tests), alone)
-        for (alone, _), tests in sorted(modules.items(), key=lambda module: module[0][0])
+        for (alone, _), tests in modules.items()
     ]
+
+
+def runs_alone(item: pytest.Item) -> bool:
+    """Whether no other test may run meanwhile."""
+    return ALONE in _fixtures(item)
 
 
 def _fixtures(item: pytest.Item) -> list[str]:
