@@ -5,7 +5,7 @@ from __future__ import annotations
 from workflows.backup import GaleraBackup
 from workflows.catalog import GaleraCatalog
 from workflows.janitor import GaleraJanitor
-from workflows.lease import GaleraLease
+from workflows.lease.lease import GaleraLease
 from workflows.restore import GaleraRestore
 from workflows.rollback import GaleraRollback
 from workflows.tidy import GaleraTidy

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from temporalio import workflow
 
-from workflows._holder import LeaseHeld
 from workflows._progress import ProgressReport
+from workflows.lease.held import LeaseHeld
 
 with workflow.unsafe.imports_passed_through():
     from galera_backup.errors import InternalError

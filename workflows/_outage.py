@@ -10,12 +10,13 @@ from typing import Any, Generic, Literal, TypeVar
 
 from temporalio import workflow
 
-from workflows import _runner, _undo
-from workflows._holder import LeaseHeld
+from workflows import _runner
 from workflows._observing import observe
 from workflows._operation import Operation
 from workflows._progress import ProgressReport
 from workflows._runner import JobT
+from workflows.lease import undo
+from workflows.lease.held import LeaseHeld
 
 with workflow.unsafe.imports_passed_through():
     from galera_backup import names
@@ -143,14 +144,14 @@ class Outage(ABC, Generic[R]):
         if self._stopping is None:
             return
         request, ref = self._request, self._lease.ref
-        stopped = _undo.Stopped(
+        stopped = undo.Stopped(
             site=request.site,
             mark=Mark(lease=ref, owner=workflow.info().workflow_id, until=workflow.now()),
             order=self._stopping,
         )
         self._progress.enter("start", "the lease was killed: starting the cluster from here")
-        claims = None if self._is_stopped else self._started_on or _undo.as_found(self._stopping)
-        await _undo.bring_up(stopped, claims, names.lease_queue(workflow.info().task_queue))
+        claims = None if self._is_stopped else self._started_on or undo.as_found(self._stopping)
+        await undo.bring_up(stopped, claims, names.lease_queue(workflow.info().task_queue))
 
     def cancelled_too_late(self) -> RestoreFailed | None:
         """What "cancelled" would hide: that the database is down, or that its data was replaced all the same."""

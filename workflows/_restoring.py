@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable
 from temporalio import workflow
 
 from workflows import _clone, _runner
-from workflows._holder import LeaseHeld
 from workflows._observing import until_all_answer
 from workflows._outage import CHECK_LIMIT, Outage, size_of
 from workflows._progress import ProgressReport
 from workflows._questions import Questions
+from workflows.lease.held import LeaseHeld
 
 with workflow.unsafe.imports_passed_through():
     from galera_backup import names

@@ -7,12 +7,12 @@ from datetime import timedelta
 from temporalio import workflow
 
 from workflows import _runner
-from workflows._holder import LeaseHeld
 from workflows._outage import CHECK_LIMIT, MARGIN, SWAP_LIMIT, each
 from workflows._progress import ProgressReport
 from workflows._prove import Proving
 from workflows._questions import Questions
 from workflows._restoring import Restoring
+from workflows.lease.held import LeaseHeld
 
 with workflow.unsafe.imports_passed_through():
     from galera_backup.errors import GaleraBackupError, RestoreFailed

@@ -6,12 +6,13 @@ from datetime import timedelta
 
 from temporalio import workflow
 
-from workflows import _runner, _undo
+from workflows import _runner
 from workflows._failures import operation
-from workflows._holder import LeaseHeld
 from workflows._observing import observe
 from workflows._operation import Operation
 from workflows._progress import ProgressReport
+from workflows.lease import undo
+from workflows.lease.held import LeaseHeld
 
 with workflow.unsafe.imports_passed_through():
     from galera_backup import names
@@ -206,7 +207,7 @@ class _Steps:
             on_may_land=True,  # the killed lease may have had an attempt under way
         )
         self._progress.enter("resync", f"the lease was killed: bringing {self._desynced} back from here")
-        await _undo.bring_back(task, names.lease_queue(workflow.info().task_queue))
+        await undo.bring_back(task, names.lease_queue(workflow.info().task_queue))
 
     def _enter(self, phase: str, waiting_for: str) -> None:
         self._lease.check()

@@ -13,11 +13,12 @@ from typing import Any, TypeVar
 
 from temporalio import workflow
 
-from workflows import _undo, call
+from workflows import call
 from workflows._failures import operation
-from workflows._holder import LeaseHeld
 from workflows._operation import Operation
 from workflows._progress import ProgressReport
+from workflows.lease import undo
+from workflows.lease.held import LeaseHeld
 
 with workflow.unsafe.imports_passed_through():
     from activities.janitor import JanitorActivities
@@ -185,7 +186,7 @@ class _Steps:
         self._mended += [Mended(name=runner.pod, text="removed") for runner in orphans]
 
     async def _remove_runners_of(self, lease: LeaseRef) -> None:
-        await _undo.persist(
+        await undo.persist(
             RunnerActivities.remove_runners,
             RemoveRunners(cluster=self._request.cluster, lease=lease),
             f"remove the runner pods of lease run {lease.run_id}",
@@ -207,7 +208,7 @@ class _Steps:
         )
         limit = timing.DESYNC_WINDOW + request.drain_timeout + request.step_timeout
         try:
-            report = await _within(limit, _undo.bring_back(task, self._queue()))
+            report = await _within(limit, undo.bring_back(task, self._queue()))
         except TimeoutError:
             await self._look_why(pod, limit)
             return
@@ -239,7 +240,7 @@ class _Steps:
         self._enter("start", f"starting {request.cluster}: {finding.text}")
         # Pods of its own (the id begins with the time): those of a killed janitor may still be on their way out.
         prefix = f"{names.JANITOR_RUNNER_PREFIX}-{workflow.info().run_id[-8:]}"
-        stopped = _undo.Stopped(
+        stopped = undo.Stopped(
             site=order.site.model_copy(update=ours),
             mark=mark,
             order=order.model_copy(update={"runner_pod_prefix": prefix}),
@@ -247,7 +248,7 @@ class _Steps:
         )
         limit = INSPECTION + order.ready_timeout
         try:
-            claims = await _within(limit, _undo.bring_up(stopped, None, self._queue()))
+            claims = await _within(limit, undo.bring_up(stopped, None, self._queue()))
         except (ClusterLeftStopped, ClusterLeftPartial) as error:
             await self._note_attempt(mark, error)
             raise
@@ -259,7 +260,7 @@ class _Steps:
         text = f"started; claims: {describe_claims(claims)}" if claims else "primary label as before, mark removed"
         if order.strategy != Strategy.IN_PLACE:
             keep = restore_to_keep(order, claims)
-            if untidy := await _undo.tidy(stopped, self._lease.ref, keep=keep):
+            if untidy := await undo.tidy(stopped, self._lease.ref, keep=keep):
                 text += f"; copies of the data may be left on {', '.join(untidy)}"
         self._mended.append(Mended(name=finding.name, text=text))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from temporalio import workflow
 
 from workflows._failures import operation
-from workflows._holder import LeaseHeld
 from workflows._in_place import InPlace
 from workflows._outage import OutageOperation
 from workflows._progress import ProgressReport
@@ -13,6 +12,7 @@ from workflows._questions import Questions
 from workflows._restoring import Restoring
 from workflows._rolling import Rolling
 from workflows._staged import Staged
+from workflows.lease.held import LeaseHeld
 
 with workflow.unsafe.imports_passed_through():
     from galera_backup.models.plan import Answer, Decision, RestorePlan

@@ -8,9 +8,9 @@ from temporalio import workflow
 
 from workflows import _runner
 from workflows._failures import operation
-from workflows._holder import LeaseHeld
 from workflows._outage import CHECK_LIMIT, MARGIN, SWAP_LIMIT, Outage, OutageOperation, each
 from workflows._progress import ProgressReport
+from workflows.lease.held import LeaseHeld
 
 with workflow.unsafe.imports_passed_through():
     from galera_backup.errors import RestoreFailed

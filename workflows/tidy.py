@@ -8,12 +8,12 @@ from temporalio import workflow
 
 from workflows import _runner
 from workflows._failures import operation
-from workflows._holder import LeaseHeld
 from workflows._observing import observe
 from workflows._operation import Operation
 from workflows._outage import MARGIN, each
 from workflows._progress import ProgressReport
-from workflows._undo import TIDY_LIMIT
+from workflows.lease.held import LeaseHeld
+from workflows.lease.undo import TIDY_LIMIT
 
 with workflow.unsafe.imports_passed_through():
     from galera_backup import names

@@ -28,7 +28,7 @@ def short_window(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "DESYNC_WINDOW", timedelta(seconds=0.5))
 
 
-# --- what undoing is made of, in the order of `workflows._undo`
+# --- what undoing is made of, in the order of `workflows.lease.undo`
 
 
 async def bring_back(bench: Bench, task: ReplicaTask) -> None:

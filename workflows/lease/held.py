@@ -17,7 +17,7 @@ from temporalio.exceptions import (
 
 from workflows import _runner, call
 from workflows._uncancellable import uncancellable
-from workflows.lease import GaleraLease
+from workflows.lease.lease import GaleraLease
 
 with workflow.unsafe.imports_passed_through():
     from activities.temporal import TemporalActivities

@@ -18,8 +18,9 @@ from typing import Any, Literal, TypeVar
 from temporalio import workflow
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from workflows import _runner, _undo, call
+from workflows import _runner, call
 from workflows._uncancellable import uncancellable
+from workflows.lease import undo
 
 with workflow.unsafe.imports_passed_through():
     from activities.galera import GaleraActivities
@@ -80,7 +81,7 @@ class GaleraLease:
         self._replica: ReplicaTask | None = None
         self._drain_timeout = timedelta(0)
         self._desynced_at: datetime | None = None
-        self._stopped: _undo.Stopped | None = None
+        self._stopped: undo.Stopped | None = None
         self._stopped_at: datetime | None = None
         self._known: tuple[ClaimReport, ...] | None = None
         """What the data claims of a stopped cluster hold; None: the owner works on them."""
@@ -263,7 +264,7 @@ class GaleraLease:
             return self._event("resync")
         self._show(f"bringing {self._replica.pod} back")
         drain_until = workflow.now() + self._drain_timeout
-        report = await _undo.bring_back(
+        report = await undo.bring_back(
             self._replica.model_copy(update={"drain_until": drain_until}), workflow.info().task_queue
         )
         self._show(f"{self._replica.pod} is in sync")
@@ -276,7 +277,7 @@ class GaleraLease:
     async def _stage(self, order: StopOrder) -> LeaseEvent:
         self._show("removing what earlier restores left")
         await self._remove_strangers(late=RestoreFailed)
-        untidy = await _undo.tidy(self._stopped_by(order), self._ref(), keep=order.restore_id)
+        untidy = await undo.tidy(self._stopped_by(order), self._ref(), keep=order.restore_id)
         if untidy:
             raise RestoreFailed(
                 f"removing what earlier restores left on {', '.join(untidy)}: expected it to be gone. Look at the "
@@ -292,8 +293,8 @@ class GaleraLease:
         if order is None or self._unsettled is not None:
             return
         self._show("removing copies of the data")
-        keep = restore_to_keep(order, self._claims or _undo.as_found(order))
-        self._untidy = await _undo.tidy(self._stopped_by(order), self._ref(), keep=keep)
+        keep = restore_to_keep(order, self._claims or undo.as_found(order))
+        self._untidy = await undo.tidy(self._stopped_by(order), self._ref(), keep=keep)
         if keep is not None and not order.undoes:
             await self._discard_later(order)
 
@@ -318,16 +319,16 @@ class GaleraLease:
                 static_summary=f"data of {site.cluster} before restore {order.restore_id}: removed when it is time",
             )
 
-    def _stopped_by(self, order: StopOrder) -> _undo.Stopped:
+    def _stopped_by(self, order: StopOrder) -> undo.Stopped:
         mark = self._mark().model_copy(update={"replicas_before": order.replicas_before, "order": order})
-        return _undo.Stopped(site=self._request.site, mark=mark, order=order)
+        return undo.Stopped(site=self._request.site, mark=mark, order=order)
 
     async def _stop(self, order: StopOrder) -> LeaseEvent:
         self._stopped = self._stopped_by(order)
         self._stopped_at = workflow.now()
         self._show("scaling to 0")
         if self._known is None:
-            self._known = _undo.as_found(order)
+            self._known = undo.as_found(order)
         await self._remove_strangers(late=ScaleFailed)
         task = self._stopped.scale(0)
         await self._step(KubernetesActivities.scale_down, task, "scale StatefulSet to 0", late=ScaleFailed)
@@ -355,13 +356,13 @@ class GaleraLease:
         self._stopped = None  # whatever comes of it, it is decided once
         claims = self._known
         try:
-            self._claims = await _undo.bring_up(stopped, claims, workflow.info().task_queue)
+            self._claims = await undo.bring_up(stopped, claims, workflow.info().task_queue)
         except GaleraBackupError as error:
             self._unsettled = error
             raise
         return self._started()
 
-    async def _try_to_start(self, stopped: _undo.Stopped, claims: tuple[ClaimReport, ...], replicas: int) -> None:
+    async def _try_to_start(self, stopped: undo.Stopped, claims: tuple[ClaimReport, ...], replicas: int) -> None:
         """Steps that can fail, and be followed by others; the end of the lease puts the rest in order."""
         restored = are_restored(claims)
         scale = stopped.scale(replicas)
