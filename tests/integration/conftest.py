@@ -29,7 +29,7 @@ ORDER = (
     *("test_late_on", "test_partitions", "test_frozen_server", "test_donor", "test_lessons", "test_restore"),
     *("test_restore_staged", "test_restore_rolling", "test_clone"),
 )
-"""What changes least comes first."""
+"""The longest ones first, so that no lane has one left at the end."""
 LOG_LINES = 60
 _log_at_start = pytest.StashKey[int]()
 
