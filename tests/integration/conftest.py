@@ -40,12 +40,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests here, and put their modules into order after all others."""
+    """Mark the tests here, and put their modules into order."""
     ours = [item for item in items if item.path.parent == Path(__file__).parent]
     for item in ours:
         item.add_marker(pytest.mark.integration)
         if item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(240))
+            item.add_marker(pytest.mark.timeout(300))
     chosen = set(ours)
     others = [item for item in items if item not in chosen]
     ours.sort(key=lambda item: (lanes.runs_alone(item), ORDER.index(item.path.stem)))

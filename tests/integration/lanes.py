@@ -2,7 +2,8 @@
 
 The process that pytest was started in runs no test of this folder itself. It gives groups of tests to its lanes, and
 reports what they report, so that one run counts and shows all of it. A test says by a fixture what it needs:
-`stack_cluster` the cluster of dev/up, `alone` that no other test runs; otherwise any cluster will do.
+`stack_cluster` the cluster of dev/up, `alone` that no other test runs; otherwise any cluster will do. The tests of a
+module with the mark `together` run one after another on one cluster.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ CHANNEL = "GALERA_TEST_CHANNEL"
 NAMESPACE = "GALERA_TEST_NAMESPACE"
 """Of the lane's own small cluster; without it the cluster is the one of the stack."""
 ON_STACK, ALONE = "stack_cluster", "alone"
-_END_SECONDS = 240
+_END_SECONDS = 120
 
 
 def is_lane() -> bool:
@@ -51,13 +52,17 @@ class Group:
 
 
 def groups_of(items: Iterable[pytest.Item]) -> list[Group]:
-    """One for each module, in the order of the items; what must run alone is a group of its own."""
-    modules: dict[tuple[bool, Path], list[pytest.Item]] = {}
+    """In the order of the items, one for each test, and one for each module that has the mark `together`."""
+    found: dict[str, list[pytest.Item]] = {}
     for item in items:
-        modules.setdefault((runs_alone(item), item.path), []).append(item)
+        found.setdefault(str(item.path) if item.get_closest_marker("together") else item.nodeid, []).append(item)
     return [
-        Group(tuple(item.nodeid for item in tests), any(ON_STACK in _fixtures(item) for item in tests), alone)
-        for (alone, _), tests in modules.items()
+        Group(
+            tuple(item.nodeid for item in tests),
+            on_stack=any(ON_STACK in _fixtures(item) for item in tests),
+            alone=any(runs_alone(item) for item in tests),
+        )
+        for tests in found.values()
     ]
 
 
@@ -73,8 +78,9 @@ def _fixtures(item: pytest.Item) -> list[str]:
 class Queue:
     """Which lane runs which group when."""
 
-    def __init__(self, groups: Iterable[Group]) -> None:
+    def __init__(self, groups: Iterable[Group], others: int = 0) -> None:
         self._waiting = list(groups)
+        self._others = others
         self._running = 0
         self._alone = False
         self._changed = threading.Condition()
@@ -82,7 +88,8 @@ class Queue:
     def next(self, *, has_stack: bool) -> Group | None:
         """The group for a lane that is free, as soon as it may run; None when none is left for it.
 
-        What needs the stack's cluster comes first there: nobody else can take it.
+        What needs the stack's cluster comes first there: nobody else can take it. What runs alone is for that lane too,
+        when the other ones have removed their clusters.
         """
         with self._changed:
             while True:
@@ -90,7 +97,7 @@ class Queue:
                 if not fit:
                     return None
                 first = next((group for group in fit if group.on_stack and not group.alone), fit[0])
-                if not self._alone and (not first.alone or self._running == 0):
+                if not self._alone and (not first.alone or self._running == self._others == 0):
                     self._waiting.remove(first)
                     self._running += 1
                     self._alone = first.alone
@@ -102,6 +109,12 @@ class Queue:
         with self._changed:
             self._running -= 1
             self._alone = False
+            self._changed.notify_all()
+
+    def left(self) -> None:
+        """One of the other lanes has ended, and removed its cluster."""
+        with self._changed:
+            self._others -= 1
             self._changed.notify_all()
 
     def stop(self) -> list[str]:
@@ -169,6 +182,14 @@ class Lane(threading.Thread):
 
     def run(self) -> None:
         """Give it groups until none is left or it ends."""
+        try:
+            self._run_groups()
+        finally:
+            if not self._has_stack:
+                self.end()
+                self._queue.left()
+
+    def _run_groups(self) -> None:
         with self._channel, self._channel.makefile("rw", encoding="utf-8") as channel:
             while (group := self._queue.next(has_stack=self._has_stack)) is not None:
                 alive = self._run_group(group, channel)
@@ -191,13 +212,13 @@ class Lane(threading.Thread):
                 self._outcomes.add(message["nodeid"], message)
         return False
 
-    def end(self, deadline: float) -> None:
+    def end(self) -> None:
         """It ends when nothing more comes, and removes its cluster; it is told to when it does not."""
         for signal_ in (None, signal.SIGINT, signal.SIGKILL):
             if signal_ is not None:
                 self.process.send_signal(signal_)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(max(deadline - time.monotonic(), 30))
+                self.process.wait(_END_SECONDS)
                 return
 
 
@@ -243,19 +264,23 @@ class Lanes:
     def _start(self) -> None:
         groups = groups_of(self._tests)
         tests = [test for group in groups for test in group.tests]
-        self._queue = Queue(groups)
-        small = min(SMALL, sum(not (group.on_stack or group.alone) for group in groups) - 1)
+        small = max(0, min(SMALL, sum(not (group.on_stack or group.alone) for group in groups) - 1))
+        self._queue = Queue(groups, others=small)
         namespaces = ["", *(f"integration-{number}" for number in range(1, small + 1))]
         self._lanes = [Lane(namespace, tests, self._queue, self._outcomes) for namespace in namespaces]
         for lane in self._lanes:
             lane.start()
 
+    def pytest_keyboard_interrupt(self) -> None:
+        """For all of them."""
+        for lane in self._lanes:
+            lane.process.send_signal(signal.SIGINT)
+
     def pytest_sessionfinish(self) -> None:
         """Let the lanes remove what they have made."""
         self._queue.stop()
-        deadline = time.monotonic() + _END_SECONDS
         for lane in self._lanes:
-            lane.end(deadline)
+            lane.end()
 
 
 def _without_report(item: pytest.Item) -> pytest.TestReport:

@@ -12,7 +12,7 @@ from tests.integration.galera import CLUSTER, FIRST, PODS, Galera, backup_direct
 from tests.integration.operations import Operations, failure_of
 from tests.integration.second_cluster import CLONE, CLONE_PODS, SecondCluster, state_transfers
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("stack_cluster")]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("stack_cluster"), pytest.mark.together]
 
 
 @pytest.fixture(scope="module")

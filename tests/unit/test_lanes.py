@@ -38,6 +38,19 @@ def test_what_runs_alone_waits_for_all_that_run() -> None:
     assert found == [ALONE]
 
 
+def test_what_runs_alone_waits_for_the_other_clusters_to_be_removed() -> None:
+    queue = Queue([ALONE], others=1)
+    assert queue.next(has_stack=False) is None
+    found: list[Group | None] = []
+    waiting = threading.Thread(target=lambda: found.append(queue.next(has_stack=True)), daemon=True)
+    waiting.start()
+    waiting.join(0.2)
+    assert found == []
+    queue.left()
+    waiting.join(10)
+    assert found == [ALONE]
+
+
 def test_nothing_begins_beside_what_runs_alone() -> None:
     queue = Queue([ALONE, ANY])
     assert queue.next(has_stack=True) == ALONE
