@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -41,7 +42,7 @@ from galera_backup.names import lease_queue
 from galera_backup.settings import SettingsError, WorkerSettings
 from galera_backup.temporal.attributes import ensure_search_attributes
 from galera_backup.temporal.connect import connect
-from workflows import GUARDS, OPERATIONS
+from workflows.registry import GUARDS, OPERATIONS
 
 log = logging.getLogger("worker")
 
@@ -52,6 +53,8 @@ HEARTBEAT_INTERVAL = timedelta(seconds=2)
 A frozen worker's attempt could then be given up 2 s after its last sign of life, and do something later than that: the
 fence of `wsrep_desync` counts on more than `timing.DESYNC_WINDOW`. Cancels reach activities sooner, too.
 """
+LONGEST_CALL = timedelta(seconds=10)
+"""From the end of the graceful shutdown to the end of all activities: each waits for the gateway call it is in."""
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 """Seconds between attempts to reach Temporal: pods start in any order, and a restart of the server may take long."""
 
@@ -67,8 +70,19 @@ def main() -> NoReturn:
         print(error, file=sys.stderr)
         _exit(WRONG_SETTINGS)
     set_up_logging(settings)
+    keep_warnings_of_the_sdk_harmless()
     # Not asyncio.run: closing the loop joins its threads, and one that hangs in a frozen server would hold the process.
     _exit(asyncio.Runner().run(serve(settings)))
+
+
+def keep_warnings_of_the_sdk_harmless() -> None:
+    """Warnings of the SDK are logged and never raised, also when Python runs with `-W error`.
+
+    The SDK issues some inside the loops that poll for tasks. A cancel for an activity that has just ended is one
+    ("Cannot find activity to cancel for token"); raised, it ends the worker. A filter that is set here goes before
+    those of `-W` and PYTHONWARNINGS.
+    """
+    warnings.filterwarnings("default", module=r"temporalio\.")
 
 
 def _exit(code: int) -> NoReturn:
@@ -90,7 +104,7 @@ async def serve(settings: WorkerSettings) -> int:
         activities = build_activities(KubeGateway(api_client), MysqlGateway(), client, settings.agent_image)
         # Async activities call their blocking clients by asyncio.to_thread: a thread for each slot of both workers.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2 * settings.max_activities))
-        await run_until(stop, build_workers(settings, client, activities))
+        await Workers(settings, client, activities).run_until(stop)
     except GaleraBackupError as error:
         log.error("the worker cannot start: %s", error.message)
         return FAILED
@@ -157,44 +171,86 @@ def runtime(settings: WorkerSettings) -> Runtime:
 # --- workers
 
 
-def build_workers(
-    settings: WorkerSettings,
-    client: Client,
-    activities: list[Callable[..., Any]],
-    operations: Iterable[type] = OPERATIONS,
-    guards: Iterable[type] = GUARDS,
-) -> list[Worker]:
-    """The worker of the operations and the worker of the leases."""
-    queues = {settings.task_queue: operations, lease_queue(settings.task_queue): guards}
-    return [
-        Worker(
+class Workers:
+    """The worker of the operations and the worker of the leases; when one fails, both end.
+
+    `worker.run()` and `worker.shutdown()` of the SDK wait for the activities. Those of a worker that failed are told
+    nothing, so both may wait without end. `failure` is set at the moment of the failure, and each wait here is bounded.
+    """
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        client: Client,
+        activities: list[Callable[..., Any]],
+        operations: Iterable[type] = OPERATIONS,
+        guards: Iterable[type] = GUARDS,
+    ) -> None:
+        self._settings = settings
+        self.failure: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+        """Its result is the first error that made a worker fail."""
+        self._failed: set[Worker] = set()
+        queues = {settings.task_queue: operations, lease_queue(settings.task_queue): guards}
+        self.each = tuple(self._build(client, activities, queue, list(types)) for queue, types in queues.items())
+
+    def _build(self, client: Client, activities: list[Callable[..., Any]], queue: str, workflows: list[type]) -> Worker:
+        async def on_fatal_error(error: BaseException) -> None:
+            self._note(worker, error)
+
+        worker = Worker(
             client,
             task_queue=queue,
-            workflows=list(workflow_types),
+            workflows=workflows,
             activities=activities,
-            max_concurrent_activities=settings.max_activities,
-            graceful_shutdown_timeout=settings.graceful_shutdown,
+            max_concurrent_activities=self._settings.max_activities,
+            graceful_shutdown_timeout=self._settings.graceful_shutdown,
             max_heartbeat_throttle_interval=HEARTBEAT_INTERVAL,
             default_heartbeat_throttle_interval=HEARTBEAT_INTERVAL,
+            on_fatal_error=on_fatal_error,
         )
-        for queue, workflow_types in queues.items()
-    ]
+        return worker
 
+    def _note(self, worker: Worker, error: BaseException) -> None:
+        self._failed.add(worker)
+        if not self.failure.done():
+            self.failure.set_result(error)
 
-async def run_until(stop: asyncio.Event, workers: list[Worker]) -> None:
-    """Run the workers until `stop`, or until one fails; then drain them all. Raises what made a worker fail.
+    async def run_until(self, stop: asyncio.Event) -> None:
+        """Run the workers until `stop`, or until one fails; then drain those that did not fail.
 
-    Draining tells the running activities that the worker shuts down. One that watches a runner pod lets go of it, and
-    the next worker adopts the pod: a deploy does not end a backup.
-    """
-    running = [asyncio.create_task(worker.run()) for worker in workers]
-    stopped = asyncio.create_task(stop.wait())
-    log.info("polling", extra={"task_queues": ", ".join(worker.task_queue for worker in workers)})
-    await asyncio.wait([stopped, *running], return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
-    log.info("draining: running activities are told, backups go on in their pods")
-    await asyncio.gather(*(worker.shutdown() for worker in workers))
-    await asyncio.gather(*running)
+        Draining tells the running activities that the worker shuts down. One that watches a runner pod lets go of it,
+        and the next worker adopts the pod: a deploy does not end a backup.
+
+        Raises what made a worker fail, or `TimeoutError` when a worker is not drained in time.
+        """
+        running = {worker: asyncio.create_task(self._run(worker)) for worker in self.each}
+        stopped = asyncio.create_task(stop.wait())
+        log.info("polling", extra={"task_queues": ", ".join(worker.task_queue for worker in self.each)})
+        ends: list[asyncio.Future[Any]] = [stopped, self.failure]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        log.info("draining: running activities are told, backups go on in their pods")
+        told = [asyncio.create_task(worker.shutdown()) for worker in self.each]
+        limit = self._settings.graceful_shutdown + LONGEST_CALL
+        late = await self._ended([task for worker, task in running.items() if worker not in self._failed], limit)
+        for task in (stopped, *told, *running.values()):
+            task.cancel()
+        if self.failure.done():
+            raise self.failure.result()
+        if late:
+            raise TimeoutError(f"activities still run {limit} after they were told that the worker shuts down")
+
+    async def _run(self, worker: Worker) -> None:
+        try:
+            await worker.run()
+        except Exception as error:
+            self._note(worker, error)
+
+    async def _ended(self, running: list[asyncio.Task[None]], limit: timedelta) -> set[asyncio.Task[None]]:
+        """Wait for the tasks, at most so long; those that still run."""
+        if not running:
+            return set()
+        _, late = await asyncio.wait(running, timeout=limit.total_seconds())
+        return late
 
 
 # --- signals

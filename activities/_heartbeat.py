@@ -12,7 +12,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 BEAT_SECONDS = 2
-"""Well below the heartbeat timeout of `workflows._options`."""
+"""Well below the heartbeat timeout of `workflows.call`."""
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

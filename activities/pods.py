@@ -14,8 +14,8 @@ from galera_backup.kube.gateway import KubeGateway
 from galera_backup.models.activities import RunnerOutcome, RunnerTask
 from galera_backup.models.jobs import ListJob, RunnerError, RunnerErrorType, RunnerJob, RunnerLog
 from galera_backup.models.manifest import Manifest
-from galera_backup.runner import protocol
-from galera_backup.runner.protocol import AGENT_CONTAINER, MARIADB_CONTAINER
+from galera_backup.runner import handshake
+from galera_backup.runner.handshake import AGENT_CONTAINER, MARIADB_CONTAINER
 from galera_backup.storage import layout
 from galera_backup.text import bounded
 
@@ -124,7 +124,7 @@ def _log(task: RunnerTask[RunnerJob], pod: PodFacts | None, exit_code: int | Non
         node=pod.node if pod else "",
         exit_code=exit_code,
         tail=tail[-TAIL_CHARACTERS:],
-        path=f"{protocol.BACKUP_ROOT}/{layout.log(stored)}" if stored is not None else None,
+        path=f"{handshake.BACKUP_ROOT}/{layout.log(stored)}" if stored is not None else None,
     )
 
 

@@ -16,7 +16,7 @@ from benchmarks._outage import MEMBERS
 from dev.stack import cluster, paths, settings
 from dev.stack.console import say
 from galera_backup.kube.facts import pod_facts
-from galera_backup.runner.storage import remove
+from galera_backup.storage.durable import remove
 
 STORED, UNPACKED = "benchmark.mbs.gz", "benchmark-restore"
 BACKUP_POD = "benchmark-gzip-backup"

@@ -13,8 +13,8 @@ from benchmarks._load import REPLICAS, SCHEMA, WRITER, connection
 from benchmarks._outage import JOURNAL
 from dev.stack import paths, settings, volumes
 from dev.stack.console import say
+from galera_backup.models.volumes import STAGING_RESERVE
 from galera_backup.rules.space import RESTORE_RESERVE
-from galera_backup.runner.protocol import STAGING_RESERVE
 
 STORED_SHARE = 0.6
 """Of the tables, that a backup takes at most: half of them is random, the rest shrinks to a tenth."""

@@ -33,7 +33,7 @@ from galera_backup.kube.runner_pod import runner_pod
 from galera_backup.models.activities import RunnerTask
 from galera_backup.models.backup import BackupRequest, BackupResult
 from galera_backup.models.jobs import AnyJob, BackupJob
-from galera_backup.runner import protocol
+from galera_backup.runner import handshake
 
 BEFORE, SETTLE = 15, 5
 """Seconds of load alone before each backup, and before these."""
@@ -56,7 +56,7 @@ def full_weight(
     pod = runner_pod(task, statefulset, replica, agent_image)
     if isinstance(task.job, BackupJob):
         containers = {each.name: each for each in pod.spec.containers}
-        tools, agent = containers[protocol.MARIADB_CONTAINER], containers[protocol.AGENT_CONTAINER]
+        tools, agent = containers[handshake.MARIADB_CONTAINER], containers[handshake.AGENT_CONTAINER]
         tools.env.append(V1EnvVar(name="NICENESS", value="0"))
         agent.command = ["python3", "-c", PLAIN_AGENT]
         for container in containers.values():

@@ -32,7 +32,7 @@ from dev.stack import cluster, paths
 from dev.stack.console import say
 from galera_backup.models.backup import BackupRequest, BackupResult
 from galera_backup.models.restore import RestoreRequest, RestoreResult, Strategy
-from galera_backup.runner.storage import remove
+from galera_backup.storage.durable import remove
 
 DOCUMENT = "document"
 NO_LIMIT = 1_000_000

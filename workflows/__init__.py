@@ -1,16 +1,4 @@
-"""Durable sequences only: no I/O, no clients, no environment."""
+"""Durable sequences only: no I/O, no clients, no environment.
 
-from __future__ import annotations
-
-from workflows.backup import GaleraBackup
-from workflows.catalog import GaleraCatalog
-from workflows.janitor import GaleraJanitor
-from workflows.lease.lease import GaleraLease
-from workflows.restore import GaleraRestore
-from workflows.rollback import GaleraRollback
-from workflows.tidy import GaleraTidy
-
-OPERATIONS = (GaleraBackup, GaleraRestore, GaleraRollback, GaleraTidy, GaleraCatalog, GaleraJanitor)
-"""Workflows of the main task queue."""
-GUARDS = (GaleraLease,)
-"""Workflows of the lease's task queue."""
+No imports here: the sandbox of each run imports this package, and then loads only the modules that its workflow uses.
+"""

@@ -1,4 +1,4 @@
-"""GaleraBackup: a full backup of one replica, phase by phase as in the document."""
+"""GaleraBackup: a full backup of one replica. The phases are those of docs/backup.md."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from temporalio import workflow
 
 from workflows import _runner
 from workflows._failures import operation
-from workflows._observing import observe
-from workflows._operation import Operation
-from workflows._progress import ProgressReport
 from workflows.lease import undo
-from workflows.lease.held import LeaseHeld
+from workflows.observe import observe
+from workflows.operation import Operation, Work
 
 with workflow.unsafe.imports_passed_through():
     from galera_backup import names
@@ -25,7 +23,7 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.manifest import Manifest
     from galera_backup.rules.health import OTHERS_IN_SYNC, health_problems
     from galera_backup.rules.selection import select_replica
-    from galera_backup.runner import protocol
+    from galera_backup.runner import handshake
     from galera_backup.show import members_table
 
 MARGIN = timedelta(minutes=30)
@@ -35,30 +33,26 @@ PRUNE_LIMIT = timedelta(minutes=15)
 
 @workflow.defn(name="GaleraBackup")
 class GaleraBackup(Operation):
-    """Takes one replica out of the cluster, copies it, and puts it back, whatever happens."""
+    """Takes one replica out of flow control, copies it, and resyncs it, whatever happens."""
 
     @workflow.run
     @operation
     async def run(self, request: BackupRequest) -> BackupResult:
         """One backup, from the lease to the end of the lease."""
-        self._progress = progress = ProgressReport("backup", request.cluster)
-        self._lease = lease = LeaseHeld(request, "backup")
-        steps = _Steps(request, lease, progress)
-        with progress.told():
-            progress.enter("lease", "acquiring the cluster's lease")
-            ttl = request.runner_timeout * _runner.ATTEMPTS + request.drain_timeout + MARGIN
-            await lease.acquire(ttl, progress.waiting)
-            result = await lease.guard(steps.run(), second_line=steps.resync_without_lease)
-        return result.model_copy(update={"phases": progress.end("done")})
+        work = self._begin(request, "backup")
+        steps = _Steps(request, work)
+        ttl = request.runner_timeout * _runner.ATTEMPTS + request.drain_timeout + MARGIN
+        with work.progress.shows_end():
+            result = await work.under_lease(ttl, steps.run, steps.resync_without_lease)
+        return result.model_copy(update={"phases": work.progress.end("done")})
 
 
 class _Steps:
-    """The phases between getting the lease and letting it go."""
+    """The phases under the lease."""
 
-    def __init__(self, request: BackupRequest, lease: LeaseHeld, progress: ProgressReport) -> None:
+    def __init__(self, request: BackupRequest, work: Work) -> None:
         self._request = request
-        self._lease = lease
-        self._progress = progress
+        self._work = work
         self._desynced: str | None = None
         self._others_in_sync = 0 if request.allow_unsafe else OTHERS_IN_SYNC
 
@@ -73,7 +67,7 @@ class _Steps:
         pruned = await self._prune(manifest)
         return BackupResult(
             manifest=manifest,
-            path=f"{protocol.BACKUP_ROOT}/{manifest.cluster}/{manifest.backup_id}",
+            path=f"{handshake.BACKUP_ROOT}/{manifest.cluster}/{manifest.backup_id}",
             phases=(),
             desynced_seconds=resynced.seconds,
             drained=resynced.drained,
@@ -84,10 +78,10 @@ class _Steps:
         )
 
     async def _check(self) -> tuple[ClusterObservation, tuple[str, ...]]:
-        self._enter("check", "asking every pod for its Kubernetes and wsrep status")
+        self._work.enter("check", "asking every pod for its Kubernetes and wsrep status")
         request = self._request
         seen = await observe(request, "Kubernetes and wsrep status of every pod")
-        self._progress.note(members_table(seen))
+        self._work.progress.note(members_table(seen))
         problems = health_problems(seen)
         if problems and not request.allow_unsafe:
             raise ClusterUnhealthy(
@@ -99,7 +93,7 @@ class _Steps:
         return seen, problems
 
     def _select(self, seen: ClusterObservation) -> MemberObservation:
-        self._enter("select", "choosing the replica to back up")
+        self._work.enter("select", "choosing the replica to back up")
         ordinal = self._request.replica
         target = select_replica(seen, ordinal)
         if target is None:
@@ -108,13 +102,13 @@ class _Steps:
                 f"selecting the replica to back up: expected {which} to be Ready and in sync, none is\n"
                 f"{members_table(seen)}"
             )
-        self._progress.replica(target.pod)
+        self._work.progress.replica(target.pod)
         return target
 
     async def _desync(self, target: MemberObservation) -> None:
-        self._enter("desync", f"taking {target.pod} out of flow control and out of the endpoints")
+        self._work.enter("desync", f"taking {target.pod} out of flow control and out of the endpoints")
         self._desynced = target.pod
-        await self._lease.order(
+        await self._work.lease.order(
             "desync",
             DesyncOrder(
                 pod=target.pod,
@@ -128,8 +122,8 @@ class _Steps:
     ) -> _runner.Ran[Manifest]:
         request, now = self._request, workflow.now()
         backup_id = names.backup_id(now)
-        self._enter("run", f"mariadb-backup of {target.pod} on node {target.node}")
-        self._progress.backup(backup_id)
+        self._work.enter("run", f"mariadb-backup of {target.pod} on node {target.node}")
+        self._work.progress.backup(backup_id)
         claim = seen.claims[target.ordinal]
         job = BackupJob(
             cluster=request.cluster,
@@ -138,7 +132,7 @@ class _Steps:
             node=target.node,
             claim=claim.claim,
             claim_uid=claim.uid,
-            lease_run=self._lease.ref.run_id,
+            lease_run=self._work.lease.ref.run_id,
             required_space_ratio=request.required_space_ratio,
             max_mb_per_second=request.max_mb_per_second,
             unsafe=bool(problems),
@@ -147,7 +141,7 @@ class _Steps:
         pod = names.runner_pod(names.BACKUP_RUNNER_PREFIX, now)
         task: RunnerTask[BackupJob] = RunnerTask(
             site=request.site,
-            lease=self._lease.ref,
+            lease=self._work.lease.ref,
             fence="desynced",
             pod=pod,
             job=job,
@@ -158,25 +152,25 @@ class _Steps:
             give_back_when_degraded=request.give_back_when_degraded,
         )
         ran = await _runner.run(task, f"pod {pod}: mariadb-backup of {target.pod}")
-        self._progress.fact("data", f"{ran.report.data_bytes:,} bytes")
-        self._progress.fact("stored", f"{ran.report.stored_bytes:,} bytes")
+        self._work.progress.fact("data", f"{ran.report.data_bytes:,} bytes")
+        self._work.progress.fact("stored", f"{ran.report.stored_bytes:,} bytes")
         return ran
 
     async def _resync(self, target: MemberObservation) -> LeaseEvent:
-        self._enter(
+        self._work.enter(
             "resync", f"draining {target.pod}, wsrep_desync=OFF, until it is Synced, Ready and in the endpoints"
         )
-        event = await self._lease.order("resync")
+        event = await self._work.lease.order("resync")
         self._desynced = None
         return event
 
     async def _prune(self, manifest: Manifest) -> PruneReport:
         request = self._request
-        self._enter("prune", f"keeping {request.backups_to_keep} backups")
+        self._work.enter("prune", f"keeping {request.backups_to_keep} backups")
         pod = names.runner_pod(names.BACKUP_RUNNER_PREFIX, workflow.now(), "prune")
         task: RunnerTask[PruneJob] = RunnerTask(
             site=request.site,
-            lease=self._lease.ref,
+            lease=self._work.lease.ref,
             fence="lease",
             pod=pod,
             job=PruneJob(cluster=request.cluster, keep=request.backups_to_keep),
@@ -193,10 +187,10 @@ class _Steps:
             ) from why
 
     async def resync_without_lease(self) -> None:
-        """The second line: the lease was killed, so this run undoes what carries the lease's mark."""
+        """The lease was terminated: resync the replica that carries its mark."""
         if self._desynced is None:
             return
-        request, ref = self._request, self._lease.ref
+        request, ref = self._request, self._work.lease.ref
         task = ReplicaTask(
             site=request.site,
             lease=ref,
@@ -204,11 +198,7 @@ class _Steps:
             mark=Mark(lease=ref, owner=workflow.info().workflow_id, until=workflow.now()),
             drain_until=workflow.now() + request.drain_timeout,
             only_if_marked=True,
-            on_may_land=True,  # the killed lease may have had an attempt under way
+            on_may_land=True,  # the lease may have had an attempt under way
         )
-        self._progress.enter("resync", f"the lease was killed: bringing {self._desynced} back from here")
+        self._work.progress.enter("resync", f"the lease was terminated: resyncing {self._desynced} without it")
         await undo.bring_back(task, names.lease_queue(workflow.info().task_queue))
-
-    def _enter(self, phase: str, waiting_for: str) -> None:
-        self._lease.check()
-        self._progress.enter(phase, waiting_for)

@@ -15,10 +15,10 @@ from temporalio import workflow
 
 from workflows import call
 from workflows._failures import operation
-from workflows._operation import Operation
-from workflows._progress import ProgressReport
 from workflows.lease import undo
 from workflows.lease.held import LeaseHeld
+from workflows.operation import Operation
+from workflows.progress import ProgressReport
 
 with workflow.unsafe.imports_passed_through():
     from activities.janitor import JanitorActivities
@@ -67,15 +67,14 @@ class GaleraJanitor(Operation):
     @operation
     async def run(self, request: JanitorRequest) -> JanitorResult:
         """One look, and what follows from it."""
-        self._progress = progress = ProgressReport("janitor", request.cluster)
         shared = OperationRequest(
             cluster=request.cluster, credentials=request.credentials, container=request.container
         )  # without waiting for the cluster: whoever holds it undoes, or the next run does
-        self._lease = lease = LeaseHeld(shared, "janitor")
-        steps = _Steps(request, lease, progress)
-        with progress.told():
+        work = self._begin(shared, "janitor")
+        steps = _Steps(request, work.lease, work.progress)
+        with work.progress.shows_end():
             result = await steps.run()
-        return result.model_copy(update={"phases": progress.end("done")})
+        return result.model_copy(update={"phases": work.progress.end("done")})
 
 
 class _Steps:

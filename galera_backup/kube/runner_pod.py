@@ -38,7 +38,7 @@ from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.models.activities import RunnerTask
 from galera_backup.models.common import SecretRef
 from galera_backup.models.jobs import AnyJob, Needs
-from galera_backup.runner import protocol
+from galera_backup.runner import handshake, scripts
 
 _GRACE = timedelta(seconds=10)
 """Between SIGTERM and SIGKILL: the agent stops at once and answers."""
@@ -60,12 +60,12 @@ def runner_pod(
     group = statefulset.group or statefulset.fs_group or user
     needs = task.job.needs
     volumes = [V1Volume(name="work", empty_dir=V1EmptyDirVolumeSource(medium="Memory", size_limit="256Mi"))]
-    work = V1VolumeMount(name="work", mount_path=protocol.WORK)
+    work = V1VolumeMount(name="work", mount_path=handshake.WORK)
     agent_mounts, mariadb_mounts = [work], [work]
     if needs.backups != "none":
         reads_only = needs.backups == "read"
         volumes.append(_claim_volume("backup", task.site.backup_claim, reads_only))
-        backup = V1VolumeMount(name="backup", mount_path=protocol.BACKUP_ROOT, read_only=reads_only)
+        backup = V1VolumeMount(name="backup", mount_path=handshake.BACKUP_ROOT, read_only=reads_only)
         agent_mounts.append(backup)
         mariadb_mounts.append(backup)
     environment: list[V1EnvVar] = []
@@ -73,20 +73,20 @@ def runner_pod(
         reads_only = needs.data == "read"
         volumes.append(_claim_volume("data", task.data_claim, reads_only))
         if needs.whole_volume:
-            volume = V1VolumeMount(name="data", mount_path=protocol.VOLUME, read_only=reads_only)
+            volume = V1VolumeMount(name="data", mount_path=handshake.VOLUME, read_only=reads_only)
             agent_mounts.append(volume)
             mariadb_mounts.append(volume)
-            where = "/".join(each for each in (protocol.VOLUME, statefulset.data_sub_path) if each)
-            environment.append(V1EnvVar(name=protocol.DATA_DIRECTORY_VARIABLE, value=where))
+            where = "/".join(each for each in (handshake.VOLUME, statefulset.data_sub_path) if each)
+            environment.append(V1EnvVar(name=handshake.DATA_DIRECTORY_VARIABLE, value=where))
         else:
-            agent_mounts.append(_data_mount(statefulset, protocol.DATA_DIRECTORY, reads_only))
+            agent_mounts.append(_data_mount(statefulset, handshake.DATA_DIRECTORY, reads_only))
             mariadb_mounts.append(_data_mount(statefulset, statefulset.data_path, reads_only))
     if needs.secrets == "credentials":
         volumes.append(_credentials_volume(task))
-        mariadb_mounts.append(V1VolumeMount(name="credentials", mount_path=protocol.CREDENTIALS, read_only=True))
+        mariadb_mounts.append(V1VolumeMount(name="credentials", mount_path=handshake.CREDENTIALS, read_only=True))
     if needs.secrets == "accounts":
         volumes.append(_accounts_volume(task))
-        mariadb_mounts.append(V1VolumeMount(name="accounts", mount_path=protocol.ACCOUNTS, read_only=True))
+        mariadb_mounts.append(V1VolumeMount(name="accounts", mount_path=handshake.ACCOUNTS, read_only=True))
     containers = [_agent(task, agent_image, agent_mounts, environment)]
     if needs.script:
         containers.append(_mariadb(needs, statefulset, replica, mariadb_mounts))
@@ -128,10 +128,10 @@ def _agent(
     task: RunnerTask[AnyJob], image: str, mounts: list[V1VolumeMount], environment: list[V1EnvVar]
 ) -> V1Container:
     return V1Container(
-        name=protocol.AGENT_CONTAINER,
+        name=handshake.AGENT_CONTAINER,
         image=image,
         image_pull_policy="IfNotPresent",
-        env=[V1EnvVar(name=protocol.JOB_VARIABLE, value=task.job.model_dump_json()), *environment],
+        env=[V1EnvVar(name=handshake.JOB_VARIABLE, value=task.job.model_dump_json()), *environment],
         volume_mounts=mounts,
         resources=_share(task.job.needs),
         security_context=_locked_down(),
@@ -147,10 +147,10 @@ def _mariadb(
     if needs.in_outage:
         environment.append(V1EnvVar(name="NICENESS", value="0"))
     return V1Container(
-        name=protocol.MARIADB_CONTAINER,
+        name=handshake.MARIADB_CONTAINER,
         image=statefulset.image,
         image_pull_policy=statefulset.image_pull_policy,
-        command=["sh", "-c", protocol.script(*needs.script)],
+        command=["sh", "-c", scripts.program(*needs.script)],
         env=environment,
         volume_mounts=mounts,
         resources=_share(needs),

@@ -21,14 +21,14 @@ class Clone(Model):
 
 
 class GaleraGroup(Model):
-    """What one member's server says of the group that it is in, and of the way to it."""
+    """The group that a member is in, as its server reports it, and how it finds that group."""
 
     name: str
     """wsrep_cluster_name."""
     address: str
     """wsrep_cluster_address."""
     incoming: tuple[str, ...]
-    """Hosts of wsrep_incoming_addresses; a member whose address nobody knows is left out."""
+    """Hosts of wsrep_incoming_addresses; members without a known address are left out."""
     state_uuid: str
     size: int
 
@@ -55,7 +55,7 @@ class Side(Model):
 
 
 class Sides(Model):
-    """Both, looked at in one go."""
+    """Both clusters, looked at in one activity."""
 
     target: Side
     source: Side
@@ -64,7 +64,7 @@ class Sides(Model):
 
 
 class LookAtSides(Model):
-    """Which two clusters to look at, and as whom."""
+    """Which two clusters to look at."""
 
     site: Site
     """Of the target; the source is asked as the same account, in a container of the same name."""

@@ -53,7 +53,8 @@ class Manifest(Model):
     lsn: LogSequenceNumbers
     server_version: str
     tool_version: str
-    stream: str = "backup.mbs.zst"
+    stream: str
+    """Name of the stream, beside the manifest."""
     compression: Literal["zstd"] = "zstd"
     data_bytes: int
     """Bytes that the data directory used on disk."""

@@ -1,4 +1,4 @@
-"""What a restore is going to do, and what a person says to it."""
+"""What a restore is going to do, and what a person decides about it."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class RestorePlan(Model):
     """Size of the restored cluster."""
     claims: tuple[ClaimPlan, ...]
     obstacles: tuple[str, ...] = ()
-    """Why it cannot be carried out with this strategy; the restore has failed then, and its failure offers others."""
+    """Why it cannot be carried out with this strategy. Then the restore has failed, and names others."""
     expected_outage_seconds: float
     """A rough guess from measured restores: see `rules.plan.expected_outage`."""
 
 
 class Answer(Model):
-    """Of a person, to the updates `approve` and `reject`."""
+    """A person's answer: the argument of the updates `approve` and `reject`."""
 
     who: Annotated[str, Field(min_length=1, max_length=200)]
     why: Annotated[str, Field(min_length=1, max_length=1000)]
@@ -51,7 +51,7 @@ Choice = Literal["retry", "rollback", "keep"]
 
 
 class Decision(Answer):
-    """To the update `decide`, after a failure: go on from the step that failed, put the old data back, or keep the
-    restored cluster as it is."""
+    """The argument of the update `decide`, after a failure: retry from the step that failed, swap the previous data
+    back, or keep the restored cluster as it is."""
 
     choice: Choice

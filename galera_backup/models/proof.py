@@ -1,4 +1,4 @@
-"""What proves a restored cluster before its old data is given up: what a request asks for, what a result tells."""
+"""The proof of a restored cluster, which comes before its previous data is removed: request and result."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from galera_backup.models.site import Site
 
 
 class SqlCheck(Model):
-    """A query that gives one row with one column, and what that must be on the restored cluster."""
+    """A query that returns one row with one column, and the value that it must return on the restored cluster."""
 
     query: Annotated[str, Field(min_length=1, max_length=2000)]
     expected: Annotated[str, Field(max_length=1000, coerce_numbers_to_str=True)] | None
@@ -44,13 +44,13 @@ class ProofFields(Model):
     check_tables_timeout: PositiveDuration = timedelta(minutes=10)
     """For all tables together."""
     accounts: Annotated[tuple[SecretRef, ...], Field(max_length=50)] = ()
-    """Further Secrets whose passwords the backup must have, beside `credentials` and `check_credentials`."""
+    """Other Secrets whose passwords the backup must have, beside `credentials` and `check_credentials`."""
     reset_passwords_from_secrets: bool = False
-    """Set those that differ, on what is staged, instead of failing before the cut."""
+    """Where a password differs, set it in the staged data, instead of failing before the stop."""
 
 
 class ProofTask(Model):
-    """Ask the servers of a cluster what proves it."""
+    """What to ask the servers of a cluster."""
 
     site: Site
     check_credentials: SecretRef
@@ -62,7 +62,7 @@ class ProofTask(Model):
 
 
 class TryReport(Model):
-    """What came of trying the checks on the live cluster."""
+    """The checks were tried on the live cluster."""
 
     replica: str | None
     """Where; None: no server could be asked."""

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from galera_backup.models.clone import Clone
 from galera_backup.models.common import (
@@ -26,9 +26,9 @@ from galera_backup.names import RESTORE_RUNNER_PREFIX
 LONGEST_KEEP = timedelta(days=90)
 
 RestoreId = Annotated[str, Field(pattern=r"^[0-9]{8}t[0-9]{6}z$")]
-"""When a restore had its lease, in UTC: `20261122t010000z`."""
+"""The time at which a restore acquired its lease, in UTC: `20261122t010000z`."""
 
-_STAGED_ONLY = ("checks", "check_credentials", "accounts", "reset_passwords_from_secrets")
+_STAGED_ONLY = ("checks", "check_credentials", "accounts", "reset_passwords_from_secrets", "keep_previous_for")
 
 
 class Strategy(StrEnum):
@@ -69,7 +69,7 @@ class OutageRequest(OperationRequest):
     """The fields of every operation that stops a cluster and starts it on other data."""
 
     confirm: str
-    """`<namespace>/<statefulset>` once more: nobody stops a cluster by a typing error."""
+    """`<namespace>/<statefulset>` again, so that a typing error does not stop another cluster."""
     replicas: Annotated[int, Field(ge=1, le=99)] | None = None
     """Size of the cluster afterwards; needed only when the StatefulSet is at 0 replicas already."""
     runner_pod_prefix: Annotated[KubernetesName, Field(max_length=200)] = RESTORE_RUNNER_PREFIX
@@ -95,18 +95,18 @@ class RestoreRequest(ProofFields, OutageRequest):
     backup_id: BackupId
     source: ClusterRef | None = None
     """Whose backup it is, for a clone: it becomes a cluster of its own. None: the cluster's own backup."""
-    strategy: Strategy = Strategy.STAGED
     keep_previous_for: Annotated[timedelta, Field(ge=timedelta(0), le=LONGEST_KEEP)] = timedelta(0)
-    """How long a staged restore keeps the old data beside the restored, for `GaleraRollback`; it takes its room."""
+    """How long a staged restore keeps the previous data on the data volumes, for `GaleraRollback`."""
 
     require_approval: bool = False
-    """Wait, with the plan made and nothing changed yet, for the update `approve`; the cluster is held meanwhile."""
+    """Wait for the update `approve` when the plan is made and nothing is changed; the lease is held meanwhile."""
     approval_timeout: PositiveDuration = timedelta(days=1)
-    """The restore is rejected when nobody has answered by then."""
+    """Without an answer for so long, the restore is rejected."""
     on_failure: Literal["rollback", "ask"] = "rollback"
-    """After a failure of a staged restore in the outage: put the old data back, or wait for the update `decide`."""
+    """When a staged restore fails in the outage: swap the previous data back, or wait for the update `decide`."""
     decision_timeout: PositiveDuration = timedelta(hours=1)
-    """The old data is put back when nobody has decided by then."""
+    """Without a decision for so long, the previous data is swapped back."""
+    strategy: Strategy = Strategy.STAGED  # last: it is compared with the fields that only one strategy has
 
     @field_validator("source")
     @classmethod
@@ -117,14 +117,16 @@ class RestoreRequest(ProofFields, OutageRequest):
 
     @field_validator("strategy")
     @classmethod
-    def _can_be_proved(cls, strategy: Strategy, info: ValidationInfo) -> Strategy:
+    def _fits_what_is_asked(cls, strategy: Strategy, info: ValidationInfo) -> Strategy:
         asked = [name for name in _STAGED_ONLY if info.data.get(name)]
         if info.data.get("check_tables") == CheckTables.ALL:
             asked.append("check_tables")
+        if info.data.get("on_failure") == "ask":
+            asked.append("on_failure")
         if asked and strategy != Strategy.STAGED:
             raise ValueError(
-                f"{', '.join(asked)}: only a restore with strategy 'staged' is proved before its old data is given up, "
-                f"got {str(strategy)!r}. Leave them out, or set 'strategy' to 'staged'"
+                f"{', '.join(asked)}: only a restore with strategy 'staged' keeps the previous data until the restored "
+                f"cluster is proved, got {str(strategy)!r}. Leave them out, or set 'strategy' to 'staged'"
             )
         return strategy
 
@@ -134,29 +136,20 @@ class RestoreRequest(ProofFields, OutageRequest):
         given = (self.credentials, self.check_credentials, *self.accounts)
         return tuple(dict.fromkeys(each for each in given if each is not None))
 
-    @model_validator(mode="after")
-    def _fits_the_strategy(self) -> RestoreRequest:
-        if self.strategy != Strategy.STAGED and (self.keep_previous_for or self.on_failure == "ask"):
-            raise ValueError(
-                f"strategy {str(self.strategy)!r} removes the old data: expected 'keep_previous_for' zero and "
-                "'on_failure' 'rollback', which are for strategy 'staged'"
-            )
-        return self
-
 
 class RollbackRequest(OutageRequest):
-    """Undo a finished staged restore: the data that it kept goes back in place, by renames."""
+    """Undo a finished staged restore: swap back the previous data that it kept."""
 
     restore_id: RestoreId
     """As the result of the restore says."""
 
 
 class TidyRequest(OperationRequest):
-    """Remove the data that a finished staged restore has kept."""
+    """Remove the previous data that a finished staged restore has kept."""
 
     restore_id: RestoreId
     until: datetime
-    """When to do it."""
+    """When to remove it."""
     runner_pod_prefix: Annotated[KubernetesName, Field(max_length=200)] = RESTORE_RUNNER_PREFIX
 
 
@@ -180,16 +173,16 @@ class RestoreResult(Model):
     outage_seconds: float
     """From the scale-down to all replicas Ready in one cluster; `rolling`: to the first replica Ready."""
     clone: Clone | None = None
-    """Of the backup of another cluster."""
+    """When it was the backup of another cluster."""
     proof: Proof | None = None
     """None: a restore in place."""
     untidy: tuple[str, ...] = ()
-    """Claims on which copies of the data may be left; the next restore of that strategy removes them."""
+    """Claims on which staged or previous data may be left; the next restore of that strategy removes it."""
     kept_until: datetime | None = None
-    """So long the old data is kept on the volumes; None: it was removed."""
+    """Until then the previous data is kept on the data volumes; None: it was removed."""
     approved_by: str | None = None
     kept_despite: str | None = None
-    """What failed after the start, when somebody decided to keep the restored data all the same."""
+    """What failed after the start, when a person decided to keep the restored data nevertheless."""
 
 
 class RollbackResult(Model):
@@ -201,4 +194,4 @@ class RollbackResult(Model):
     outage_seconds: float
     """From the scale-down to all replicas Ready in one cluster."""
     untidy: tuple[str, ...] = ()
-    """Claims on which copies of the data may be left; the next restore of that strategy removes them."""
+    """Claims on which staged or previous data may be left; the next restore of that strategy removes it."""

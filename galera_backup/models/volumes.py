@@ -10,6 +10,9 @@ from galera_backup.models.common import Model
 from galera_backup.models.manifest import BackupId, GaleraPosition
 from galera_backup.models.passwords import PasswordReport
 
+STAGING_RESERVE = 0.1
+"""Part of a data volume that stays free while a second copy is made: its server stops when it is full."""
+
 
 class ClaimMarker(Model):
     """`.galera-backup-restore.json` in a data directory: whether a restore has touched it, or finished it."""

@@ -43,11 +43,6 @@ def may_start(claims: Sequence[ClaimReport]) -> bool:
     return states in ({ClaimState.UNTOUCHED}, {ClaimState.RESTORED})
 
 
-def serves_meanwhile(strategy: Strategy, ordinal: int) -> bool:
-    """Whether the database is up while this claim is restored."""
-    return strategy == Strategy.ROLLING and ordinal > 0
-
-
 def replicas_on(claims: Sequence[ClaimReport], order: StopOrder) -> int:
     """Size of a cluster that starts on these claims, which may start."""
     return order.replicas if claims[0].state == ClaimState.RESTORED else order.replicas_before

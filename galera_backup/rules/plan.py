@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from galera_backup.models.cluster import ClusterObservation
-from galera_backup.models.restore import Strategy
 
 STOP_AND_START_SECONDS = 10
-COPIED_PER_SECOND, UNPACKINGS = 500e6, 2
-"""Of a restore: bytes, and what unpacking and preparing takes in copies. See docs/benchmarks.md."""
+COPIED_PER_SECOND = 500e6
+"""Bytes. See docs/benchmarks.md."""
+UNPACK_AND_PREPARE = 2
+"""In copies of the data."""
 
 
 def changed_since(planned: ClusterObservation, seen: ClusterObservation) -> str | None:
@@ -21,9 +22,6 @@ def changed_since(planned: ClusterObservation, seen: ClusterObservation) -> str 
     return None
 
 
-def expected_outage(strategy: Strategy, data_bytes: int, replicas: int) -> float:
-    """Seconds, as a rough guess."""
-    if strategy == Strategy.STAGED:
-        return STOP_AND_START_SECONDS
-    copies = 1 if strategy == Strategy.ROLLING else UNPACKINGS + replicas
+def expected_outage(data_bytes: int, copies: int) -> float:
+    """Seconds, as a rough guess. `copies`: how many times the backup's data is written while the database is down."""
     return STOP_AND_START_SECONDS + data_bytes * copies / COPIED_PER_SECOND

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from galera_backup.models.jobs import CheckReport
-from galera_backup.runner.protocol import STAGING_RESERVE
+from galera_backup.models.volumes import STAGING_RESERVE
 
 RESTORE_RESERVE = 1.05
 """Space that restored data needs, as a multiple of what it used: redo log and temporary tablespace are made anew."""

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from galera_backup.failure import AgentError
 from galera_backup.models.common import Model
 from galera_backup.models.jobs import (
     AnyJob,
@@ -34,16 +35,15 @@ from galera_backup.models.manifest import Manifest
 from galera_backup.runner.backup import backup
 from galera_backup.runner.check import check
 from galera_backup.runner.container import MariadbContainer, dismiss
-from galera_backup.runner.failure import AgentError
+from galera_backup.runner.handshake import JOB_VARIABLE
 from galera_backup.runner.places import Places
-from galera_backup.runner.protocol import JOB_VARIABLE
 from galera_backup.runner.prune import list_backups, prune
 from galera_backup.runner.reporting import log, log_to_stderr
-from galera_backup.runner.restore import restore
-from galera_backup.runner.stage import stage
-from galera_backup.runner.swap import swap
-from galera_backup.runner.tidy import tidy
-from galera_backup.runner.unpack import discard, unpack
+from galera_backup.runner.restore.restore import restore
+from galera_backup.runner.restore.unpack import discard, unpack
+from galera_backup.runner.staged.stage import stage
+from galera_backup.runner.staged.swap import swap
+from galera_backup.runner.staged.tidy import tidy
 from galera_backup.text import MESSAGE_LIMIT, bounded
 
 Report = TypeVar("Report", bound=Model)

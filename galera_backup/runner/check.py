@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from contextlib import closing
-from pathlib import Path
 
+from galera_backup.failure import AgentError
 from galera_backup.models.jobs import CheckJob, CheckReport
 from galera_backup.models.manifest import Manifest
-from galera_backup.runner import protocol
+from galera_backup.runner import handshake
 from galera_backup.runner.container import MariadbContainer
-from galera_backup.runner.failure import AgentError
-from galera_backup.runner.pipeline import Tally, ahead, read_file
+from galera_backup.runner.pipeline import Tally, ahead
 from galera_backup.runner.places import Places
 from galera_backup.runner.reporting import ProgressLine, log
-from galera_backup.runner.staged import StagedRestore
-from galera_backup.runner.storage import ClusterStore
+from galera_backup.runner.staged.journal import StagedRestore
 from galera_backup.runner.tool import Version
 from galera_backup.runner.volumes import copies_kb, free_kb, read_marker, total_kb, used_kb
+from galera_backup.storage.archive import Archive, manifest_of
+from galera_backup.storage.files import FileArchive
 
 
 def check(job: CheckJob, places: Places, container: MariadbContainer) -> CheckReport:
@@ -28,10 +28,10 @@ def check(job: CheckJob, places: Places, container: MariadbContainer) -> CheckRe
     """
     manifest, version = None, None
     if job.backup_id is not None:
-        store = ClusterStore(places.backup_root, job.owner)
-        manifest = store.manifest(job.backup_id)
-        version = _check_version(manifest, container.answer(protocol.VERSION))
-        verify_stream(store.backup_directory(job.backup_id) / manifest.stream, manifest, places)
+        archive = FileArchive(places.backup_root, job.owner)
+        manifest = manifest_of(archive, job.backup_id)
+        version = _check_version(manifest, container.answer(handshake.VERSION))
+        verify_stream(archive, manifest, places)
     data = places.data_directory
     if not data.exists() and places.volume in data.parents:
         data = places.volume  # no server has used it yet
@@ -52,11 +52,11 @@ def check(job: CheckJob, places: Places, container: MariadbContainer) -> CheckRe
     )
 
 
-def verify_stream(path: Path, manifest: Manifest, places: Places) -> None:
+def verify_stream(archive: Archive, manifest: Manifest, places: Places) -> None:
     """Read the whole stored stream. Error: `BackupDamaged`."""
     tally = Tally()
     progress = ProgressLine("verify", manifest.stored_bytes, places.progress_every)
-    with closing(ahead(read_file(path))) as blocks:
+    with closing(ahead(archive.read(manifest))) as blocks:
         for _ in tally.hashed(blocks):
             progress.show(tally.bytes)
     check_tally(manifest, tally)

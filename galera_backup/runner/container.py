@@ -1,4 +1,4 @@
-"""The agent's end of the handshake with the script in the mariadb container (see `protocol`)."""
+"""The agent's end of the handshake with the script in the mariadb container (see `handshake`)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
-from galera_backup.runner import protocol
-from galera_backup.runner.failure import AgentError
+from galera_backup.failure import AgentError
+from galera_backup.runner import handshake
 from galera_backup.text import bounded
 
 BLOCK = 1 << 20
@@ -29,7 +29,7 @@ class MariadbContainer:
 
     def __init__(self, work: Path, start_timeout: timedelta) -> None:
         self.work = work
-        self._alive = _make_fifo(work / protocol.ALIVE)
+        self._alive = _make_fifo(work / handshake.ALIVE)
         self._poll = select.poll()
         self._poll.register(self._alive, select.POLLIN)
         self._started = False
@@ -44,13 +44,13 @@ class MariadbContainer:
             elif event & select.POLLHUP:
                 raise AgentError(
                     "RunnerFailed",
-                    f"container {protocol.MARIADB_CONTAINER!r} ended without an answer (killed, or out of memory): "
+                    f"container {handshake.MARIADB_CONTAINER!r} ended without an answer (killed, or out of memory): "
                     "see its log and its state in the pod",
                 )
         if not self._started and time.monotonic() > self._deadline:
             raise AgentError(
                 "RunnerFailed",
-                f"container {protocol.MARIADB_CONTAINER!r} did not start within {self._start_timeout}: look at the "
+                f"container {handshake.MARIADB_CONTAINER!r} did not start within {self._start_timeout}: look at the "
                 "pod's events (image pull, volumes)",
             )
 
@@ -97,7 +97,7 @@ class MariadbContainer:
         An empty block is a tick: nothing came for a while. The end says only that nobody writes any more.
         Error: `RunnerFailed` when the container ends, or never starts, before the tool has opened the FIFO.
         """
-        stream = _make_fifo(self.work / protocol.STREAM)
+        stream = _make_fifo(self.work / handshake.STREAM)
         try:
             _enlarge(stream)
             poll = select.poll()
@@ -128,11 +128,11 @@ class MariadbContainer:
         Errors: BrokenPipeError when the tool stopped reading; `RunnerFailed` when the container ends, or never
         starts, before the tool has opened the FIFO.
         """
-        os.mkfifo(self.work / protocol.STREAM)
+        os.mkfifo(self.work / handshake.STREAM)
         stream = -1
         while stream < 0:
             try:
-                stream = os.open(self.work / protocol.STREAM, os.O_WRONLY | os.O_NONBLOCK)
+                stream = os.open(self.work / handshake.STREAM, os.O_WRONLY | os.O_NONBLOCK)
             except OSError as error:
                 if error.errno != errno.ENXIO:  # ENXIO: nobody has it open for reading yet
                     raise
@@ -169,7 +169,7 @@ class MariadbContainer:
 
     def _end_stream(self) -> None:
         """A tool that waits for somebody to write to the FIFO, or is about to open it, sees an empty stream instead."""
-        path = self.work / protocol.STREAM
+        path = self.work / handshake.STREAM
         with suppress(FileNotFoundError):
             stream = os.open(path, os.O_RDWR | os.O_NONBLOCK)  # lets go who waits in its open
             empty = path.with_name(f"{path.name}.new")
@@ -181,7 +181,7 @@ class MariadbContainer:
 def dismiss(work: Path) -> None:
     """As `MariadbContainer.dismiss`; does nothing in a pod that has no mariadb container."""
     with suppress(OSError):
-        (work / protocol.DONE).touch()
+        (work / handshake.DONE).touch()
 
 
 def _make_fifo(path: Path) -> int:

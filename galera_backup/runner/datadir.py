@@ -12,12 +12,12 @@ from datetime import timedelta
 from pathlib import Path
 from threading import Event
 
+from galera_backup.failure import AgentError
 from galera_backup.models.manifest import GaleraPosition
-from galera_backup.runner.failure import AgentError
 from galera_backup.runner.reporting import ProgressLine, log
-from galera_backup.runner.storage import remove, sync_directory, sync_file
 from galera_backup.runner.tool import is_metadata
 from galera_backup.runner.volumes import LOST_AND_FOUND, MARKER, free_kb, tree
+from galera_backup.storage.durable import remove, sync_directory, sync_file
 from galera_backup.text import bounded
 
 GRASTATE = "grastate.dat"

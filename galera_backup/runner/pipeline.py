@@ -10,7 +10,6 @@ import os
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing, suppress
-from pathlib import Path
 from queue import Empty, Full, Queue
 from threading import Event, Thread
 from typing import IO, cast
@@ -127,14 +126,6 @@ def decompress(blocks: Iterator[bytes]) -> Generator[bytes]:
     """
     with zstandard.ZstdDecompressor().stream_reader(cast("IO[bytes]", _Readable(blocks)), read_size=BLOCK) as reader:
         while block := reader.read(BLOCK):
-            yield block
-
-
-def read_file(path: Path) -> Generator[bytes]:
-    """The file in blocks of BLOCK bytes."""
-    with path.open("rb", buffering=0) as file:
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
-        while block := file.read(BLOCK):
             yield block
 
 

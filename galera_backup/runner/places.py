@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from galera_backup.runner.protocol import PLACE_VARIABLES
+from galera_backup.runner.handshake import PLACE_VARIABLES
 
 
 @dataclass(frozen=True)

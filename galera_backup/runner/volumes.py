@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from galera_backup.models.volumes import ClaimMarker
 from galera_backup.runner.reporting import log
-from galera_backup.runner.storage import write_atomically
+from galera_backup.storage.durable import write_atomically
 
 MARKER = ".galera-backup-restore.json"
 STAGED_RESTORES = ".galera-backup"

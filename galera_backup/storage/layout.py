@@ -1,7 +1,11 @@
 """Names on the storage of backups. No other module knows them.
 
-<namespace>/<statefulset>/<backup id>/runner.log                       what was said when it was made
+<namespace>/<statefulset>/<backup id>/backup.mbs.zst                   one stream; `.part` while it is written
+                                      manifest.json                    written last; no manifest, no backup
+                                      runner.log                       what was said when it was made
                                       restore-<restore id>-<part>.log  what was said when it was restored
+<namespace>/<statefulset>/.restore/<restore id>/data                   unpacked and prepared, to be copied from
+                                                .prepared              written when `data` is complete
 """
 
 from __future__ import annotations
@@ -9,10 +13,19 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
+from pydantic import TypeAdapter, ValidationError
+
 from galera_backup.models.common import ClusterRef
 from galera_backup.models.jobs import StoredLog
+from galera_backup.models.manifest import BackupId
 
+STREAM = "backup.mbs.zst"
+PART = f"{STREAM}.part"
+MANIFEST = "manifest.json"
 RUNNER_LOG = "runner.log"
+PREPARED_DATA = "data"
+PREPARED_MARKER = ".prepared"
+_BACKUP_ID: TypeAdapter[str] = TypeAdapter(BackupId)
 
 
 def cluster(reference: ClusterRef) -> PurePosixPath:
@@ -31,6 +44,24 @@ def log(stored: StoredLog) -> PurePosixPath:
     if stored.restore_id is not None:
         name = f"restore-{file_name(stored.restore_id)}-{stored.part}.log"
     return backup(stored.owner, stored.backup_id) / name
+
+
+def restores(reference: ClusterRef) -> PurePosixPath:
+    """The directory of the temporary directories of a cluster's restores."""
+    return cluster(reference) / ".restore"
+
+
+def restore(reference: ClusterRef, restore_id: str) -> PurePosixPath:
+    """The temporary directory of one restore."""
+    return restores(reference) / file_name(restore_id)
+
+
+def is_backup_id(name: str) -> bool:
+    """Whether a name in a cluster's directory is that of a backup. Other names are not ours."""
+    try:
+        return bool(_BACKUP_ID.validate_python(name))
+    except ValidationError:
+        return False
 
 
 def file_name(identifier: str) -> str:

@@ -22,8 +22,8 @@ from tests.fakes.bench import LEASE, OTHER, Bench, without_note
 from tests.fakes.faults import Fault, Gate
 from tests.fakes.gateways import FakeKube, Worlds
 from tests.fakes.member import Delays
-from tests.fakes.stage import assert_eventually
 from tests.fakes.world import RunnerPlan
+from tests.support.eventually import assert_eventually
 
 # --- twice is as once
 

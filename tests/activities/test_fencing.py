@@ -17,8 +17,9 @@ from galera_backup.models.jobs import BackupJob, RestoreJob, RunnerJob
 from galera_backup.models.lease import Mark
 from tests.fakes.bench import LEASE, OTHER, Bench, Frozen
 from tests.fakes.faults import Fault
-from tests.fakes.stage import BACKUP_ID, assert_eventually
+from tests.fakes.stage import BACKUP_ID
 from tests.fakes.world import RunnerPlan
+from tests.support.eventually import assert_eventually
 
 REPLICA = "mariadb-server-2"
 

@@ -19,10 +19,11 @@ from galera_backup import names
 from tests.chaos import invariants
 from tests.chaos.faults import EXECUTION_MARGIN, FAULTS, Fault, Run
 from tests.chaos.invariants import Expected
-from tests.chaos.lane import Lane, NotSeen, eventually
+from tests.chaos.lane import Lane
 from tests.chaos.points import Point, points_of
 from tests.chaos.site import TARGET, Site
 from tests.chaos.watch import History, Watch
+from tests.support.eventually import NotSeen, eventually
 
 Handle = WorkflowHandle[Any, Any]
 

@@ -24,9 +24,10 @@ from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, Wor
 from temporalio.service import RPCError
 
 from dev.stack import paths, settings, temporal
-from tests.chaos.lane import Lane, eventually
+from tests.chaos.lane import Lane
 from tests.chaos.points import Point
 from tests.chaos.site import PODS, TARGET, persistent
+from tests.support.eventually import eventually
 
 AWAY = 8.0
 """Seconds for which a server misbehaves: longer than any single call's time limit."""
@@ -222,8 +223,7 @@ def changed_checkout(folder: Path) -> Path:
     sleep = "await workflow.sleep(0.001)"
     for name, line in (
         ("lease.py", "        reason = await self._hold()\n"),
-        ("backup.py", '            progress.enter("lease", "acquiring the cluster\'s lease")\n'),
-        ("_outage.py", '            progress.enter("lease", "acquiring the cluster\'s lease")\n'),
+        ("operation.py", '        self.progress.enter("lease", "acquiring the cluster\'s lease")\n'),
     ):
         file = folder / "workflows" / name
         text = file.read_text()

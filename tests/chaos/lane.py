@@ -8,8 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,24 +19,7 @@ from tests.chaos.points import Point
 from tests.chaos.proxies import ApiProxy, DatabaseProxy
 from tests.chaos.site import Site
 from tests.chaos.watch import Watch
-
-
-class NotSeen(Exception):
-    """What had to come about did not."""
-
-
-async def eventually(look: Callable[[], Any], within: float, what: str | Callable[[], str], every: float = 0.1) -> Any:
-    """The first true answer of a function or coroutine function; `NotSeen` when there is none in so many seconds."""
-    deadline = time.monotonic() + within
-    while True:
-        seen = look()
-        if isinstance(seen, Awaitable):
-            seen = await seen
-        if seen:
-            return seen
-        if time.monotonic() > deadline:
-            raise NotSeen(f"not within {within:.0f} s: {what if isinstance(what, str) else what()}")
-        await asyncio.sleep(every)
+from tests.support.eventually import NotSeen, eventually
 
 
 class Lane:

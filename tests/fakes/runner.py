@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 
 from galera_backup import names
+from galera_backup.failure import AgentError
 from galera_backup.kube.facts import ContainerEnd, PodFacts
 from galera_backup.models.common import ClusterRef, Model
 from galera_backup.models.jobs import (
@@ -40,8 +41,7 @@ from galera_backup.models.jobs import (
 from galera_backup.models.manifest import GaleraPosition, LogSequenceNumbers, Manifest
 from galera_backup.models.passwords import PasswordReport
 from galera_backup.models.volumes import ClaimMarker, Journal, SwapState
-from galera_backup.runner.failure import AgentError
-from galera_backup.runner.protocol import AGENT_CONTAINER, JOB_VARIABLE, MARIADB_CONTAINER
+from galera_backup.runner.handshake import AGENT_CONTAINER, JOB_VARIABLE, MARIADB_CONTAINER
 from tests.fakes.timeline import Timeline
 
 CLUSTER_UUID = "0979c94d-e6ee-11f1-b6f6-93a976a0f1fb"
@@ -109,6 +109,7 @@ class BackupVolume:
             position=GaleraPosition(uuid=CLUSTER_UUID, seqno=42),
             lsn=LogSequenceNumbers(from_lsn=0, to_lsn=1, last_lsn=1),
             server_version="10.11.19-MariaDB",
+            stream="backup.mbs.zst",
             tool_version="10.11.19-MariaDB",
             data_bytes=1_000_000 * 1024,
             stream_bytes=900_000 * 1024,

@@ -6,19 +6,21 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, cast
 from unittest import mock
 
-from temporalio.api.enums.v1 import TaskQueueType
-from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
+from temporalio.client import (
+    Client,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowHandle,
+    WorkflowHistoryEventFilterType,
+)
 from temporalio.service import RPCError, RPCStatusCode
-from temporalio.worker import Worker
 
 from activities import build_activities
 from activities._heartbeat import pause
@@ -29,15 +31,19 @@ from galera_backup.models.backup import BackupRequest, BackupResult
 from galera_backup.models.janitor import JanitorRequest, JanitorResult
 from galera_backup.models.restore import RestoreRequest, RestoreResult, RollbackRequest, RollbackResult
 from galera_backup.mysql.gateway import MysqlGateway
+from galera_backup.settings import WorkerSettings
 from tests.fakes.gateways import FakeKube, FakeMysql, Worlds
 from tests.fakes.world import World, fresh_cluster
-from workflows import GUARDS, OPERATIONS
+from tests.support.eventually import NotSeen, assert_eventually
+from tests.support.where import where_all_is
+from worker import Workers
+
+__all__ = ["BACKUP_ID", "Handle", "Stage", "assert_eventually", "failure_of", "open_stage", "serving"]
 
 AGENT_IMAGE = "agent:test"
 FASTER = 10
 """Pauses between two looks of an activity are this much shorter; the delays of the fakes fit to that."""
 BACKUP_ID = "20261122T010000Z-full"
-HEARTBEAT_INTERVAL = timedelta(seconds=2)
 
 Handle = WorkflowHandle[Any, Any]
 
@@ -63,20 +69,26 @@ class Stage:
     client: Client
     worlds: Worlds
     queue: str
-    running: tuple[asyncio.Task[None], ...] = ()
-    """The workers: nobody who waits for one would hear that it has failed."""
+    workers: Workers | None = None
+    """Its workers; None: a test runs its own."""
 
     async def within(self, limit: timedelta, test: Coroutine[Any, Any, None]) -> None:
         """Run a test; one that takes longer, or whose worker ends, fails with where the server sees each workflow."""
         work = asyncio.ensure_future(test)
-        await asyncio.wait([work, *self.running], timeout=limit.total_seconds(), return_when=asyncio.FIRST_COMPLETED)
+        ends: list[asyncio.Future[Any]] = [work, self.workers.failure] if self.workers is not None else [work]
+        await asyncio.wait(ends, timeout=limit.total_seconds(), return_when=asyncio.FIRST_COMPLETED)
         if work.done():
-            return work.result()
+            try:
+                return work.result()
+            except NotSeen as error:
+                raise NotSeen(f"{error}\n{await self._where_all_is()}") from error
         work.cancel()
-        for worker in self.running:
-            if worker.done():
-                worker.result()
-        raise AssertionError(f"not done within {limit}\n{await where_all_is(self.client, self.queue)}")
+        if self.workers is not None and self.workers.failure.done():
+            raise AssertionError("a worker of this stage failed") from self.workers.failure.result()
+        raise NotSeen(f"not done within {limit}\n{await self._where_all_is()}")
+
+    async def _where_all_is(self) -> str:
+        return await where_all_is(self.client, (self.queue, names.lease_queue(self.queue)))
 
     def world(
         self, replicas: int = 3, primary: int | None = 0, backups: tuple[str, ...] = (), network: str = "10.0.0"
@@ -139,13 +151,32 @@ class Stage:
                 raise
             return None
 
+    async def end_of(self, handle: Handle, within: float = 150) -> WorkflowExecutionStatus | None:
+        """Wait until this workflow is closed; the status that it ended with. None: there is no such workflow.
+
+        One long poll; many tests that ask for the status again and again take the server's time from the workflows.
+        """
+        try:
+            async with asyncio.timeout(within):
+                while (status := await self.status(handle)) == WorkflowExecutionStatus.RUNNING:
+                    async for _ in handle.fetch_history_events(
+                        wait_new_event=True, event_filter_type=WorkflowHistoryEventFilterType.CLOSE_EVENT
+                    ):
+                        pass
+                return status
+        except TimeoutError:
+            raise NotSeen(f"workflow {handle.id} is still open after {within} s") from None
+
     async def lease_is_closed(self, world: World) -> bool:
         """No lease is open."""
         return await self.status(self.lease(world)) != WorkflowExecutionStatus.RUNNING
 
     async def assert_settled(self, world: World, labels: dict[str, dict[str, str]] | None = None) -> None:
         """The lease closes, and then the cluster is whole, and stays so."""
-        await assert_eventually(lambda: self.lease_is_closed(world), lambda: f"open lease; {world.events}")
+        try:
+            await self.end_of(self.lease(world))
+        except NotSeen as error:
+            raise AssertionError(f"open lease; {world.events}") from error
         await assert_eventually(lambda: not world.look().faults_left(), lambda: f"{world.faults_left()} {world.events}")
         until = time.monotonic() + 0.8  # longer than any delay of the fakes
         while time.monotonic() < until:
@@ -162,72 +193,28 @@ async def open_stage(client: Client, workers: bool = True) -> AsyncIterator[Stag
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(128))
     stage = Stage(client, Worlds(), f"stage-{uuid.uuid4()}")
     with shortened_pauses():
-        started = stage_workers(stage) if workers else []
-        stage.running = tuple(asyncio.create_task(worker.run()) for worker in started)
-        try:
+        if not workers:
             yield stage
-        finally:
-            await asyncio.gather(*(worker.shutdown() for worker in started))
-            await asyncio.gather(*stage.running)
-
-
-def stage_workers(stage: Stage, graceful: timedelta = timedelta(0)) -> list[Worker]:
-    """The worker of the operations and the worker of the leases, as `worker.py` builds them."""
-    activities = build_activities(
-        cast(KubeGateway, FakeKube(stage.worlds)),
-        cast(MysqlGateway, FakeMysql(stage.worlds)),
-        stage.client,
-        AGENT_IMAGE,
-    )
-    queues: dict[str, tuple[type, ...]] = {stage.queue: OPERATIONS, names.lease_queue(stage.queue): GUARDS}
-    return [
-        Worker(
-            stage.client,
-            task_queue=queue,
-            workflows=list(types),
-            activities=activities,
-            graceful_shutdown_timeout=graceful,
-            max_heartbeat_throttle_interval=HEARTBEAT_INTERVAL,
-            default_heartbeat_throttle_interval=HEARTBEAT_INTERVAL,
-        )
-        for queue, types in queues.items()
-    ]
-
-
-async def where_all_is(client: Client, queue: str) -> str:
-    """Open workflows with what they wait for, and who polls; over a connection of its own, as the other may hang."""
-    async with asyncio.timeout(30):
-        other = await Client.connect(client.service_client.config.target_host, namespace=client.namespace)
-        lines = []
-        async for each in other.list_workflows("ExecutionStatus = 'Running'", limit=100):
-            raw = (await other.get_workflow_handle(each.id, run_id=each.run_id).describe()).raw_description
-            waits = [raw.pending_workflow_task] if raw.HasField("pending_workflow_task") else []
-            lines.append(f"{each.workflow_type} {each.id} since {each.start_time}: {[*waits, *raw.pending_activities]}")
-        for name in (queue, names.lease_queue(queue)):
-            for kind in (TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY):
-                polled = await other.workflow_service.describe_task_queue(
-                    DescribeTaskQueueRequest(
-                        namespace=client.namespace,
-                        task_queue=TaskQueue(name=name),
-                        task_queue_type=kind,
-                        report_stats=True,
-                    )
-                )
-                lines.append(f"{name} {TaskQueueType.Name(kind)}: {polled}")
-    return "\n".join(lines)
-
-
-async def assert_eventually(
-    condition: Callable[[], bool | Awaitable[bool]], saw: Callable[[], object] = lambda: "", seconds: float = 150
-) -> None:
-    """Wait for `condition`; fails with what `saw` says when it does not come."""
-    until = time.monotonic() + seconds
-    while True:
-        found = condition()
-        if found if isinstance(found, bool) else await found:
             return
-        assert time.monotonic() < until, f"not within {seconds} s: {saw()}"
-        await asyncio.sleep(0.05)
+        async with serving(stage):
+            yield stage
+
+
+@contextlib.asynccontextmanager
+async def serving(stage: Stage, graceful: timedelta = timedelta(0)) -> AsyncIterator[None]:
+    """The workers of production over the worlds of this stage; stopped at the end, in the middle of what they do."""
+    settings = WorkerSettings(
+        agent_image=AGENT_IMAGE, task_queue=stage.queue, max_activities=100, graceful_shutdown=graceful
+    )
+    kube, mysql = cast(KubeGateway, FakeKube(stage.worlds)), cast(MysqlGateway, FakeMysql(stage.worlds))
+    activities = build_activities(kube, mysql, stage.client, settings.agent_image)
+    stage.workers, stop = Workers(settings, stage.client, activities), asyncio.Event()
+    running = asyncio.create_task(stage.workers.run_until(stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await running
 
 
 async def failure_of(handle: Handle) -> GaleraBackupError:

@@ -19,7 +19,7 @@ from galera_backup.models.lease import Mark
 from galera_backup.models.restore import Strategy
 from galera_backup.mysql.gateway import Credentials
 from galera_backup.rules.formed import RESTARTS
-from galera_backup.runner.protocol import AGENT_CONTAINER
+from galera_backup.runner.handshake import AGENT_CONTAINER
 from tests.fakes.faults import Faults
 from tests.fakes.member import Delays, Member
 from tests.fakes.proof import ProofAnswers

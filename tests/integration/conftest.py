@@ -21,8 +21,8 @@ from tests.integration.clients import JOURNAL
 from tests.integration.galera import FIRST, PASSWORD, PODS, SMALL, USER, Galera, stored_manifests
 from tests.integration.network import Partition
 from tests.integration.operations import Operations
-from tests.integration.waiting import eventually
 from tests.integration.worker_process import WORKER_LOG, WorkerProcess, size_of
+from tests.support.eventually import eventually
 
 ORDER = (
     *("test_restore", "test_restore_staged", "test_restore_rolling", "test_partitions", "test_late_on"),

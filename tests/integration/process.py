@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dev.stack import paths, settings
 from tests.integration.galera import NAMESPACE, volume_of
-from tests.integration.waiting import eventually
+from tests.support.eventually import eventually
 
 BACKUP = ("mariadb-backup", "--backup", "--extra-lsndir=/run/galera-backup/lsn")
 """mariadb-backup of a runner; a state transfer between replicas has other options."""

@@ -26,7 +26,7 @@ from tests.integration.galera import (
 )
 from tests.integration.operations import Operations, failure_of, in_phase
 from tests.integration.process import Frozen
-from tests.integration.waiting import eventually
+from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.usefixtures("stack_cluster")
 

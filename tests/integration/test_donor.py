@@ -10,8 +10,8 @@ from tests.integration.galera import FIRST, NAMESPACE, OTHER, TARGET, Galera, da
 from tests.integration.operations import Operations, assert_cancelled, failure_of
 from tests.integration.process import Frozen
 from tests.integration.test_late_on import before_the_on
-from tests.integration.waiting import eventually
 from tests.integration.worker_process import WorkerProcess
+from tests.support.eventually import eventually
 
 
 @asynccontextmanager

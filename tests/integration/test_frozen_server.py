@@ -9,8 +9,8 @@ from tests.integration.operations import Operations, assert_cancelled
 from tests.integration.process import Frozen
 from tests.integration.test_late_on import before_the_on, locked, pending
 from tests.integration.test_partitions import streaming
-from tests.integration.waiting import eventually
 from tests.integration.worker_process import WorkerProcess
+from tests.support.eventually import eventually
 
 
 async def given_up(galera: Galera) -> None:

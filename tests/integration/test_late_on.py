@@ -14,8 +14,8 @@ from galera_backup.models.backup import BackupResult
 from tests.integration.galera import TARGET, Galera, stored_manifests
 from tests.integration.operations import Operations, assert_cancelled, failure_of
 from tests.integration.process import Frozen
-from tests.integration.waiting import eventually
 from tests.integration.worker_process import WorkerProcess
+from tests.support.eventually import eventually
 
 LOCKS = {
     "FTWRL": ("FLUSH TABLES WITH READ LOCK",),

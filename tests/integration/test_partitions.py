@@ -16,7 +16,7 @@ from tests.integration.network import Partition
 from tests.integration.operations import Operations, assert_cancelled, failure_of
 from tests.integration.process import Frozen
 from tests.integration.stored import prepared
-from tests.integration.waiting import eventually
+from tests.support.eventually import eventually
 
 DETECTED = 30
 """Seconds; the members take about 7 to give one up, and about 5 to take it back."""

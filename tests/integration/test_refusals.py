@@ -13,7 +13,7 @@ from tests.integration import process
 from tests.integration.clients import pinging
 from tests.integration.galera import BACKUPS, FIRST, NAMESPACE, OTHER, PODS, Galera, stored_manifests
 from tests.integration.operations import Operations, failure_of
-from tests.integration.waiting import eventually
+from tests.support.eventually import eventually
 
 DAMAGED = "20200101T000000Z-full"
 

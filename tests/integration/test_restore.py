@@ -31,8 +31,8 @@ from tests.integration.galera import (
 )
 from tests.integration.operations import Operations, failure_of, in_phase, runner_attempts
 from tests.integration.process import Frozen
-from tests.integration.waiting import eventually
 from tests.integration.worker_process import WorkerProcess
+from tests.support.eventually import eventually
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.together]
 

@@ -14,7 +14,7 @@ from galera_backup.models.restore import RestoreResult, RollbackResult
 from tests.integration.clients import DISASTER, JOURNAL
 from tests.integration.galera import CLUSTER, FIRST, PASSWORD, PODS, USER, Galera, data_directory
 from tests.integration.operations import Operations, failure_of, in_phase
-from tests.integration.waiting import eventually
+from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -61,7 +61,7 @@ async def test_restored_data_that_does_not_start(galera: Galera, operations: Ope
     staged.write_bytes(bytes(staged.stat().st_size))
     failure = await failure_of(restore)
     assert failure.type == "RestoreFailed"
-    assert "The old data was put back" in failure.message
+    assert "The previous data was swapped back" in failure.message
     assert f"mysql-data-{FIRST} untouched" in failure.message
     assert galera.problems() == []
     for pod in PODS:
@@ -133,7 +133,7 @@ async def test_a_check_that_fails_puts_the_old_data_back(
         )
     )
     assert failure.type == "RestoreFailed"
-    assert "The old data was put back" in failure.message
+    assert "The previous data was swapped back" in failure.message
     assert galera.problems() == []
     for pod in PODS:
         assert galera.checksums(pod) == before

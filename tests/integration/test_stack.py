@@ -9,7 +9,7 @@ import pytest
 
 from dev.stack import paths, settings
 from tests.integration.galera import FIRST, OTHER, PODS, TARGET, Galera
-from tests.integration.waiting import eventually
+from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.usefixtures("stack_cluster")
 

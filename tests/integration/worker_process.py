@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dev.stack import paths
 from tests.integration.galera import NAMESPACE
-from tests.integration.waiting import eventually
+from tests.support.eventually import eventually
 
 WORKER_LOG = paths.LOGS / f"{NAMESPACE}-worker.log"
 

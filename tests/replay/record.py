@@ -28,8 +28,9 @@ from galera_backup.models.plan import Answer, Decision
 from galera_backup.models.site import Site
 from tests.conftest import dev_server, find_temporal_cli
 from tests.fakes.faults import ALWAYS, Fault, Gate
-from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, open_stage
+from tests.fakes.stage import BACKUP_ID, Handle, Stage, open_stage
 from tests.fakes.world import RunnerPlan, World
+from tests.support.eventually import assert_eventually
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 HISTORIES = Path(__file__).parent / "histories"

@@ -14,7 +14,7 @@ from temporalio.worker import Replayer
 from galera_backup.temporal.plugin import plugin
 from tests.chaos.faults import changed_checkout
 from tests.replay.record import BRANCHES, HISTORIES
-from workflows import GUARDS, OPERATIONS
+from workflows.registry import GUARDS, OPERATIONS
 
 FILES = sorted(HISTORIES.rglob("*.json"))
 REPLAY = """
@@ -22,7 +22,7 @@ import asyncio, pathlib, sys
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 from galera_backup.temporal.plugin import plugin
-from workflows import GUARDS, OPERATIONS
+from workflows.registry import GUARDS, OPERATIONS
 
 replayer = Replayer(workflows=[*OPERATIONS, *GUARDS], plugins=[plugin()])
 asyncio.run(replayer.replay_workflow(WorkflowHistory.from_json("recorded", pathlib.Path(sys.argv[1]).read_text())))

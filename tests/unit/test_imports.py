@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from galera_backup.storage import layout
 
 ROOT = Path(__file__).parents[2]
 HOUSE = {"galera_backup", "activities", "workflows", "starters", "worker", "dev", "tests"}
@@ -25,6 +28,7 @@ MAY_IMPORT_TOO = {
 AGENT = {
     "zstandard",
     "pydantic",
+    "galera_backup.failure",
     "galera_backup.models",
     "galera_backup.runner",
     "galera_backup.storage",
@@ -58,7 +62,9 @@ def test_direction(package: str) -> None:
 
 
 def test_the_agent_needs_little() -> None:
-    for path in [path for room in ("runner", "storage", "text.py") for path in files(f"galera_backup/{room}")]:
+    for path in [
+        path for room in ("runner", "storage", "failure.py", "text.py") for path in files(f"galera_backup/{room}")
+    ]:
         for name in imported(path):
             if name.partition(".")[0] in sys.stdlib_module_names:
                 continue
@@ -76,3 +82,24 @@ def test_workflows_do_no_io() -> None:
         }
         assert not clients, f"{path} imports {clients}"
         assert "temporalio.client" not in {name.rpartition(".")[0] for name in imported(path)}
+
+
+def test_names_on_storage_are_in_one_module() -> None:
+    """A string that names a file of a backup belongs in `storage.layout`; docstrings may tell of it."""
+    names = {layout.STREAM, layout.PART, layout.MANIFEST, layout.RUNNER_LOG, layout.PREPARED_MARKER, ".restore"}
+    for path in [path for package in MAY_IMPORT for path in files(package)]:
+        if path == ROOT / "galera_backup/storage/layout.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                assert node.value not in names, f"{path}:{node.lineno} names {node.value!r}"
+
+
+def test_the_agent_loads_little() -> None:
+    """What it imports by way of others counts as well: its image has nothing else."""
+    program = "import sys; import galera_backup.runner.agent; print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    loaded = {name for name in done.stdout.split() if name.partition(".")[0] in HOUSE}
+    assert "galera_backup.storage.files" in loaded
+    for name in loaded - {"galera_backup"}:
+        assert any(name == each or name.startswith(f"{each}.") for each in AGENT), name

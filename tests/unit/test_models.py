@@ -101,6 +101,10 @@ def test_bad_backup(fields: dict[str, Any], expected: list[str]) -> None:
             {"strategy": "in_place", "reset_passwords_from_secrets": True},
             "strategy: Value error, reset_passwords_from_secrets: only a restore with strategy 'staged'",
         ),
+        (
+            {"strategy": "rolling", "keep_previous_for": "PT1H", "on_failure": "ask"},
+            "strategy: Value error, keep_previous_for, on_failure: only a restore with strategy 'staged'",
+        ),
     ],
 )
 def test_bad_restore(fields: dict[str, Any], expected: str) -> None:

@@ -16,6 +16,7 @@ from galera_backup.models.volumes import ClaimMarker, Journal, SwapState
 from galera_backup.rules.claims import claim_state, may_start, must_be_finished
 from galera_backup.rules.formed import all_answer, not_formed, not_restored
 from galera_backup.rules.health import health_problems, is_resynced, is_synced, lacking_quorum, others_in_sync
+from galera_backup.rules.plan import expected_outage
 from galera_backup.rules.selection import heir_of_primary, primary_pod, select_replica
 from galera_backup.rules.space import lacking_space, lacking_staging_space, lacking_unpack_space
 from galera_backup.show import describe_claims, members_table
@@ -241,3 +242,7 @@ def test_restored_cluster_is_known_by_its_uuid() -> None:
     silent = cluster(member={"wsrep": None, "error": "timed out"})
     assert "saw mariadb-server-1 has no answer. Look at the logs" in (not_restored(silent, "u") or "")
     assert (all_answer(cluster()), all_answer(silent)) == (True, False)
+
+
+def test_expected_outage_grows_with_what_is_written_in_it() -> None:
+    assert [expected_outage(10**9, copies) for copies in (0, 1, 5)] == [10, 12, 20]

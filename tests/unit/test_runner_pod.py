@@ -30,7 +30,8 @@ from galera_backup.models.jobs import (
     UnpackJob,
 )
 from galera_backup.models.site import Site
-from galera_backup.runner.protocol import VOLUME, script
+from galera_backup.runner.handshake import VOLUME
+from galera_backup.runner.scripts import program
 from tests.fakes.world import World, fresh_cluster
 
 WORLD = World(fresh_cluster())
@@ -249,8 +250,8 @@ def test_what_lies_beside_the_data_is_in_the_same_mount(job: str, sub_path: str 
 @pytest.mark.parametrize(
     ("job", "expected"),
     [
-        ("restore", [script("unpack"), script("unpack", "adopt")]),
-        ("stage", [script("unpack", "passwords"), script("unpack", "adopt", "passwords")]),
+        ("restore", [program("unpack"), program("unpack", "adopt")]),
+        ("stage", [program("unpack", "passwords"), program("unpack", "adopt", "passwords")]),
     ],
 )
 def test_clone_adopts_its_identity(job: str, expected: list[str]) -> None:

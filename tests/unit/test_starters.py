@@ -38,6 +38,7 @@ from galera_backup.models.progress import Progress
 from galera_backup.models.proof import CheckSeen, CheckTables, Proof, SqlCheck, TablesReport
 from galera_backup.models.restore import RestoreRequest, RestoreResult, RollbackRequest, RollbackResult, Strategy
 from galera_backup.temporal.attributes import CLUSTER
+from tests.support.eventually import assert_eventually
 
 with workflow.unsafe.imports_passed_through():  # the stand-ins are loaded in the sandbox with this module
     from rich.console import Console
@@ -57,6 +58,7 @@ RESTORE_ID = "20261122t020000z"
 
 def manifest(cluster: ClusterRef) -> Manifest:
     return Manifest(
+        stream="backup.mbs.zst",
         backup_id=ID,
         cluster=cluster,
         replica=f"{cluster.statefulset}-2",
@@ -299,20 +301,16 @@ async def test_a_cancelled_or_terminated_run_exits_5(run: Cli, temporal_env: Wor
     workflow_id = f"end-{uuid.uuid4()}"
     waiting = asyncio.create_task(run("backup", "endless/db", "--workflow-id", workflow_id))
     handle = temporal_env.client.get_workflow_handle(workflow_id)
-    await eventually_running(handle)
+    await assert_eventually(lambda: is_running(handle), seconds=15)
     await (handle.cancel() if how == "cancel" else handle.terminate())
     assert (await waiting)[0] == 5
 
 
-async def eventually_running(handle: Any) -> None:
-    async with asyncio.timeout(15):
-        while True:
-            try:
-                if (await handle.describe()).status == WorkflowExecutionStatus.RUNNING:
-                    return
-            except RPCError:
-                pass
-            await asyncio.sleep(0.1)
+async def is_running(handle: Any) -> bool:
+    try:
+        return bool((await handle.describe()).status == WorkflowExecutionStatus.RUNNING)
+    except RPCError:
+        return False
 
 
 async def test_an_id_that_is_in_use_is_busy(run: Cli, temporal_env: WorkflowEnvironment) -> None:

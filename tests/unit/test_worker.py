@@ -31,7 +31,8 @@ from galera_backup.settings import WorkerSettings
 with workflow.unsafe.imports_passed_through():  # the stand-ins are loaded in the sandbox with this module
     import worker
     from galera_backup import logs
-    from workflows import GUARDS, OPERATIONS, call
+    from workflows import call
+    from workflows.registry import GUARDS, OPERATIONS
 
 KUBECONFIG = """
 apiVersion: v1
@@ -88,8 +89,7 @@ async def test_a_drain_lets_go_of_a_running_activity_and_the_next_worker_adopts_
     conf, watch = settings(), Watch()
 
     async def serving(stop: asyncio.Event) -> None:
-        workers = worker.build_workers(conf, temporal_env.client, [watch.watch], [Long], [Guard])
-        await worker.run_until(stop, workers)
+        await worker.Workers(conf, temporal_env.client, [watch.watch], [Long], [Guard]).run_until(stop)
 
     stop = asyncio.Event()
     first = asyncio.create_task(serving(stop))
@@ -119,8 +119,8 @@ async def test_each_worker_has_slots_of_its_own(temporal_env: WorkflowEnvironmen
     async def nothing() -> None: ...
 
     conf = settings(max_activities=2)
-    workers = worker.build_workers(conf, temporal_env.client, [nothing], [Long], [Guard])
-    configs = [each.config(active_config=True) for each in workers]
+    workers = worker.Workers(conf, temporal_env.client, [nothing], [Long], [Guard])
+    configs = [each.config(active_config=True) for each in workers.each]
     assert [each["max_concurrent_activities"] for each in configs] == [2, 2]
     assert configs[0]["graceful_shutdown_timeout"] == timedelta(seconds=20)
 
@@ -131,7 +131,7 @@ async def test_a_frozen_worker_is_given_up_after_its_last_chance_to_desync(tempo
     @activity.defn(name="test-nothing")
     async def nothing() -> None: ...
 
-    for each in worker.build_workers(settings(), temporal_env.client, [nothing], [Long], [Guard]):
+    for each in worker.Workers(settings(), temporal_env.client, [nothing], [Long], [Guard]).each:
         config = each.config(active_config=True)
         throttle = max(config["max_heartbeat_throttle_interval"], config["default_heartbeat_throttle_interval"])
         for options in (call.act_options(), call.wait_options(timedelta(hours=1)), call.undo_options()):

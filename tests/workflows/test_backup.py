@@ -6,6 +6,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from temporalio.client import WorkflowExecutionStatus
 
 from galera_backup import names
 from galera_backup.models.backup import BackupRequest
@@ -204,7 +205,7 @@ async def test_unhealthy_cluster_is_refused_with_a_table(stage: Stage) -> None:
     assert "| mariadb-server-1 | Running, Ready | Joining | Primary | 3 | OFF |" in failure.message
     assert "| mariadb-server-0 | Running, Ready | unreachable |" in failure.message
     assert "mariadb-server-1: expected wsrep_local_state_comment Synced, saw Joining" in failure.message
-    assert "start the backup again" in failure.message
+    assert "Nothing was changed; mend the cluster and start the backup again" in failure.message
     assert await stage.lease_is_closed(world)
     assert world.events == []
 
@@ -262,5 +263,5 @@ async def test_names_that_do_not_exist(stage: Stage, fields: dict[str, object], 
     assert failure.type == error
     assert text in failure.message
     handle = stage.client.get_workflow_handle(names.lease_id(request.cluster))
-    assert (await handle.describe()).status is not None
+    assert (await handle.describe()).status == WorkflowExecutionStatus.COMPLETED
     assert world.events == []

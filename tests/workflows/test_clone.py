@@ -213,7 +213,7 @@ async def test_clone_that_joins_the_source_goes_back(stage: Stage) -> None:
     failure = await failure_of(handle)
     assert failure.type == "RestoreFailed"
     assert f"is in the one with {CLUSTER_UUID}" in failure.message
-    assert "The old data was put back" in failure.message
+    assert "The previous data was swapped back" in failure.message
     await stage.assert_settled(target)
     assert {claim.data for claim in target.claims.values()} == {"live"}
     await assert_untouched(stage, source)

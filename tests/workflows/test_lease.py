@@ -6,7 +6,6 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 from temporalio.client import WorkflowExecutionStatus
-from temporalio.service import RPCError
 
 from galera_backup import names
 from galera_backup.errors import DatabaseRefused, KubernetesRefused
@@ -15,8 +14,9 @@ from galera_backup.models.lease import LeaseRequest, LeaseResult, Mark
 from galera_backup.models.site import Site
 from tests.fakes.faults import Fault
 from tests.fakes.kill import reset, workflow_tasks
-from tests.fakes.stage import Handle, Stage, assert_eventually, failure_of, open_stage, stage_workers
+from tests.fakes.stage import Handle, Stage, failure_of, open_stage, serving
 from tests.fakes.world import RunnerPlan, World
+from tests.support.eventually import assert_eventually
 
 
 async def held_backup(stage: Stage, **fields: object) -> tuple[World, Handle]:
@@ -281,25 +281,18 @@ async def test_reset_to_the_last_task_goes_on(stage: Stage) -> None:
     again = await reset(stage, handle, (await workflow_tasks(handle))[-1])
     await asyncio.sleep(1)
     world.let_go()
-    await assert_eventually(lambda: has_ended(stage, again))
+    await stage.end_of(again)
     await stage.assert_settled(world)
 
 
 async def test_reset_of_a_terminated_backup_never_runs_in_sync(stage: Stage) -> None:
     world, handle = await held_backup(stage)
     await handle.terminate("by a test")
-    await assert_eventually(lambda: stage.lease_is_closed(world))
+    await stage.end_of(stage.lease(world))
     again = await reset(stage, handle, (await workflow_tasks(handle))[-1])
-    await assert_eventually(lambda: has_ended(stage, again), lambda: world.events)
+    await stage.end_of(again)
     await stage.assert_settled(world)
     assert (await failure_of(again)).type == "LeaseLost"
-
-
-async def has_ended(stage: Stage, handle: Handle) -> bool:
-    try:
-        return await stage.status(handle) != WorkflowExecutionStatus.RUNNING
-    except RPCError:
-        return False
 
 
 # --- the worker
@@ -307,18 +300,12 @@ async def has_ended(stage: Stage, handle: Handle) -> bool:
 
 async def test_worker_that_stops_leaves_the_runner_to_the_next_one(stage: Stage) -> None:
     async with open_stage(stage.client, workers=False) as own:
-        first = stage_workers(own, graceful=timedelta(milliseconds=500))
-        running = [asyncio.ensure_future(worker.run()) for worker in first]
-        world, handle = await held_backup(own)
-        await asyncio.gather(*(worker.shutdown() for worker in first))
-        await asyncio.gather(*running)
+        async with serving(own, graceful=timedelta(milliseconds=500)):
+            world, handle = await held_backup(own)
         assert [pod.working for pod in world.look().present_runners()] == [True]
-        second = stage_workers(own)
-        running = [asyncio.ensure_future(worker.run()) for worker in second]
-        world.let_go()
-        result = await handle.result()
-        await own.assert_settled(world)
+        async with serving(own):
+            world.let_go()
+            result = await handle.result()
+            await own.assert_settled(world)
         assert list(world.volume.manifests) == [result.manifest.backup_id]
         assert not has_started(world, 2)
-        await asyncio.gather(*(worker.shutdown() for worker in second))
-        await asyncio.gather(*running)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
 from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
-from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, failure_of, open_stage, stage_workers
+from tests.fakes.stage import BACKUP_ID, Handle, Stage, failure_of, open_stage, serving
 from tests.fakes.world import RunnerPlan, World
+from tests.support.eventually import assert_eventually
 
 
 async def held_backup(stage: Stage, plan: RunnerPlan) -> tuple[World, Handle]:
@@ -38,18 +36,6 @@ def is_whole(world: World) -> bool:
     return [member.ready for member in world.look().members.values()] == [True] * 3
 
 
-@asynccontextmanager
-async def workers_of(stage: Stage) -> AsyncIterator[None]:
-    """Workers that go away at the end of the block, in the middle of what they do."""
-    workers = stage_workers(stage)
-    running = [asyncio.ensure_future(worker.run()) for worker in workers]
-    try:
-        yield
-    finally:
-        await asyncio.gather(*(worker.shutdown() for worker in workers))
-        await asyncio.gather(*running)
-
-
 async def test_cloudnative_pg_7905_the_pod_that_is_backed_up_is_killed(stage: Stage) -> None:
     """There, the backup of a pod that was killed stayed `running` for ever."""
     world, handle = await held_backup(stage, RunnerPlan("backup", end="fails", error="BackupFailed"))
@@ -67,14 +53,14 @@ async def test_cloudnative_pg_7905_the_pod_that_is_backed_up_is_killed(stage: St
 async def test_cloudnative_pg_5420_the_nodes_of_the_cluster_are_shut_down(stage: Stage) -> None:
     """There, a backup that was running when the nodes went down stayed so, and no scheduled one came after it."""
     async with open_stage(stage.client, workers=False) as own:
-        async with workers_of(own):
+        async with serving(own):
             world, handle = await held_backup(own, RunnerPlan("backup", end="vanishes"))
         for ordinal in range(3):
             world.recreate(ordinal)
         world.let_go()
         await assert_eventually(lambda: is_whole(world))
         world.violations.clear()  # the runner ended beside the new server
-        async with workers_of(own):
+        async with serving(own):
             failure = await failure_of(handle)
             assert failure.type in ("RunnerFailed", "LeaseLost")
             world.labels_before = world.labels()
@@ -126,10 +112,10 @@ async def test_mariadb_operator_1711_a_runner_for_a_node_that_is_gone(stage: Sta
 async def test_k8ssandra_operator_1198_the_worker_goes_away_and_another_one_comes(stage: Stage) -> None:
     """There, a backup never finished when the operator was stopped in the middle of it."""
     async with open_stage(stage.client, workers=False) as own:
-        async with workers_of(own):
+        async with serving(own):
             world, handle = await held_backup(own, RunnerPlan("backup"))
         world.let_go()
-        async with workers_of(own):
+        async with serving(own):
             result = await handle.result()
             await own.assert_settled(world)
     assert list(world.volume.manifests) == [result.manifest.backup_id]
@@ -142,7 +128,7 @@ async def test_percona_xtradb_cluster_operator_1610_the_worker_restarts_in_a_res
 ) -> None:
     """There, a restore stuck when the operator restarted, with the cluster stopped."""
     async with open_stage(stage.client, workers=False) as own:
-        async with workers_of(own):
+        async with serving(own):
             world = own.world(backups=(BACKUP_ID,))
             world.plan(RunnerPlan("restore", ordinal=ordinal, held=True))
             handle = await own.restore(world, ready_timeout=timedelta(minutes=2))
@@ -151,7 +137,7 @@ async def test_percona_xtradb_cluster_operator_1610_the_worker_restarts_in_a_res
             )
         assert world.look().statefulset.replicas == 0
         world.let_go()
-        async with workers_of(own):
+        async with serving(own):
             await handle.result()
             await own.assert_settled(world)
     assert {claim.data for claim in world.claims.values()} == {BACKUP_ID}

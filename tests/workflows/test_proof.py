@@ -36,13 +36,20 @@ async def restored(stage: Stage, world: World, **fields: Any) -> RestoreResult:
     return result
 
 
+def assert_held(result: RestoreResult) -> None:
+    """CHECK was asked, and the only table looked at."""
+    assert result.proof is not None
+    assert result.proof.checks == (CheckSeen(query=QUERY, seen="3"),)
+    assert (result.proof.tables.checked, result.proof.tables.note) == (1, None)
+
+
 async def failed(stage: Stage, world: World, after_the_cut: bool, **fields: Any) -> str:
     """The failure of a restore that must leave the old data in place."""
     failure = await failure_of(await stage.restore(world, strategy="staged", **fields))
     await stage.assert_settled(world)
     assert {claim.data for claim in world.claims.values()} == {"live"}
     assert ("scale 0" in world.events) == after_the_cut
-    assert ("The old data was put back" in failure.message) == after_the_cut
+    assert ("The previous data was swapped back" in failure.message) == after_the_cut
     return f"{failure.type}: {failure.message}"
 
 
@@ -98,7 +105,7 @@ async def test_check_that_fails_goes_back(stage: Stage, answer: Any, seen: str) 
 
 @pytest.mark.parametrize("live", [(1, ["2"]), (0, [None]), 1146, 1049, 1054, 1932])
 async def test_live_data_may_be_the_disaster(stage: Stage, live: Any) -> None:
-    assert (await restored(stage, proved(stage, live=live), checks=[CHECK])).proof is not None
+    assert_held(await restored(stage, proved(stage, live=live), checks=[CHECK]))
 
 
 @pytest.mark.parametrize(
@@ -150,7 +157,7 @@ async def test_cluster_that_cannot_be_asked_does_not_refuse_its_restore(stage: S
             times=ALWAYS,
         )
     )
-    assert (await restored(stage, world, checks=[CHECK])).proof is not None
+    assert_held(await restored(stage, world, checks=[CHECK]))
 
 
 @pytest.mark.parametrize("method", ["ask", "seen_tables", "check_table"])
@@ -164,7 +171,7 @@ async def test_connection_that_is_lost_while_proving(stage: Stage, method: str) 
             times=2,
         )
     )
-    assert (await restored(stage, world, checks=[CHECK])).proof is not None
+    assert_held(await restored(stage, world, checks=[CHECK]))
 
 
 # --- CHECK TABLE
@@ -186,7 +193,9 @@ async def test_table_that_a_client_drops_meanwhile(stage: Stage) -> None:
         return False
 
     world.faults.add(Fault("check_table", when=drop))
-    assert (await restored(stage, world)).proof is not None
+    result = await restored(stage, world)
+    assert result.proof is not None
+    assert (result.proof.tables.checked, result.proof.tables.seen, result.proof.tables.note) == (1, 1, None)
 
 
 @pytest.mark.parametrize("asked", ["sample", "none"])

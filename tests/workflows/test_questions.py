@@ -11,6 +11,7 @@ from temporalio.client import WorkflowUpdateFailedError
 from galera_backup.errors import GaleraBackupError
 from galera_backup.models.plan import Answer, Decision, RestorePlan
 from galera_backup.models.progress import Progress
+from galera_backup.rules.plan import STOP_AND_START_SECONDS
 from tests.fakes.kill import Step
 from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, failure_of
 from tests.fakes.world import RunnerPlan, World
@@ -46,6 +47,7 @@ async def test_plan_is_approved(stage: Stage) -> None:
     assert [claim.claim for claim in plan.claims] == [world.claim_name(ordinal) for ordinal in range(3)]
     assert plan.claims[0].free_kb == world.claims[world.claim_name(0)].free_kb
     assert plan.obstacles == ()
+    assert plan.expected_outage_seconds == STOP_AND_START_SECONDS
     assert not any("stage" in event or "tidy" in event for event in world.look().events)
     await handle.execute_update("approve", ANSWER)
     result = await handle.result()
@@ -105,7 +107,7 @@ async def test_cluster_that_changes_after_the_plan(stage: Stage) -> None:
     failure = await failure_of(handle)
     assert failure.type == "RestoreFailed"
     assert f"saw others: {world.claim_name(1)}" in failure.message
-    assert "was not touched" in failure.message
+    assert "unlike when the restore was planned. The cluster was not touched" in failure.message
     await stage.assert_settled(world)
     assert "scale 0" not in world.events
 
@@ -165,7 +167,7 @@ async def test_cluster_that_is_up_but_not_as_expected(stage: Stage, choice: str)
     if choice == "keep":
         assert "expected wsrep_cluster_state_uuid 11111111" in (await handle.result()).kept_despite
     else:
-        assert "The old data was put back" in (await failure_of(handle)).message
+        assert "The previous data was swapped back" in (await failure_of(handle)).message
     await stage.assert_settled(world)
     [data] = {claim.data for claim in world.claims.values()}
     assert data == (BACKUP_ID if choice == "keep" else "live")
@@ -175,7 +177,7 @@ async def test_nobody_decides_in_time(stage: Stage) -> None:
     world = stage.world(backups=(BACKUP_ID,))
     other_position(world)
     failure = await failure_of(await stage.restore(world, strategy="staged", on_failure="ask", decision_timeout=1))
-    assert "The old data was put back" in failure.message
+    assert "The previous data was swapped back" in failure.message
     await stage.assert_settled(world)
     assert {claim.data for claim in world.claims.values()} == {"live"}
 
@@ -194,5 +196,6 @@ async def test_cancelled_while_it_asks(stage: Stage) -> None:
             member.follow_state()
     failure = await failure_of(handle)
     assert failure.type == "RestoreFailed"
+    assert "the restore was cancelled when claims were changed already, so it was finished" in failure.message
     await stage.assert_settled(world)
     assert {claim.data for claim in world.claims.values()} == {BACKUP_ID}

@@ -11,8 +11,9 @@ from temporalio.client import WorkflowExecutionStatus
 
 from galera_backup.errors import DatabaseUnavailable, GaleraBackupError, KubernetesRefused, KubernetesUnavailable
 from tests.fakes.faults import Fault, Gate
-from tests.fakes.stage import Handle, Stage, assert_eventually, failure_of, open_stage, stage_workers
+from tests.fakes.stage import Handle, Stage, failure_of, open_stage, serving
 from tests.fakes.world import RunnerPlan, World
+from tests.support.eventually import assert_eventually
 
 ENOUGH_LOOKS = 3
 """Seconds in which the watch looks more often than it needs to, also on a busy machine."""
@@ -145,27 +146,17 @@ async def test_blip(stage: Stage, method: str, error: GaleraBackupError, looks: 
 async def test_cancelled_while_it_is_watched(stage: Stage) -> None:
     world, handle = await working_backup(stage)
     await handle.cancel()
-    await assert_eventually(lambda: is_cancelled(stage, handle))
+    assert await stage.end_of(handle) == WorkflowExecutionStatus.CANCELED
     await stage.assert_settled(world)
     assert sum("started" in event for event in world.events) == 1
 
 
-async def is_cancelled(stage: Stage, handle: Handle) -> bool:
-    return await stage.status(handle) == WorkflowExecutionStatus.CANCELED
-
-
 async def test_watch_survives_its_worker(stage: Stage) -> None:
     async with open_stage(stage.client, workers=False) as own:
-        first = stage_workers(own, graceful=timedelta(milliseconds=500))
-        running = [asyncio.ensure_future(worker.run()) for worker in first]
-        world, handle = await working_backup(own)
-        await asyncio.gather(*(worker.shutdown() for worker in first))
-        await asyncio.gather(*running)
-        second = stage_workers(own)
-        running = [asyncio.ensure_future(worker.run()) for worker in second]
-        set_up(world, False)
-        assert (await failure_of(handle)).type == "ClusterDegraded"
-        set_up(world, True)
-        await own.assert_settled(world)
-        await asyncio.gather(*(worker.shutdown() for worker in second))
-        await asyncio.gather(*running)
+        async with serving(own, graceful=timedelta(milliseconds=500)):
+            world, handle = await working_backup(own)
+        async with serving(own):
+            set_up(world, False)
+            assert (await failure_of(handle)).type == "ClusterDegraded"
+            set_up(world, True)
+            await own.assert_settled(world)

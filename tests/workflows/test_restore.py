@@ -7,7 +7,7 @@ import pytest
 from galera_backup.models.catalog import Catalog, CatalogRequest
 from galera_backup.models.jobs import RestoreJob
 from galera_backup.models.progress import Progress
-from galera_backup.runner.protocol import AGENT_CONTAINER
+from galera_backup.runner.handshake import AGENT_CONTAINER
 from tests.fakes.runner import RunnerPod
 from tests.fakes.stage import BACKUP_ID, Stage, assert_eventually, failure_of
 from tests.fakes.world import RunnerPlan, World

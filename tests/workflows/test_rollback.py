@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -67,6 +68,8 @@ async def test_a_restore_is_rolled_back(stage: Stage) -> None:
     await stage.assert_settled(world)
     assert keeps(world) == {"live"}
     assert restore.kept_until is not None
+    left = restore.kept_until - datetime.now(UTC)
+    assert timedelta(seconds=HOUR - 300) < left < timedelta(seconds=HOUR)
     assert await stage.status(timer(stage, world, restore.restore_id)) == WorkflowExecutionStatus.RUNNING
     result = await (await stage.rollback(world, restore.restore_id)).result()
     await stage.assert_settled(world)

@@ -415,5 +415,5 @@ async def test_first_replica_that_a_person_started_on_its_old_data(stage: Stage)
     await assert_eventually(lambda: bool(world.look().members))
     gate.open()
     failure = await failure_of(handle)
-    assert "it was started again" in failure.message
+    assert "expected at most 0 replicas, it has 1: it was started again" in failure.message
     assert await assert_whole(stage, world) == "live"

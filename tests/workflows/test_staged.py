@@ -126,7 +126,8 @@ async def test_state_transfer_that_wipes_what_is_staged(stage: Stage) -> None:
     gate.open()
     failure = await failure_of(handle)
     assert failure.type == "RestoreFailed"
-    assert "state transfer" in failure.message
+    expected = f"verifying what is staged on {world.claim_name(1)!r}: expected all of it, it is gone or not whole"
+    assert failure.message.startswith(expected)
     assert await assert_one_of_two(stage, world) == "live"
     assert "scale 0" not in world.events
 
@@ -136,7 +137,7 @@ async def test_swap_that_fails_on_one_claim(stage: Stage) -> None:
     world.plan(RunnerPlan("swap", ordinal=1, end="fails", error="RestoreFailed", times=2))
     failure = await failure_of(await restore(stage, world))
     assert failure.type == "RestoreFailed"
-    assert "The old data was put back" in failure.message
+    assert "The previous data was swapped back" in failure.message
     assert f"{world.claim_name(2)} untouched" in failure.message
     assert await assert_one_of_two(stage, world) == "live"
     assert not any("-look-" in event for event in world.events)
@@ -147,7 +148,7 @@ async def test_cluster_that_does_not_form_on_the_restored_data(stage: Stage) -> 
     world.never_ready_on = {BACKUP_ID}
     failure = await failure_of(await restore(stage, world, ready_timeout=4))
     assert failure.type == "RestoreFailed"
-    assert "The old data was put back" in failure.message
+    assert "The previous data was swapped back" in failure.message
     assert await assert_one_of_two(stage, world) == "live"
     assert [event for event in world.events if event.startswith("scale")] == ["scale 0", "scale 3"] * 2
 
@@ -157,7 +158,7 @@ async def test_server_that_ends_on_the_restored_data_is_not_waited_for(stage: St
     world.ends_on = {BACKUP_ID}
     failure = await failure_of(await restore(stage, world, ready_timeout=600))
     assert "mariadb-server-0: expected its server to start on this data" in failure.message
-    assert "The old data was put back" in failure.message
+    assert "The previous data was swapped back" in failure.message
     assert await assert_one_of_two(stage, world) == "live"
 
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from galera_backup.failure import AgentError
 from galera_backup.models.common import ClusterRef, Model
 from galera_backup.models.jobs import (
     BackupJob,
@@ -31,9 +32,8 @@ from galera_backup.models.jobs import (
 )
 from galera_backup.models.manifest import Manifest
 from galera_backup.models.passwords import PasswordMode
-from galera_backup.runner import agent, protocol
+from galera_backup.runner import agent, scripts
 from galera_backup.runner.container import dismiss
-from galera_backup.runner.failure import AgentError
 from galera_backup.runner.places import Places
 
 Report = TypeVar("Report", bound=Model)
@@ -170,7 +170,9 @@ class Pod:
         """Both containers to their end; the agent's error comes out as its result does."""
         places = self.places(data)
         parts = job.needs.script
-        process = self.start_script(protocol.script(*parts), data, **changes) if parts and self.mariadb_starts else None
+        process = None
+        if parts and self.mariadb_starts:
+            process = self.start_script(scripts.program(*parts), data, **changes)
         try:
             return RunnerResult(report=agent.run(job, places))
         except AgentError as error:

@@ -26,7 +26,7 @@ from galera_backup.models.jobs import (
     TidyJob,
 )
 from galera_backup.models.manifest import Manifest
-from galera_backup.runner import agent, protocol
+from galera_backup.runner import agent, handshake, scripts
 from tests.unit.runner.pod import BACKUP_ID, CLUSTER, Pod
 
 PRIORITY = """
@@ -54,7 +54,7 @@ def _start(pod: Pod, job: str, *program: str) -> subprocess.Popen[str]:
         "GALERA_BACKUP_DATA_DIRECTORY": str(pod.data),
         "GALERA_BACKUP_WORK": str(pod.work),
         "GALERA_BACKUP_TERMINATION_LOG": str(pod.work / "answer"),
-        protocol.JOB_VARIABLE: job,
+        handshake.JOB_VARIABLE: job,
     }
     command = [sys.executable, *(program or ("-m", "galera_backup.runner"))]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -66,7 +66,7 @@ def _answer(pod: Pod, job: AnyJob = SWAP) -> RunnerResult[Any]:
 
 def test_success(pod: Pod) -> None:
     pod.places()
-    script = pod.start_script(protocol.script("backup"))
+    script = pod.start_script(scripts.program("backup"))
     process = _start(pod, pod.backup_job().model_dump_json())
     _, log = process.communicate(timeout=20)
     script.communicate(timeout=20)
@@ -77,7 +77,7 @@ def test_success(pod: Pod) -> None:
 
 def test_sigterm_leaves_nothing_half(pod: Pod) -> None:
     pod.places()
-    script = pod.start_script(protocol.script("backup"), FAKE_FAULT="hangs")
+    script = pod.start_script(scripts.program("backup"), FAKE_FAULT="hangs")
     process = _start(pod, pod.backup_job().model_dump_json())
     deadline = time.monotonic() + 10
     while not (pod.directory() / "backup.mbs.zst.part").exists():
@@ -144,7 +144,7 @@ def test_pod_without_a_work_volume(pod: Pod, tmp_path: Path) -> None:
         "GALERA_BACKUP_ROOT": str(pod.root),
         "GALERA_BACKUP_WORK": str(tmp_path / "not-mounted"),
         "GALERA_BACKUP_TERMINATION_LOG": str(pod.work / "answer"),
-        protocol.JOB_VARIABLE: ListJob(cluster=CLUSTER).model_dump_json(),
+        handshake.JOB_VARIABLE: ListJob(cluster=CLUSTER).model_dump_json(),
     }
     command = [sys.executable, "-m", "galera_backup.runner"]
     assert subprocess.run(command, env=os.environ | environment, check=False).returncode == 0

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from galera_backup.runner.storage import ClusterStore
+from galera_backup.storage.archive import newest_first
+from galera_backup.storage.files import FileArchive
 from tests.unit.runner.pod import CLUSTER, Pod, failure
 
 
 def _assert_only_a_log(pod: Pod) -> None:
     assert [path.name for path in pod.directory().iterdir()] == ["runner.log"]
-    assert ClusterStore(pod.root, CLUSTER).manifests() == []
+    assert list(newest_first(FileArchive(pod.root, CLUSTER))) == []
 
 
 @pytest.mark.parametrize(
@@ -76,12 +77,12 @@ def test_not_enough_space_says_the_numbers(pod: Pod) -> None:
 
 
 def test_volume_fills_up_in_the_middle(pod: Pod, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full_volume(self: ClusterStore, keep_logs: bool) -> None:
+    def full_volume(self: FileArchive, keep_logs: bool) -> None:
         pod.directory().mkdir(parents=True)
         (pod.directory() / "backup.mbs.zst.part").symlink_to("/dev/full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(ClusterStore, "remove_leftovers", full_volume)
+        patch.setattr(FileArchive, "remove_leftovers", full_volume)
         kind, message = failure(pod.backup())
     assert kind == "NotEnoughSpace"
     assert "No space left on device" in message

@@ -11,9 +11,9 @@ from galera_backup.models.clone import Clone
 from galera_backup.models.common import ClusterRef
 from galera_backup.models.jobs import CheckJob, RestoreJob, RunnerResult, StageJob, StageReport, SwapJob, UnpackJob
 from galera_backup.models.passwords import PasswordMode, PasswordReport
-from galera_backup.runner import stage as stage_module
-from galera_backup.runner import unpacking
-from galera_backup.runner.staged import StagedRestore
+from galera_backup.runner import prepare
+from galera_backup.runner.staged import stage as stage_module
+from galera_backup.runner.staged.journal import StagedRestore
 from galera_backup.storage import layout
 from tests.unit.runner.pod import BACKUP_ID, CLUSTER, UUID, Pod, failure
 
@@ -64,7 +64,7 @@ def target(pod: Pod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pod:
     pod.volume = tmp_path / "claim"
     pod.volume.mkdir()
     monkeypatch.setattr(stage_module, "total_kb", lambda path: 1_000_000)
-    monkeypatch.setattr(unpacking, "free_kb", lambda path: 500_000)
+    monkeypatch.setattr(prepare, "free_kb", lambda path: 500_000)
     return pod
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from galera_backup.models.jobs import RunnerResult, StageReport
 from galera_backup.models.passwords import PasswordReport
-from galera_backup.runner.passwords import _some
+from galera_backup.runner.staged.passwords import _some
 from tests.unit.runner.pod import Pod, failure
 
 PASSWORD = "it's \"secret\\word"

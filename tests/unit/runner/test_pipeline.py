@@ -12,7 +12,8 @@ import pytest
 import zstandard
 
 from galera_backup.runner.container import BLOCK
-from galera_backup.runner.pipeline import Tally, ahead, compress, decompress, paced, read_file
+from galera_backup.runner.pipeline import Tally, ahead, compress, decompress, paced
+from galera_backup.storage.files import read_file
 
 
 def test_error_of_a_stage_comes_out() -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from galera_backup.runner import storage
-from galera_backup.runner.storage import ClusterStore
+from galera_backup.storage import files
+from galera_backup.storage.archive import newest_first
+from galera_backup.storage.files import FileArchive
 from tests.unit.runner.pod import CLUSTER, Pod
 
 IDS = [f"202611{day:02}T010000Z-full" for day in range(10, 14)]
@@ -36,11 +37,11 @@ def test_half_removed_backup_never_counts(four: Pod, monkeypatch: pytest.MonkeyP
         raise InterruptedError(str(path))
 
     with monkeypatch.context() as patch:
-        patch.setattr(storage, "remove", dies)
+        patch.setattr(files, "remove", dies)
         with pytest.raises(InterruptedError):
             four.prune(3)
     assert (four.directory(IDS[0]) / "backup.mbs.zst").exists(), "the removal came no further"
-    assert [manifest.backup_id for manifest in ClusterStore(four.root, CLUSTER).manifests()] == IDS[1:]
+    assert [manifest.backup_id for manifest in newest_first(FileArchive(four.root, CLUSTER))] == IDS[:0:-1]
     report = four.prune(3).report
     assert report is not None
     assert report.pruned == ()

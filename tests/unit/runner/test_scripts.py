@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from galera_backup.runner import protocol
+from galera_backup.models.jobs import Script
+from galera_backup.runner import handshake, scripts
 from galera_backup.runner.container import MariadbContainer, dismiss
 from galera_backup.runner.pipeline import ahead
 from tests.unit.runner.pod import Pod
@@ -86,12 +89,12 @@ def test_readable_lost_and_found(pod: Pod, claims: list[Path]) -> None:
 @pytest.mark.parametrize(
     "script",
     [
-        protocol.script("backup"),
-        protocol.script("unpack"),
-        protocol.script("unpack", "passwords"),
-        protocol.script("unpack", "adopt"),
-        protocol.script("unpack", "adopt", "passwords"),
-        protocol.script("version"),
+        scripts.program("backup"),
+        scripts.program("unpack"),
+        scripts.program("unpack", "passwords"),
+        scripts.program("unpack", "adopt"),
+        scripts.program("unpack", "adopt", "passwords"),
+        scripts.program("version"),
     ],
 )
 def test_script_that_is_not_needed_ends(pod: Pod, script: str) -> None:
@@ -104,7 +107,7 @@ def test_script_that_is_not_needed_ends(pod: Pod, script: str) -> None:
 
 def test_term_while_it_waits(pod: Pod) -> None:
     pod.places()
-    process = pod.start_script(protocol.script("backup"))
+    process = pod.start_script(scripts.program("backup"))
     time.sleep(0.3)
     process.terminate()
     assert process.wait(timeout=2) == 143
@@ -114,7 +117,7 @@ def test_term_while_it_waits(pod: Pod) -> None:
 def test_term_stops_mariadb_backup_too(pod: Pod) -> None:
     places = pod.places()
     container = MariadbContainer(places.work, places.start_timeout)
-    process = pod.start_script(protocol.script("backup"), FAKE_FAULT="hangs")
+    process = pod.start_script(scripts.program("backup"), FAKE_FAULT="hangs")
     blocks = ahead(container.read_stream())
     assert next(block for block in blocks if block or (pod.fake / "pid").exists()) is not None
     _eventually(lambda: (pod.fake / "pid").exists() and (pod.fake / "pid").read_text().strip() != "")
@@ -142,3 +145,31 @@ def test_niceness_of_the_tools(pod: Pod, tmp_path: Path, asked: str | None, adde
         pod.environment["NICENESS"] = asked
     assert pod.restore(data).error is None
     assert int((pod.fake / "niceness").read_text()) == min(os.nice(0) + added, 19)
+
+
+FILES = sorted(Path(scripts.__file__).parent.glob("*.sh"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_scripts_and_agent_use_the_same_names(path: Path) -> None:
+    """Names of WORK that a script waits for, publishes or reads are those of the handshake."""
+    text = path.read_text()
+    used = set(re.findall(r"(?:await|publish|run|serve_alone) ([a-z_.]+)", text)) | set(
+        re.findall(r"\$WORK/([a-z_]+(?:\.report|_password\.sql)?)\b(?![/.])", text)
+    )
+    names = {value for name, value in vars(handshake).items() if name.isupper() and isinstance(value, str)}
+    of_the_script_alone = {"tmp", "backup", "log"}
+    assert used - names <= of_the_script_alone
+
+
+def test_every_part_is_a_file() -> None:
+    assert {path.stem for path in FILES} == {"prelude", *get_args(Script)}
+
+
+def test_statement_is_one_line_without_comments() -> None:
+    """`--init-file` takes each line for a statement; a comment would swallow the rest of it."""
+    statement = scripts.statement("set_password.sql")
+    assert statement.startswith("BEGIN NOT ATOMIC SET @report")
+    assert statement.endswith("END; END FOR; END;")
+    assert "\n" not in statement
+    assert "--" not in statement

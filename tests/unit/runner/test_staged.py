@@ -14,9 +14,10 @@ import pytest
 
 from galera_backup.models.jobs import CheckJob, CheckReport, RunnerResult
 from galera_backup.models.volumes import Journal, SwapState
-from galera_backup.runner import stage as stage_module
-from galera_backup.runner import staged, unpacking
-from galera_backup.runner.staged import StagedRestore
+from galera_backup.runner import prepare
+from galera_backup.runner.staged import journal as journal_module
+from galera_backup.runner.staged import stage as stage_module
+from galera_backup.runner.staged.journal import StagedRestore
 from galera_backup.runner.volumes import used_kb
 from tests.unit.runner.pod import BACKUP_ID, CLUSTER, UUID, Pod, Report, content, failure
 
@@ -34,7 +35,7 @@ class Crash(BaseException):
 def volume_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """A volume with room, whatever the machine has."""
     monkeypatch.setattr(stage_module, "total_kb", lambda path: TOTAL_KB)
-    monkeypatch.setattr(unpacking, "free_kb", lambda path: TOTAL_KB // 2)
+    monkeypatch.setattr(prepare, "free_kb", lambda path: TOTAL_KB // 2)
 
 
 @pytest.fixture(params=["volume", "subdirectory"])
@@ -437,7 +438,7 @@ def test_failed_stage_takes_no_room(pod: Pod, data: Path, fault: str) -> None:
 
 
 def test_too_little_room(pod: Pod, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unpacking, "free_kb", lambda path: RESERVE_KB + 64 * 1024)
+    monkeypatch.setattr(prepare, "free_kb", lambda path: RESERVE_KB + 64 * 1024)
     kind, message = failure(pod.stage(data))
     assert kind == "NotEnoughSpace"
     assert "KB are missing" in message
@@ -453,7 +454,7 @@ def test_reserve_is_watched_while_it_unpacks(pod: Pod, data: Path, monkeypatch: 
         seen.append(_state(pod))
         return next(answers, RESERVE_KB // 2 - 1)
 
-    monkeypatch.setattr(unpacking, "free_kb", free_kb)
+    monkeypatch.setattr(prepare, "free_kb", free_kb)
     kind, message = failure(pod.stage(data))
     assert kind == "NotEnoughSpace"
     assert "in_place" in message
@@ -503,10 +504,10 @@ def test_tidy_of_nothing(pod: Pod, data: Path) -> None:
 
 
 def test_two_at_once(pod: Pod, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(staged, "LOCK_WAIT_SECONDS", 0.3)
+    monkeypatch.setattr(journal_module, "LOCK_WAIT_SECONDS", 0.3)
     old = _live(data)
     pod.stage(data)
-    with staged.locked(_volume(pod)):
+    with journal_module.locked(_volume(pod)):
         for result in (pod.swap(data, "in"), pod.stage(data), pod.tidy(data)):
             kind, message = failure(result)
             assert kind == "RunnerFailed"
@@ -529,7 +530,7 @@ def test_lock_of_a_removed_file_is_not_one(pod: Pod, data: Path, monkeypatch: py
         real(descriptor, operation)
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    with staged.locked(_volume(pod)):
+    with journal_module.locked(_volume(pod)):
         assert len(calls) == 2
         assert path.exists()
     assert not path.parent.exists()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from galera_backup.runner import unpacking
+from galera_backup.runner import prepare
 from tests.unit.runner.pod import Pod, content, failure
 
 RESTORE = "galera-restore_1"
@@ -60,7 +60,7 @@ def test_half_of_it_is_never_continued(pod: Pod, fault: str) -> None:
 
 
 def test_no_room(pod: Pod, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unpacking, "free_kb", lambda path: 10)
+    monkeypatch.setattr(prepare, "free_kb", lambda path: 10)
     kind, message = failure(pod.unpack())
     assert kind == "NotEnoughSpace"
     assert "the backup volume has 10 KB free" in message

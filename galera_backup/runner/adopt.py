@@ -1,0 +1,49 @@
+"""Give prepared data the identity of a clone: a wsrep cluster state UUID of its own, in grastate.dat and in InnoDB.
+
+A new UUID in grastate.dat alone does not do: the members that join go by the position in InnoDB. So a server of the
+same image starts on the data as the only member of a group on its loopback, which moves that position, and stops. Each
+claim comes so to the same position, and the members join by IST (docs/adr/0011-identity-of-a-clone.md).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from galera_backup.failure import AgentError
+from galera_backup.models.clone import Clone
+from galera_backup.models.manifest import GaleraPosition
+from galera_backup.runner import handshake
+from galera_backup.runner.container import MariadbContainer
+from galera_backup.runner.datadir import write_grastate
+from galera_backup.runner.reporting import log
+from galera_backup.runner.tool import recovered_position
+from galera_backup.storage.durable import remove
+
+_OF_THE_GROUP = ("galera.cache", "gvwstate.dat")
+"""What the server leaves of the group in which it was alone."""
+
+
+def adopt(clone: Clone, data: Path, prepared: GaleraPosition, container: MariadbContainer) -> GaleraPosition:
+    """Make the data a clone's; returns its position, which InnoDB has. Error: `RestoreFailed`, `RunnerFailed`."""
+    wanted = GaleraPosition(uuid=clone.uuid, seqno=prepared.seqno)
+    write_grastate(data, wanted, safe_to_bootstrap=True)
+    container.tell(handshake.ADOPT)
+    status = container.status(handshake.ADOPT_STATUS)
+    if status:
+        raise _failed(clone, data, f"its exit status is {status}", container)
+    position = recovered_position(container.log(handshake.RECOVER_LOG))
+    if position is None or position.uuid != clone.uuid or position.seqno < prepared.seqno:
+        raise _failed(clone, data, f"InnoDB has the position {position}, expected one after {wanted}", container)
+    for name in _OF_THE_GROUP:
+        remove(data / name)
+    log.info("clone of %s: position %s instead of %s", clone.source, position, prepared)
+    return position
+
+
+def _failed(clone: Clone, data: Path, fault: str, container: MariadbContainer) -> AgentError:
+    ends = (f"{name}: {container.log_tail(name)}" for name in (handshake.ADOPT_LOG, handshake.RECOVER_LOG))
+    return AgentError(
+        "RestoreFailed",
+        f"giving the data in {str(data)!r} the wsrep identity {clone.uuid} with a mariadbd of the StatefulSet's image: "
+        f"{fault}. The data directory was not touched. Ends of the logs: {' '.join(ends)}",
+    )

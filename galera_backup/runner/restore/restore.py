@@ -1,0 +1,102 @@
+"""Restore one data volume (phase 2 of MOSK's restore workflow): unpack and prepare once, copy to each claim in turn."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+from galera_backup.failure import AgentError
+from galera_backup.models.jobs import RestoreJob, RestoreReport
+from galera_backup.models.manifest import GaleraPosition
+from galera_backup.models.volumes import ClaimMarker
+from galera_backup.runner import datadir
+from galera_backup.runner.container import MariadbContainer
+from galera_backup.runner.places import Places
+from galera_backup.runner.reporting import log, logged_to
+from galera_backup.runner.restore.temporary import TemporaryDirectory, remove_temporary_directories
+from galera_backup.runner.restore.unpack import append_tool_logs, make_ready
+from galera_backup.runner.volumes import FULL, read_marker, tree, write_marker
+from galera_backup.storage import layout
+from galera_backup.storage.archive import manifest_of
+from galera_backup.storage.files import FileArchive
+
+
+def restore(job: RestoreJob, places: Places, container: MariadbContainer) -> RestoreReport:
+    """Leave the data directory restored and marked so; a second time there is nothing to do.
+
+    Errors: `BackupNotFound`, `BackupDamaged`, `NotEnoughSpace`, `RestoreFailed`, `RunnerFailed`. The marker says
+    whether the data directory was touched.
+    """
+    archive = FileArchive(places.backup_root, job.owner)
+    manifest = manifest_of(archive, job.backup_id)
+    log_path = places.backup_root / layout.log(job.stored_log)
+    with logged_to(log_path):
+        temporary = TemporaryDirectory(job, archive, manifest, places)
+        remove_temporary_directories(places.backup_root, job.cluster, keep=job.restore_id)
+        if _is_restored(job, places):
+            log.info("%r is already restored from %s", str(places.data_directory), job.backup_id)
+            report = RestoreReport(
+                unpack_seconds=0,
+                prepare_seconds=0,
+                copy_seconds=0,
+                restored_bytes=sum(tree(places.data_directory).values()),
+            )
+        else:
+            report = _restore(job, temporary, places, container)
+        if job.last:
+            temporary.remove()
+            log.info("removed the temporary directory %r", str(temporary.directory))
+        log.info("restored: %s", report)
+    append_tool_logs(log_path, container)
+    return report
+
+
+def _restore(
+    job: RestoreJob, temporary: TemporaryDirectory, places: Places, container: MariadbContainer
+) -> RestoreReport:
+    prepared, unpacked = make_ready(temporary, container)
+    began = time.monotonic()
+    copied = _fill(job, prepared.position, temporary, places)
+    return RestoreReport(
+        unpack_seconds=unpacked.unpack_seconds,
+        prepare_seconds=unpacked.prepare_seconds,
+        copy_seconds=time.monotonic() - began,
+        restored_bytes=copied,
+    )
+
+
+def _fill(job: RestoreJob, position: GaleraPosition, temporary: TemporaryDirectory, places: Places) -> int:
+    """Replace the content of the data directory; returns the bytes copied."""
+    data = places.data_directory
+    datadir.check_room(temporary.data, data)
+    _mark(job, places, "restoring")
+    try:
+        datadir.wipe(data)
+        copied = datadir.copy(temporary.data, data, places.progress_every)
+        datadir.write_grastate(data, position, job.safe_to_bootstrap)
+        _mark(job, places, "restored")
+    except OSError as error:
+        raise AgentError(
+            "NotEnoughSpace" if error.errno in FULL else "RestoreFailed",
+            f"copying {str(temporary.data)!r} to {str(data)!r}: {error}. The data directory is incomplete and marked "
+            "as 'restoring'; run the restore again when the cause is gone",
+        ) from error
+    return copied
+
+
+def _is_restored(job: RestoreJob, places: Places) -> bool:
+    marker = read_marker(places.data_directory)
+    return marker is not None and (marker.restore_id, marker.backup_id, marker.state) == (
+        job.restore_id,
+        job.backup_id,
+        "restored",
+    )
+
+
+def _mark(job: RestoreJob, places: Places, state: str) -> None:
+    write_marker(
+        places.data_directory,
+        ClaimMarker.model_validate(
+            {"restore_id": job.restore_id, "backup_id": job.backup_id, "state": state, "at": datetime.now(UTC)}
+        ),
+    )

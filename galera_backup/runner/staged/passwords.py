@@ -1,0 +1,104 @@
+"""Compare the passwords in a staged backup with the Secrets, or set them: by a server of the image, without InnoDB.
+
+InnoDB stays off because accounts are in Aria tables: so the write-set position, which InnoDB keeps, cannot change, and
+no InnoDB setting of the backup matters. `SET PASSWORD` lets the account's own plugin hash; an account whose hash did
+not change had that password already, and gets its old row back, as do all when passwords are only compared.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from galera_backup.failure import AgentError
+from galera_backup.models.passwords import PasswordMode, PasswordReport
+from galera_backup.runner import handshake, scripts
+from galera_backup.runner.container import MariadbContainer
+from galera_backup.runner.reporting import log
+from galera_backup.text import bounded
+
+_OF_INNODB = ("ibdata", "ib_logfile", "undo")
+_HAS_NO_PASSWORD = ("1699", "1524")
+"""MariaDB errors: SET PASSWORD means nothing for the account's plugin; the plugin is not loaded."""
+_END = "end"
+_NAMES_LIMIT = 500
+"""Characters for each list: three of them and a log must fit into a termination message."""
+
+
+def settle_passwords(staged: Path, mode: PasswordMode, container: MariadbContainer) -> PasswordReport:
+    """Compare or reset the passwords of the accounts that the mariadb container has mounted.
+
+    A comparison that does not come about is told in the report. Error: `RestoreFailed` when passwords cannot be set,
+    or InnoDB's files changed.
+    """
+    before = _innodb_files(staged)
+    container.tell(handshake.SET_PASSWORD, f"{scripts.statement('set_password.sql')}\n")
+    container.tell(handshake.PASSWORDS, f"{int(mode == 'reset')}\n")
+    status = container.status(handshake.PASSWORDS_STATUS)
+    rows = container.log(handshake.PASSWORDS_REPORT).split("\n")
+    if _innodb_files(staged) != before:
+        raise _failed(mode, staged, "InnoDB's files are not as they were, expected them untouched", container)
+    if status or _END not in rows:
+        seen = f"the server's exit status is {status}, expected 0 and a report"
+        if mode == "reset":
+            raise _failed(mode, staged, seen, container)
+        problem = bounded(f"{seen}. End of its log: {container.log_tail(handshake.PASSWORDS_LOG)}", _NAMES_LIMIT)
+        log.warning("passwords not compared: %s", problem)
+        return PasswordReport(problem=problem)
+    return _report([row.split(" ") for row in rows if row and row != _END], mode, staged, container)
+
+
+def _report(rows: list[list[str]], mode: PasswordMode, staged: Path, container: MariadbContainer) -> PasswordReport:
+    """Of rows such as `same`, `different` or an error number, then user and host as hexadecimal digits."""
+    accounts: dict[str, list[str]] = {}
+    users = {row[1] for row in rows if row[0] != "asked"}
+    for verdict, *names in rows:
+        if verdict != "asked":
+            accounts.setdefault(verdict, []).append("@".join(repr(_text(name)) for name in names))
+        elif names[0] not in users:
+            accounts.setdefault("missing", []).append(repr(_text(names[0])))
+    refused = {each: names for each, names in accounts.items() if each.isdigit() and each not in _HAS_NO_PASSWORD}
+    if refused and mode == "reset":
+        seen = "; ".join(f"MariaDB error {code} for {', '.join(_some(names))}" for code, names in refused.items())
+        raise _failed(mode, staged, seen, container)
+    different = _some(accounts.get("different", []))
+    report = PasswordReport(
+        same=len(accounts.get("same", [])),
+        different=() if mode == "reset" else different,
+        reset=different if mode == "reset" else (),
+        missing=_some(accounts.get("missing", [])),
+        not_compared=_some([name for each, names in accounts.items() if each.isdigit() for name in names]),
+    )
+    log.info("passwords: %s", report)
+    return report
+
+
+def _innodb_files(staged: Path) -> dict[Path, tuple[int, int]]:
+    """Size and time of change of each of InnoDB's files."""
+    found = (path for path in staged.rglob("*") if path.suffix == ".ibd" or path.name.startswith(_OF_INNODB))
+    return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in found}
+
+
+def _some(names: list[str]) -> tuple[str, ...]:
+    """As many as have room."""
+    kept: list[str] = []
+    room = _NAMES_LIMIT
+    for name in names:
+        room -= len(name)
+        if room < 0:
+            return (*kept, f"{len(names) - len(kept)} more")
+        kept.append(name)
+    return tuple(kept)
+
+
+def _text(digits: str) -> str:
+    return bytes.fromhex(digits).decode(errors="replace")
+
+
+def _failed(mode: PasswordMode, staged: Path, seen: str, container: MariadbContainer) -> AgentError:
+    doing = "setting" if mode == "reset" else "comparing"
+    return AgentError(
+        "RestoreFailed",
+        f"{doing} the passwords of the backup in {str(staged)!r}: {seen}. The data directory was not touched; start "
+        f"the restore without 'reset_passwords_from_secrets', or with strategy 'in_place'. End of the server's log: "
+        f"{container.log_tail(handshake.PASSWORDS_LOG)}",
+    )

@@ -1,0 +1,106 @@
+"""What holds the backups of one cluster: the interface that a job works with, and what follows from it.
+
+Ids order backups by time. A backup counts from the moment at which its manifest is there; the manifest comes last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from galera_backup.failure import AgentError
+from galera_backup.models.common import ClusterRef
+from galera_backup.models.manifest import Manifest
+
+_LISTED_IDS = 20
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What has the name of a backup. Complete, damaged (it has a manifest that does not hold), or left over."""
+
+    backup_id: str
+    manifest: Manifest | None = None
+    """Only of a complete backup."""
+    damage: str | None = None
+
+    @property
+    def left_over(self) -> bool:
+        """No manifest: a failed run, or a removal that was cut short."""
+        return self.manifest is None and self.damage is None
+
+
+class NewBackup(Protocol):
+    """A backup that is being stored."""
+
+    def write(self, block: bytes) -> None:
+        """Append to the stream. Error: OSError; ENOSPC or EDQUOT when there is no room."""
+
+    def keep_stream(self) -> None:
+        """The stream is whole: it is durable and has its final name when this returns."""
+
+    def put_manifest(self, manifest: Manifest) -> None:
+        """The last step: it is a backup, durably, when this returns."""
+
+
+class Archive(Protocol):
+    """The backups of one cluster."""
+
+    @property
+    def cluster(self) -> ClusterRef: ...
+
+    def ids(self) -> list[str]:
+        """Of everything that has the name of a backup, oldest first."""
+
+    def entry(self, backup_id: str) -> Entry:
+        """What there is of one backup; left over when there is nothing."""
+
+    def read(self, manifest: Manifest) -> Generator[bytes]:
+        """The stored stream, in blocks. Error: OSError."""
+
+    def create(self, backup_id: str) -> AbstractContextManager[NewBackup]:
+        """Store a backup. When the block ends with an exception, the stream and the manifest are removed."""
+
+    def remove(self, backup_id: str) -> None:
+        """Remove a backup; once its manifest is gone it does not count any more, however far this comes."""
+
+    def remove_leftovers(self, keep_logs: bool) -> None:
+        """Remove what failed runs left: streams always, logs too unless `keep_logs`; the newest run keeps its log."""
+
+
+def entries(archive: Archive) -> list[Entry]:
+    """Everything that has the name of a backup, oldest first."""
+    return [archive.entry(backup_id) for backup_id in archive.ids()]
+
+
+def newest_first(archive: Archive, before: str | None = None) -> Iterator[Manifest]:
+    """The manifests of the complete backups that are older than the id `before`; each is read when it is asked for."""
+    for backup_id in reversed(archive.ids()):
+        if before is not None and backup_id >= before:
+            continue
+        manifest = archive.entry(backup_id).manifest
+        if manifest is not None:
+            yield manifest
+
+
+def manifest_of(archive: Archive, backup_id: str) -> Manifest:
+    """The manifest of a backup that must be complete.
+
+    Errors: `BackupNotFound` with the newest ids that there are, `BackupDamaged`.
+    """
+    entry = archive.entry(backup_id)
+    if entry.manifest:
+        return entry.manifest
+    if entry.damage:
+        raise AgentError(
+            "BackupDamaged", f"backup {backup_id!r} of {archive.cluster}: {entry.damage}; choose another backup"
+        )
+    complete = [manifest.backup_id for manifest in newest_first(archive)]
+    newest = ", ".join(complete[:_LISTED_IDS]) or "none"
+    raise AgentError(
+        "BackupNotFound",
+        f"backup {backup_id!r} of {archive.cluster}: it has no manifest. "
+        f"Complete backups, newest first ({len(complete)} in all): {newest}",
+    )

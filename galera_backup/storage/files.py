@@ -1,0 +1,142 @@
+"""Backups as files below a directory."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from pydantic import ValidationError
+
+from galera_backup.models.common import ClusterRef
+from galera_backup.models.manifest import Manifest
+from galera_backup.storage import layout
+from galera_backup.storage.archive import Entry
+from galera_backup.storage.durable import remove, sync_directory, write_atomically
+from galera_backup.text import bounded
+
+log = logging.getLogger("galera_backup.runner.storage")
+BLOCK = 1 << 20
+_WRITE_BACK = 32 << 20
+"""Bytes after which the kernel is told to write out, so that the final fsync has little left to do."""
+
+
+class FileArchive:
+    """The `Archive` of one cluster below the directory `root`."""
+
+    def __init__(self, root: Path, cluster: ClusterRef) -> None:
+        self.cluster = cluster
+        self.directory = root / layout.cluster(cluster)
+        self._root = root
+
+    def ids(self) -> list[str]:
+        if not self.directory.is_dir():
+            return []
+        named = (path for path in self.directory.iterdir() if layout.is_backup_id(path.name))
+        return sorted(path.name for path in named if path.is_dir())
+
+    def entry(self, backup_id: str) -> Entry:
+        path = self._path(backup_id)
+        try:
+            manifest = Manifest.model_validate_json((path / layout.MANIFEST).read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            return Entry(backup_id)
+        except (ValidationError, OSError) as error:
+            return Entry(backup_id, damage=f"its {layout.MANIFEST} cannot be read: {bounded(str(error), 300)}")
+        if (manifest.backup_id, manifest.cluster) != (backup_id, self.cluster):
+            damage = f"its {layout.MANIFEST} names {manifest.backup_id!r} of {manifest.cluster}"
+            return Entry(backup_id, damage=damage)
+        stream = path / manifest.stream
+        size = stream.stat().st_size if stream.is_file() else None
+        if size != manifest.stored_bytes:
+            seen = "is missing" if size is None else f"has {size} bytes"
+            damage = f"{manifest.stream!r} {seen}, expected {manifest.stored_bytes} bytes"
+            return Entry(backup_id, damage=damage)
+        return Entry(backup_id, manifest)
+
+    def read(self, manifest: Manifest) -> Generator[bytes]:
+        return read_file(self._path(manifest.backup_id) / manifest.stream)
+
+    @contextmanager
+    def create(self, backup_id: str) -> Generator[NewFiles]:
+        path = self._path(backup_id)
+        path.mkdir(parents=True, exist_ok=True)
+        new = NewFiles(path)
+        try:
+            yield new
+        except BaseException:
+            new.discard()
+            raise
+
+    def remove(self, backup_id: str) -> None:
+        path = self._path(backup_id)
+        (path / layout.MANIFEST).unlink()
+        sync_directory(path)
+        remove(path)
+
+    def remove_leftovers(self, keep_logs: bool) -> None:
+        left = [self._path(each) for each in self.ids() if self.entry(each).left_over]
+        logged = [path for path in left if (path / layout.RUNNER_LOG).exists()]
+        kept = logged if keep_logs else logged[-1:]
+        for path in left:
+            if path not in kept:
+                log.info("removing %r: it has no manifest", path.name)
+                remove(path)
+                continue
+            for file in sorted(path.iterdir()):
+                if file.name != layout.RUNNER_LOG:
+                    log.info("removing %r of %r: it has no manifest", file.name, path.name)
+                    remove(file)
+
+    def _path(self, backup_id: str) -> Path:
+        return self._root / layout.backup(self.cluster, backup_id)
+
+
+def read_file(path: Path) -> Generator[bytes]:
+    """The file in blocks of at most BLOCK bytes."""
+    with path.open("rb", buffering=0) as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        while block := file.read(BLOCK):
+            yield block
+
+
+class NewFiles:
+    """The `NewBackup` of a FileArchive."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._file: IO[bytes] | None = None
+        self._written = self._synced = 0
+
+    def write(self, block: bytes) -> None:
+        if self._file is None:
+            self._file = (self._directory / layout.PART).open("wb", buffering=0)
+        rest = memoryview(block)
+        while rest:
+            rest = rest[self._file.write(rest) :]
+        self._written += len(block)
+        if self._written - self._synced >= _WRITE_BACK:
+            count = self._written - self._synced
+            os.posix_fadvise(self._file.fileno(), self._synced, count, os.POSIX_FADV_DONTNEED)
+            self._synced = self._written
+
+    def keep_stream(self) -> None:
+        assert self._file is not None, "nothing was written"
+        with self._file:
+            os.fsync(self._file.fileno())
+        (self._directory / layout.PART).rename(self._directory / layout.STREAM)
+        sync_directory(self._directory)
+
+    def put_manifest(self, manifest: Manifest) -> None:
+        write_atomically(self._directory / layout.MANIFEST, manifest.model_dump_json(indent=2).encode())
+        sync_directory(self._directory.parent)
+
+    def discard(self) -> None:
+        """Remove all but the log."""
+        if self._file is not None:
+            self._file.close()
+        for name in (layout.MANIFEST, layout.STREAM, layout.PART):
+            remove(self._directory / name)

@@ -1,0 +1,78 @@
+"""The runner pods of a restore, a rollback or a tidy: they differ in what must hold before a pod starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+from temporalio import workflow
+
+from workflows._runner import JobT
+
+with workflow.unsafe.imports_passed_through():
+    from galera_backup.models.activities import RunnerTask
+    from galera_backup.models.common import LeaseRef, SecretRef
+    from galera_backup.models.restore import OutageRequest, TidyRequest
+    from galera_backup.models.site import Site
+
+
+@dataclass(frozen=True)
+class Pods:
+    """Builds the tasks of one restore, under one lease."""
+
+    site: Site
+    lease: LeaseRef
+    prefix: str
+    """Of the pods' names: the one that the request has, and the restore's id."""
+
+    @classmethod
+    def of(cls, request: OutageRequest | TidyRequest, lease: LeaseRef, restore_id: str) -> Pods:
+        """Those of an operation that works for this restore."""
+        return cls(request.site, lease, f"{request.runner_pod_prefix}-{restore_id}")
+
+    def beside(
+        self,
+        name: str,
+        job: JobT,
+        timeout: timedelta,
+        *,
+        claim: str,
+        replica: str | None,
+        accounts: tuple[SecretRef, ...] = (),
+    ) -> RunnerTask[JobT]:
+        """On the data volume of a replica that serves, on its node; `replica` None: it does not run."""
+        return self._task(name, job, timeout, fence="lease", claim=claim, replica=replica, accounts=accounts)
+
+    def on_backup_volume(self, name: str, job: JobT, timeout: timedelta) -> RunnerTask[JobT]:
+        """Without a data volume."""
+        return self._task(name, job, timeout, fence="lease", claim=None)
+
+    def stopped(self, name: str, job: JobT, timeout: timedelta, *, claim: str, first: int = 0) -> RunnerTask[JobT]:
+        """On the data volume of a replica that this lease stopped; replicas below ordinal `first` may serve."""
+        return self._task(name, job, timeout, fence="stopped", claim=claim, stopped_from=first)
+
+    def _task(
+        self,
+        name: str,
+        job: JobT,
+        timeout: timedelta,
+        *,
+        fence: Literal["lease", "stopped"],
+        claim: str | None,
+        replica: str | None = None,
+        stopped_from: int = 0,
+        accounts: tuple[SecretRef, ...] = (),
+    ) -> RunnerTask[JobT]:
+        return RunnerTask(
+            site=self.site,
+            lease=self.lease,
+            fence=fence,
+            stopped_from=stopped_from,
+            pod=f"{self.prefix}-{name}",
+            job=job,
+            accounts=accounts,
+            data_claim=claim,
+            replica=replica,
+            timeout=timeout,
+        )

@@ -1,0 +1,162 @@
+"""Before anything is changed: the backup is whole and fits, there is room for it, a person approves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from temporalio import workflow
+
+from workflows import _runner
+from workflows.progress import ProgressReport
+from workflows.restore import clone as clones
+from workflows.restore.plan import Plan, Restore, look
+from workflows.restore.proof import Proving
+
+with workflow.unsafe.imports_passed_through():
+    from galera_backup.errors import InternalError, NotEnoughSpace, RestoreFailed
+    from galera_backup.models.cluster import ClaimObservation
+    from galera_backup.models.jobs import CheckJob, CheckReport
+    from galera_backup.models.manifest import Manifest
+    from galera_backup.models.plan import ClaimPlan, RestorePlan
+    from galera_backup.rules.plan import changed_since, expected_outage
+    from galera_backup.rules.space import lacking_space, lacking_staging_space, lacking_unpack_space
+
+CHECK_LIMIT = timedelta(hours=2)
+"""For reading the whole backup once, to verify its checksum."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """Where a strategy needs free space, and what to do where there is too little."""
+
+    lacking_on_data_volume: Callable[[CheckReport, int, str], str | None]
+    """Why there is too little for a backup of so many KB on a claim, or None."""
+    lacking_on_backup_volume: Callable[[CheckReport, int, str], str | None] | None
+    way_out: str
+
+
+SECOND_COPY = Room(
+    lacking_staging_space,
+    None,
+    "make room, or set 'strategy' to 'rolling', which needs none for a second copy there: it unpacks on the backup "
+    "volume, removes the old data, and its outage ends when the first replica is written; or to 'in_place'",
+)
+"""On every data volume, beside the data that is used."""
+UNPACKED = Room(lacking_space, lacking_unpack_space, "make room, or enlarge the claims")
+"""On the backup volume; on every data volume once its old data is removed."""
+
+
+async def check_backup(restore: Restore, plan: Plan, room: Room, copies: int, proof: Proving | None = None) -> Manifest:
+    """Phase check: the backup is complete and whole, it fits the server's version, and there is room for it.
+
+    `copies`: how many times its data will be written while the database is down.
+    `proof`: what it will ask is tried first, as that takes less time than reading a backup.
+    Errors: `BackupNotFound`, `BackupDamaged`, `VersionMismatch`, `NotEnoughSpace`, and those of the proof.
+    """
+    request, work = restore.request, restore.work
+    work.enter("check", f"verifying {request.backup_id} and the room on every volume; the database is up")
+    if proof is not None:
+        await proof.try_out()
+    first, *others = plan.claims
+    report = await _check_claim(plan, first, request.backup_id)
+    manifest = report.manifest
+    if manifest is None:
+        raise InternalError("the check of the backup returned no manifest")
+    reports = [report, *[await _check_claim(plan, claim, None) for claim in others]]
+    obstacles = _obstacles(plan, room, manifest.data_bytes // 1024, reports)
+    restore.questions.plan = _described(plan, manifest, reports, obstacles, copies)
+    _show(restore.questions.plan, work.progress)
+    if obstacles:
+        raise NotEnoughSpace(
+            f"restoring {manifest.backup_id!r} into {str(request.cluster)!r}: {'; '.join(obstacles)}. "
+            f"Nothing was changed and the database is up; {room.way_out}"
+        )
+    return manifest
+
+
+async def approval(restore: Restore) -> None:
+    """Phase approve, where the request asks for it. Error: `RestoreRejected`."""
+    if not restore.request.require_approval:
+        return
+    restore.work.enter("approve", "the plan waits for the update approve or reject; nothing was changed")
+    answer = await restore.questions.approval(restore.request.approval_timeout)
+    restore.work.progress.fact("approved by", f"{answer.who}: {answer.why}")
+
+
+async def check_unchanged(restore: Restore, plan: Plan) -> None:
+    """Right before the stop: the cluster is the one of the plan. Errors: `RestoreFailed`, `ClusterUnhealthy`."""
+    changed = changed_since(plan.seen, await look(restore.request, restore.work))
+    if changed is not None:
+        raise RestoreFailed(
+            f"{changed}, unlike when the restore was planned. The cluster was not touched; start the restore again"
+        )
+    if plan.clone is not None:
+        await clones.check_apart(restore.request.site, plan.clone)
+
+
+async def look_at_claim(
+    plan: Plan,
+    claim: ClaimObservation,
+    name: str,
+    summary: str,
+    *,
+    backup_id: str | None = None,
+    restore_id: str | None = None,
+) -> CheckReport:
+    """Read a data volume, beside its replica where that runs; `name` is a part of the pod's name.
+
+    `backup_id`: verify that backup, too. `restore_id`: report what that restore has there.
+    """
+    job = CheckJob(cluster=plan.seen.cluster, clone=plan.clone, backup_id=backup_id, restore_id=restore_id)
+    replica = plan.replica_of(claim)
+    task = plan.pods.beside(f"{name}-{claim.ordinal}", job, CHECK_LIMIT, claim=claim.claim, replica=replica)
+    return (await _runner.run(task, summary)).report
+
+
+async def _check_claim(plan: Plan, claim: ClaimObservation, backup_id: str | None) -> CheckReport:
+    """`backup_id`: verify that backup too."""
+    summary = f"verify {backup_id}, room on {claim.claim}" if backup_id else f"room on {claim.claim}"
+    return await look_at_claim(plan, claim, "check", summary, backup_id=backup_id)
+
+
+def _obstacles(plan: Plan, room: Room, data_kb: int, reports: list[CheckReport]) -> tuple[str, ...]:
+    found = [
+        room.lacking_on_data_volume(report, data_kb, claim.claim)
+        for claim, report in zip(plan.claims, reports, strict=True)
+    ]
+    if room.lacking_on_backup_volume is not None:
+        found.insert(0, room.lacking_on_backup_volume(reports[0], data_kb, plan.order.site.backup_claim))
+    return tuple(each for each in found if each)
+
+
+def _described(
+    plan: Plan, manifest: Manifest, reports: list[CheckReport], obstacles: tuple[str, ...], copies: int
+) -> RestorePlan:
+    """For the query `plan`."""
+    return RestorePlan(
+        cluster=plan.seen.cluster,
+        source=plan.clone.source if plan.clone is not None else None,
+        strategy=plan.order.strategy,
+        backup_id=manifest.backup_id,
+        position=manifest.position,
+        server_version=manifest.server_version,
+        data_bytes=manifest.data_bytes,
+        replicas=plan.order.replicas,
+        claims=tuple(
+            ClaimPlan(claim=claim.claim, free_kb=report.data_free_kb, total_kb=report.data_total_kb)
+            for claim, report in zip(plan.claims, reports, strict=True)
+        ),
+        obstacles=obstacles,
+        expected_outage_seconds=expected_outage(manifest.data_bytes, copies),
+    )
+
+
+def _show(plan: RestorePlan, progress: ProgressReport) -> None:
+    outage = f"outage of about {plan.expected_outage_seconds:.0f} s"
+    progress.fact("backup's position", f"`{plan.position}`, MariaDB {plan.server_version}")
+    progress.fact("data", f"{plan.data_bytes:,} bytes")
+    progress.fact("strategy", f"{plan.strategy}, for {plan.replicas} replicas; {outage}")
+    free = ", ".join(f"`{each.claim}` {each.free_kb:,} of {each.total_kb:,}" for each in plan.claims)
+    progress.fact("KB free", free)

@@ -1,0 +1,40 @@
+"""The old data of a claim is removed, and the backup written."""
+
+from __future__ import annotations
+
+from temporalio import workflow
+
+from workflows import _runner
+from workflows.restore.plan import Plan, Restore
+
+with workflow.unsafe.imports_passed_through():
+    from galera_backup.models.cluster import ClaimObservation
+    from galera_backup.models.jobs import RestoreJob
+    from galera_backup.models.manifest import Manifest
+    from galera_backup.models.restore import ClaimRestore
+
+
+async def restore_claim(
+    restore: Restore, plan: Plan, manifest: Manifest, claim: ClaimObservation, *, while_serving: bool = False
+) -> ClaimRestore:
+    """Phase restore-<ordinal>. Ordinal 0 first unpacks and prepares what is not prepared yet. Error: `RestoreFailed`.
+
+    `while_serving`: replicas of lower ordinals serve.
+    """
+    what = "unpack, prepare and restore" if claim.ordinal == 0 else "restore"
+    restore.work.enter(f"restore-{claim.ordinal}", f"{what} {manifest.backup_id} to {claim.claim}")
+    job = RestoreJob(
+        cluster=plan.seen.cluster,
+        clone=plan.clone,
+        backup_id=manifest.backup_id,
+        restore_id=plan.restore_id,
+        ordinal=claim.ordinal,
+        last=claim.ordinal == len(plan.claims) - 1,
+        safe_to_bootstrap=claim.ordinal == 0,
+        while_serving=while_serving,
+    )
+    first_stopped = claim.ordinal if while_serving else 0
+    limit = restore.request.runner_timeout
+    task = plan.pods.stopped(str(claim.ordinal), job, limit, claim=claim.claim, first=first_stopped)
+    ran = await _runner.run(task, f"{what} {claim.claim}")
+    return ClaimRestore(claim=claim.claim, report=ran.report, runner=ran.log)

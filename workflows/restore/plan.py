@@ -1,0 +1,169 @@
+"""The plan: what a restore or rollback is going to do with which cluster. Nothing is changed while it is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from temporalio import workflow
+
+from workflows.observe import observe
+from workflows.operation import Work
+from workflows.pods import Pods
+from workflows.restore import clone as clones
+from workflows.restore.questions import Questions
+
+with workflow.unsafe.imports_passed_through():
+    from galera_backup import names
+    from galera_backup.errors import InvalidInput
+    from galera_backup.models.clone import Clone
+    from galera_backup.models.cluster import ClaimObservation, ClusterObservation
+    from galera_backup.models.lease import StopOrder
+    from galera_backup.models.manifest import Manifest
+    from galera_backup.models.proof import Proof
+    from galera_backup.models.restore import ClaimRestore, OutageRequest, RestoreRequest, Strategy
+    from galera_backup.rules.selection import primary_pod
+    from galera_backup.show import members_table
+
+
+@dataclass(frozen=True)
+class Restore:
+    """One running restore: what each of its steps works with."""
+
+    request: RestoreRequest
+    work: Work
+    questions: Questions
+
+    async def clean_up(self, plan: Plan, what: str) -> None:
+        """Phase tidy: what earlier restores left goes now, and what this one leaves at the end of the lease.
+
+        Error: `RestoreFailed`.
+        """
+        self.work.enter("tidy", what)
+        await self.work.lease.order("stage", plan.order)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which cluster was seen, and what is going to be done with it."""
+
+    seen: ClusterObservation
+    order: StopOrder
+    pods: Pods
+
+    @property
+    def claims(self) -> tuple[ClaimObservation, ...]:
+        """Data claims by ordinal, 0 first."""
+        return self.seen.claims
+
+    @property
+    def restore_id(self) -> str:
+        """Of the restore that is done, or undone."""
+        return self.order.restore_id
+
+    @property
+    def clone(self) -> Clone | None:
+        """The identity of the new cluster, when the backup is another cluster's."""
+        return self.order.clone
+
+    def replica_of(self, claim: ClaimObservation) -> str | None:
+        """The pod that uses the claim; None: it does not run."""
+        member = self.seen.members[claim.ordinal]
+        return member.pod if member.node else None
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What a strategy has done."""
+
+    plan: Plan
+    manifest: Manifest
+    claims: list[ClaimRestore]
+    proof: Proof | None = None
+    kept_despite: str | None = None
+    """What failed after the start, when a person decided to keep the restored data nevertheless."""
+
+
+async def plan_restore(restore: Restore) -> Plan:
+    """Phases plan and, for a clone, apart. Errors: `ClusterNotFound`, `InvalidInput`, `ClusterUnhealthy`."""
+    request, work = restore.request, restore.work
+    restore_id = names.timestamp(workflow.now()).lower()  # under the lease: no other restore of this cluster has it
+    work.enter("plan", "looking at the StatefulSet and its claims")
+    work.progress.backup(request.backup_id)
+    seen = await look(request, work)
+    clone = clones.identity(request)
+    order = stop_order(
+        request,
+        seen,
+        restore_id,
+        request.strategy,
+        backup_id=request.backup_id,
+        clone=clone,
+        keep_previous_for=request.keep_previous_for,
+    )
+    if clone is not None:
+        work.enter("apart", f"seeing that it is not, and will not be, in the group of {clone.source}")
+        work.progress.fact("source", f"`{clone.source}`: {await clones.check_apart(request.site, clone)}")
+        work.progress.fact("identity of the clone", f"`{clone.uuid}`")
+    return Plan(seen, order, Pods.of(request, work.lease.ref, restore_id))
+
+
+async def look(request: OutageRequest, work: Work) -> ClusterObservation:
+    """The cluster as it is now, shown in the progress."""
+    seen = await observe(request, "the StatefulSet, its pods and its data claims", request.replicas)
+    work.progress.note(members_table(seen))
+    return seen
+
+
+def stop_order(
+    request: OutageRequest,
+    seen: ClusterObservation,
+    restore_id: str,
+    strategy: Strategy,
+    *,
+    backup_id: str = "",
+    clone: Clone | None = None,
+    keep_previous_for: timedelta = timedelta(0),
+    undoes: bool = False,
+) -> StopOrder:
+    """How to stop this cluster, and to start it again. Error: `InvalidInput`."""
+    replicas = _size_of(seen, request)
+    return StopOrder(
+        site=request.site,
+        strategy=strategy,
+        replicas_before=replicas if undoes else seen.replicas,
+        replicas=replicas,
+        restore_id=restore_id,
+        backup_id=backup_id,
+        clone=clone,
+        claims=tuple(claim.claim for claim in seen.claims),
+        runner_pod_prefix=request.runner_pod_prefix,
+        primary_pod=primary_pod(seen, request.primary_label) or seen.primary_before,
+        stop_timeout=request.stop_timeout,
+        runner_timeout=request.runner_timeout,
+        ready_timeout=request.ready_timeout,
+        keep_previous_for=keep_previous_for,
+        undoes=undoes,
+    )
+
+
+def _size_of(seen: ClusterObservation, request: OutageRequest) -> int:
+    """Replicas of the cluster when it is started again. Error: `InvalidInput`."""
+    if seen.unfinished is not None:
+        raise InvalidInput(
+            f"cluster: StatefulSet {str(request.cluster)!r} runs with {seen.replicas} of {seen.unfinished} replicas, "
+            "as a rolling restore left it, and the claims of the others hold other data; expected one that is whole. "
+            "Run the janitor, which finishes that restore; or scale the StatefulSet to 0 and start this again with "
+            f"'replicas': {seen.unfinished}"
+        )
+    if seen.replicas == 0 and request.replicas is None:
+        raise InvalidInput(
+            f"replicas: StatefulSet {str(request.cluster)!r} is at 0 replicas; expected the size that the restored "
+            "cluster shall have. Set 'replicas' in the request"
+        )
+    if seen.replicas and request.replicas not in (None, seen.replicas):
+        raise InvalidInput(
+            f"replicas: expected {seen.replicas}, as StatefulSet {str(request.cluster)!r} says, got "
+            f"{request.replicas}. Leave it out, or scale the StatefulSet first"
+        )
+    return seen.replicas or request.replicas or 0
