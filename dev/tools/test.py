@@ -138,10 +138,10 @@ def _passes(step: Step, venv: Path, variables: dict[str, str]) -> bool:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Let pytest run its fixtures' ends: they end the worker and free the cluster."""
+    """Let pytest run its fixtures' ends: they end the workers, free the cluster and remove the small ones."""
     process.send_signal(signal.SIGINT)
     try:
-        process.wait(60)
+        process.wait(150)
     except subprocess.TimeoutExpired:
         process.kill()
 
