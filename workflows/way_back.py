@@ -15,7 +15,7 @@ from workflows._runner import Report
 from workflows.gather import for_each
 
 with workflow.unsafe.imports_passed_through():
-    from galera_backup.errors import GaleraBackupError, LeaseLost
+    from galera_backup.errors import GaleraBackupError
     from galera_backup.models.common import ClusterRef
     from galera_backup.models.jobs import EmptyJob, InspectJob, Job, SwapJob
     from galera_backup.models.restore import ClaimReport, ClaimState, Strategy
@@ -28,38 +28,37 @@ class OnClaim(Protocol):
     """Runs a job in a pod on one data claim; `name` is a part of the pod's name, without the ordinal."""
 
     async def __call__(self, name: str, job: Job[Report], ordinal: int, claim: str, summary: str) -> Report:
-        """The job's report. Errors: what fails the job, `LeaseLost`."""
+        """The job's report. Error: what fails the job."""
 
 
 @dataclass(frozen=True)
 class Claims:
-    """The claims of one staged restore, by ordinal, and how jobs are run on them."""
+    """The claims of one restore, by ordinal, and how jobs are run on them."""
 
     cluster: ClusterRef
     restore_id: str
+    strategy: Strategy
     names: Sequence[str]
     run: OnClaim
 
     async def inspect(self, *, in_outage: bool = True) -> tuple[ClaimFound, ...]:
-        """What all of them hold, at once; a claim that cannot be read is `unknown`. Error: `LeaseLost`."""
+        """What all of them hold, at once; a claim that cannot be read is `unknown`."""
         return tuple(await for_each(list(enumerate(self.names)), lambda each: self._inspect(*each, in_outage)))
 
     async def _inspect(self, ordinal: int, claim: str, in_outage: bool) -> ClaimFound:
         job = InspectJob(cluster=self.cluster, restore_id=self.restore_id, in_outage=in_outage)
         try:
-            seen = await self.run("inspect", job, ordinal, claim, f"what does {claim} hold?")
-        except LeaseLost:
-            raise
+            seen = await self.run("prove", job, ordinal, claim, f"what does {claim} hold?")
         except GaleraBackupError as error:
             workflow.logger.error("a data volume cannot be read", extra={"claim": claim, "error": error.message})
             return ClaimFound(claim=claim, ordinal=ordinal, state=ClaimState.UNKNOWN, seen=None)
-        state = claim_state(seen, self.restore_id, Strategy.STAGED)
+        state = claim_state(seen, self.restore_id, self.strategy)
         return ClaimFound(claim=claim, ordinal=ordinal, state=state, seen=seen)
 
     async def follow(self, decided: WayBack, found: Sequence[ClaimFound]) -> tuple[ClaimReport, ...]:
         """Do with the claims what was decided; the claims as they are afterwards, `incomplete` where that failed.
 
-        Claims are emptied only when all others have their previous data back. Error: `LeaseLost`.
+        Claims are emptied only when all others have their previous data back.
         """
         claims = tuple(each.report for each in found)
         if decided.start_on != ClaimState.UNTOUCHED:
@@ -94,8 +93,6 @@ class Claims:
     ) -> ClaimReport:
         try:
             await self.run(name, job, claim.ordinal, claim.claim, summary)
-        except LeaseLost:
-            raise
         except GaleraBackupError as error:
             workflow.logger.error("a claim is not done", extra={"claim": claim.claim, "error": error.message})
             done = ClaimState.INCOMPLETE

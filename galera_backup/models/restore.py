@@ -197,5 +197,7 @@ class RollbackResult(Model):
     phases: tuple[PhaseTime, ...]
     outage_seconds: float
     """From the scale-down to all replicas Ready in one cluster."""
+    emptied: tuple[str, ...] = ()
+    """Claims that had lost the data from before the restore: they were filled by a state transfer from the others."""
     untidy: tuple[str, ...] = ()
     """Claims on which staged or previous data may be left; the next restore of that strategy removes it."""

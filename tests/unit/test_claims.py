@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Literal
 
 import pytest
 
 from galera_backup.models.jobs import Inspection
+from galera_backup.models.mark import StartRecipe
 from galera_backup.models.previous import PreviousData, SavedState
 from galera_backup.models.restore import ClaimReport, ClaimState, Strategy
+from galera_backup.models.site import Site
 from galera_backup.models.volumes import ClaimMarker, Journal, SwapState
-from galera_backup.rules.claims import claim_state, may_start, must_be_finished
+from galera_backup.rules.claims import are_as_found, as_found, claim_state, may_start, must_be_finished
 from galera_backup.rules.way_back import ClaimFound, WayBack, way_back
 from galera_backup.show import describe_claims
+from tests.unit.members import CLUSTER
 
 BACKUP_ID = "20261122T010000Z-full"
 UUID, OTHER_UUID = "0979c94d-e6ee-11f1-b6f6-93a976a0f1fb", "11111111-e6ee-11f1-b6f6-93a976a0f1fb"
@@ -57,6 +60,29 @@ def test_claim_state_of_a_staged_restore_without_a_journal() -> None:
         assert claim_state(seen, "mine", Strategy.STAGED) == ClaimState.UNKNOWN
     swapped = journaled(SwapState.SWAPPED, restored_whole=True)
     assert claim_state(swapped, "mine", Strategy.STAGED) == ClaimState.RESTORED
+
+
+RECIPE = StartRecipe(
+    site=Site(cluster=CLUSTER),
+    replicas_before=3,
+    replicas=3,
+    restore_id="mine",
+    claims=("c-0", "c-1"),
+    primary_pod=None,
+    runner_pod_prefix="p",
+    runner_timeout=timedelta(hours=1),
+    ready_timeout=timedelta(hours=1),
+)
+
+
+@pytest.mark.parametrize("strategy", Strategy)
+@pytest.mark.parametrize("is_rollback", [False, True])
+def test_claims_before_the_operation_works_on_them(strategy: Strategy, is_rollback: bool) -> None:
+    recipe = RECIPE.model_copy(update={"strategy": strategy, "is_rollback": is_rollback})
+    state = ClaimState.RESTORED if is_rollback else ClaimState.UNTOUCHED
+    assert [(each.claim, each.state) for each in as_found(recipe)] == [("c-0", state), ("c-1", state)]
+    assert are_as_found(recipe) == (strategy == Strategy.STAGED)
+    assert not are_as_found(recipe.model_copy(update={"renames_may_have_begun": True}))
 
 
 def reports(states: Sequence[ClaimState]) -> list[ClaimReport]:

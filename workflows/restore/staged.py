@@ -48,7 +48,7 @@ async def run(restore: Restore, cut: Cut) -> Restored:
         plan,
         cut,
         [
-            lambda: cut.swap(plan, "in"),
+            lambda: cut.swap_in(plan),
             lambda: cut.start(plan, ClaimState.RESTORED, may_stop_again=True),
             lambda: proving.prove(plan, manifest),
         ],
@@ -130,8 +130,8 @@ async def _or_go_back(
             if choice == "keep":
                 return failure.message
             if choice == "rollback":
-                await cut.go_back(plan)
-                raise RestoreFailed(f"{failure.message}. The previous data was swapped back") from failure
+                done = await cut.go_back(plan)
+                raise RestoreFailed(f"{failure.message}. {done}") from failure
     return None
 
 

@@ -1,0 +1,105 @@
+"""What undoing does with the data claims of a stopped cluster: look at them, finish a restore, or take its way back."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from temporalio import workflow
+
+from workflows import _runner
+from workflows._runner import JobT, Ran, Report
+from workflows.pods import Pods
+from workflows.way_back import Claims
+
+with workflow.unsafe.imports_passed_through():
+    from galera_backup import names
+    from galera_backup.errors import GaleraBackupError, LeaseLost
+    from galera_backup.models.activities import RunnerTask
+    from galera_backup.models.jobs import InspectJob, Job, RestoreJob
+    from galera_backup.models.restore import ClaimReport, ClaimState, Strategy
+    from galera_backup.show import describe_claims
+
+if TYPE_CHECKING:
+    from workflows.lease.stopped import Stopped
+
+INSPECTION_LIMIT = timedelta(minutes=15)
+MARKED_AGAIN_AT_MOST = 5
+"""Times that a mark which somebody removes is written again for one pod: it has to be there when the pod starts."""
+
+
+def of_restore(stopped: Stopped, serving: int = 0) -> Claims:
+    """The claims of the restore, for whoever undoes; `serving` replicas run meanwhile.
+
+    Pods that only look need no mark; those that change a volume work when the lease may be closed already.
+    """
+    cluster, recipe = stopped.site.cluster, stopped.recipe
+
+    async def run(name: str, job: Job[Report], ordinal: int, claim: str, summary: str) -> Report:
+        only_looks = isinstance(job, InspectJob)
+        if only_looks:
+            pods = Pods(stopped.site, stopped.undoer.lease, recipe.runner_pod_prefix, recipe.restore_id)
+            replica = names.pod(cluster, ordinal) if ordinal < serving else None
+            task = pods.beside(f"look-{ordinal}", job, INSPECTION_LIMIT, claim=claim, replica=replica)
+            return (await _runner.run(task, summary)).report
+        return (await _run(stopped, _task(stopped, ordinal, claim, name, job), summary)).report
+
+    return Claims(cluster, recipe.restore_id, recipe.strategy, recipe.claims, run)
+
+
+async def inspect(stopped: Stopped, serving: int) -> tuple[ClaimReport, ...]:
+    """All claims of a restore in place or a rolling one, as the volumes say; `serving` replicas run meanwhile."""
+    found = await of_restore(stopped, serving).inspect(in_outage=not serving)
+    return tuple(ClaimReport(claim=each.claim, ordinal=each.ordinal, state=each.state) for each in found)
+
+
+async def finish(
+    stopped: Stopped, claims: tuple[ClaimReport, ...], those: tuple[ClaimReport, ...]
+) -> tuple[ClaimReport, ...]:
+    """Restore those of the claims, one after another; all claims as they are afterwards."""
+    workflow.logger.warning("finishing the restore", extra={"claims": describe_claims(claims)})
+    done = list(claims)
+    for claim in those:
+        try:
+            await _run(stopped, _restore_task(stopped, claim), f"finish: restore {claim.claim}, or see that it is")
+        except GaleraBackupError as error:
+            workflow.logger.error("a claim cannot be restored", extra={"claim": claim.claim, "error": str(error)})
+            return tuple(done)
+        done[claim.ordinal] = claim.model_copy(update={"state": ClaimState.RESTORED})
+    return tuple(done)
+
+
+async def _run(stopped: Stopped, task: RunnerTask[Job[Report]], summary: str) -> Ran[Report]:
+    """Run a pod whose fence needs the mark; when somebody has removed that, write it again and try once more."""
+    for _ in range(MARKED_AGAIN_AT_MOST):
+        try:
+            return await _runner.run(task, summary)
+        except LeaseLost:
+            if stopped.undoer.knows is None:
+                raise
+            found = await stopped.revoke()
+            if not found.marked or found.replicas > task.stopped_from:
+                raise
+    return await _runner.run(task, summary)
+
+
+def _restore_task(stopped: Stopped, claim: ClaimReport) -> RunnerTask[RestoreJob]:
+    recipe = stopped.recipe
+    job = RestoreJob(
+        cluster=stopped.site.cluster,
+        clone=recipe.clone,
+        backup_id=recipe.backup_id,
+        restore_id=recipe.restore_id,
+        ordinal=claim.ordinal,
+        last=claim.ordinal == len(recipe.claims) - 1,
+        safe_to_bootstrap=claim.ordinal == 0,
+    )
+    return _task(stopped, claim.ordinal, claim.claim, "finish", job)
+
+
+def _task(stopped: Stopped, ordinal: int, claim: str, name: str, job: JobT) -> RunnerTask[JobT]:
+    """A pod that changes a volume when its lease may be gone already."""
+    recipe = stopped.recipe
+    pods = Pods(stopped.site, stopped.mark.lease, recipe.runner_pod_prefix, recipe.restore_id)
+    first = ordinal if recipe.strategy == Strategy.ROLLING else 0
+    return pods.undoing(f"{name}-{ordinal}", job, recipe.runner_timeout, claim=claim, first=first)
