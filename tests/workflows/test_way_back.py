@@ -1,4 +1,4 @@
-"""Something removes `.galera-backup` after the swap has begun: the cluster starts on one kind of data, or not at all."""
+"""Something removes `.galera-backup` after the swap has begun: the cluster starts on data of one kind, or not at all."""
 
 from __future__ import annotations
 
