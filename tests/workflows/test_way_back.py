@@ -1,4 +1,4 @@
-"""Something removes `.galera-backup` after the swap has begun: the cluster starts on data of one kind, or not at all."""
+"""Something removes `.galera-backup` once the swap has begun: the cluster starts on data of one kind, or not at all."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def proof_that_fails(stage: Stage) -> tuple[World, Gate]:
     """The restored cluster is up, and waits at this gate before its check fails."""
     world = stage.world(backups=(BACKUP_ID,))
     world.proof.answers = {("live", QUERY): (1, ["3"]), (BACKUP_ID, QUERY): (1, ["2"])}
-    gate = world.faults.add(Step("check_tables", "check_table", by_lease=False).held()).gate
+    gate = world.faults.add(Step("run_checks", "ask", by_lease=False).held()).gate
     assert gate is not None
     return world, gate
 
@@ -207,7 +207,7 @@ async def test_mixture_with_a_lost_claim_goes_back(stage: Stage, who: Who, with_
     lose(world, 2, with_data)
     last = await undone_by(who, stage, world, handle)
     ended: Any = await failure_of(last) if who == "owner" else await last.result()
-    told = ended.message if who == "owner" else ended.model_dump_json()
+    told = ended.message if who == "owner" else str(ended)
     assert "emptied" in told
     await stage.assert_settled(world)
     assert data_of(world) == ["live"] * 3
