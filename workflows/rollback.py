@@ -16,6 +16,7 @@ from workflows.restore.ending import MARGIN, Aim, carry_out
 from workflows.restore.plan import Plan, look, stop_command
 
 with workflow.unsafe.imports_passed_through():
+    from galera_backup import workflow_types
     from galera_backup.errors import RestoreFailed
     from galera_backup.models.cluster import ClaimObservation
     from galera_backup.models.lease import CleanUpCommand
@@ -25,7 +26,7 @@ with workflow.unsafe.imports_passed_through():
 _AIM = Aim("rollback", ClaimState.UNTOUCHED, "The cluster runs on the data that it had before the restore")
 
 
-@workflow.defn(name="GaleraRollback")
+@workflow.defn(name=workflow_types.ROLLBACK.name)
 class GaleraRollback(Operation):
     """Stops a cluster, puts back the data that a restore kept, starts it again."""
 
@@ -65,7 +66,7 @@ async def _plan(request: RollbackRequest, work: Work) -> Plan:
     work.enter("plan", "looking at the StatefulSet and its claims")
     seen = await look(request, work)
     stop = stop_command(request, seen, request.restore_id, Strategy.STAGED, is_rollback=True)
-    return Plan(seen, stop, Pods.of(request, work.lease.ref, request.restore_id))
+    return Plan(seen, stop, Pods(request.site, work.lease.ref, request.runner_pod_prefix, request.restore_id))
 
 
 async def _check(work: Work, plan: Plan) -> None:

@@ -15,7 +15,7 @@ from workflows.operation import Operation, Work
 from workflows.pods import Pods
 
 with workflow.unsafe.imports_passed_through():
-    from galera_backup import names
+    from galera_backup import names, workflow_types
     from galera_backup.models.cluster import ClaimObservation
     from galera_backup.models.jobs import TidyJob
     from galera_backup.models.restore import TidyRequest
@@ -24,7 +24,7 @@ MARGIN = timedelta(minutes=30)
 """What looking may take beside the runner pods, before the lease ends by itself."""
 
 
-@workflow.defn(name="GaleraTidy")
+@workflow.defn(name=workflow_types.TIDY.name)
 class GaleraTidy(Operation):
     """Sleeps until then. The lease of a restore starts it, and it outlives both."""
 
@@ -46,7 +46,7 @@ class GaleraTidy(Operation):
     async def _tidy(self, request: TidyRequest, work: Work) -> None:
         work.enter("tidy", f"removing the data from before restore {request.restore_id}")
         seen = await observe(request, "the StatefulSet and its data claims")
-        pods = Pods.of(request, work.lease.ref, request.restore_id)
+        pods = Pods(request.site, work.lease.ref, request.runner_pod_prefix, request.restore_id)
         await for_each(seen.claims, lambda claim: _tidy_claim(claim, request, pods))
 
 
