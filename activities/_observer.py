@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from activities._fence import mark_of
 from galera_backup import names
+from galera_backup.credentials import Credentials
 from galera_backup.errors import GaleraBackupError
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.kube.gateway import KubeGateway
+from galera_backup.marks import mark_of
 from galera_backup.models.activities import Observe
 from galera_backup.models.cluster import ClaimObservation, ClusterObservation, MemberObservation
 from galera_backup.models.common import ClusterRef, SecretRef
 from galera_backup.models.site import Site
-from galera_backup.mysql.gateway import Credentials, Endpoint, MysqlGateway
+from galera_backup.mysql.gateway import Endpoint, MysqlGateway
 from galera_backup.rules.claims import is_started_in_part
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from temporalio import activity
 
-from activities._fence import Fence, mark_of
+from activities._fence import Fence
 from activities._heartbeat import in_thread, pause
 from activities._observer import Observer
 from activities._quorum import Quorum
@@ -15,6 +15,7 @@ from galera_backup import timing
 from galera_backup.errors import ClusterNotFormed, DatabaseUnavailable, DesyncFailed, GaleraBackupError, NotYet
 from galera_backup.kube.facts import PodFacts
 from galera_backup.kube.gateway import KubeGateway
+from galera_backup.marks import mark_of
 from galera_backup.models.activities import (
     ClusterFormed,
     DesyncReport,

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 
 from temporalio import activity
 
-from activities._fence import Fence, mark_of
+from activities._fence import Fence
 from activities._heartbeat import in_thread, pause
 from galera_backup import names
 from galera_backup.errors import LeaseLost, ScaleFailed
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.kube.gateway import KubeGateway
+from galera_backup.marks import mark_of
 from galera_backup.models.activities import ReplicaTask, Revoked, ScaleTask
 from galera_backup.models.common import LeaseRef
 from galera_backup.models.mark import Mark, PrimaryMove

@@ -12,7 +12,7 @@ from workflows.observe import observe
 from workflows.operation import Operation, Work
 
 with workflow.unsafe.imports_passed_through():
-    from galera_backup import names
+    from galera_backup import names, workflow_types
     from galera_backup.errors import ClusterUnhealthy, GaleraBackupError, PruneFailed
     from galera_backup.models.activities import RunnerTask
     from galera_backup.models.backup import BackupRequest, BackupResult
@@ -30,7 +30,7 @@ MARGIN = timedelta(minutes=30)
 PRUNE_LIMIT = timedelta(minutes=15)
 
 
-@workflow.defn(name="GaleraBackup")
+@workflow.defn(name=workflow_types.BACKUP.name)
 class GaleraBackup(Operation):
     """Takes one replica out of flow control, copies it, and resyncs it, whatever happens."""
 

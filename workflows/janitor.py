@@ -27,7 +27,7 @@ from workflows.progress import ProgressReport
 with workflow.unsafe.imports_passed_through():
     from activities.janitor import JanitorActivities
     from activities.runner import RunnerActivities
-    from galera_backup import names, timing
+    from galera_backup import names, timing, workflow_types
     from galera_backup.errors import (
         ClusterBusy,
         ClusterLeftPartial,
@@ -63,7 +63,7 @@ INSPECTION = timedelta(hours=1)
 """For looking at all volumes of a stopped cluster, with a second try each."""
 
 
-@workflow.defn(name="GaleraJanitor")
+@workflow.defn(name=workflow_types.JANITOR.name)
 class GaleraJanitor(Operation):
     """Looks without the lease, and takes it only when there is something to mend."""
 

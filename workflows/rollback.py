@@ -16,6 +16,7 @@ from workflows.restore.ending import MARGIN, Aim, carry_out
 from workflows.restore.plan import Plan, look, stop_command
 
 with workflow.unsafe.imports_passed_through():
+    from galera_backup import workflow_types
     from galera_backup.errors import RestoreFailed
     from galera_backup.models.cluster import ClaimObservation
     from galera_backup.models.lease import CleanUpCommand
@@ -25,7 +26,7 @@ with workflow.unsafe.imports_passed_through():
 _AIM = Aim("rollback", ClaimState.UNTOUCHED, "The cluster runs on the data that it had before the restore")
 
 
-@workflow.defn(name="GaleraRollback")
+@workflow.defn(name=workflow_types.ROLLBACK.name)
 class GaleraRollback(Operation):
     """Stops a cluster, puts back the data that a restore kept, starts it again."""
 

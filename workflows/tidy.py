@@ -15,7 +15,7 @@ from workflows.operation import Operation, Work
 from workflows.pods import Pods
 
 with workflow.unsafe.imports_passed_through():
-    from galera_backup import names
+    from galera_backup import names, workflow_types
     from galera_backup.models.cluster import ClaimObservation
     from galera_backup.models.jobs import TidyJob
     from galera_backup.models.restore import TidyRequest
@@ -24,7 +24,7 @@ MARGIN = timedelta(minutes=30)
 """What looking may take beside the runner pods, before the lease ends by itself."""
 
 
-@workflow.defn(name="GaleraTidy")
+@workflow.defn(name=workflow_types.TIDY.name)
 class GaleraTidy(Operation):
     """Sleeps until then. The lease of a restore starts it, and it outlives both."""
 

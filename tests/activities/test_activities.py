@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from temporalio.client import WorkflowExecutionStatus
 
-from activities._fence import mark_of
 from galera_backup import names
 from galera_backup.errors import DatabaseRefused, DatabaseUnavailable, DesyncFailed, KubernetesUnavailable, LeaseLost
+from galera_backup.marks import mark_of
 from galera_backup.models.activities import FormTask, Observe, RemoveRunners, ReplicaTask
 from galera_backup.models.common import PrimaryLabel
 from galera_backup.models.mark import Mark, PrimaryMove, ResyncRecipe

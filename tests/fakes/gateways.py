@@ -11,6 +11,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 from kubernetes.client import V1Pod
 
 from galera_backup import names
+from galera_backup.credentials import Credentials
 from galera_backup.errors import ClusterNotFound, DatabaseUnavailable
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.models.clone import GaleraGroup
@@ -18,7 +19,7 @@ from galera_backup.models.cluster import WsrepStatus
 from galera_backup.models.common import ClusterRef, SecretRef
 from galera_backup.models.mark import Mark
 from galera_backup.models.proof import SeenTables, Table
-from galera_backup.mysql.gateway import Credentials, Endpoint
+from galera_backup.mysql.gateway import Endpoint
 from galera_backup.mysql.proofs import QueryFault
 from tests.fakes.member import Member
 from tests.fakes.proof import ProofAnswers

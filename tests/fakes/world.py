@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from kubernetes.client import V1Pod
 
 from galera_backup import names
+from galera_backup.credentials import Credentials
 from galera_backup.errors import ClusterNotFound, KubernetesUnavailable
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.models.clone import GaleraGroup
@@ -17,7 +18,6 @@ from galera_backup.models.common import ClusterRef
 from galera_backup.models.jobs import BackupJob, RestoreJob, RunnerErrorType, SwapJob
 from galera_backup.models.mark import Mark
 from galera_backup.models.restore import Strategy
-from galera_backup.mysql.gateway import Credentials
 from galera_backup.rules.formed import RESTARTS
 from galera_backup.runner.handshake import AGENT_CONTAINER
 from tests.fakes.faults import Faults

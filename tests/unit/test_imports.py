@@ -22,7 +22,6 @@ MAY_IMPORT = {
     "worker.py": {"workflows", "activities", "galera_backup"},
 }
 MAY_IMPORT_TOO = {
-    "galera_backup/__main__.py": {"starters"},  # the console script is no part of the library
     "starters/cli.py": {"worker"},  # the command `worker`
 }
 AGENT = {

@@ -14,7 +14,7 @@ from workflows.lease.stake import Acting, Ended
 from workflows.pods import Pods
 
 with workflow.unsafe.imports_passed_through():
-    from galera_backup import names
+    from galera_backup import names, workflow_types
     from galera_backup.errors import GaleraBackupError, RestoreFailed
     from galera_backup.models.activities import RunnerTask
     from galera_backup.models.common import LeaseRef
@@ -111,7 +111,7 @@ class Copies:
         )
         with contextlib.suppress(WorkflowAlreadyStartedError):  # by a lease of this restore that was reset
             await workflow.start_child_workflow(
-                "GaleraTidy",
+                workflow_types.TIDY.name,
                 task,
                 id=names.tidy_id(site.cluster, restore_id),
                 task_queue=names.operation_queue(workflow.info().task_queue),

@@ -24,6 +24,7 @@ from workflows.lease.stake import Acting, Ended, Stake, Undoer
 from workflows.lease.stopped import Stopped
 
 with workflow.unsafe.imports_passed_through():
+    from galera_backup import timing, workflow_types
     from galera_backup.errors import GaleraBackupError, InternalError
     from galera_backup.models.lease import (
         CleanUpCommand,
@@ -39,14 +40,12 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.temporal.attributes import CLUSTER, PHASE, REPLICA
     from galera_backup.text import first_sentence_of
 
-OWNER_LIMIT = timedelta(minutes=2)
-"""For an owner to stop its runner when the lease ends before it is released; its activities hear of it within 10 s."""
 
 Values = dict[str, Any]
 """What a reply says beside that the command is carried out."""
 
 
-@workflow.defn(name="GaleraLease")
+@workflow.defn(name=workflow_types.LEASE.name)
 class GaleraLease:
     """Keeps no failure from the owner, and never gives up undoing."""
 
@@ -252,7 +251,7 @@ class GaleraLease:
         try:
             await owner.signal("lease_reply", self._reply("end", message=self._reason))
             await workflow.wait_condition(
-                lambda: self._released, timeout=OWNER_LIMIT, timeout_summary="the owner ends its work"
+                lambda: self._released, timeout=timing.OWNER_LIMIT, timeout_summary="the owner ends its work"
             )
         except Exception as error:
             workflow.logger.warning("owner not waited for", extra={"error": first_sentence_of(error)})
