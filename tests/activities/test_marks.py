@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from temporalio.client import WorkflowExecutionStatus
 
-from galera_backup.marks import mark_of
 from galera_backup import names
 from galera_backup.errors import KubernetesUnavailable, LeaseLost, ScaleFailed
+from galera_backup.marks import mark_of
 from galera_backup.models.activities import Revoked, ScaleTask
 from galera_backup.models.common import LeaseRef
 from galera_backup.models.mark import RECIPE_VERSION, Mark, StartRecipe
