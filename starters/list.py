@@ -10,9 +10,11 @@ from rich.console import RenderableType
 
 from galera_backup import names
 from galera_backup.models.catalog import Catalog, CatalogRequest
+from galera_backup.workflow_types import CATALOG
 from starters._grouped import grouped
-from starters._options import DURATION, AsJson, BackupClaim, Cluster, Container, RunAsUser, Source, TemporalOptions
+from starters._options import DURATION, AsJson, BackupClaim, Cluster, Container, RunAsUser, TemporalOptions
 from starters._request import request
+from starters._restore_options import Source
 from starters._screen import Screen, age, conduct, seconds, size, table
 from starters._session import Session
 
@@ -56,10 +58,9 @@ def list_backups(
         order = request(CatalogRequest, cluster, fields)
         session = await Session.open(screen, temporal)
         handle = await session.start(
-            "GaleraCatalog",
+            CATALOG,
             order,
-            Catalog,
-            workflow_id=names.operation_id("catalog", order.cluster, datetime.now(UTC)),
+            workflow_id=names.operation_id(CATALOG.word, order.cluster, datetime.now(UTC)),
             cluster=order.cluster,
             what="List of the backups",
         )
