@@ -366,7 +366,7 @@ async def test_ctrl_c_leaves_the_run_alone(temporal_env: WorkflowEnvironment, qu
     workflow_id = f"ctrl-c-{uuid.uuid4()}"
     address = temporal_env.client.service_client.config.target_host
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "galera_backup", "backup", "endless/db", "--workflow-id", workflow_id),
+        *(sys.executable, "-m", "starters", "backup", "endless/db", "--workflow-id", workflow_id),
         *("--temporal-address", address, "--task-queue", queue),
         stderr=asyncio.subprocess.PIPE,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job inherits "ignore"
@@ -413,7 +413,7 @@ async def test_restore_on_a_terminal_asks_for_the_cluster(
 ) -> None:
     terminal, its_other_end = pty.openpty()
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "galera_backup", "restore", "good/db", ID, "--task-queue", queue),
+        *(sys.executable, "-m", "starters", "restore", "good/db", ID, "--task-queue", queue),
         *("--temporal-address", temporal_env.client.service_client.config.target_host),
         stdin=its_other_end,
         stdout=asyncio.subprocess.PIPE,
