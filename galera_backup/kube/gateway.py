@@ -24,8 +24,6 @@ T = TypeVar("T")
 
 TIMEOUT_SECONDS = (3, 7)
 """Of connecting and of reading, for each call. One that hangs while the server comes back holds up an undo so long."""
-LOG_BYTES = 2_000_000
-"""Most that is read of a runner's log; the whole log is on the backup volume."""
 
 _FINAL = {
     HTTPStatus.BAD_REQUEST,
@@ -231,8 +229,11 @@ class KubeGateway:
         )
         return [pod_facts(pod) for pod in pods.items]
 
-    def log(self, namespace: str, pod: str, container: str, tail_lines: int | None = None) -> str:
-        """The end of a container's log, at most LOG_BYTES; empty when it has none."""
+    def log(self, namespace: str, pod: str, container: str, tail_lines: int) -> str:
+        """The last lines of a container's log; empty when it has none.
+
+        The API's limit in bytes would not do: it gives the first ones.
+        """
         try:
             text = _call(
                 f"reading the log of {container!r} in pod {pod!r}",
@@ -240,8 +241,7 @@ class KubeGateway:
                 pod,
                 namespace,
                 container=container,
-                limit_bytes=LOG_BYTES,
-                **({"tail_lines": tail_lines} if tail_lines else {}),
+                tail_lines=tail_lines,
             )
         except (ClusterNotFound, KubernetesRefused):  # 400: the container has not started
             return ""

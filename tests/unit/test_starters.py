@@ -54,6 +54,12 @@ with workflow.unsafe.imports_passed_through():  # the stand-ins are loaded in th
 AT = datetime(2026, 11, 22, 1, tzinfo=UTC)
 ID = "20261122T010000Z-full"
 RESTORE_ID = "20261122t020000z"
+MANY = [
+    f"20{year}{month:02}{day:02}T010000Z-full"
+    for year in range(19, 27)
+    for month in range(1, 13)
+    for day in range(1, 27)
+]
 
 
 def manifest(cluster: ClusterRef) -> Manifest:
@@ -169,10 +175,19 @@ class Restore:
         )
 
 
+def page(request: CatalogRequest) -> Catalog:
+    older = [each for each in MANY if request.before is None or each < request.before]
+    ids, whole = older[-request.limit :], manifest(request.cluster)
+    backups = tuple(whole.model_copy(update={"backup_id": each}) for each in ids)
+    return Catalog(backups=backups, next=ids[0] if len(ids) < len(older) else None)
+
+
 @workflow.defn(name="GaleraCatalog")
 class ListBackups:
     @workflow.run
     async def run(self, request: CatalogRequest) -> Catalog:
+        if request.cluster.namespace == "many":
+            return page(request)
         return Catalog(backups=() if request.cluster.namespace == "empty" else (manifest(request.cluster),))
 
 
@@ -589,6 +604,13 @@ async def test_list(run: Cli) -> None:
     for cell in (ID, "512.0 MiB", "3.0 GiB", "db-2", "6b2b4b9e-0000-11f0-8b1c-0242ac110002:42", "1m30s"):
         assert cell in out
     assert (await run("list", "empty/db"))[1].strip() == "no backups"
+
+
+async def test_list_shows_every_page(run: Cli) -> None:
+    code, document = await run.json("list", "many/db")
+    assert code == 0
+    assert [each["backup_id"] for each in document["backups"]] == MANY
+    assert document["next"] is None
 
 
 async def test_status_of_a_free_cluster(run: Cli) -> None:
