@@ -34,6 +34,7 @@ from temporalio.service import RPCError
 from temporalio.worker import Worker
 
 from activities import build_activities
+from galera_backup import timing
 from galera_backup.errors import GaleraBackupError, TemporalUnavailable
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.logs import set_up_logging
@@ -47,14 +48,6 @@ from workflows.registry import GUARDS, OPERATIONS
 log = logging.getLogger("worker")
 
 OK, FAILED, WRONG_SETTINGS = 0, 1, 2
-HEARTBEAT_INTERVAL = timedelta(seconds=2)
-"""Heartbeats are sent at least this often. The SDK would hold them back for 8 of the 10 s of their timeout.
-
-A frozen worker's attempt could then be given up 2 s after its last sign of life, and do something later than that: the
-fence of `wsrep_desync` counts on more than `timing.DESYNC_WINDOW`. Cancels reach activities sooner, too.
-"""
-LONGEST_CALL = timedelta(seconds=10)
-"""From the end of the graceful shutdown to the end of all activities: each waits for the gateway call it is in."""
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 """Seconds between attempts to reach Temporal: pods start in any order, and a restart of the server may take long."""
 
@@ -204,8 +197,8 @@ class Workers:
             activities=activities,
             max_concurrent_activities=self._settings.max_activities,
             graceful_shutdown_timeout=self._settings.graceful_shutdown,
-            max_heartbeat_throttle_interval=HEARTBEAT_INTERVAL,
-            default_heartbeat_throttle_interval=HEARTBEAT_INTERVAL,
+            max_heartbeat_throttle_interval=timing.HEARTBEAT_THROTTLE,
+            default_heartbeat_throttle_interval=timing.HEARTBEAT_THROTTLE,
             on_fatal_error=on_fatal_error,
         )
         return worker
@@ -230,7 +223,7 @@ class Workers:
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         log.info("draining: running activities are told, backups go on in their pods")
         told = [asyncio.create_task(worker.shutdown()) for worker in self.each]
-        limit = self._settings.graceful_shutdown + LONGEST_CALL
+        limit = self._settings.graceful_shutdown + timing.LONGEST_CALL
         late = await self._ended([task for worker, task in running.items() if worker not in self._failed], limit)
         for task in (stopped, *told, *running.values()):
             task.cancel()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pydantic import ValidationError
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -18,8 +17,8 @@ from galera_backup import names
 from galera_backup.errors import LeaseLost
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.kube.gateway import KubeGateway
+from galera_backup.marks import is_revoked, mark_of
 from galera_backup.models.common import ClusterRef, LeaseRef
-from galera_backup.models.lease import Mark
 
 
 class Fence:
@@ -94,17 +93,8 @@ class Fence:
             )
 
 
-def mark_of(annotations: Mapping[str, str]) -> Mark | None:
-    """The lease's mark among an object's annotations; one that cannot be read is no mark of ours."""
-    text = annotations.get(names.LEASE_ANNOTATION)
-    try:
-        return Mark.model_validate_json(text) if text else None
-    except ValidationError:
-        return None
-
-
 def _may_change(annotations: Mapping[str, str], lease: LeaseRef, what: str, marked: bool) -> None:
-    if annotations.get(names.LAST_LEASE_ANNOTATION) == lease.run_id:
+    if is_revoked(annotations, lease):
         raise LeaseLost(
             f"{what}: lease {lease.workflow_id!r}, run {lease.run_id} has begun to undo what it did, and does nothing "
             "more. Start the operation anew"

@@ -8,11 +8,12 @@ from typing import ParamSpec, TypeVar
 
 from temporalio import activity
 
+from galera_backup import timing
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
-BEAT_SECONDS = 2
-"""Well below the heartbeat timeout of `workflows.call`."""
+_BEAT_SECONDS = timing.BEAT.total_seconds()
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -26,7 +27,7 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
     while not call.done():
         activity.heartbeat()
         try:
-            await asyncio.wait({call}, timeout=BEAT_SECONDS)
+            await asyncio.wait({call}, timeout=_BEAT_SECONDS)
         except asyncio.CancelledError as error:
             cancelled = error
     if cancelled is not None:
@@ -38,7 +39,7 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
 async def pause(seconds: float, *details: str) -> None:
     """Wait between two looks at something, and say in the heartbeat what is being waited for."""
     activity.heartbeat(*details)
-    await asyncio.sleep(seconds)
+    await asyncio.sleep(seconds * timing.pace)
 
 
 def wanted_to_stop() -> bool:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from activities._fence import mark_of
 from galera_backup import names
+from galera_backup.credentials import Credentials
 from galera_backup.errors import GaleraBackupError
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.kube.gateway import KubeGateway
+from galera_backup.marks import mark_of
 from galera_backup.models.activities import Observe
 from galera_backup.models.cluster import ClaimObservation, ClusterObservation, MemberObservation
 from galera_backup.models.common import ClusterRef, SecretRef
 from galera_backup.models.site import Site
-from galera_backup.mysql.gateway import Credentials, Endpoint, MysqlGateway
+from galera_backup.mysql.gateway import Endpoint, MysqlGateway
 from galera_backup.rules.claims import is_started_in_part
 
 
@@ -28,16 +29,16 @@ class Observer:
         statefulset = self._kube.statefulset(cluster, request.site.container)
         ordinals = range(statefulset.replicas or request.replicas or 0)
         mark = mark_of(statefulset.annotations)
-        order = mark.order if mark else None
-        in_part = order is not None and is_started_in_part(order, statefulset.replicas)
+        recipe = mark.start if mark else None
+        in_part = recipe is not None and is_started_in_part(recipe, statefulset.replicas)
         return ClusterObservation(
             cluster=cluster,
             replicas=statefulset.replicas,
             data_directory=statefulset.data_path,
             members=self.members(request, ordinals),
             claims=tuple(self._claim(statefulset, ordinal) for ordinal in ordinals),
-            primary_before=order.primary_pod if order else None,
-            unfinished=order.replicas if order and in_part else None,
+            primary_before=recipe.primary_pod if recipe else None,
+            unfinished=recipe.replicas if recipe and in_part else None,
         )
 
     def members(self, request: Observe, ordinals: range) -> tuple[MemberObservation, ...]:

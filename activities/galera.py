@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from temporalio import activity
 
-from activities._fence import Fence, mark_of
+from activities._fence import Fence
 from activities._heartbeat import in_thread, pause
 from activities._observer import Observer
 from activities._quorum import Quorum
@@ -15,6 +15,7 @@ from galera_backup import timing
 from galera_backup.errors import ClusterNotFormed, DatabaseUnavailable, DesyncFailed, GaleraBackupError, NotYet
 from galera_backup.kube.facts import PodFacts
 from galera_backup.kube.gateway import KubeGateway
+from galera_backup.marks import mark_of
 from galera_backup.models.activities import (
     ClusterFormed,
     DesyncReport,
@@ -25,7 +26,7 @@ from galera_backup.models.activities import (
 )
 from galera_backup.models.cluster import ClusterObservation, WsrepStatus
 from galera_backup.models.common import PrimaryLabel
-from galera_backup.models.lease import HandOver, Mark
+from galera_backup.models.mark import Mark, PrimaryMove, ResyncRecipe
 from galera_backup.mysql.gateway import Endpoint, MysqlGateway
 from galera_backup.rules.clone import in_a_strange_group
 from galera_backup.rules.formed import does_not_start, not_formed, takes_writes
@@ -54,7 +55,7 @@ class GaleraActivities:
 
     @activity.defn
     async def mark_replica(self, task: ReplicaTask) -> Mark:
-        """Write the lease's mark on the replica, with the heir of its primary label if it carries that.
+        """Write the lease's mark on the replica, with the successor if it carries the primary label.
 
         A mark that a dead lease left is replaced: the cluster check has seen the replica in sync.
         """
@@ -63,22 +64,22 @@ class GaleraActivities:
         if present is not None and present.lease == task.lease:
             return present
         label = task.site.primary_label
-        handover = None
+        moved = None
         if label is not None and label.moved_by == "galera-backup" and pod.labels.get(label.key) == label.primary:
-            handover = await in_thread(self._plan_handover, task, label)
-        mark = task.mark.model_copy(update={"handover": handover})
+            moved = await in_thread(self._plan_move, task, label)
+        mark = task.mark.model_copy(update={"undo": ResyncRecipe(moved=moved)})
         await in_thread(self._kube.set_mark, task.site.cluster.namespace, pod, mark)
         return mark
 
-    def _plan_handover(self, task: ReplicaTask, label: PrimaryLabel) -> HandOver:
+    def _plan_move(self, task: ReplicaTask, label: PrimaryLabel) -> PrimaryMove:
         seen = self._observer.observe(Observe(site=task.site))
-        heir = heir_of_primary(seen, task.pod, label)
-        if heir is None:
+        successor = heir_of_primary(seen, task.pod, label)
+        if successor is None:
             raise DesyncFailed(
-                f"handing the label {label.key}={label.primary} of pod {task.pod!r} to another member: expected "
+                f"moving the label {label.key}={label.primary} of pod {task.pod!r} to another member: expected "
                 f"one that is Ready and in sync, there is none\n{members_table(seen)}"
             )
-        return HandOver(label=label, heir=heir.pod, heir_role=heir.role)
+        return PrimaryMove(label=label, successor=successor.pod, successor_role=successor.role)
 
     @activity.defn
     async def desync(self, task: ReplicaTask) -> DesyncReport:

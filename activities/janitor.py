@@ -9,17 +9,17 @@ from temporalio import activity
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities._fence import mark_of
 from activities._heartbeat import in_thread
 from activities._observer import Observer
 from galera_backup import names
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.kube.gateway import KubeGateway
+from galera_backup.marks import is_unreadable, mark_of
 from galera_backup.models.activities import Observe
 from galera_backup.models.cluster import MemberObservation
 from galera_backup.models.common import ClusterRef, LeaseRef
 from galera_backup.models.janitor import MarkSeen, MemberSeen, Remark, RunnerSeen, Survey
-from galera_backup.models.lease import Mark
+from galera_backup.models.mark import Mark
 from galera_backup.mysql.gateway import MysqlGateway
 
 
@@ -52,7 +52,7 @@ class JanitorActivities:
         for member in seen.members:
             pods = [pods[member.pod] for pods in (seen.after, seen.before) if member.pod in pods]
             found = next((mark for pod in pods if (mark := mark_of(pod.annotations)) is not None), None)
-            unreadable = found is None and any(names.LEASE_ANNOTATION in pod.annotations for pod in pods)
+            unreadable = found is None and any(is_unreadable(pod.annotations) for pod in pods)
             members.append(MemberSeen(member=member, mark=await self._seen(found), unreadable=unreadable))
         mark = mark_of(seen.statefulset.annotations)
         return Survey(
@@ -60,7 +60,7 @@ class JanitorActivities:
             replicas=seen.statefulset.replicas,
             members=tuple(members),
             mark=await self._seen(mark),
-            unreadable=mark is None and names.LEASE_ANNOTATION in seen.statefulset.annotations,
+            unreadable=is_unreadable(seen.statefulset.annotations),
             runners=tuple([await self._runner(cluster, pod) for pod in seen.runners]),
             holder=await self._holder(cluster),
         )

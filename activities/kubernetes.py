@@ -6,15 +6,17 @@ from collections.abc import Mapping, Sequence
 
 from temporalio import activity
 
-from activities._fence import Fence, mark_of
+from activities._fence import Fence
 from activities._heartbeat import in_thread, pause
 from galera_backup import names
-from galera_backup.errors import LeaseLost
-from galera_backup.kube.facts import PodFacts
+from galera_backup.errors import LeaseLost, ScaleFailed
+from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.kube.gateway import KubeGateway
+from galera_backup.marks import mark_of
 from galera_backup.models.activities import ReplicaTask, Revoked, ScaleTask
 from galera_backup.models.common import LeaseRef
-from galera_backup.models.lease import HandOver, Mark
+from galera_backup.models.mark import Mark, PrimaryMove
+from galera_backup.rules.claims import is_started_in_part
 
 
 class KubernetesActivities:
@@ -27,45 +29,45 @@ class KubernetesActivities:
     # --- the replica's place in the Services
 
     @activity.defn
-    async def hand_over_primary(self, task: ReplicaTask) -> None:
-        """Give the primary label to the heir that the mark names, then the backup label to the replica.
+    async def move_primary(self, task: ReplicaTask) -> None:
+        """Give the primary label to the successor that the mark names, then the backup label to the replica.
 
         In this order the Service is never without an endpoint.
         """
-        handover = task.mark.handover
-        assert handover is not None
-        label, namespace = handover.label, task.site.cluster.namespace
-        # The heir is read first: undoing changes it after the replica, which is not yet being put back here.
-        heir = await in_thread(self._kube.pod, namespace, handover.heir)
+        moved = task.mark.moved
+        assert moved is not None
+        label, namespace = moved.label, task.site.cluster.namespace
+        # The successor is read first: undoing changes it after the replica, which nobody undoes yet here.
+        successor = await in_thread(self._kube.pod, namespace, moved.successor)
         replica = await self._fence.replica(task.site.cluster, task.pod, task.lease)
-        await in_thread(self._kube.set_label, namespace, heir, label.key, label.primary)
+        await in_thread(self._kube.set_label, namespace, successor, label.key, label.primary)
         await in_thread(self._kube.set_label, namespace, replica, label.key, label.backup)
 
     @activity.defn
-    async def take_back_primary(self, task: ReplicaTask) -> None:
-        """Put the labels back as they were before `hand_over_primary`; nothing to do without such a handover.
+    async def move_primary_back(self, task: ReplicaTask) -> None:
+        """Set the labels as they were before `move_primary`; nothing to do where that was not planned.
 
-        A replica that is gone, or an heir that has lost the label since, keeps its label: somebody decided anew. The
-        heir is changed all the same, so that a `hand_over_primary` that is still under way fails.
+        A replica that is gone, or a successor that has lost the label since, keeps its label: somebody else decided.
+        The successor is changed all the same, so that a `move_primary` that is still in flight fails.
         """
         namespace = task.site.cluster.namespace
         pod = await in_thread(self._kube.find_pod, namespace, task.pod)
-        handover = task.mark.handover or _handover_on(pod)
-        if handover is None:
-            await self._revoke_possible_heirs(task)
+        moved = task.mark.moved or _moved_on(pod)
+        if moved is None:
+            await self._revoke_possible_successors(task)
             return
-        label = handover.label
-        heir = await in_thread(self._kube.find_pod, namespace, handover.heir)
-        if heir is None:
+        label = moved.label
+        successor = await in_thread(self._kube.find_pod, namespace, moved.successor)
+        if successor is None:
             return
-        if pod is None or heir.labels.get(label.key) != label.primary:
-            await in_thread(self._kube.revoke, namespace, heir, task.lease.run_id)
+        if pod is None or successor.labels.get(label.key) != label.primary:
+            await in_thread(self._kube.revoke, namespace, successor, task.lease.run_id)
             return
         await in_thread(self._kube.set_label, namespace, pod, label.key, label.primary)
-        await in_thread(self._kube.set_label, namespace, heir, label.key, handover.heir_role)
+        await in_thread(self._kube.set_label, namespace, successor, label.key, moved.successor_role)
 
-    async def _revoke_possible_heirs(self, task: ReplicaTask) -> None:
-        """No handover was planned; or the plan went with the replica's pod, and any member may be the heir."""
+    async def _revoke_possible_successors(self, task: ReplicaTask) -> None:
+        """No move was planned; or the plan went with the replica's pod, and any member may be the successor."""
         if task.site.primary_label is None or task.site.primary_label.moved_by != "galera-backup":
             return
         for member in await in_thread(self._kube.members, task.site.cluster):
@@ -142,10 +144,17 @@ class KubernetesActivities:
     async def scale_down(self, task: ScaleTask) -> None:
         """Scale the StatefulSet to 0 and leave the lease's mark on it, in one patch.
 
-        A lease that stops a second time has a later mark: an attempt at the first one comes too late then.
+        A lease that stops a second time has a later mark: an attempt at the first one comes too late then. The mark
+        of another lease is replaced, but not one of a newer version: what that says of the data would be lost.
         """
         statefulset = await self._fence.statefulset(task.site.cluster, task.site.container, task.mark.lease)
         present = mark_of(statefulset.annotations)
+        if present is not None and present.is_newer:
+            raise ScaleFailed(
+                f"scaling StatefulSet {str(task.site.cluster)!r} to 0: it carries the mark of {present.owner!r}, which "
+                "a newer version of galera-backup wrote. Nothing was changed; run the janitor of that version, or "
+                f"remove the annotation {names.LEASE_ANNOTATION!r}"
+            )
         if present is None or present.lease != task.mark.lease or _is_later(task.mark, present):
             await in_thread(self._kube.scale, statefulset, 0, task.mark)
 
@@ -175,33 +184,69 @@ class KubernetesActivities:
     async def revoke_statefulset(self, task: ScaleTask) -> Revoked:
         """The first step of undoing: no activity of this lease scales down, or writes to a volume, from now on.
 
-        The StatefulSet is changed, marked or not, so that one that has checked its lease already meets a conflict.
+        The StatefulSet is changed, marked or not, so that one that has checked its lease already meets a conflict. One
+        that is stopped and has lost its mark is marked again: the fence of the pods that undo needs the mark.
         """
         statefulset = await in_thread(self._kube.statefulset, task.site.cluster, task.site.container)
-        await in_thread(self._kube.revoke_statefulset, statefulset, task.mark.lease.run_id)
-        marked = _is_marked(statefulset.annotations, task.mark.lease)
-        return Revoked(marked=marked, replicas=statefulset.replicas)
+        lease, replicas = task.mark.lease, statefulset.replicas
+        if _lost_its_mark(statefulset, task):
+            assert task.known_by is not None
+            await self._fence.lease_is_open(task.known_by)
+            await in_thread(self._kube.mark_statefulset, statefulset, task.mark, lease.run_id)
+            return Revoked(marked=True, replicas=replicas)
+        await in_thread(self._kube.revoke_statefulset, statefulset, lease.run_id)
+        return Revoked(marked=_is_marked(statefulset.annotations, lease), replicas=replicas)
+
+    @activity.defn
+    async def renew_mark(self, task: ScaleTask) -> None:
+        """Replace the lease's mark on the StatefulSet that it stopped, as its recipe has changed; or write it again.
+
+        Error: `LeaseLost`, when the StatefulSet was started or another lease has marked it.
+        """
+        cluster, lease = task.site.cluster, task.mark.lease
+        statefulset = await self._fence.statefulset(cluster, task.site.container, lease)
+        present = mark_of(statefulset.annotations)
+        if statefulset.replicas or (present is not None and present.lease != lease):
+            raise LeaseLost(
+                f"marking StatefulSet {str(cluster)!r}: expected it at 0 replicas with the mark of lease run "
+                f"{lease.run_id} or none, it has {statefulset.replicas} and the mark of "
+                f"{present.owner if present else None!r}. Start the operation again"
+            )
+        if present != task.mark:
+            await in_thread(self._kube.mark_statefulset, statefulset, task.mark)
 
     @activity.defn
     async def scale_up(self, task: ScaleTask) -> None:
-        """Scale the StatefulSet back; conditional on the mark being this lease's, which stays until all is in order."""
+        """Scale the StatefulSet back; the mark stays until all is in order.
+
+        Conditional on the mark being this lease's; or on there being none, if it is known that this lease stopped it.
+        """
         statefulset = await in_thread(self._kube.statefulset, task.site.cluster, task.site.container)
         mark = mark_of(statefulset.annotations)
-        if mark is None or statefulset.replicas > task.serving:
+        if statefulset.replicas > task.serving:
             return  # done by an earlier attempt, or by a person
+        if mark is None:
+            if task.known_by is None:
+                return  # a person has removed the mark, and decides
+            await self._fence.lease_is_open(task.known_by)
+            mark = task.mark
         if mark.lease != task.mark.lease or _is_later(mark, task.mark):
             raise LeaseLost(
                 f"scaling StatefulSet {str(task.site.cluster)!r} back: it is marked by {mark.lease.workflow_id!r}, "
                 f"run {mark.lease.run_id}, since {mark.since}, which decides about it now"
             )
-        await in_thread(self._kube.scale, statefulset, task.replicas, mark)
+        revoked_run = task.mark.lease.run_id if task.undoing else None
+        await in_thread(self._kube.scale, statefulset, task.replicas, mark, revoked_run)
 
     @activity.defn
     async def unmark_statefulset(self, task: ScaleTask) -> None:
-        """Remove the lease's mark, if it is still there."""
+        """Remove the lease's mark, if it is still there; its note, if that was removed too, is written again."""
         statefulset = await in_thread(self._kube.statefulset, task.site.cluster, task.site.container)
+        run_id = task.mark.lease.run_id
         if _is_marked(statefulset.annotations, task.mark.lease):
-            await in_thread(self._kube.mark_statefulset, statefulset, None)
+            await in_thread(self._kube.mark_statefulset, statefulset, None, run_id)
+        elif names.LAST_LEASE_ANNOTATION not in statefulset.annotations:
+            await in_thread(self._kube.revoke_statefulset, statefulset, run_id)
 
 
 def _is_marked(annotations: Mapping[str, str], lease: LeaseRef) -> bool:
@@ -213,6 +258,15 @@ def _is_later(mark: Mark, other: Mark) -> bool:
     return mark.since is not None and other.since is not None and mark.since > other.since
 
 
-def _handover_on(pod: PodFacts | None) -> HandOver | None:
+def _moved_on(pod: PodFacts | None) -> PrimaryMove | None:
     mark = mark_of(pod.annotations) if pod is not None else None
-    return mark.handover if mark is not None else None
+    return mark.moved if mark is not None else None
+
+
+def _lost_its_mark(statefulset: StatefulSetFacts, task: ScaleTask) -> bool:
+    """Somebody has removed the mark from a StatefulSet that is still stopped, or started in part, by its lease."""
+    if task.known_by is None or mark_of(statefulset.annotations) is not None:
+        return False
+    recipe = task.mark.start
+    in_part = recipe is not None and is_started_in_part(recipe, statefulset.replicas)
+    return statefulset.replicas == 0 or in_part

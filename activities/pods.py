@@ -9,6 +9,7 @@ from datetime import timedelta
 from pydantic import ValidationError
 
 from activities._heartbeat import in_thread, pause
+from galera_backup import timing
 from galera_backup.kube.facts import PodFacts
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.models.activities import RunnerOutcome, RunnerTask
@@ -19,8 +20,6 @@ from galera_backup.runner.handshake import AGENT_CONTAINER, MARIADB_CONTAINER
 from galera_backup.storage import layout
 from galera_backup.text import bounded
 
-START_LIMIT = timedelta(minutes=5)
-"""For scheduling, mounting and pulling images, as one worker watches it; only then a pod's own deadline counts."""
 NOT_STARTABLE = {
     "ErrImagePull",
     "ImagePullBackOff",
@@ -28,8 +27,7 @@ NOT_STARTABLE = {
     "ErrImageNeverPull",
     "CreateContainerConfigError",
 }
-NOT_STARTABLE_LIMIT = timedelta(minutes=1)
-"""For what is as good as final: a registry may stumble, but the replica waits meanwhile."""
+"""Reasons to wait that are as good as final."""
 FOLLOW_SECONDS = 30
 """How long one container may go on after the other has failed."""
 TAIL_LINES, TAIL_CHARACTERS = 20, 2000
@@ -103,7 +101,7 @@ class PodWatcher:
 def _stuck(pod: PodFacts, waited: timedelta) -> str | None:
     """Why the pod will not start, or None."""
     hopeless = any(wait.reason in NOT_STARTABLE for wait in pod.waiting.values())
-    limit = NOT_STARTABLE_LIMIT if hopeless else START_LIMIT
+    limit = timing.NOT_STARTABLE_LIMIT if hopeless else timing.START_LIMIT
     if pod.phase != "Pending" or waited < limit:
         return None
     waits = [f"{name}: {wait.reason} {wait.message}".strip() for name, wait in sorted(pod.waiting.items())]

@@ -8,7 +8,7 @@ from temporalio import activity
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities._heartbeat import BEAT_SECONDS
+from galera_backup import timing
 from galera_backup.models.activities import LeaseHolder, LeaseName
 
 
@@ -38,7 +38,7 @@ class TemporalActivities:
         try:
             while not waiting.done():
                 activity.heartbeat()
-                await asyncio.wait({waiting}, timeout=BEAT_SECONDS)
+                await asyncio.wait({waiting}, timeout=timing.BEAT.total_seconds())
             waiting.result()
         finally:
             waiting.cancel()

@@ -31,7 +31,7 @@ from temporalio.client import Client, WorkflowHandle
 from benchmarks import _load
 from benchmarks._load import CLUSTER, TARGET, WRITER, Sysbench, wsrep
 from galera_backup import names
-from galera_backup.models.lease import DesyncOrder, LeaseRequest, LeaseResult, LeaseStatus
+from galera_backup.models.lease import DesyncCommand, LeaseRequest, LeaseResult, LeaseStatus
 from galera_backup.models.site import Site
 
 OWNER = "benchmark"
@@ -181,7 +181,7 @@ class Lease:
 
     async def desync(self) -> None:
         """Until the replica is out of flow control and out of the Services."""
-        order = DesyncOrder(pod=TARGET, drain_timeout=self._drain_timeout, others_in_sync=2)
+        order = DesyncCommand(pod=TARGET, drain_timeout=self._drain_timeout, others_in_sync=2)
         await self._handle.signal("desync", order)
         await self._shows(f"{TARGET} is desynced")
 

@@ -1,4 +1,19 @@
-"""The one error tree. A class says whether a retry can help; its name is the type that Temporal and its UI show.
+"""The error tree. A class says whether a retry can help; its name is the type that Temporal and its UI show.
+
+    GaleraBackupError
+    ├── InvalidInput, InternalError, NotYet*
+    ├── ClusterError          the cluster, or what an operation did to it
+    │   ├── ClusterBusy, ClusterNotFound, ClusterUnhealthy, ClusterDegraded, LeaseLost
+    │   ├── DesyncFailed, ScaleFailed, ClusterNotFormed, ClusterLeftStopped, ClusterLeftPartial
+    │   └── RestoreRejected, JanitorFailed
+    ├── RunnerPodError        a runner pod and its work on backups and data
+    │   ├── RunnerFailed, RunnerNotStarted, NotEnoughSpace, VersionMismatch
+    │   └── BackupFailed, BackupNotFound, BackupDamaged, RestoreFailed, PruneFailed
+    ├── ServiceRefused        KubernetesRefused, DatabaseRefused, TemporalRefused
+    ├── ServiceUnavailable*   KubernetesUnavailable*, DatabaseUnavailable*, TemporalUnavailable*
+    └── CommandError          WorkerMissing, AnswerNotUnderstood, NotFound
+
+`*`: a retry can help. The second level are families to catch; only their members are raised.
 
 Messages are whole sentences for an operator: what was being done, to which object, what was expected, what was seen
 and what to do next. They are bounded, because Temporal copies them into the history several times.
@@ -27,151 +42,167 @@ class InvalidInput(GaleraBackupError):
 
 
 class InternalError(GaleraBackupError):
-    """A bug in workflow code, turned into a failure so that every cleanup runs."""
+    """A bug in workflow code, raised as a failure so that every undo runs."""
+
+
+class NotYet(GaleraBackupError):
+    """What an activity waits for has not happened yet."""
+
+    retryable = True
 
 
 # --- the cluster and its lease
 
 
-class ClusterBusy(GaleraBackupError):
+class ClusterError(GaleraBackupError):
+    """The cluster is not as it must be, or could not be changed as it had to be."""
+
+
+class ClusterBusy(ClusterError):
     """Another operation holds the cluster's lease."""
 
 
-class ClusterNotFound(GaleraBackupError):
+class ClusterNotFound(ClusterError):
     """A Kubernetes object that the request or the StatefulSet names does not exist, or is not of the expected shape."""
 
 
-class ClusterUnhealthy(GaleraBackupError):
+class ClusterUnhealthy(ClusterError):
     """The cluster check failed; the message has the table of what was seen."""
 
 
-class ClusterDegraded(GaleraBackupError):
-    """Too few members were left in sync while one was backed up; it was given back and the backup given up."""
+class ClusterDegraded(ClusterError):
+    """Too few members were left in sync while one was backed up; it was resynced and the backup given up."""
 
 
-class LeaseLost(GaleraBackupError):
-    """The lease ended, or the mark on the cluster names another one: whoever sees this must not act any more."""
+class LeaseLost(ClusterError):
+    """The lease ended, or the mark on the cluster names another one: the caller must not act any more."""
 
 
-class DesyncFailed(GaleraBackupError):
+class DesyncFailed(ClusterError):
     """The replica could not be taken out of the cluster's flow control or out of the Services."""
 
 
-class ScaleFailed(GaleraBackupError):
+class ScaleFailed(ClusterError):
     """The StatefulSet could not be scaled, or its pods did not go or come."""
 
 
-class RestoreRejected(GaleraBackupError):
+class RestoreRejected(ClusterError):
     """A person rejected the plan of a restore, or nobody approved it in time; nothing was changed."""
 
 
-class ClusterNotFormed(GaleraBackupError):
+class ClusterNotFormed(ClusterError):
     """After a restore the pods are not Ready or do not form one cluster of the right size."""
 
 
-class ClusterLeftStopped(GaleraBackupError):
+class ClusterLeftStopped(ClusterError):
     """The StatefulSet stays at 0 replicas, because its claims hold a mixture of old and restored data."""
 
 
-class ClusterLeftPartial(GaleraBackupError):
+class ClusterLeftPartial(ClusterError):
     """The StatefulSet stays at less than its size: the first replicas serve the restored data, the claims of the others
     do not all hold it."""
 
 
-class JanitorFailed(GaleraBackupError):
-    """What an abandoned operation left on the cluster could not be mended."""
+class JanitorFailed(ClusterError):
+    """What an abandoned operation left on the cluster could not be undone."""
 
 
 # --- the runner and its work
 
 
-class RunnerFailed(GaleraBackupError):
-    """The runner pod was killed, or ended without an answer."""
+class RunnerPodError(GaleraBackupError):
+    """A runner pod failed, or could not do its work."""
 
 
-class RunnerNotStarted(GaleraBackupError):
-    """The runner pod did not start: its image, node or volumes cannot be had. Another pod would fare no better."""
+class RunnerFailed(RunnerPodError):
+    """The runner pod was killed, or ended without a report."""
 
 
-class NotEnoughSpace(GaleraBackupError):
+class RunnerNotStarted(RunnerPodError):
+    """The runner pod did not start: its image, node or volumes cannot be had. Another would fail in the same way."""
+
+
+class NotEnoughSpace(RunnerPodError):
     """The backup volume or a data volume has too little free space."""
 
 
-class BackupFailed(GaleraBackupError):
+class BackupFailed(RunnerPodError):
     """mariadb-backup failed; nothing that counts as a backup was left."""
 
 
-class BackupNotFound(GaleraBackupError):
+class BackupNotFound(RunnerPodError):
     """There is no complete backup with this id."""
 
 
-class BackupDamaged(GaleraBackupError):
+class BackupDamaged(RunnerPodError):
     """The backup's size or checksum is not what its manifest says."""
 
 
-class VersionMismatch(GaleraBackupError):
+class VersionMismatch(RunnerPodError):
     """The backup was taken from a server whose version does not fit the one that would run on it."""
 
 
-class RestoreFailed(GaleraBackupError):
+class RestoreFailed(RunnerPodError):
     """The restore failed; the message says in which state each claim and the cluster are."""
 
 
-class PruneFailed(GaleraBackupError):
+class PruneFailed(RunnerPodError):
     """The new backup is complete, but old ones could not be removed."""
 
 
-# --- what the services said
+# --- Kubernetes, MariaDB, Temporal
 
 
-class KubernetesRefused(GaleraBackupError):
-    """The API server said no: missing permission, invalid object, wrong credentials."""
+class ServiceRefused(GaleraBackupError):
+    """Kubernetes, MariaDB or Temporal said no; the same call would be refused again."""
 
 
-class KubernetesUnavailable(GaleraBackupError):
+class ServiceUnavailable(GaleraBackupError):
+    """Kubernetes, MariaDB or Temporal could not be reached, or is busy."""
+
+    retryable = True
+
+
+class KubernetesRefused(ServiceRefused):
+    """The API server refused: missing permission, invalid object, wrong credentials."""
+
+
+class KubernetesUnavailable(ServiceUnavailable):
     """The API server could not be reached, was busy, or had an internal error."""
 
-    retryable = True
+
+class DatabaseRefused(ServiceRefused):
+    """MariaDB refused: wrong password, missing privilege, wrong statement."""
 
 
-class DatabaseRefused(GaleraBackupError):
-    """MariaDB said no: wrong password, missing privilege, wrong statement."""
-
-
-class DatabaseUnavailable(GaleraBackupError):
+class DatabaseUnavailable(ServiceUnavailable):
     """MariaDB could not be reached, or the connection was lost."""
 
-    retryable = True
 
-
-class TemporalUnavailable(GaleraBackupError):
+class TemporalUnavailable(ServiceUnavailable):
     """The Temporal server could not be reached, or does not have the namespace (yet)."""
 
-    retryable = True
+
+class TemporalRefused(ServiceRefused):
+    """The Temporal server refused: missing permission, wrong credentials, wrong configuration."""
 
 
-class TemporalRefused(GaleraBackupError):
-    """The Temporal server said no: missing permission, wrong credentials, wrong configuration."""
+# --- the command line
 
 
-class NotYet(GaleraBackupError):
-    """Something that is waited for has not come about yet."""
-
-    retryable = True
+class CommandError(GaleraBackupError):
+    """A command got no result, for a reason that is not an operation's."""
 
 
-# --- what a person at the command line meets
+class WorkerMissing(CommandError):
+    """No worker polls the task queue, so the run will not proceed."""
 
 
-class WorkerMissing(GaleraBackupError):
-    """No worker polls the task queue, so nothing will answer."""
+class AnswerNotUnderstood(CommandError):
+    """The worker's result does not fit the models of this version."""
 
 
-class AnswerNotUnderstood(GaleraBackupError):
-    """The worker's answer does not fit the models of this version."""
-
-
-class NotFound(GaleraBackupError):
+class NotFound(CommandError):
     """There is no such run or schedule."""
 
 

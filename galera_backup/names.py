@@ -14,7 +14,7 @@ RESTORE_RUNNER_PREFIX = "openstack-mariadb-phy-restore-runner"
 JANITOR_RUNNER_PREFIX = "mariadb-phy-janitor"
 
 LEASE_ANNOTATION = "galera-backup/lease"
-"""On a pod: who desynced it. On a StatefulSet: who scaled it to 0. JSON of `models.lease.Mark`."""
+"""On a pod: who desynced it. On a StatefulSet: who scaled it to 0. JSON of `models.mark.Mark`."""
 LAST_LEASE_ANNOTATION = "galera-backup/last-lease"
 """On a pod or a StatefulSet: run id of the lease whose changes of it are undone, or are being undone."""
 LEASE_GATE = "galera-backup/lease"

@@ -24,13 +24,12 @@ from temporalio.service import RPCError, RPCStatusCode
 from galera_backup import names
 from galera_backup.durations import duration_text
 from galera_backup.errors import InvalidInput
-from galera_backup.models.backup import BackupRequest
 from galera_backup.models.common import ClusterRef, Model
-from galera_backup.models.janitor import JanitorRequest
+from galera_backup.workflow_types import BACKUP, JANITOR
 from starters._screen import facts, moment
 from starters._session import Session, cluster_attributes
 
-_REQUESTS: dict[str, type[Model]] = {"GaleraBackup": BackupRequest, "GaleraJanitor": JanitorRequest}
+_REQUESTS: dict[str, type[Model]] = {BACKUP.name: BACKUP.request, JANITOR.name: JANITOR.request}
 
 
 def backup_handle(session: Session, cluster: ClusterRef) -> ScheduleHandle:
@@ -111,7 +110,7 @@ async def _request_of(session: Session, described: ScheduleDescription) -> dict[
     action = described.schedule.action
     if not isinstance(action, ScheduleActionStartWorkflow) or not action.args:
         return None
-    model = _REQUESTS.get(action.workflow, BackupRequest)
+    model = _REQUESTS.get(action.workflow, BACKUP.request)
     try:
         [order] = await session.client.data_converter.decode(action.args, [model])
     except InvalidInput:  # made by another version, or by hand

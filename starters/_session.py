@@ -29,9 +29,12 @@ from galera_backup.models.progress import Progress
 from galera_backup.models.site import OperationRequest
 from galera_backup.temporal.attributes import CLUSTER
 from galera_backup.temporal.connect import TemporalAddress, connect
+from galera_backup.workflow_types import WorkflowType
 from starters._options import TemporalOptions
 from starters._screen import Screen, seconds
 
+RequestT = TypeVar("RequestT", bound=BaseModel)
+OperationT = TypeVar("OperationT", bound=OperationRequest | JanitorRequest)
 ResultT = TypeVar("ResultT", bound=BaseModel)
 
 LOOK_EVERY = 1.0
@@ -64,9 +67,8 @@ class Session:
 
     async def start(
         self,
-        workflow: str,
-        request: BaseModel,
-        result: type[ResultT],
+        workflow_type: WorkflowType[RequestT, ResultT],
+        request: RequestT,
         *,
         workflow_id: str,
         cluster: ClusterRef,
@@ -74,11 +76,11 @@ class Session:
     ) -> WorkflowHandle[object, ResultT]:
         """Start an operation. It gets no timeout: one that ran out would end it without its clean-up."""
         handle: WorkflowHandle[object, ResultT] = await self.client.start_workflow(
-            workflow,
+            workflow_type.name,
             request,
             id=workflow_id,
             task_queue=self.task_queue,
-            result_type=result,
+            result_type=workflow_type.result,
             id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
             search_attributes=cluster_attributes(cluster),
             static_summary=f"{what} **{cluster}**",
@@ -92,22 +94,20 @@ class Session:
 
     async def carry_out(
         self,
-        operation: str,
-        order: OperationRequest | JanitorRequest,
-        result: type[ResultT],
+        workflow_type: WorkflowType[OperationT, ResultT],
+        request: OperationT,
         shown: Callable[[ResultT], RenderableType],
         *,
         workflow_id: str | None,
         what: str,
         wait: bool,
     ) -> None:
-        """Start the operation (`backup`, ...), and answer with its result or, when nobody waits, with its id."""
+        """Start an operation and print its result, or, without `wait`, its id at once."""
         handle = await self.start(
-            f"Galera{operation.title()}",
-            order,
-            result,
-            workflow_id=workflow_id or names.operation_id(operation, order.cluster, datetime.now(UTC)),
-            cluster=order.cluster,
+            workflow_type,
+            request,
+            workflow_id=workflow_id or names.operation_id(workflow_type.word, request.cluster, datetime.now(UTC)),
+            cluster=request.cluster,
             what=what,
         )
         if wait:

@@ -6,6 +6,7 @@ import typer
 from rich.console import RenderableType
 
 from galera_backup.models.backup import BackupRequest, BackupResult
+from galera_backup.workflow_types import BACKUP
 from starters._grouped import grouped
 from starters._options import (
     AsJson,
@@ -42,9 +43,7 @@ def backup(
     async def work(screen: Screen) -> None:
         order = request(BackupRequest, cluster, backup_fields(what, places, wait_for_cluster))
         session = await Session.open(screen, temporal)
-        await session.carry_out(
-            "backup", order, BackupResult, shown, workflow_id=workflow_id, what="Backup", wait=not no_wait
-        )
+        await session.carry_out(BACKUP, order, shown, workflow_id=workflow_id, what="Backup", wait=not no_wait)
 
     conduct(as_json, work)
 

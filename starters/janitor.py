@@ -21,6 +21,7 @@ from galera_backup import names
 from galera_backup.durations import parse_duration
 from galera_backup.errors import InvalidInput
 from galera_backup.models.janitor import JanitorRequest, JanitorResult
+from galera_backup.workflow_types import JANITOR
 from starters._grouped import grouped
 from starters._options import (
     DURATION,
@@ -122,9 +123,7 @@ def janitor(
         typed = {name: value for name, value in limits.items() if value is not None}
         order = request(JanitorRequest, cluster, servers.fields() | typed)
         session = await Session.open(screen, temporal)
-        await session.carry_out(
-            "janitor", order, JanitorResult, shown, workflow_id=workflow_id, what="Janitor", wait=not no_wait
-        )
+        await session.carry_out(JANITOR, order, shown, workflow_id=workflow_id, what="Janitor", wait=not no_wait)
 
     conduct(as_json, work)
 
@@ -174,7 +173,7 @@ def interval(every: str) -> timedelta:
 def janitor_schedule(order: JanitorRequest, every: timedelta, task_queue: str) -> Schedule:
     """The schedule of a cluster's janitor."""
     action = ScheduleActionStartWorkflow(
-        "GaleraJanitor",
+        JANITOR.name,
         order,
         id=names.janitor_schedule_id(order.cluster),
         task_queue=task_queue,

@@ -13,9 +13,11 @@ from galera_backup import names
 from galera_backup.models.catalog import Catalog, CatalogRequest
 from galera_backup.models.jobs import PAGE_LIMIT
 from galera_backup.models.manifest import Manifest
+from galera_backup.workflow_types import CATALOG
 from starters._grouped import grouped
-from starters._options import DURATION, AsJson, BackupClaim, Cluster, Container, RunAsUser, Source, TemporalOptions
+from starters._options import DURATION, AsJson, BackupClaim, Cluster, Container, RunAsUser, TemporalOptions
 from starters._request import request
+from starters._restore_options import Source
 from starters._screen import Screen, age, conduct, seconds, size, table
 from starters._session import Session
 
@@ -66,14 +68,13 @@ def list_backups(
 
 async def _all(session: Session, order: CatalogRequest) -> Catalog:
     """Every page: each is an operation of its own, with a pod of its own."""
-    first = names.operation_id("catalog", order.cluster, datetime.now(UTC))
+    first = names.operation_id(CATALOG.word, order.cluster, datetime.now(UTC))
     backups: tuple[Manifest, ...] = ()
     before: str | None = None
     for number in itertools.count(1):
         handle = await session.start(
-            "GaleraCatalog",
+            CATALOG,
             order.model_copy(update={"before": before, "limit": PAGE_LIMIT}),
-            Catalog,
             workflow_id=first if number == 1 else f"{first}-{number}",
             cluster=order.cluster,
             what="List of the backups",

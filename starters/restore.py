@@ -9,23 +9,13 @@ from galera_backup.models.common import ClusterRef
 from galera_backup.models.proof import Proof
 from galera_backup.models.restore import RestoreRequest, RestoreResult
 from galera_backup.show import describe_passwords
+from galera_backup.workflow_types import RESTORE
 from starters._confirmation import confirmation, confirmed
 from starters._grouped import grouped
-from starters._options import (
-    AsJson,
-    BackupIdArgument,
-    Cluster,
-    Confirm,
-    NoWait,
-    PlaceOptions,
-    RestoreOptions,
-    Source,
-    TemporalOptions,
-    WaitForCluster,
-    WorkflowId,
-)
+from starters._options import AsJson, Cluster, NoWait, PlaceOptions, TemporalOptions, WaitForCluster, WorkflowId
 from starters._proof import ProofOptions
 from starters._request import request
+from starters._restore_options import BackupIdArgument, Confirm, RestoreOptions, Source
 from starters._screen import Screen, conduct, facts, moment, seconds, size
 from starters._session import Session
 
@@ -64,9 +54,8 @@ def restore(
         order = request(RestoreRequest, cluster, fields)
         session = await Session.open(screen, temporal)
         await session.carry_out(
-            "restore",
+            RESTORE,
             order,
-            RestoreResult,
             lambda result: shown(result, order.cluster),
             workflow_id=workflow_id,
             what=f"Restore of {backup_id} into",

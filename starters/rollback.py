@@ -8,20 +8,12 @@ import typer
 from rich.console import RenderableType
 
 from galera_backup.models.restore import RollbackRequest, RollbackResult
+from galera_backup.workflow_types import ROLLBACK
 from starters._confirmation import confirmation, confirmed
 from starters._grouped import grouped
-from starters._options import (
-    AsJson,
-    Cluster,
-    Confirm,
-    NoWait,
-    OutageOptions,
-    PlaceOptions,
-    TemporalOptions,
-    WaitForCluster,
-    WorkflowId,
-)
+from starters._options import AsJson, Cluster, NoWait, PlaceOptions, TemporalOptions, WaitForCluster, WorkflowId
 from starters._request import request
+from starters._restore_options import Confirm, OutageOptions
 from starters._screen import Screen, conduct, facts, seconds
 from starters._session import Session
 
@@ -59,9 +51,8 @@ def rollback(
         order = request(RollbackRequest, cluster, fields)
         session = await Session.open(screen, temporal)
         await session.carry_out(
-            "rollback",
+            ROLLBACK,
             order,
-            RollbackResult,
             shown,
             workflow_id=workflow_id,
             what=f"Rollback of restore {restore_id} of",

@@ -25,6 +25,7 @@ from galera_backup.errors import InvalidInput, NotFound
 from galera_backup.models.backup import BackupRequest
 from galera_backup.models.common import ClusterRef
 from galera_backup.models.janitor import JanitorRequest
+from galera_backup.workflow_types import BACKUP
 from starters import _schedules
 from starters._exit import EXIT_CODES
 from starters._grouped import grouped
@@ -215,7 +216,7 @@ def _limits(what: BackupOptions) -> dict[str, Any]:
 def _action(order: BackupRequest, task_queue: str) -> ScheduleActionStartWorkflow:
     # The server appends the time to the id, so runs are found beside those that people start.
     return ScheduleActionStartWorkflow(
-        "GaleraBackup",
+        BACKUP.name,
         order,
         id=names.schedule_id(order.cluster),
         task_queue=task_queue,

@@ -22,7 +22,9 @@ from galera_backup.errors import InvalidInput
 from galera_backup.models.common import ClusterRef
 from galera_backup.models.lease import LeaseStatus
 from galera_backup.models.progress import Progress
+from galera_backup.temporal.attributes import CLUSTER
 from galera_backup.text import bounded
+from galera_backup.workflow_types import BACKUP, JANITOR, RESTORE, ROLLBACK, TIDY
 from starters import _schedules
 from starters._exit import failure
 from starters._grouped import grouped
@@ -31,8 +33,9 @@ from starters._request import cluster_of
 from starters._screen import Screen, conduct, facts, moment, seconds, table
 from starters._session import Session
 
-LAST_OPERATIONS = 5
-OPERATIONS = ("GaleraBackup", "GaleraRestore")
+LAST_OPERATIONS, LAST_JANITOR_RUNS = 5, 2
+"""Of those that have ended. The janitor's are counted by themselves: it runs each few minutes."""
+OPERATIONS = (BACKUP, RESTORE, ROLLBACK, TIDY)
 
 _PATIENCE = timedelta(seconds=5)
 _SILENT = (RPCError, WorkflowQueryFailedError, WorkflowQueryRejectedError, InvalidInput)
@@ -88,10 +91,20 @@ async def _progress(session: Session, owner: str) -> Progress | None:
 
 
 async def _operations(session: Session, cluster: ClusterRef) -> AsyncIterator[dict[str, Any]]:
-    """The last operations, newest first; of a failed one also why."""
-    types = ", ".join(f"'{name}'" for name in OPERATIONS)
-    query = f"GaleraCluster = '{cluster}' AND WorkflowType IN ({types})"
-    async for run in session.client.list_workflows(query, limit=LAST_OPERATIONS):
+    """The operations that are open and the last ones that have ended, newest first; of a failed one also why."""
+    found: dict[str, WorkflowExecution] = {}
+    for types, ended, limit in (
+        ((*OPERATIONS, JANITOR), False, None),
+        (OPERATIONS, True, LAST_OPERATIONS),
+        ((JANITOR,), True, LAST_JANITOR_RUNS),
+    ):
+        query = (
+            f"{CLUSTER.name} = '{cluster}' AND ExecutionStatus {'!=' if ended else '='} 'Running' AND WorkflowType IN "
+            f"({', '.join(repr(each.name) for each in types)})"
+        )
+        async for run in session.client.list_workflows(query, limit=limit):
+            found[run.run_id] = run  # one that ends meanwhile is found twice
+    for run in sorted(found.values(), key=lambda run: run.start_time, reverse=True):
         yield {
             "workflow_id": run.id,
             "run_id": run.run_id,

@@ -21,6 +21,11 @@ from galera_backup.temporal.attributes import SEARCH_ATTRIBUTES
 from galera_backup.temporal.plugin import plugin
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs no stack comes first, and dev/chaos last: it takes the longest, and says the least of the cause."""
+    items.sort(key=lambda item: (item.get_closest_marker("integration") is not None, item.path.parent.name == "chaos"))
+
+
 @pytest.fixture(scope="session")
 def temporal_cli() -> str:
     """Path of the `temporal` command."""

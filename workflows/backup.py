@@ -8,18 +8,17 @@ from temporalio import workflow
 
 from workflows import _runner
 from workflows._failures import operation
-from workflows.lease import undo
 from workflows.observe import observe
 from workflows.operation import Operation, Work
 
 with workflow.unsafe.imports_passed_through():
-    from galera_backup import names
+    from galera_backup import names, workflow_types
     from galera_backup.errors import ClusterUnhealthy, GaleraBackupError, PruneFailed
-    from galera_backup.models.activities import ReplicaTask, RunnerTask
+    from galera_backup.models.activities import RunnerTask
     from galera_backup.models.backup import BackupRequest, BackupResult
     from galera_backup.models.cluster import ClusterObservation, MemberObservation
     from galera_backup.models.jobs import BackupJob, PruneJob, PruneReport
-    from galera_backup.models.lease import DesyncOrder, LeaseEvent, Mark
+    from galera_backup.models.lease import DesyncCommand, LeaseReply
     from galera_backup.models.manifest import Manifest
     from galera_backup.rules.health import OTHERS_IN_SYNC, health_problems
     from galera_backup.rules.selection import select_replica
@@ -31,7 +30,7 @@ MARGIN = timedelta(minutes=30)
 PRUNE_LIMIT = timedelta(minutes=15)
 
 
-@workflow.defn(name="GaleraBackup")
+@workflow.defn(name=workflow_types.BACKUP.name)
 class GaleraBackup(Operation):
     """Takes one replica out of flow control, copies it, and resyncs it, whatever happens."""
 
@@ -43,7 +42,7 @@ class GaleraBackup(Operation):
         steps = _Steps(request, work)
         ttl = request.runner_timeout * _runner.ATTEMPTS + request.drain_timeout + MARGIN
         with work.progress.shows_end():
-            result = await work.under_lease(ttl, steps.run, steps.resync_without_lease)
+            result = await work.under_lease(ttl, steps.run)
         return result.model_copy(update={"phases": work.progress.end("done")})
 
 
@@ -53,7 +52,6 @@ class _Steps:
     def __init__(self, request: BackupRequest, work: Work) -> None:
         self._request = request
         self._work = work
-        self._desynced: str | None = None
         self._others_in_sync = 0 if request.allow_unsafe else OTHERS_IN_SYNC
 
     async def run(self) -> BackupResult:
@@ -107,15 +105,12 @@ class _Steps:
 
     async def _desync(self, target: MemberObservation) -> None:
         self._work.enter("desync", f"taking {target.pod} out of flow control and out of the endpoints")
-        self._desynced = target.pod
-        await self._work.lease.order(
-            "desync",
-            DesyncOrder(
-                pod=target.pod,
-                drain_timeout=self._request.drain_timeout,
-                others_in_sync=self._others_in_sync,
-            ),
+        command = DesyncCommand(
+            pod=target.pod,
+            drain_timeout=self._request.drain_timeout,
+            others_in_sync=self._others_in_sync,
         )
+        await self._work.lease.desync(command)
 
     async def _run(
         self, seen: ClusterObservation, target: MemberObservation, problems: tuple[str, ...]
@@ -156,13 +151,11 @@ class _Steps:
         self._work.progress.fact("stored", f"{ran.report.stored_bytes:,} bytes")
         return ran
 
-    async def _resync(self, target: MemberObservation) -> LeaseEvent:
+    async def _resync(self, target: MemberObservation) -> LeaseReply:
         self._work.enter(
             "resync", f"draining {target.pod}, wsrep_desync=OFF, until it is Synced, Ready and in the endpoints"
         )
-        event = await self._work.lease.order("resync")
-        self._desynced = None
-        return event
+        return await self._work.lease.resync()
 
     async def _prune(self, manifest: Manifest) -> PruneReport:
         request = self._request
@@ -185,20 +178,3 @@ class _Steps:
                 f"backup {manifest.backup_id!r} is complete and counts, but old backups could not be removed: "
                 f"{why.message}"
             ) from why
-
-    async def resync_without_lease(self) -> None:
-        """The lease was terminated: resync the replica that carries its mark."""
-        if self._desynced is None:
-            return
-        request, ref = self._request, self._work.lease.ref
-        task = ReplicaTask(
-            site=request.site,
-            lease=ref,
-            pod=self._desynced,
-            mark=Mark(lease=ref, owner=workflow.info().workflow_id, until=workflow.now()),
-            drain_until=workflow.now() + request.drain_timeout,
-            only_if_marked=True,
-            on_may_land=True,  # the lease may have had an attempt under way
-        )
-        self._work.progress.enter("resync", f"the lease was terminated: resyncing {self._desynced} without it")
-        await undo.bring_back(task, names.lease_queue(workflow.info().task_queue))

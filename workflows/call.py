@@ -18,6 +18,7 @@ from temporalio.workflow import ActivityCancellationType
 from workflows._failures import typed
 
 with workflow.unsafe.imports_passed_through():
+    from galera_backup import timing
     from galera_backup.errors import GaleraBackupError, NotYet
 
 A = TypeVar("A")
@@ -36,14 +37,6 @@ class Options(TypedDict, total=False):
     priority: Priority
 
 
-_HEARTBEAT = timedelta(seconds=10)
-"""A dead worker is noticed within about this; activities beat every 2 s, and then hear of a cancel.
-
-An attempt that is given up must not act later: `timing.DESYNC_WINDOW` is shorter by two beats.
-"""
-_UNDO_HEARTBEAT = timedelta(seconds=9.2)
-"""With the pause before the next attempt less than the 10 s in which a resync is to begin; so is a call that hangs."""
-
 _RETRY = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=10))
 """Without a limit of attempts: what ends retrying is the error's class, or the time limit of the kind."""
 
@@ -53,7 +46,7 @@ def act_options() -> Options:
     return Options(
         start_to_close_timeout=timedelta(minutes=1),
         schedule_to_close_timeout=timedelta(minutes=5),
-        heartbeat_timeout=_HEARTBEAT,
+        heartbeat_timeout=timing.HEARTBEAT_TIMEOUT,
         retry_policy=_RETRY,
         cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     )
@@ -63,7 +56,7 @@ def wait_options(limit: timedelta) -> Options:
     """Of `wait`."""
     return Options(
         schedule_to_close_timeout=limit,
-        heartbeat_timeout=_HEARTBEAT,
+        heartbeat_timeout=timing.HEARTBEAT_TIMEOUT,
         retry_policy=_RETRY,
         cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     )
@@ -73,8 +66,8 @@ def undo_options() -> Options:
     """Of `undo`."""
     return Options(
         start_to_close_timeout=timedelta(hours=1),  # a wait that hangs unnoticed is begun again
-        heartbeat_timeout=_UNDO_HEARTBEAT,
-        retry_policy=RetryPolicy(initial_interval=timedelta(seconds=0.3), maximum_interval=timedelta(seconds=2)),
+        heartbeat_timeout=timing.UNDO_HEARTBEAT_TIMEOUT,
+        retry_policy=RetryPolicy(initial_interval=timing.UNDO_FIRST_RETRY, maximum_interval=timing.UNDO_LONGEST_RETRY),
         cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,  # the janitor's can be cancelled
         priority=Priority(priority_key=1),
     )

@@ -8,7 +8,7 @@ from workflows import _runner
 from workflows._failures import operation
 
 with workflow.unsafe.imports_passed_through():
-    from galera_backup import names
+    from galera_backup import names, workflow_types
     from galera_backup.models.activities import RunnerTask
     from galera_backup.models.catalog import Catalog, CatalogRequest
     from galera_backup.models.jobs import ListJob
@@ -17,7 +17,7 @@ with workflow.unsafe.imports_passed_through():
 LIST_RUNNER_PREFIX = "mariadb-phy-backup-list"
 
 
-@workflow.defn(name="GaleraCatalog")
+@workflow.defn(name=workflow_types.CATALOG.name)
 class GaleraCatalog:
     """Reads the manifests on the backup volume."""
 

@@ -15,15 +15,19 @@ from temporalio import workflow
 
 from workflows import call
 from workflows._failures import operation
-from workflows.lease import undo
+from workflows.lease.copies import Copies
+from workflows.lease.desynced import Desynced
 from workflows.lease.held import LeaseHeld
+from workflows.lease.persist import persist
+from workflows.lease.stake import Ended, Undoer
+from workflows.lease.stopped import Stopped
 from workflows.operation import Operation
 from workflows.progress import ProgressReport
 
 with workflow.unsafe.imports_passed_through():
     from activities.janitor import JanitorActivities
     from activities.runner import RunnerActivities
-    from galera_backup import names, timing
+    from galera_backup import names, timing, workflow_types
     from galera_backup.errors import (
         ClusterBusy,
         ClusterLeftPartial,
@@ -31,7 +35,7 @@ with workflow.unsafe.imports_passed_through():
         GaleraBackupError,
         JanitorFailed,
     )
-    from galera_backup.models.activities import Observe, RemoveRunners, ReplicaTask
+    from galera_backup.models.activities import Observe, RemoveRunners
     from galera_backup.models.common import LeaseRef
     from galera_backup.models.janitor import (
         Finding,
@@ -43,10 +47,10 @@ with workflow.unsafe.imports_passed_through():
         Survey,
         Verdict,
     )
-    from galera_backup.models.lease import Mark
+    from galera_backup.models.lease import CleanUpCommand
+    from galera_backup.models.mark import Mark, StartRecipe
     from galera_backup.models.restore import Strategy
-    from galera_backup.models.site import OperationRequest
-    from galera_backup.rules.claims import restore_to_keep
+    from galera_backup.models.site import OperationRequest, Site
     from galera_backup.rules.triage import JANITOR_IS_CONTENT, JANITOR_MENDS, triage
     from galera_backup.show import describe_claims, findings_table
     from galera_backup.text import first_sentence_of
@@ -59,7 +63,7 @@ INSPECTION = timedelta(hours=1)
 """For looking at all volumes of a stopped cluster, with a second try each."""
 
 
-@workflow.defn(name="GaleraJanitor")
+@workflow.defn(name=workflow_types.JANITOR.name)
 class GaleraJanitor(Operation):
     """Looks without the lease, and takes it only when there is something to mend."""
 
@@ -99,14 +103,14 @@ class _Steps:
             await self._lease.acquire(self._ttl(seen), self._progress.waiting)
         except ClusterBusy as error:
             return self._result(busy=error.message)
-        return await self._lease.guard(self._mend(), second_line=_nothing)
+        return await self._lease.guard(self._mend(), self._progress.enter)
 
     def _ttl(self, seen: Survey) -> timedelta:
         """At most what all steps may take; the lease must not end while one is at work."""
         request, members = self._request, len(seen.members)
         ttl = request.step_timeout * (2 + members) + request.drain_timeout * members + MARGIN
-        if seen.mark is not None and seen.mark.mark.order is not None:
-            ttl += INSPECTION + seen.mark.mark.order.ready_timeout
+        if seen.mark is not None and seen.mark.mark.start is not None:
+            ttl += INSPECTION + seen.mark.mark.start.ready_timeout
         return ttl
 
     # --- looking
@@ -146,9 +150,9 @@ class _Steps:
         await self._remove_runners(seen)
         for each in found:
             if each.kind == "statefulset" and seen.mark is not None:
-                await self._each(each, self._bring_up(each, seen.mark.mark))
+                await self._each(each, self._start(each, seen.mark.mark))
             elif each.kind == "replica" and (mark := marks[each.name]) is not None:
-                await self._each(each, self._bring_back(each, mark))
+                await self._each(each, self._resync(each, mark))
         if self._errors:
             raise self._failure()
         return self._result()
@@ -185,39 +189,35 @@ class _Steps:
         self._mended += [Mended(name=runner.pod, text="removed") for runner in orphans]
 
     async def _remove_runners_of(self, lease: LeaseRef) -> None:
-        await undo.persist(
+        await persist(
             RunnerActivities.remove_runners,
             RemoveRunners(cluster=self._request.cluster, lease=lease),
             f"remove the runner pods of lease run {lease.run_id}",
             self._queue(),
         )
 
-    async def _bring_back(self, finding: Finding, mark: MarkSeen) -> None:
+    async def _resync(self, finding: Finding, mark: MarkSeen) -> None:
         """Undo what the mark on a replica stands for. Every step is conditional on that mark."""
         request, pod = self._request, finding.name
-        self._enter("resync", f"bringing {pod} back: {finding.text}")
+        self._enter("resync", f"resyncing {pod}: {finding.text}")
         self._progress.replica(pod)
-        task = ReplicaTask(
-            site=request.site.model_copy(update={"primary_label": None}),  # what is put back is what the mark says
-            lease=mark.mark.lease,
-            pod=pod,
-            mark=mark.mark,
-            drain_until=workflow.now() + request.drain_timeout,
-            only_if_marked=True,
-        )
+        site = request.site.model_copy(update={"primary_label": None})  # what is moved back is what the mark says
+        undoer = Undoer.janitor(self._lease.ref)
+        stake = Desynced(site, pod, mark.mark, undoer, request.drain_timeout, on_may_land=True)
         limit = timing.DESYNC_WINDOW + request.drain_timeout + request.step_timeout
         try:
-            report = await _within(limit, undo.bring_back(task, self._queue()))
+            await _within(limit, stake.undo(Ended()))
         except TimeoutError:
             await self._look_why(pod, limit)
             return
-        since = mark.mark.since if report.was_desynced else None
+        was_desynced = stake.report is not None and stake.report.was_desynced
+        since = mark.mark.since if was_desynced else None
         self._mended.append(
             Mended(
                 name=pod,
-                text="resynced, in service, mark removed" if report.was_desynced else "mark removed",
+                text="resynced, in service, mark removed" if was_desynced else "mark removed",
                 desynced_seconds=round((workflow.now() - since).total_seconds(), 3) if since else None,
-                drained=report.drained,
+                drained=stake.report is None or stake.report.drained,
             )
         )
 
@@ -231,23 +231,19 @@ class _Steps:
                 f"{now.text}. The next run tries again; look at the failures of this run's activities"
             )
 
-    async def _bring_up(self, finding: Finding, mark: Mark) -> None:
+    async def _start(self, finding: Finding, mark: Mark) -> None:
         """Start a cluster that a restore left at 0, or in part, when its claims allow it; else what is left to do."""
-        request, order = self._request, mark.order
-        assert order is not None
-        ours = {"credentials": request.credentials, "container": request.container}
+        request, recipe = self._request, mark.start
+        assert recipe is not None
         self._enter("start", f"starting {request.cluster}: {finding.text}")
+        site = recipe.site.model_copy(update={"credentials": request.credentials, "container": request.container})
         # Pods of its own (the id begins with the time): those of a killed janitor may still be on their way out.
         prefix = f"{names.JANITOR_RUNNER_PREFIX}-{workflow.info().run_id[-8:]}"
-        stopped = undo.Stopped(
-            site=order.site.model_copy(update=ours),
-            mark=mark,
-            order=order.model_copy(update={"runner_pod_prefix": prefix}),
-            by=self._lease.ref,
-        )
-        limit = INSPECTION + order.ready_timeout
+        recipe = recipe.model_copy(update={"runner_pod_prefix": prefix})
+        stake, ended = Stopped(site, recipe, mark, Undoer.janitor(self._lease.ref)), Ended()
+        limit = INSPECTION + recipe.ready_timeout
         try:
-            claims = await _within(limit, undo.bring_up(stopped, None, self._queue()))
+            await _within(limit, stake.undo(ended))
         except (ClusterLeftStopped, ClusterLeftPartial) as error:
             await self._note_attempt(mark, error)
             raise
@@ -256,12 +252,18 @@ class _Steps:
                 f"starting StatefulSet {str(request.cluster)!r}: expected all replicas in one cluster within {limit}. "
                 "The next run tries again; look at the failures of this run's activities"
             ) from None
-        text = f"started; claims: {describe_claims(claims)}" if claims else "primary label as before, mark removed"
-        if order.strategy != Strategy.IN_PLACE:
-            keep = restore_to_keep(order, claims)
-            if untidy := await undo.tidy(stopped, self._lease.ref, keep=keep):
-                text += f"; copies of the data may be left on {', '.join(untidy)}"
+        started = f"started; claims: {describe_claims(ended.claims)}"
+        text = started if ended.claims else "primary label as before, mark removed"
+        if recipe.strategy != Strategy.IN_PLACE:
+            await self._copies(site, recipe).undo(ended)
+            if ended.untidy:
+                text += f"; copies of the data may be left on {', '.join(ended.untidy)}"
         self._mended.append(Mended(name=finding.name, text=text))
+
+    def _copies(self, site: Site, recipe: StartRecipe) -> Copies:
+        """What is kept of them is not removed later: the next restore does that."""
+        command = CleanUpCommand.of(recipe)
+        return Copies(site, command, self._lease.ref, keeps=recipe.keeps_previous, was_restored=True)
 
     async def _note_attempt(self, mark: Mark, error: GaleraBackupError) -> None:
         """So that the next runs leave the lease to the restore that has to mend this."""
@@ -278,10 +280,6 @@ class _Steps:
     def _enter(self, phase: str, waiting_for: str) -> None:
         self._lease.check()
         self._progress.enter(phase, waiting_for)
-
-
-async def _nothing() -> None:
-    """When the janitor's lease is killed there is nothing to undo: all that it does is conditional on marks."""
 
 
 async def _within(limit: timedelta, work: Coroutine[Any, Any, T]) -> T:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -14,7 +14,7 @@ from workflows.progress import ProgressReport
 
 with workflow.unsafe.imports_passed_through():
     from galera_backup.errors import InternalError
-    from galera_backup.models.lease import LeaseEvent, OperationName
+    from galera_backup.models.lease import LeaseReply, OperationName
     from galera_backup.models.progress import Progress
     from galera_backup.models.site import OperationRequest
 
@@ -33,20 +33,15 @@ class Work:
         self.lease.check()
         self.progress.enter(phase, waiting_for)
 
-    async def under_lease(
-        self,
-        ttl: timedelta,
-        steps: Callable[[], Coroutine[Any, Any, T]],
-        undo_without_lease: Callable[[], Awaitable[None]],
-    ) -> T:
+    async def under_lease(self, ttl: timedelta, steps: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Phase lease, then the steps; whatever ends them, what the lease did is undone when this returns.
 
-        `undo_without_lease`: undo it, when the lease was terminated. Errors: `ClusterBusy`, `LeaseLost`, the steps'.
+        Errors: `ClusterBusy`, `LeaseLost`, the steps'.
         """
         # First of all: a run that was reset has a lease already, and failing without it would leave that open.
         self.progress.enter("lease", "acquiring the cluster's lease")
         await self.lease.acquire(ttl, self.progress.waiting)
-        return await self.lease.guard(steps(), second_line=undo_without_lease)
+        return await self.lease.guard(steps(), self.progress.enter)
 
 
 class Operation:
@@ -60,10 +55,10 @@ class Operation:
         return self._work
 
     @workflow.signal
-    def lease_event(self, event: LeaseEvent) -> None:
-        """The lease has done, or failed to do, what was asked; or it ends."""
+    def lease_reply(self, reply: LeaseReply) -> None:
+        """The lease has carried out a command, or failed to; or it ends."""
         if self._work is not None:
-            self._work.lease.on_event(event)
+            self._work.lease.on_reply(reply)
 
     @workflow.query
     def progress(self) -> Progress:

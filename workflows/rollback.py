@@ -13,18 +13,20 @@ from workflows.pods import Pods
 from workflows.restore.check import CHECK_LIMIT, look_at_claim
 from workflows.restore.cut import Cut
 from workflows.restore.ending import MARGIN, Aim, carry_out
-from workflows.restore.plan import Plan, look, stop_order
+from workflows.restore.plan import Plan, look, stop_command
 
 with workflow.unsafe.imports_passed_through():
+    from galera_backup import workflow_types
     from galera_backup.errors import RestoreFailed
     from galera_backup.models.cluster import ClaimObservation
+    from galera_backup.models.lease import CleanUpCommand
     from galera_backup.models.restore import ClaimState, RollbackRequest, RollbackResult, Strategy
     from galera_backup.rules.claims import claim_state
 
 _AIM = Aim("rollback", ClaimState.UNTOUCHED, "The cluster runs on the data that it had before the restore")
 
 
-@workflow.defn(name="GaleraRollback")
+@workflow.defn(name=workflow_types.ROLLBACK.name)
 class GaleraRollback(Operation):
     """Stops a cluster, puts back the data that a restore kept, starts it again."""
 
@@ -37,7 +39,7 @@ class GaleraRollback(Operation):
         plan = await carry_out(work, cut, _ttl(request), _AIM, lambda: _roll_back(request, work, cut))
         return RollbackResult(
             restore_id=plan.restore_id,
-            replicas=plan.order.replicas,
+            replicas=plan.recipe.replicas,
             phases=work.progress.end("done"),
             outage_seconds=cut.seconds or 0,
             untidy=work.lease.result.untidy if work.lease.result is not None else (),
@@ -63,14 +65,14 @@ async def _plan(request: RollbackRequest, work: Work) -> Plan:
     """Phase plan. Errors: `ClusterNotFound`, `InvalidInput`."""
     work.enter("plan", "looking at the StatefulSet and its claims")
     seen = await look(request, work)
-    order = stop_order(request, seen, request.restore_id, Strategy.STAGED, undoes=True)
-    return Plan(seen, order, Pods.of(request, work.lease.ref, request.restore_id))
+    stop = stop_command(request, seen, request.restore_id, Strategy.STAGED, is_rollback=True)
+    return Plan(seen, stop, Pods(request.site, work.lease.ref, request.runner_pod_prefix, request.restore_id))
 
 
 async def _check(work: Work, plan: Plan) -> None:
     """Phase check: every claim has the data from before the restore. Error: `RestoreFailed`."""
     work.enter("check", f"looking for the data that restore {plan.restore_id} has kept; the database is up")
-    await work.lease.order("stage", plan.order)
+    await work.lease.clean_up(CleanUpCommand.of(plan.recipe))
     await for_each(plan.claims, lambda claim: _check_claim(plan, claim))
 
 

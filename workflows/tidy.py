@@ -9,13 +9,13 @@ from temporalio import workflow
 from workflows import _runner
 from workflows._failures import operation
 from workflows.gather import for_each
-from workflows.lease.undo import TIDY_LIMIT
+from workflows.lease.copies import TIDY_LIMIT
 from workflows.observe import observe
 from workflows.operation import Operation, Work
 from workflows.pods import Pods
 
 with workflow.unsafe.imports_passed_through():
-    from galera_backup import names
+    from galera_backup import names, workflow_types
     from galera_backup.models.cluster import ClaimObservation
     from galera_backup.models.jobs import TidyJob
     from galera_backup.models.restore import TidyRequest
@@ -24,7 +24,7 @@ MARGIN = timedelta(minutes=30)
 """What looking may take beside the runner pods, before the lease ends by itself."""
 
 
-@workflow.defn(name="GaleraTidy")
+@workflow.defn(name=workflow_types.TIDY.name)
 class GaleraTidy(Operation):
     """Sleeps until then. The lease of a restore starts it, and it outlives both."""
 
@@ -40,13 +40,13 @@ class GaleraTidy(Operation):
             if left > timedelta(0):
                 await workflow.sleep(left, summary="the previous data is kept")
             ttl = TIDY_LIMIT * _runner.ATTEMPTS + MARGIN
-            await work.under_lease(ttl, lambda: self._tidy(request, work), _nothing_to_undo)
+            await work.under_lease(ttl, lambda: self._tidy(request, work))
         work.progress.end("done")
 
     async def _tidy(self, request: TidyRequest, work: Work) -> None:
         work.enter("tidy", f"removing the data from before restore {request.restore_id}")
         seen = await observe(request, "the StatefulSet and its data claims")
-        pods = Pods.of(request, work.lease.ref, request.restore_id)
+        pods = Pods(request.site, work.lease.ref, request.runner_pod_prefix, request.restore_id)
         await for_each(seen.claims, lambda claim: _tidy_claim(claim, request, pods))
 
 
@@ -55,7 +55,3 @@ async def _tidy_claim(claim: ClaimObservation, request: TidyRequest, pods: Pods)
     replica = names.pod(request.cluster, claim.ordinal)
     task = pods.beside(f"kept-{claim.ordinal}", job, TIDY_LIMIT, claim=claim.claim, replica=replica)
     await _runner.run(task, f"no data from before restore {request.restore_id} on {claim.claim}")
-
-
-async def _nothing_to_undo() -> None:
-    """What is removed is removed."""

@@ -12,18 +12,18 @@ from kubernetes import client
 from kubernetes.client import ApiClient, ApiException, V1DeleteOptions, V1Pod, V1Preconditions
 from urllib3.exceptions import HTTPError
 
-from galera_backup import names
+from galera_backup import names, timing
+from galera_backup.credentials import Credentials
 from galera_backup.errors import ClusterNotFound, GaleraBackupError, KubernetesRefused, KubernetesUnavailable
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts, pod_facts, statefulset_facts
+from galera_backup.marks import annotations_of, revocation
 from galera_backup.models.common import ClusterRef, SecretRef
-from galera_backup.models.lease import Mark
-from galera_backup.mysql.gateway import Credentials
+from galera_backup.models.mark import Mark
 from galera_backup.text import bounded
 
 T = TypeVar("T")
 
-TIMEOUT_SECONDS = (3, 7)
-"""Of connecting and of reading, for each call. One that hangs while the server comes back holds up an undo so long."""
+_TIMEOUT = (timing.KUBERNETES_CONNECT.total_seconds(), timing.KUBERNETES_READ.total_seconds())
 
 _FINAL = {
     HTTPStatus.BAD_REQUEST,
@@ -147,7 +147,7 @@ class KubeGateway:
 
     def set_mark(self, namespace: str, pod: PodFacts, mark: Mark | None) -> None:
         """Write or remove the lease's mark on a pod."""
-        self._patch_pod(namespace, pod, annotations=_annotated(mark))
+        self._patch_pod(namespace, pod, annotations=annotations_of(mark))
 
     def set_label(self, namespace: str, pod: PodFacts, key: str, value: str | None) -> None:
         """Set a label of a pod; None removes it."""
@@ -155,23 +155,25 @@ class KubeGateway:
 
     def revoke(self, namespace: str, pod: PodFacts, lease_run: str) -> None:
         """Note on a pod that this run of a lease may not change it any more."""
-        self._patch_pod(namespace, pod, annotations={names.LAST_LEASE_ANNOTATION: lease_run})
+        self._patch_pod(namespace, pod, annotations=revocation(lease_run))
 
     def _patch_pod(self, namespace: str, pod: PodFacts, spec: Mapping[str, Any] | None = None, **metadata: Any) -> None:
         body = {"metadata": {"resourceVersion": pod.resource_version, **metadata}, "spec": spec or {}}
         _call(f"patching pod {pod.name!r}", self._core.patch_namespaced_pod, pod.name, namespace, body)
 
-    def scale(self, statefulset: StatefulSetFacts, replicas: int, mark: Mark) -> None:
-        """Set `spec.replicas` and the mark in one patch."""
-        self._patch_statefulset("scaling", statefulset, _annotated(mark), {"replicas": replicas})
+    def scale(self, statefulset: StatefulSetFacts, replicas: int, mark: Mark, revoked_run: str | None = None) -> None:
+        """Set `spec.replicas` and the mark in one patch; and, as `revoke_statefulset`, note a run of a lease."""
+        self._patch_statefulset("scaling", statefulset, annotations_of(mark, revoked_run), {"replicas": replicas})
 
-    def mark_statefulset(self, statefulset: StatefulSetFacts, mark: Mark | None) -> None:
-        """Replace the mark, or remove it."""
-        self._patch_statefulset("marking", statefulset, _annotated(mark), {})
+    def mark_statefulset(
+        self, statefulset: StatefulSetFacts, mark: Mark | None, revoked_run: str | None = None
+    ) -> None:
+        """Replace the mark, or remove it; and, as `revoke_statefulset`, note a run of a lease."""
+        self._patch_statefulset("marking", statefulset, annotations_of(mark, revoked_run), {})
 
     def revoke_statefulset(self, statefulset: StatefulSetFacts, lease_run: str) -> None:
         """Note on a StatefulSet that this run of a lease may not scale it down any more."""
-        self._patch_statefulset("marking", statefulset, {names.LAST_LEASE_ANNOTATION: lease_run}, {})
+        self._patch_statefulset("marking", statefulset, revocation(lease_run), {})
 
     def _patch_statefulset(
         self, doing: str, found: StatefulSetFacts, annotations: Mapping[str, str | None], spec: Mapping[str, Any]
@@ -191,7 +193,7 @@ class KubeGateway:
     def create_pod(self, namespace: str, pod: V1Pod) -> None:
         """Create a pod; one of this name that is there already is success."""
         try:
-            self._core.create_namespaced_pod(namespace, pod, _request_timeout=TIMEOUT_SECONDS)
+            self._core.create_namespaced_pod(namespace, pod, _request_timeout=_TIMEOUT)
         except ApiException as error:
             if error.status != HTTPStatus.CONFLICT:
                 raise _translated(error, f"creating pod {pod.metadata.name!r}") from error
@@ -248,10 +250,6 @@ class KubeGateway:
         return str(text or "")
 
 
-def _annotated(mark: Mark | None) -> dict[str, str | None]:
-    return {names.LEASE_ANNOTATION: mark.model_dump_json() if mark else None}
-
-
 def _is_owned_by(pod: V1Pod, cluster: ClusterRef) -> bool:
     return any(
         owner.kind == "StatefulSet" and owner.name == cluster.statefulset
@@ -261,7 +259,7 @@ def _is_owned_by(pod: V1Pod, cluster: ClusterRef) -> bool:
 
 def _call(doing: str, function: Callable[..., T], *arguments: Any, **options: Any) -> T:
     try:
-        return function(*arguments, **options, _request_timeout=TIMEOUT_SECONDS)
+        return function(*arguments, **options, _request_timeout=_TIMEOUT)
     except ApiException as error:
         raise _translated(error, doing) from error
     except HTTPError as error:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from kubernetes.client import (
     V1Affinity,
     V1Capabilities,
@@ -32,16 +30,13 @@ from kubernetes.client import (
     V1VolumeProjection,
 )
 
-from galera_backup import names
+from galera_backup import names, timing
 from galera_backup.errors import InvalidInput
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.models.activities import RunnerTask
 from galera_backup.models.common import SecretRef
 from galera_backup.models.jobs import AnyJob, Needs
 from galera_backup.runner import handshake, scripts
-
-_GRACE = timedelta(seconds=10)
-"""Between SIGTERM and SIGKILL: the agent stops at once and answers."""
 
 
 def runner_pod(
@@ -100,7 +95,7 @@ def runner_pod(
             scheduling_gates=_gates(task),
             restart_policy="Never",
             active_deadline_seconds=int(task.timeout.total_seconds()),
-            termination_grace_period_seconds=int(_GRACE.total_seconds()),
+            termination_grace_period_seconds=int(timing.RUNNER_GRACE.total_seconds()),
             automount_service_account_token=False,
             service_account_name=statefulset.service_account,
             enable_service_links=False,

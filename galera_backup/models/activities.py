@@ -9,8 +9,8 @@ from pydantic import JsonValue
 
 from galera_backup.models.common import ClusterRef, LeaseRef, Model, SecretRef
 from galera_backup.models.jobs import RunnerError, RunnerLog
-from galera_backup.models.lease import Mark
 from galera_backup.models.manifest import Manifest
+from galera_backup.models.mark import Mark
 from galera_backup.models.site import Site
 
 JobT_co = TypeVar("JobT_co", bound=Model, covariant=True)
@@ -35,11 +35,11 @@ class ReplicaTask(Model):
     drain_until: datetime | None = None
     """When to set wsrep_desync=OFF although write-sets still wait; None: at once."""
     only_if_marked: bool = False
-    """Undo only what carries the lease's mark: for everyone but the lease itself."""
+    """Undo only what carries the lease's mark. False: also what carries none; it is known that the lease did it."""
     others_in_sync: int = 0
     """Before it is desynced: so many other members must be in sync."""
     on_may_land: bool = True
-    """Of an attempt to desync it nobody knows the end: it may have its effect until its time is over."""
+    """A `SET GLOBAL wsrep_desync=ON` may still be in flight."""
 
 
 class DesyncReport(Model):
@@ -65,17 +65,23 @@ class ScaleTask(Model):
 
     site: Site
     mark: Mark
+    """The mark that the StatefulSet gets, or has."""
     replicas: int
     """Replicas to scale up to; scaling down is always to 0."""
     serving: int = 0
     """So many may run already when it is scaled up; with more it was done, or a person did it."""
+    known_by: LeaseRef | None = None
+    """The workflow run that knows that this lease stopped the StatefulSet: the lease, or its owner. While that run is
+    open, a stopped StatefulSet without a mark has lost it, and is marked again. None: it is left alone."""
+    undoing: bool = False
+    """The lease may not scale down any more: a note of that which was removed with the mark is written again."""
 
 
 class Revoked(Model):
     """What was found when a lease's right to change an object was taken away."""
 
     marked: bool
-    """The object carried the lease's mark."""
+    """The object carries the lease's mark."""
     replicas: int = 0
     """Of a StatefulSet: how many it wants."""
 

@@ -17,7 +17,7 @@ from galera_backup.models.common import (
     PrimaryLabel,
     SecretRef,
 )
-from galera_backup.models.lease import Mark
+from galera_backup.models.mark import Mark
 from galera_backup.models.site import Site
 
 
@@ -119,6 +119,8 @@ class Verdict(StrEnum):
     """Desynced, or scaled to 0, without our mark."""
     UNREACHABLE = "unreachable"
     NOT_IN_SYNC = "not in sync"
+    NEWER = "by a newer version"
+    """Our mark, with a recipe that only a newer version can follow."""
     STAYS_STOPPED = "stays stopped"
     """Our mark on a StatefulSet at 0 that must not, or cannot, be started now."""
 

@@ -54,7 +54,7 @@ class ClaimState(StrEnum):
     RESTORED = "restored"
     """The backup, whole."""
     UNKNOWN = "unknown"
-    """Its volume could not be read."""
+    """Its volume could not be read, or nothing on it says what it holds."""
 
 
 class ClaimReport(Model):

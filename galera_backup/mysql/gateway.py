@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,6 +12,8 @@ import pymysql
 from pymysql.connections import Connection
 from pymysql.constants import CR, ER
 
+from galera_backup import timing
+from galera_backup.credentials import Credentials
 from galera_backup.errors import DatabaseRefused, DatabaseUnavailable, GaleraBackupError
 from galera_backup.models.clone import GaleraGroup
 from galera_backup.models.cluster import WsrepStatus
@@ -19,8 +21,7 @@ from galera_backup.models.proof import SeenTables, Table
 from galera_backup.mysql import proofs
 from galera_backup.text import bounded
 
-TIMEOUT_SECONDS = 5
-"""Of connecting, and of each statement: a frozen server must not hold a thread."""
+_LIMIT_SECONDS = int(timing.SQL_LIMIT.total_seconds())
 
 _STATUS = (
     "wsrep_ready",
@@ -47,14 +48,6 @@ _REFUSED = {
     ER.PARSE_ERROR,
     ER.UNKNOWN_SYSTEM_VARIABLE,
 }
-
-
-@dataclass(frozen=True)
-class Credentials:
-    """A database user; its password never shows."""
-
-    user: str
-    password: str = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -179,11 +172,11 @@ class MysqlGateway:
 
     def _proof(self, server: Endpoint, doing: str, limit: timedelta) -> AbstractContextManager[Connection[Any]]:
         """A connection that waits a little longer than the server may take, and leaves values as the server's text."""
-        return self._connection(server, doing, int(limit.total_seconds()) + TIMEOUT_SECONDS + 1, conv={})
+        return self._connection(server, doing, int(limit.total_seconds()) + _LIMIT_SECONDS + 1, conv={})
 
     @contextmanager
     def _connection(
-        self, server: Endpoint, doing: str, patience: int = TIMEOUT_SECONDS, conv: dict[Any, Any] | None = None
+        self, server: Endpoint, doing: str, patience: int = _LIMIT_SECONDS, conv: dict[Any, Any] | None = None
     ) -> Iterator[Connection[Any]]:
         try:
             connection = pymysql.connect(
@@ -191,9 +184,9 @@ class MysqlGateway:
                 port=server.port,
                 user=server.credentials.user,
                 password=server.credentials.password,
-                connect_timeout=TIMEOUT_SECONDS,
+                connect_timeout=_LIMIT_SECONDS,
                 read_timeout=patience,
-                write_timeout=TIMEOUT_SECONDS,
+                write_timeout=_LIMIT_SECONDS,
                 autocommit=True,
                 conv=conv,
             )

@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from galera_backup.models.jobs import CheckReport
-from galera_backup.models.lease import StopOrder
+from galera_backup.models.mark import StartRecipe
 from galera_backup.models.restore import ClaimReport, ClaimState, Strategy
 from galera_backup.models.volumes import SwapState
 
 
-def restore_to_keep(order: StopOrder, claims: Sequence[ClaimReport]) -> str | None:
-    """The restore whose old data stays on the volumes when the cluster was started on `claims`, or None."""
-    return order.restore_id if (order.keep_previous_for or order.undoes) and are_restored(claims) else None
+def as_found(recipe: StartRecipe) -> tuple[ClaimReport, ...]:
+    """The claims as they are until the operation works on them."""
+    state = ClaimState.RESTORED if recipe.is_rollback else ClaimState.UNTOUCHED
+    return tuple(ClaimReport(claim=claim, ordinal=ordinal, state=state) for ordinal, claim in enumerate(recipe.claims))
+
+
+def are_as_found(recipe: StartRecipe) -> bool:
+    """Whether that is known without a look at the volumes: a staged restore, or a rollback, only renames."""
+    return recipe.strategy == Strategy.STAGED and not recipe.renames_may_have_begun
 
 
 def are_restored(claims: Sequence[ClaimReport]) -> bool:
@@ -23,12 +29,17 @@ def are_restored(claims: Sequence[ClaimReport]) -> bool:
 _NOT_SWAPPED = (SwapState.STAGING, SwapState.STAGED, SwapState.RETURNED)
 
 
-def claim_state(seen: CheckReport, restore_id: str) -> ClaimState:
-    """What one restore has done to a data claim, from its journal on the volume or the marker in the data directory."""
+def claim_state(seen: CheckReport, restore_id: str, *, renames_may_have_begun: bool = False) -> ClaimState:
+    """What one restore has done to a data claim, from its journal on the volume or the marker in the data directory.
+
+    `renames_may_have_begun`: on a claim without a journal nothing says whether, so its state is unknown.
+    """
     if seen.journal is not None and seen.journal.restore_id == restore_id:
         if seen.journal.state in _NOT_SWAPPED:
             return ClaimState.UNTOUCHED
         return ClaimState.RESTORED if seen.journal.state == SwapState.SWAPPED else ClaimState.INCOMPLETE
+    if renames_may_have_begun:
+        return ClaimState.UNKNOWN
     if seen.marker is None or seen.marker.restore_id != restore_id:
         return ClaimState.UNTOUCHED
     return ClaimState.RESTORED if seen.marker.state == "restored" else ClaimState.INCOMPLETE
@@ -43,14 +54,14 @@ def may_start(claims: Sequence[ClaimReport]) -> bool:
     return states in ({ClaimState.UNTOUCHED}, {ClaimState.RESTORED})
 
 
-def replicas_on(claims: Sequence[ClaimReport], order: StopOrder) -> int:
+def replicas_on(claims: Sequence[ClaimReport], recipe: StartRecipe) -> int:
     """Size of a cluster that starts on these claims, which may start."""
-    return order.replicas if claims[0].state == ClaimState.RESTORED else order.replicas_before
+    return recipe.replicas if claims[0].state == ClaimState.RESTORED else recipe.replicas_before
 
 
-def is_started_in_part(order: StopOrder, replicas: int) -> bool:
+def is_started_in_part(recipe: StartRecipe, replicas: int) -> bool:
     """Whether a rolling restore has started its first replica, and not yet the others: `replicas` is what runs."""
-    return order.strategy == Strategy.ROLLING and 0 < replicas < order.replicas
+    return recipe.strategy == Strategy.ROLLING and 0 < replicas < recipe.replicas
 
 
 def must_be_finished(claims: Sequence[ClaimReport], serving: int = 0) -> bool:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from galera_backup.models.cluster import WsrepStatus
 from galera_backup.models.janitor import Finding, MarkSeen, MemberSeen, RunnerSeen, Survey, Verdict
+from galera_backup.models.mark import Mark
 from galera_backup.names import LEASE_ANNOTATION
 from galera_backup.rules.claims import is_started_in_part
 from galera_backup.rules.health import DONOR_DESYNCED, is_synced
@@ -47,6 +48,8 @@ def _judge_member(seen: MemberSeen) -> tuple[Verdict, str]:
     mark, wsrep = seen.mark, seen.member.wsrep
     if mark is not None and (mark.lease_open or mark.owner_open or mark.elsewhere):
         return _in_good_hands(mark)
+    if mark is not None and mark.mark.is_newer:
+        return _newer(mark.mark)
     if not seen.member.exists:
         return Verdict.UNREACHABLE, "there is no such pod. Look at the events of the StatefulSet"
     if wsrep is None:
@@ -98,19 +101,15 @@ def _statefulset_verdict(seen: Survey, now: datetime) -> tuple[Verdict | None, s
         return (Verdict.FOREIGN if stopped else None), f"scaled to 0 without our mark{unreadable}: by somebody else"
     if seen.mark.lease_open or seen.mark.owner_open or seen.mark.elsewhere:
         return _in_good_hands(seen.mark)
-    mark = seen.mark.mark
-    if mark.order is None:
-        return Verdict.STAYS_STOPPED, (
-            f"carries the mark of {mark.owner!r}, which does not say how to start it (written by an older version). At "
-            f"0 replicas, start the restore again with 'replicas': {mark.replicas_before}; else remove the annotation "
-            f"{LEASE_ANNOTATION!r}"
-        )
-    in_part = is_started_in_part(mark.order, seen.replicas)
+    mark, recipe = seen.mark.mark, seen.mark.mark.start
+    if recipe is None:
+        return _newer(mark) if mark.is_newer else _without_recipe(mark)
+    in_part = is_started_in_part(recipe, seen.replicas)
     if seen.replicas and not in_part:
         return _started_verdict(seen, f"carries the mark of {mark.owner!r}, which is closed, as is its lease")
     if mark.tried_at is not None and now < mark.tried_at + TRY_AGAIN_AFTER:
         return Verdict.STAYS_STOPPED, f"at {mark.tried_at:%Y-%m-%d %H:%M:%S}Z: {mark.tried}"
-    done = f"started with {seen.replicas} of {mark.order.replicas} replicas" if in_part else "scaled to 0"
+    done = f"started with {seen.replicas} of {recipe.replicas} replicas" if in_part else "scaled to 0"
     return Verdict.ABANDONED, f"{done} by {mark.owner!r}, which is closed, as is its lease"
 
 
@@ -120,6 +119,20 @@ def _started_verdict(seen: Survey, text: str) -> tuple[Verdict, str]:
     return Verdict.NOT_IN_SYNC, (
         f"{text}. It was started, and is not whole yet: when all replicas are Ready and in sync, the next run puts the "
         "primary label back and removes the mark"
+    )
+
+
+def _without_recipe(mark: Mark) -> tuple[Verdict, str]:
+    return Verdict.STAYS_STOPPED, (
+        f"carries the mark of {mark.owner!r}, which does not say how to start it. At 0 replicas, start the restore "
+        f"again with 'replicas' set to the size of the cluster; else remove the annotation {LEASE_ANNOTATION!r}"
+    )
+
+
+def _newer(mark: Mark) -> tuple[Verdict, str]:
+    return Verdict.NEWER, (
+        f"carries the mark of {mark.owner!r}, which is closed, as is its lease. A newer version of galera-backup wrote "
+        "how to undo what that did, so this one does not touch it. Run the janitor of that version"
     )
 
 

@@ -8,18 +8,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from temporalio.activity import ActivityCancellationDetails
 from temporalio.client import WorkflowExecutionStatus
-from temporalio.testing import ActivityEnvironment
 
-from activities._fence import mark_of
 from galera_backup import names
 from galera_backup.errors import DatabaseRefused, DatabaseUnavailable, DesyncFailed, KubernetesUnavailable, LeaseLost
+from galera_backup.marks import mark_of
 from galera_backup.models.activities import FormTask, Observe, RemoveRunners, ReplicaTask
 from galera_backup.models.common import PrimaryLabel
-from galera_backup.models.lease import HandOver, Mark
+from galera_backup.models.mark import Mark, PrimaryMove, ResyncRecipe
 from tests.fakes.bench import LEASE, OTHER, Bench, without_note
-from tests.fakes.faults import Fault, Gate
+from tests.fakes.faults import Fault
 from tests.fakes.gateways import FakeKube, Worlds
 from tests.fakes.member import Delays
 from tests.fakes.world import RunnerPlan
@@ -31,26 +29,26 @@ from tests.support.eventually import assert_eventually
 async def test_mark(bench: Bench) -> None:
     mark = await bench.twice(bench.galera.mark_replica, bench.replica())
     assert mark.lease == LEASE
-    assert mark.handover is None
+    assert mark.moved is None
 
 
-async def test_mark_plans_the_handover_once(bench: Bench) -> None:
+async def test_mark_plans_the_move_of_the_label_once(bench: Bench) -> None:
     task = bench.replica(pod="mariadb-server-0")
     mark = await bench.twice(bench.galera.mark_replica, task)
-    assert (mark.handover.heir, mark.handover.heir_role) == ("mariadb-server-1", None)
+    assert (mark.moved.successor, mark.moved.successor_role) == ("mariadb-server-1", None)
     task = task.model_copy(update={"mark": mark})
-    await bench.twice(bench.kubernetes.hand_over_primary, task)
+    await bench.twice(bench.kubernetes.move_primary, task)
     assert bench.world.member(1).labels["mariadb-role"] == "primary"
     assert bench.world.member(0).labels["mariadb-role"] == "backup"
     again = await bench.run(bench.galera.mark_replica, task)  # the label has moved, the plan stays
-    assert again.handover == mark.handover
-    await bench.twice(bench.kubernetes.take_back_primary, task)
+    assert again.moved == mark.moved
+    await bench.twice(bench.kubernetes.move_primary_back, task)
     assert bench.world.labels() == bench.world.labels_before
     await bench.twice(bench.kubernetes.unmark_replica, task)
     assert not without_note(bench.world.member(0).annotations)
 
 
-async def test_handover_without_an_heir(bench: Bench) -> None:
+async def test_label_without_a_successor(bench: Bench) -> None:
     for ordinal in (1, 2):
         bench.world.member(ordinal).up = False
     with pytest.raises(DesyncFailed, match="there is none"):
@@ -58,12 +56,12 @@ async def test_handover_without_an_heir(bench: Bench) -> None:
     assert not bench.world.member(0).annotations
 
 
-async def test_handover_that_somebody_decided_anew_is_not_taken_back(bench: Bench) -> None:
+async def test_label_that_somebody_else_has_moved_is_not_moved_back(bench: Bench) -> None:
     task = bench.replica(pod="mariadb-server-0")
     task = task.model_copy(update={"mark": await bench.run(bench.galera.mark_replica, task)})
-    await bench.run(bench.kubernetes.hand_over_primary, task)
+    await bench.run(bench.kubernetes.move_primary, task)
     bench.world.member(1).labels["mariadb-role"] = "other"
-    await bench.twice(bench.kubernetes.take_back_primary, task)
+    await bench.twice(bench.kubernetes.move_primary_back, task)
     assert bench.world.member(0).labels["mariadb-role"] == "backup"
 
 
@@ -260,19 +258,19 @@ async def test_every_error_of_a_resync_is_worth_a_retry(bench: Bench) -> None:
 # --- the fence
 
 
-def with_heir(task: ReplicaTask) -> ReplicaTask:
-    handover = HandOver(label=PrimaryLabel(), heir="mariadb-server-1", heir_role=None)
-    return task.model_copy(update={"mark": task.mark.model_copy(update={"handover": handover})})
+def with_successor(task: ReplicaTask) -> ReplicaTask:
+    moved = PrimaryMove(label=PrimaryLabel(), successor="mariadb-server-1", successor_role=None)
+    return task.model_copy(update={"mark": task.mark.model_copy(update={"undo": ResyncRecipe(moved=moved)})})
 
 
 async def test_nothing_happens_under_a_closed_lease(bench: Bench) -> None:
-    task = with_heir(await bench.desynced())
+    task = with_successor(await bench.desynced())
     bench.leases.status[LEASE.run_id] = WorkflowExecutionStatus.TERMINATED
     before = bench.state()
     for activity, argument in (
         (bench.galera.mark_replica, bench.replica(pod="mariadb-server-1")),
         (bench.galera.desync, task),
-        (bench.kubernetes.hand_over_primary, task),
+        (bench.kubernetes.move_primary, task),
         (bench.kubernetes.scale_down, bench.scale(0)),
         (bench.runner.run_runner, bench.job("lease")),
         (bench.runner.run_runner, bench.job("desynced", replica="mariadb-server-2")),
@@ -294,7 +292,7 @@ async def test_nothing_happens_without_the_mark(bench: Bench) -> None:
     before = bench.state()
     for activity, argument in (
         (bench.galera.desync, bench.replica()),
-        (bench.kubernetes.hand_over_primary, with_heir(bench.replica())),
+        (bench.kubernetes.move_primary, with_successor(bench.replica())),
         (bench.runner.run_runner, bench.job("desynced", replica="mariadb-server-2")),
         (bench.runner.run_runner, bench.job("stopped")),
     ):
@@ -332,92 +330,10 @@ async def test_runner_that_ends_after_its_lease_is_removed(bench: Bench) -> None
     await assert_eventually(lambda: not list(bench.world.look().present_runners()))
 
 
-# --- cancellation and heartbeats
-
-
-@pytest.mark.parametrize(
-    ("details", "stays"),
-    [
-        (ActivityCancellationDetails(cancel_requested=True), False),
-        (ActivityCancellationDetails(not_found=True), False),
-        (ActivityCancellationDetails(worker_shutdown=True), True),
-        (ActivityCancellationDetails(paused=True), True),
-        (ActivityCancellationDetails(reset=True), True),
-        (ActivityCancellationDetails(timed_out=True), True),
-    ],
-)
-async def test_cancelled_runner(bench: Bench, details: ActivityCancellationDetails, stays: bool) -> None:
-    bench.world.plan(RunnerPlan("list", held=True))
-    running = asyncio.ensure_future(bench.run(bench.runner.run_runner, bench.job()))
-    await assert_eventually(lambda: any("started" in event for event in bench.world.look().events))
-    bench.env.cancel(details)
-    with pytest.raises(asyncio.CancelledError):
-        await running
-    if stays:
-        assert [pod.working for pod in bench.world.look().present_runners()] == [True]
-        bench.world.let_go()
-        bench.env = ActivityEnvironment()
-        outcome = await bench.run(bench.runner.run_runner, bench.job())
-        assert outcome.error is None
-    else:
-        await assert_eventually(lambda: not list(bench.world.look().present_runners()))
-    assert sum("started" in event for event in bench.world.events) == 1
-
-
-async def test_cancel_waits_for_the_call_under_way(bench: Bench) -> None:
-    """What was sent to a server cannot be called back: whoever undoes it must come after it."""
-    task = bench.replica()
-    await bench.run(bench.galera.mark_replica, task)
-    gate = Gate()
-    bench.world.faults.add(Fault("set_desync", gate=gate))
-    running = asyncio.ensure_future(bench.run(bench.galera.desync, task))
-    await assert_eventually(gate.entered.is_set)
-    bench.env.cancel(ActivityCancellationDetails(cancel_requested=True))
-    await asyncio.sleep(0.2)
-    assert not running.done()
-    gate.open()
-    with pytest.raises(asyncio.CancelledError):
-        await running
-    assert bench.world.look().member(2).desync
-
-
-async def test_heartbeats_say_what_is_waited_for(bench: Bench) -> None:
-    bench.world.plan(RunnerPlan("list", held=True))
-    running = asyncio.ensure_future(bench.run(bench.runner.run_runner, bench.job()))
-    await assert_eventually(lambda: ("working",) in bench.beats)
-    bench.world.let_go()
-    await running
-    task = await bench.desynced()
-    await bench.run(bench.kubernetes.wait_out_of_service, task)
-    assert any("mariadb-server-2 is still Ready" in str(beat) for beat in bench.beats)
-
-
-# --- how a runner ends
-
-
-@pytest.mark.parametrize(
-    ("end", "error", "text", "deleted"),
-    [
-        ("killed", "RunnerFailed", "agent 137 OOMKilled", False),
-        ("evicted", "RunnerFailed", "Evicted", False),
-        ("vanishes", "RunnerFailed", "it was deleted while it worked", True),
-        ("never starts", "RunnerNotStarted", "ImagePullBackOff", False),
-    ],
-)
-async def test_pod_without_an_answer_is_an_outcome(
-    bench: Bench, end: Any, error: str, text: str, deleted: bool
-) -> None:
-    bench.world.plan(RunnerPlan("list", end=end))
-    outcome = await bench.run(bench.runner.run_runner, bench.job())
-    assert outcome.error.type == error
-    assert text in outcome.error.message
-    assert outcome.deleted == deleted
-
-
 async def test_observe_tells_what_cannot_be_asked(bench: Bench) -> None:
     bench.world.member(1).up = False
-    bench.world.recreate(2)
-    await asyncio.sleep(0.06)
+    bench.world.recreate(2)  # and it stays away: the controller waits for the one before it
+    await assert_eventually(lambda: "mariadb-server-2" not in bench.world.look().members)
     request = Observe(site=bench.site)
     seen = await bench.twice(bench.galera.observe_cluster, request)
     assert seen.members[0].wsrep is not None

@@ -11,15 +11,15 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import ActivityEnvironment
 
-from activities._fence import mark_of
 from activities.janitor import JanitorActivities
 from galera_backup import names
 from galera_backup.errors import ClusterNotFound
 from galera_backup.kube.gateway import KubeGateway
+from galera_backup.marks import mark_of
 from galera_backup.models.activities import Observe
 from galera_backup.models.common import ClusterRef, LeaseRef
 from galera_backup.models.janitor import Remark, Survey
-from galera_backup.models.lease import Mark
+from galera_backup.models.mark import Mark
 from galera_backup.models.site import Site
 from galera_backup.mysql.gateway import MysqlGateway
 from tests.fakes.faults import Fault

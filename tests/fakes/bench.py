@@ -20,7 +20,7 @@ from galera_backup import names
 from galera_backup.models.activities import ReplicaTask, RunnerTask, ScaleTask
 from galera_backup.models.common import LeaseRef
 from galera_backup.models.jobs import ListJob, RunnerJob
-from galera_backup.models.lease import Mark
+from galera_backup.models.mark import Mark
 from galera_backup.models.site import Site
 from tests.fakes.faults import Fault, Gate
 from tests.fakes.stage import assert_eventually
@@ -100,7 +100,7 @@ class Bench:
         return ReplicaTask.model_validate({**values, **changes})
 
     def scale(self, replicas: int, lease: LeaseRef = LEASE) -> ScaleTask:
-        mark = Mark(lease=lease, owner="o", until=datetime.now(UTC), replicas_before=3)
+        mark = Mark(lease=lease, owner="o", until=datetime.now(UTC))
         return ScaleTask(site=self.site, mark=mark, replicas=replicas)
 
     def job(self, fence: str = "none", **changes: Any) -> RunnerTask[RunnerJob]:

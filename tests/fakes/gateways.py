@@ -11,14 +11,15 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 from kubernetes.client import V1Pod
 
 from galera_backup import names
+from galera_backup.credentials import Credentials
 from galera_backup.errors import ClusterNotFound, DatabaseUnavailable
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.models.clone import GaleraGroup
 from galera_backup.models.cluster import WsrepStatus
 from galera_backup.models.common import ClusterRef, SecretRef
-from galera_backup.models.lease import Mark
+from galera_backup.models.mark import Mark
 from galera_backup.models.proof import SeenTables, Table
-from galera_backup.mysql.gateway import Credentials, Endpoint
+from galera_backup.mysql.gateway import Endpoint
 from galera_backup.mysql.proofs import QueryFault
 from tests.fakes.member import Member
 from tests.fakes.proof import ProofAnswers
@@ -178,12 +179,14 @@ class FakeKube(_Fake):
         world.patch_statefulset(statefulset.resource_version, world.statefulset.replicas, annotations)
 
     @_call
-    def scale(self, statefulset: StatefulSetFacts, replicas: int, mark: Mark) -> None:
-        self.worlds.at(statefulset.cluster.namespace).scale(statefulset, replicas, mark)
+    def scale(self, statefulset: StatefulSetFacts, replicas: int, mark: Mark, revoked_run: str | None = None) -> None:
+        self.worlds.at(statefulset.cluster.namespace).scale(statefulset, replicas, mark, revoked_run)
 
     @_call
-    def mark_statefulset(self, statefulset: StatefulSetFacts, mark: Mark | None) -> None:
-        self.worlds.at(statefulset.cluster.namespace).mark_statefulset(statefulset, mark)
+    def mark_statefulset(
+        self, statefulset: StatefulSetFacts, mark: Mark | None, revoked_run: str | None = None
+    ) -> None:
+        self.worlds.at(statefulset.cluster.namespace).mark_statefulset(statefulset, mark, revoked_run)
 
     @_call
     def create_pod(self, namespace: str, pod: V1Pod) -> None:

@@ -167,7 +167,8 @@ class RunnerPod:
 
     def facts(self) -> PodFacts:
         """As the API server shows it."""
-        waits = {AGENT_CONTAINER: ContainerEnd(None, "ImagePullBackOff", "Back-off pulling image")}
+        hopeless = ContainerEnd(None, "ImagePullBackOff", "Back-off pulling image")
+        wait = hopeless if self.end == "never starts" else ContainerEnd(None, "ContainerCreating", "")
         return PodFacts(
             name=self.name,
             uid=self.name,
@@ -182,7 +183,7 @@ class RunnerPod:
             reason=self.reason,
             message="",
             ended=dict(self.ended),
-            waiting=waits if self.phase == "Pending" and not self.gated else {},
+            waiting={AGENT_CONTAINER: wait} if self.phase == "Pending" and not self.gated else {},
             unscheduled="Scheduling is blocked due to non-empty scheduling gates" if self.gated else "",
             gated=self.gated,
         )

@@ -23,8 +23,7 @@ from temporalio.client import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities import build_activities
-from activities._heartbeat import pause
-from galera_backup import names
+from galera_backup import names, timing
 from galera_backup.errors import GaleraBackupError, by_name
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.models.backup import BackupRequest, BackupResult
@@ -48,17 +47,10 @@ BACKUP_ID = "20261122T010000Z-full"
 Handle = WorkflowHandle[Any, Any]
 
 
-async def _short_pause(seconds: float, *details: str) -> None:
-    await pause(seconds / FASTER, *details)
-
-
 @contextlib.contextmanager
 def shortened_pauses() -> Any:
     """Time in activities runs `FASTER`."""
-    with contextlib.ExitStack() as patches:
-        for module in ("galera", "kubernetes", "runner", "_quorum"):
-            patches.enter_context(mock.patch(f"activities.{module}.pause", _short_pause))
-        patches.enter_context(mock.patch("activities.pods.NOT_STARTABLE_LIMIT", timedelta(seconds=1)))
+    with mock.patch.multiple(timing, pace=1 / FASTER, NOT_STARTABLE_LIMIT=timedelta(seconds=1)):
         yield
 
 
@@ -121,10 +113,11 @@ class Stage:
 
     async def rollback(self, world: World, restore_id: str, **fields: Any) -> WorkflowHandle[Any, RollbackResult]:
         """Start a rollback of a finished restore."""
+        options = {name: fields.pop(name) for name in ("execution_timeout", "id") if name in fields}
         request = RollbackRequest.model_validate(
             {"cluster": world.cluster, "restore_id": restore_id, "confirm": str(world.cluster), **fields}
         )
-        return await self.start("GaleraRollback", request, RollbackResult)
+        return await self.start("GaleraRollback", request, RollbackResult, **options)
 
     async def janitor(self, world: World, **fields: Any) -> WorkflowHandle[Any, JanitorResult]:
         """Start a janitor."""

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from kubernetes.client import V1Pod
 
 from galera_backup import names
+from galera_backup.credentials import Credentials
 from galera_backup.errors import ClusterNotFound, KubernetesUnavailable
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.models.clone import GaleraGroup
 from galera_backup.models.common import ClusterRef
 from galera_backup.models.jobs import BackupJob, RestoreJob, RunnerErrorType, SwapJob
-from galera_backup.models.lease import Mark
+from galera_backup.models.mark import Mark
 from galera_backup.models.restore import Strategy
-from galera_backup.mysql.gateway import Credentials
 from galera_backup.rules.formed import RESTARTS
 from galera_backup.runner.handshake import AGENT_CONTAINER
 from tests.fakes.faults import Faults
@@ -49,6 +49,8 @@ class StatefulSet:
     replicas: int
     annotations: dict[str, str] = field(default_factory=dict)
     version: int = 1
+    strategy: Strategy | None = None
+    """Of the restore that has scaled it last; remembered when somebody removes its mark."""
 
 
 class World:
@@ -132,6 +134,16 @@ class World:
     def plan(self, plan: RunnerPlan) -> None:
         """How a runner pod that is not yet created goes."""
         self.plans.append(plan)
+
+    def remove_mark(self, ordinal: int | None = None, *, all_annotations: bool = False) -> None:
+        """A person or an operator removes the mark from a pod, or from the StatefulSet; or sets annotations whole."""
+        with self.lock:
+            carrier = self.statefulset if ordinal is None else self.member(ordinal)
+            kept = {} if all_annotations else dict(carrier.annotations)
+            kept.pop(names.LEASE_ANNOTATION, None)
+            if carrier.annotations != kept:
+                carrier.annotations = kept
+                carrier.version += 1
 
     def let_go(self) -> None:
         """Held runner pods finish."""
@@ -221,18 +233,17 @@ class World:
             self.statefulset.version += 1
         self.statefulset.replicas, self.statefulset.annotations = replicas, annotations
 
-    def mark_statefulset(self, facts: StatefulSetFacts, mark: Mark | None) -> None:
-        """Replace the mark, or remove it."""
-        annotations = {name: text for name, text in facts.annotations.items() if name != names.LEASE_ANNOTATION}
-        if mark is not None:
-            annotations[names.LEASE_ANNOTATION] = mark.model_dump_json()
+    def mark_statefulset(self, facts: StatefulSetFacts, mark: Mark | None, revoked_run: str | None = None) -> None:
+        """Replace the mark, or remove it; and note a run of a lease."""
+        annotations = _annotated(facts.annotations, mark, revoked_run)
         self.patch_statefulset(facts.resource_version, self.statefulset.replicas, annotations)
 
-    def scale(self, facts: StatefulSetFacts, replicas: int, mark: Mark) -> None:
-        """Replica count and mark in one patch."""
-        annotations = {**facts.annotations, names.LEASE_ANNOTATION: mark.model_dump_json()}
+    def scale(self, facts: StatefulSetFacts, replicas: int, mark: Mark, revoked_run: str | None = None) -> None:
+        """Replica count, mark and note in one patch."""
+        annotations = _annotated(facts.annotations, mark, revoked_run)
         self.patch_statefulset(facts.resource_version, replicas, annotations)
         self.events.append(f"scale {replicas}")
+        self.statefulset.strategy = mark.start.strategy if mark.start is not None else None
         working = [
             pod.name for pod in self.runners.values() if pod.working and isinstance(pod.job, RestoreJob | SwapJob)
         ]
@@ -396,11 +407,8 @@ class World:
         below its claim."""
         if not isinstance(pod.job, RestoreJob | SwapJob):
             return []
-        text = self.statefulset.annotations.get(names.LEASE_ANNOTATION)
-        mark = Mark.model_validate_json(text) if text else None
-        rolling = mark is not None and mark.order is not None and mark.order.strategy == Strategy.ROLLING
         job = pod.job
-        if not rolling or not isinstance(job, RestoreJob):
+        if self.statefulset.strategy != Strategy.ROLLING or not isinstance(job, RestoreJob):
             return list(self.members.values())
         return [
             member
@@ -459,6 +467,15 @@ class World:
 def fresh_cluster(statefulset: str = "mariadb-server") -> ClusterRef:
     """A namespace that no other test has."""
     return ClusterRef(namespace=f"openstack-{uuid.uuid4().hex[:12]}", statefulset=statefulset)
+
+
+def _annotated(before: Mapping[str, str], mark: Mark | None, revoked_run: str | None) -> dict[str, str]:
+    annotations = {name: text for name, text in before.items() if name != names.LEASE_ANNOTATION}
+    if mark is not None:
+        annotations[names.LEASE_ANNOTATION] = mark.model_dump_json()
+    if revoked_run is not None:
+        annotations[names.LAST_LEASE_ANNOTATION] = revoked_run
+    return annotations
 
 
 def _is_claim(volume: object) -> bool:

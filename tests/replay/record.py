@@ -23,7 +23,7 @@ from galera_backup import __version__, names
 from galera_backup.errors import DatabaseRefused, DatabaseUnavailable
 from galera_backup.models.catalog import CatalogRequest
 from galera_backup.models.common import LeaseRef
-from galera_backup.models.lease import Mark, StopOrder
+from galera_backup.models.mark import Mark, StartRecipe
 from galera_backup.models.plan import Answer, Decision
 from galera_backup.models.site import Site
 from tests.conftest import dev_server, find_temporal_cli
@@ -349,7 +349,7 @@ async def janitor_that_came_second(stage: Stage, world: World) -> Handle:
 
 @branch
 async def janitor_of_a_restore(stage: Stage, world: World) -> Handle:
-    order = StopOrder(
+    recipe = StartRecipe(
         site=Site(cluster=world.cluster, primary_label=None),
         backup_id=BACKUP_ID,
         replicas_before=3,
@@ -358,12 +358,11 @@ async def janitor_of_a_restore(stage: Stage, world: World) -> Handle:
         claims=tuple(world.claims),
         runner_pod_prefix="restore",
         primary_pod=None,
-        stop_timeout=timedelta(minutes=1),
         runner_timeout=timedelta(minutes=1),
         ready_timeout=timedelta(minutes=1),
     )
     lease = LeaseRef(workflow_id="lost", run_id="6c1ff9a5-9d1a-4c4d-9c7b-9b1f0f4a3f55")
-    mark = Mark(lease=lease, owner="lost", until=datetime.now(UTC), order=order)
+    mark = Mark(lease=lease, owner="lost", until=datetime.now(UTC), undo=recipe)
     with world.lock:
         world.scale(world.statefulset_facts("mariadb"), 0, mark)
     return await ended(await stage.janitor(world))

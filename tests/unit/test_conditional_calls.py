@@ -11,10 +11,11 @@ import pytest
 from kubernetes.client import ApiClient
 
 from galera_backup import names
+from galera_backup.credentials import Credentials
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.models.common import ClusterRef
-from galera_backup.mysql.gateway import Credentials, Endpoint, MysqlGateway
+from galera_backup.mysql.gateway import Endpoint, MysqlGateway
 
 CLUSTER = ClusterRef(namespace="openstack", statefulset="mariadb-server")
 POD = cast(PodFacts, SimpleNamespace(name="p", resource_version="5"))

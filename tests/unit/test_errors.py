@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 
 import pytest
 
@@ -11,7 +12,7 @@ from galera_backup.errors import GaleraBackupError, InternalError, by_name
 from galera_backup.text import MESSAGE_LIMIT, bounded
 
 TREE = [each for _, each in inspect.getmembers(errors, inspect.isclass) if issubclass(each, GaleraBackupError)]
-RETRYABLE = {"KubernetesUnavailable", "DatabaseUnavailable", "NotYet", "TemporalUnavailable"}
+RETRYABLE = {"ServiceUnavailable", "KubernetesUnavailable", "DatabaseUnavailable", "NotYet", "TemporalUnavailable"}
 
 
 @pytest.mark.parametrize("error", TREE)
@@ -39,3 +40,17 @@ def test_messages_are_bounded_in_the_middle() -> None:
     assert " ... " in message
     assert bounded("x" * 100, 100) == "x" * 100
     assert len(bounded("x" * 101, 100)) <= 100
+
+
+def test_the_drawn_tree_is_the_tree() -> None:
+    assert errors.__doc__ is not None
+    drawn = errors.__doc__.partition("    GaleraBackupError")[2].partition("`*`")[0]
+    classes = {each.__name__: each for each in TREE}
+    words = dict(re.findall(r"\b([A-Z]\w+)(\*?)", drawn))
+    assert set(words) == set(classes) - {"GaleraBackupError"}
+    assert {name for name, star in words.items() if star} == RETRYABLE
+    family = GaleraBackupError
+    for name in re.findall(r"(?:├── |└── |, |  )([A-Z]\w+)", drawn):
+        if classes[name].__base__ is GaleraBackupError:
+            family = classes[name]
+        assert classes[name].__base__ in (GaleraBackupError, family), name

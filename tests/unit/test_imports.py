@@ -22,7 +22,6 @@ MAY_IMPORT = {
     "worker.py": {"workflows", "activities", "galera_backup"},
 }
 MAY_IMPORT_TOO = {
-    "galera_backup/__main__.py": {"starters"},  # the console script is no part of the library
     "starters/cli.py": {"worker"},  # the command `worker`
 }
 AGENT = {
@@ -103,3 +102,8 @@ def test_the_agent_loads_little() -> None:
     assert "galera_backup.storage.files" in loaded
     for name in loaded - {"galera_backup"}:
         assert any(name == each or name.startswith(f"{each}.") for each in AGENT), name
+
+
+def test_a_run_loads_only_the_modules_of_its_workflow() -> None:
+    """The sandbox of each run imports the package; what that imports, every run would load again."""
+    assert list(imported(ROOT / "workflows" / "__init__.py")) == []

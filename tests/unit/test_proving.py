@@ -11,11 +11,12 @@ from unittest import mock
 import pymysql
 import pytest
 
+from galera_backup.credentials import Credentials
 from galera_backup.errors import DatabaseUnavailable
 from galera_backup.models.cluster import ClusterObservation, MemberObservation
 from galera_backup.models.common import PrimaryLabel
 from galera_backup.models.proof import CheckTables, SeenTables, Table
-from galera_backup.mysql.gateway import Credentials, Endpoint, MysqlGateway
+from galera_backup.mysql.gateway import Endpoint, MysqlGateway
 from galera_backup.mysql.proofs import TOO_LATE, QueryFault
 from galera_backup.rules.proof import LARGEST, SMALLEST, replica_to_ask, table_fault, tables_to_check
 from tests.unit.members import CLUSTER, GOOD

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Any, Literal
 
@@ -11,9 +11,11 @@ import pytest
 from galera_backup.models.cluster import ClaimObservation, ClusterObservation, MemberObservation
 from galera_backup.models.common import PrimaryLabel
 from galera_backup.models.jobs import CheckReport
-from galera_backup.models.restore import ClaimReport, ClaimState
+from galera_backup.models.mark import StartRecipe
+from galera_backup.models.restore import ClaimReport, ClaimState, Strategy
+from galera_backup.models.site import Site
 from galera_backup.models.volumes import ClaimMarker, Journal, SwapState
-from galera_backup.rules.claims import claim_state, may_start, must_be_finished
+from galera_backup.rules.claims import are_as_found, as_found, claim_state, may_start, must_be_finished
 from galera_backup.rules.formed import all_answer, not_formed, not_restored
 from galera_backup.rules.health import health_problems, is_resynced, is_synced, lacking_quorum, others_in_sync
 from galera_backup.rules.plan import expected_outage
@@ -196,6 +198,35 @@ def test_claim_state() -> None:
     assert claim_state(marked("mine", "restoring"), "mine") == ClaimState.INCOMPLETE
     assert claim_state(marked("mine", "restored"), "mine") == ClaimState.RESTORED
     assert claim_state(journaled("other", SwapState.IN), "mine") == ClaimState.RESTORED
+
+
+RECIPE = StartRecipe(
+    site=Site(cluster=CLUSTER),
+    replicas_before=3,
+    replicas=3,
+    restore_id="mine",
+    claims=("c-0", "c-1"),
+    primary_pod=None,
+    runner_pod_prefix="p",
+    runner_timeout=timedelta(hours=1),
+    ready_timeout=timedelta(hours=1),
+)
+
+
+def test_claim_without_a_journal_is_unknown_once_renames_may_have_begun() -> None:
+    for seen in (report(0, 0, 0), marked("mine", "restored"), journaled("other", SwapState.SWAPPED)):
+        assert claim_state(seen, "mine", renames_may_have_begun=True) == ClaimState.UNKNOWN
+    assert claim_state(journaled("mine", SwapState.STAGED), "mine", renames_may_have_begun=True) == ClaimState.UNTOUCHED
+
+
+@pytest.mark.parametrize("strategy", Strategy)
+@pytest.mark.parametrize("is_rollback", [False, True])
+def test_claims_before_the_operation_works_on_them(strategy: Strategy, is_rollback: bool) -> None:
+    recipe = RECIPE.model_copy(update={"strategy": strategy, "is_rollback": is_rollback})
+    state = ClaimState.RESTORED if is_rollback else ClaimState.UNTOUCHED
+    assert [(each.claim, each.state) for each in as_found(recipe)] == [("c-0", state), ("c-1", state)]
+    assert are_as_found(recipe) == (strategy == Strategy.STAGED)
+    assert not are_as_found(recipe.model_copy(update={"renames_may_have_begun": True}))
 
 
 @pytest.mark.parametrize("state", SwapState)

@@ -47,9 +47,10 @@ with workflow.unsafe.imports_passed_through():  # the stand-ins are loaded in th
     from starters import janitor as janitor_command
     from starters import list as list_command
     from starters import restore as restore_command
-    from starters._options import BackupOptions, LabelMover, PlaceOptions, RestoreOptions
+    from starters._options import BackupOptions, LabelMover, PlaceOptions
     from starters._proof import ProofOptions
     from starters._request import request
+    from starters._restore_options import RestoreOptions
 
 AT = datetime(2026, 11, 22, 1, tzinfo=UTC)
 ID = "20261122T010000Z-full"

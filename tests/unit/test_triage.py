@@ -10,7 +10,7 @@ import pytest
 from galera_backup.models.cluster import MemberObservation
 from galera_backup.models.common import LeaseRef
 from galera_backup.models.janitor import MarkSeen, MemberSeen, RunnerSeen, Survey, Verdict
-from galera_backup.models.lease import Mark, StopOrder
+from galera_backup.models.mark import Mark, StartRecipe
 from galera_backup.models.restore import Strategy
 from galera_backup.models.site import Site
 from galera_backup.rules.triage import JANITOR_IS_CONTENT, JANITOR_MENDS, triage
@@ -25,7 +25,7 @@ CATCHING_UP: dict[str, Any] = {"local_state": 2, "local_state_comment": "Donor/D
 JOINING: dict[str, Any] = {"local_state": 1, "local_state_comment": "Joining", "ready": False}
 PARTITIONED: dict[str, Any] = {"cluster_status": "non-Primary", "ready": False, "local_state": 0}
 PENDING: dict[str, Any] = {"pending_desync": True}
-ORDER = StopOrder(
+RECIPE = StartRecipe(
     site=Site(cluster=CLUSTER, primary_label=None),
     replicas_before=3,
     replicas=3,
@@ -34,7 +34,6 @@ ORDER = StopOrder(
     claims=("c-0",),
     runner_pod_prefix="p",
     primary_pod=None,
-    stop_timeout=timedelta(minutes=1),
     runner_timeout=timedelta(minutes=1),
     ready_timeout=timedelta(minutes=1),
 )
@@ -57,7 +56,7 @@ def survey(*members: MemberSeen, replicas: int = 3, **fields: Any) -> Survey:
     return Survey(cluster=CLUSTER, replicas=replicas, members=members, **fields)
 
 
-ROLLING = ORDER.model_copy(update={"strategy": Strategy.ROLLING})
+ROLLING = RECIPE.model_copy(update={"strategy": Strategy.ROLLING})
 ABANDONED, OPEN, OWNED = mark(), mark(lease_open=True, owner_open=True), mark(owner_open=True)
 ELSEWHERE = mark(elsewhere=True, namespace="another")
 
@@ -111,27 +110,27 @@ def test_member(seen: MemberSeen, verdict: Verdict) -> None:
         (survey(unreadable=True), None),
         (survey(replicas=0), Verdict.FOREIGN),
         (survey(replicas=0, unreadable=True), Verdict.FOREIGN),
-        (survey(replicas=0, mark=mark(order=ORDER)), Verdict.ABANDONED),
-        (survey(replicas=0, mark=mark(lease_open=True, order=ORDER)), Verdict.HELD),
-        (survey(replicas=0, mark=mark(owner_open=True, order=ORDER)), Verdict.OWNED),
-        (survey(replicas=0, mark=mark(replicas_before=3)), Verdict.STAYS_STOPPED),
+        (survey(replicas=0, mark=mark(undo=RECIPE)), Verdict.ABANDONED),
+        (survey(replicas=0, mark=mark(lease_open=True, undo=RECIPE)), Verdict.HELD),
+        (survey(replicas=0, mark=mark(owner_open=True, undo=RECIPE)), Verdict.OWNED),
+        (survey(replicas=0, mark=mark()), Verdict.STAYS_STOPPED),
         (
-            survey(replicas=0, mark=mark(order=ORDER, tried="mixed", tried_at=NOW - timedelta(minutes=59))),
+            survey(replicas=0, mark=mark(undo=RECIPE, tried="mixed", tried_at=NOW - timedelta(minutes=59))),
             Verdict.STAYS_STOPPED,
         ),
         (
-            survey(replicas=0, mark=mark(order=ORDER, tried="mixed", tried_at=NOW - timedelta(minutes=60))),
+            survey(replicas=0, mark=mark(undo=RECIPE, tried="mixed", tried_at=NOW - timedelta(minutes=60))),
             Verdict.ABANDONED,
         ),
-        (survey(replicas=0, mark=mark(order=ORDER, elsewhere=True)), Verdict.FOREIGN),
-        (survey(mark=mark(order=ORDER)), Verdict.STALE_MARK),
-        (survey(mark=mark(replicas_before=3)), Verdict.STAYS_STOPPED),
-        (survey(mark=mark(lease_open=True, order=ORDER)), Verdict.HELD),
-        (survey(replicas=1, mark=mark(order=ORDER)), Verdict.STALE_MARK),
-        (survey(replicas=1, mark=mark(order=ROLLING)), Verdict.ABANDONED),
-        (survey(replicas=1, mark=mark(lease_open=True, order=ROLLING)), Verdict.HELD),
-        (survey(replicas=1, mark=mark(order=ROLLING, tried="in part", tried_at=NOW)), Verdict.STAYS_STOPPED),
-        (survey(replicas=3, mark=mark(order=ROLLING)), Verdict.STALE_MARK),
+        (survey(replicas=0, mark=mark(undo=RECIPE, elsewhere=True)), Verdict.FOREIGN),
+        (survey(mark=mark(undo=RECIPE)), Verdict.STALE_MARK),
+        (survey(mark=mark()), Verdict.STAYS_STOPPED),
+        (survey(mark=mark(lease_open=True, undo=RECIPE)), Verdict.HELD),
+        (survey(replicas=1, mark=mark(undo=RECIPE)), Verdict.STALE_MARK),
+        (survey(replicas=1, mark=mark(undo=ROLLING)), Verdict.ABANDONED),
+        (survey(replicas=1, mark=mark(lease_open=True, undo=ROLLING)), Verdict.HELD),
+        (survey(replicas=1, mark=mark(undo=ROLLING, tried="in part", tried_at=NOW)), Verdict.STAYS_STOPPED),
+        (survey(replicas=3, mark=mark(undo=ROLLING)), Verdict.STALE_MARK),
     ],
 )
 def test_statefulset(seen: Survey, verdict: Verdict | None) -> None:
@@ -141,7 +140,7 @@ def test_statefulset(seen: Survey, verdict: Verdict | None) -> None:
 
 @pytest.mark.parametrize("last", [member(JOINING), member({}, ready=False), member(None, exists=False)])
 def test_statefulset_that_is_not_whole_yet(last: MemberSeen) -> None:
-    found, *_ = triage(survey(member({}), member({}), last, mark=mark(order=ORDER)), NOW)
+    found, *_ = triage(survey(member({}), member({}), last, mark=mark(undo=RECIPE)), NOW)
     assert (found.kind, found.verdict) == ("statefulset", Verdict.NOT_IN_SYNC)
 
 
@@ -190,12 +189,13 @@ def test_every_verdict_is_mended_or_left_alone_or_fine() -> None:
         Verdict.UNREACHABLE,
         Verdict.NOT_IN_SYNC,
         Verdict.STAYS_STOPPED,
+        Verdict.NEWER,
     }
 
 
 def test_a_mark_of_a_newer_worker_is_read() -> None:
-    text = mark(order=ORDER).mark.model_dump_json()
+    text = mark(undo=RECIPE).mark.model_dump_json()
     newer = text.replace('"restore_id"', '"of_tomorrow":1,"restore_id"').replace('"owner"', '"more":1,"owner"')
     assert newer != text
     read = Mark.model_validate_json(newer)
-    assert read.order == ORDER
+    assert read.undo == RECIPE

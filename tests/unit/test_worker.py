@@ -22,10 +22,7 @@ from temporalio.runtime import Runtime
 from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
-from activities._heartbeat import BEAT_SECONDS
 from galera_backup import timing
-from galera_backup.kube import gateway as kube_gateway
-from galera_backup.mysql import gateway as mysql_gateway
 from galera_backup.settings import WorkerSettings
 
 with workflow.unsafe.imports_passed_through():  # the stand-ins are loaded in the sandbox with this module
@@ -135,7 +132,7 @@ async def test_a_frozen_worker_is_given_up_after_its_last_chance_to_desync(tempo
         config = each.config(active_config=True)
         throttle = max(config["max_heartbeat_throttle_interval"], config["default_heartbeat_throttle_interval"])
         for options in (call.act_options(), call.wait_options(timedelta(hours=1)), call.undo_options()):
-            left = options["heartbeat_timeout"] - throttle - timedelta(seconds=BEAT_SECONDS)
+            left = options["heartbeat_timeout"] - throttle - timing.BEAT
             assert left > timing.DESYNC_WINDOW
 
 
@@ -144,8 +141,8 @@ def test_a_resync_begins_within_ten_seconds() -> None:
     undo, limit = call.undo_options(), timedelta(seconds=10)
     pauses = undo["retry_policy"].initial_interval, undo["retry_policy"].maximum_interval
     assert undo["heartbeat_timeout"] + pauses[0] < limit
-    for slowest in (max(kube_gateway.TIMEOUT_SECONDS), mysql_gateway.TIMEOUT_SECONDS):
-        assert timedelta(seconds=slowest) + (pauses[1] or limit) < limit
+    for slowest in (timing.KUBERNETES_READ, timing.SQL_LIMIT):
+        assert slowest + (pauses[1] or limit) < limit
 
 
 def test_the_real_registries() -> None:
@@ -175,7 +172,7 @@ def environment(tmp_path: Path, address: str, **more: str) -> dict[str, str]:
 
 async def start_process(variables: dict[str, str]) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "galera_backup", "worker"), env=variables, stderr=asyncio.subprocess.PIPE
+        *(sys.executable, "-m", "starters", "worker"), env=variables, stderr=asyncio.subprocess.PIPE
     )
 
 

@@ -17,6 +17,7 @@ from temporalio import activity, workflow
 from temporalio.bridge.proto.activity_task import ActivityTask
 from temporalio.testing import WorkflowEnvironment
 
+from galera_backup import timing
 from galera_backup.settings import WorkerSettings
 from tests.support.dying import hand_out
 
@@ -166,7 +167,7 @@ async def test_the_other_worker_is_drained(
 
 
 async def test_a_drain_is_bounded(temporal_env: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "LONGEST_CALL", timedelta(seconds=0.5))
+    monkeypatch.setattr(timing, "LONGEST_CALL", timedelta(seconds=0.5))
     conf, activities, stop = settings(graceful_shutdown=timedelta(seconds=0.5)), Activities(), asyncio.Event()
     workers = worker.Workers(conf, temporal_env.client, activities.all(), [Calls], [CallsAsLease])
     serving = asyncio.create_task(workers.run_until(stop))

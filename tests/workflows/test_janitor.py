@@ -7,23 +7,20 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from temporalio.client import WorkflowExecutionStatus
 
-from activities._fence import mark_of
-from galera_backup import names
+from galera_backup.marks import mark_of
 from galera_backup.models.common import LeaseRef, PrimaryLabel
 from galera_backup.models.janitor import JanitorResult, Verdict
-from galera_backup.models.lease import HandOver, Mark, StopOrder
+from galera_backup.models.mark import RECIPE_VERSION, PrimaryMove, ResyncRecipe
 from tests.fakes.faults import ALWAYS, Fault
 from tests.fakes.kill import Step
 from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, failure_of
 from tests.fakes.world import RunnerPlan, World
+from tests.matrix.in_place import STEPS
+from tests.matrix.janitor import put_mark, recipe, stop
+from tests.matrix.play import DEAD
 
-NEVER_KNOWN = LeaseRef(workflow_id="galera-lease/lost", run_id="6c1ff9a5-9d1a-4c4d-9c7b-9b1f0f4a3f55")
-"""A lease of a Temporal database that was lost."""
 SHORT = timedelta(seconds=2)
-DEAD = ConnectionError("the worker is dead")
-"""Of a call that never had its effect; its activity is not tried again, because its workflow is gone."""
 
 
 async def kill_both(stage: Stage, world: World, operation: Handle) -> None:
@@ -38,36 +35,6 @@ async def clean(stage: Stage, world: World, **fields: Any) -> JanitorResult:
 
 def verdicts(result: JanitorResult) -> dict[str, Verdict]:
     return {each.name: each.verdict for each in result.found}
-
-
-def put_mark(world: World, ordinal: int | None = 2, **fields: Any) -> Mark:
-    """The mark of a lease that this server never knew; ordinal None: on the StatefulSet."""
-    values = {"lease": NEVER_KNOWN, "owner": f"lost/{world.cluster}", "until": datetime.now(UTC)}
-    mark = Mark.model_validate(values | {"since": datetime.now(UTC) - timedelta(hours=3)} | fields)
-    with world.lock:
-        carrier = world.statefulset if ordinal is None else world.member(ordinal)
-        carrier.annotations[names.LEASE_ANNOTATION] = mark.model_dump_json()
-        carrier.version += 1
-    return mark
-
-
-def stop_order(world: World, **fields: Any) -> StopOrder:
-    values: dict[str, Any] = {
-        "replicas_before": 3,
-        "replicas": 3,
-        "restore_id": "20261122t020000z",
-        "claims": tuple(world.claims),
-        "backup_claim": "backups",
-        "run_as_user": None,
-        "runner_pod_prefix": "restore",
-        "primary_label": PrimaryLabel(),
-        "primary_pod": "mariadb-server-0",
-        "stop_timeout": timedelta(minutes=1),
-        "runner_timeout": timedelta(minutes=1),
-        "backup_id": BACKUP_ID,
-        "ready_timeout": timedelta(minutes=1),
-    }
-    return StopOrder.model_validate(values | fields)
 
 
 # --- nothing to do
@@ -101,50 +68,6 @@ async def test_open_lease_is_left_alone(stage: Stage) -> None:
 
 def has(world: World, text: str) -> bool:
     return any(text in event for event in world.look().events)
-
-
-# --- backup and lease terminated
-
-
-LAST_STEP = "before the mark is removed"
-REPLICA_STEPS = {
-    "after the mark, before the handover": Step("hand_over_primary", "set_label"),
-    "between the labels": Step("hand_over_primary", "set_label", lambda arguments: arguments["value"] == "backup"),
-    "after the handover, before ON": Step("desync", "set_desync"),
-    "after ON": Step("wait_out_of_service", "services_that_list"),
-    "after the runner, before OFF": Step("resync", "set_desync"),
-    "after OFF": Step("wait_in_service", "services_that_select"),
-    "before the labels go back": Step("take_back_primary", "set_label"),
-    LAST_STEP: Step("unmark_replica", "set_mark"),
-}
-
-
-LABEL_STEPS = {name for name, step in REPLICA_STEPS.items() if step.method == "set_label"}
-KILLED_AT = [(name, replica) for name in REPLICA_STEPS for replica in (0, 2) if replica == 0 or name not in LABEL_STEPS]
-"""Replica 0 carries the primary label."""
-
-
-@pytest.mark.parametrize("effect", ["has its effect", "is lost"])
-@pytest.mark.parametrize(("name", "replica"), KILLED_AT)
-async def test_backup_and_its_lease_terminated(stage: Stage, name: str, replica: int, effect: str) -> None:
-    world = stage.world()
-    fault = world.faults.add(REPLICA_STEPS[name].held())
-    assert fault.gate is not None
-    backup = await stage.backup(world, replica=replica)
-    await assert_eventually(fault.gate.entered.is_set, lambda: world.events)
-    await kill_both(stage, world, backup)
-    fault.before = DEAD if effect == "is lost" else None
-    fault.gate.open()
-    await asyncio.sleep(2.5)  # the step that was under way has its effect, and hears that nobody wants it
-    left = world.look().faults_left()
-    assert left or (name, effect) == (LAST_STEP, "has its effect"), world.events
-    result = await clean(stage, world)
-    await stage.assert_settled(world)
-    assert [each.name for each in result.mended] == ([f"mariadb-server-{replica}"] if left else [])
-    for mended in result.mended:
-        assert "mark removed" in mended.text
-        assert (mended.desynced_seconds is not None) == (f"mariadb-server-{replica} desynced" in left)
-    assert (await clean(stage, world)).mended == ()
 
 
 async def test_runner_that_still_works_is_removed_before_the_resync(stage: Stage) -> None:
@@ -207,8 +130,8 @@ async def test_owner_that_is_open_undoes_by_itself(stage: Stage) -> None:
 
 async def test_mark_of_a_lease_that_this_server_never_knew(stage: Stage) -> None:
     world = stage.world()
-    handover = HandOver(label=PrimaryLabel(), heir="mariadb-server-1", heir_role=None)
-    put_mark(world, 0, handover=handover)
+    moved = PrimaryMove(label=PrimaryLabel(), successor="mariadb-server-1", successor_role=None)
+    put_mark(world, 0, undo=ResyncRecipe(moved=moved))
     with world.lock:
         world.member(0).labels["mariadb-role"] = "backup"
         world.member(1).labels["mariadb-role"] = "primary"
@@ -356,43 +279,20 @@ async def test_stopped_by_a_person_is_only_told(stage: Stage) -> None:
 # --- restore and lease terminated
 
 
-RESTORE_STEPS = {
-    "scaled to 0": (Step("wait_stopped", "members"), "untouched"),
-    "before the first claim": (Step("run_runner", "create_pod", lambda a: is_restore(a, 0)), "untouched"),
-    "between two claims": (Step("run_runner", "create_pod", lambda a: is_restore(a, 1)), "restored"),
-    "between two claims, of which one fails": (Step("run_runner", "create_pod", lambda a: is_restore(a, 1)), "mixture"),
-    "before the scale up": (Step("scale_up", "scale"), "restored"),
-}
-
-
-def is_restore(arguments: Any, ordinal: int) -> bool:
-    return str(arguments["pod"].metadata.name).endswith(f"z-{ordinal}")
-
-
-@pytest.mark.parametrize("name", RESTORE_STEPS)
-async def test_restore_and_its_lease_terminated(stage: Stage, name: str) -> None:
+async def test_mixture_of_a_terminated_restore_is_refused(stage: Stage) -> None:
+    """Both are terminated between two claims, and one of the claims cannot be restored."""
     world = stage.world(backups=(BACKUP_ID,))
-    step, state = RESTORE_STEPS[name]
-    fault = world.faults.add(step.held())
+    fault = world.faults.add(STEPS["restore-1"].held())
     assert fault.gate is not None
-    if state == "mixture":
-        world.plan(RunnerPlan("restore", ordinal=1, end="fails", error="RestoreFailed", times=2))
+    world.plan(RunnerPlan("restore", ordinal=1, end="fails", error="RestoreFailed", times=2))
     restore = await stage.restore(world)
     await assert_eventually(fault.gate.entered.is_set, lambda: world.events, seconds=100)
     await kill_both(stage, world, restore)
-    if "claim" in name or "scale up" in name:  # the call never comes: its worker is gone
-        fault.before = DEAD
+    fault.before = DEAD  # the call never comes: its worker is gone
     fault.gate.open()
     await asyncio.sleep(2.5)
     assert world.look().statefulset.replicas == 0
-    janitor = await stage.janitor(world)
-    if state == "mixture":
-        await assert_mixture_is_refused(stage, world, janitor)
-        return
-    [mended] = [each for each in (await janitor.result()).mended if each.name == "mariadb-server"]
-    assert f"mysql-data-mariadb-server-0 {state}" in mended.text
-    assert {claim.data for claim in world.claims.values()} == {"live" if state == "untouched" else BACKUP_ID}
-    await stage.assert_settled(world)
+    await assert_mixture_is_refused(stage, world, await stage.janitor(world))
 
 
 async def assert_mixture_is_refused(stage: Stage, world: World, janitor: Handle) -> None:
@@ -409,25 +309,40 @@ async def assert_mixture_is_refused(stage: Stage, world: World, janitor: Handle)
 
 async def test_mixture_is_looked_at_again_after_an_hour(stage: Stage) -> None:
     world = stage.world()
-    put_mark(world, None, order=stop_order(world), tried="a mixture", tried_at=datetime.now(UTC) - timedelta(hours=2))
+    put_mark(world, None, undo=recipe(world), tried="a mixture", tried_at=datetime.now(UTC) - timedelta(hours=2))
     stop(world)
     assert len((await clean(stage, world)).mended) == 1
     await stage.assert_settled(world)
 
 
-def stop(world: World) -> None:
-    with world.lock:
-        world.statefulset.replicas = 0
-        world._reconcile_soon()
-
-
-async def test_stopped_with_a_mark_of_an_older_version_is_reported(stage: Stage) -> None:
+async def test_stopped_with_a_mark_that_does_not_say_how_to_start_is_reported(stage: Stage) -> None:
     world = stage.world()
-    put_mark(world, None, replicas_before=3)
+    put_mark(world, None)
     stop(world)
     result = await clean(stage, world)
     assert verdicts(result) == {"mariadb-server": Verdict.STAYS_STOPPED}
-    assert "'replicas': 3" in result.left_alone[0]
+    assert "'replicas' set to the size" in result.left_alone[0]
+
+
+@pytest.mark.parametrize("ordinal", [None, 2])
+async def test_recipe_of_a_newer_version_is_reported_and_not_touched(stage: Stage, ordinal: int | None) -> None:
+    world = stage.world()
+    mark = put_mark(world, ordinal, undo={"version": RECIPE_VERSION + 1, "undo": "resync", "unheard": "of"})
+    if ordinal is None:
+        stop(world)
+    else:
+        with world.lock:
+            world.member(ordinal).set_desync(True)
+    result = await clean(stage, world)
+    name = "mariadb-server" if ordinal is None else f"mariadb-server-{ordinal}"
+    assert verdicts(result)[name] == Verdict.NEWER
+    assert result.mended == ()
+    [text] = result.left_alone
+    assert "Run the janitor of that version" in text
+    carrier = world.look().statefulset if ordinal is None else world.member(ordinal)
+    assert mark_of(carrier.annotations) == mark
+    assert world.statefulset.replicas == (0 if ordinal is None else 3)
+    assert ordinal is None or world.member(ordinal).desync
 
 
 async def test_restored_cluster_gets_its_new_size(stage: Stage) -> None:
@@ -448,7 +363,7 @@ async def test_restored_cluster_gets_its_new_size(stage: Stage) -> None:
 
 async def test_mark_on_a_statefulset_that_somebody_scaled_up(stage: Stage) -> None:
     world = stage.world()
-    put_mark(world, None, order=stop_order(world))
+    put_mark(world, None, undo=recipe(world))
     result = await clean(stage, world)
     [mended] = result.mended
     assert mended.name == "mariadb-server"
@@ -515,54 +430,6 @@ async def test_busy_cluster_is_left_to_its_holder(stage: Stage) -> None:
     world.let_go()
     await backup.result()
     assert len((await clean(stage, world)).mended) == 1
-    await stage.assert_settled(world)
-
-
-@pytest.mark.parametrize("how", ["terminate", "cancel", "terminate lease", "cancel lease"])
-@pytest.mark.parametrize("name", ["after the runner, before OFF", "after OFF", LAST_STEP])
-async def test_killed_janitor_is_followed_by_another(stage: Stage, name: str, how: str) -> None:
-    world = stage.world()
-    handover = HandOver(label=PrimaryLabel(), heir="mariadb-server-0", heir_role=None)
-    put_mark(world, handover=handover)
-    with world.lock:
-        world.member(2).set_desync(True)
-    fault = world.faults.add(REPLICA_STEPS[name].held())
-    assert fault.gate is not None
-    first = await stage.janitor(world)
-    await assert_eventually(fault.gate.entered.is_set, lambda: world.events)
-    victim = stage.lease(world) if "lease" in how else first
-    await (victim.terminate("by a test") if "terminate" in how else victim.cancel())
-    await asyncio.sleep(1)
-    assert how == "terminate" or await stage.status(first) == WorkflowExecutionStatus.RUNNING  # it waits for its step
-    fault.gate.open()
-    await assert_eventually(lambda: is_closed(stage, first))
-    await assert_eventually(lambda: stage.lease_is_closed(world))
-    await clean(stage, world)
-    await settled_but_for_labels(stage, world)
-
-
-async def is_closed(stage: Stage, handle: Handle) -> bool:
-    return await stage.status(handle) != WorkflowExecutionStatus.RUNNING
-
-
-async def settled_but_for_labels(stage: Stage, world: World) -> None:
-    await assert_eventually(lambda: not world.look().faults_left(), lambda: f"{world.faults_left()} {world.events}")
-    await stage.assert_settled(world, labels=world.labels())
-
-
-@pytest.mark.parametrize("how", ["terminate", "cancel"])
-async def test_janitor_killed_while_it_looks_at_the_volumes(stage: Stage, how: str) -> None:
-    world = stage.world()
-    put_mark(world, None, order=stop_order(world))
-    stop(world)
-    world.plan(RunnerPlan("check", held=True, times=3))
-    first = await stage.janitor(world)
-    await assert_eventually(lambda: has(world, "started: check"), lambda: world.events)
-    await (first.terminate("by a test") if how == "terminate" else first.cancel())
-    await assert_eventually(lambda: stage.lease_is_closed(world))
-    world.plans.clear()
-    result = await clean(stage, world)
-    assert [each.name for each in result.mended] == ["mariadb-server"]
     await stage.assert_settled(world)
 
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from galera_backup.credentials import Credentials
 from galera_backup.errors import DatabaseUnavailable
 from galera_backup.models.passwords import PasswordReport
 from galera_backup.models.proof import CheckSeen, SeenTables, Table
 from galera_backup.models.restore import RestoreResult
-from galera_backup.mysql.gateway import Credentials
 from galera_backup.rules.proof import LARGEST, SMALLEST
 from tests.fakes.faults import ALWAYS, Fault
 from tests.fakes.stage import BACKUP_ID, Stage, failure_of

@@ -1,9 +1,9 @@
-"""An operation's side of its cluster's lease: get it, give it orders, let it go."""
+"""The operation's side of its cluster's lease: acquire it, send it commands, release it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -17,7 +17,10 @@ from temporalio.exceptions import (
 
 from workflows import _runner, call
 from workflows._uncancellable import uncancellable
+from workflows.lease.desynced import Desynced
 from workflows.lease.lease import GaleraLease
+from workflows.lease.stake import Ended, Stake, Undoer
+from workflows.lease.stopped import Stopped
 
 with workflow.unsafe.imports_passed_through():
     from activities.temporal import TemporalActivities
@@ -25,7 +28,18 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.errors import ClusterBusy, GaleraBackupError, LeaseLost, by_name
     from galera_backup.models.activities import LeaseHolder, LeaseName
     from galera_backup.models.common import LeaseRef
-    from galera_backup.models.lease import LeaseEvent, LeaseRequest, LeaseResult, OperationName, OrderKind
+    from galera_backup.models.lease import (
+        CleanUpCommand,
+        CommandName,
+        DesyncCommand,
+        LeaseReply,
+        LeaseRequest,
+        LeaseResult,
+        OperationName,
+        StartCommand,
+        StopCommand,
+    )
+    from galera_backup.models.mark import Mark
     from galera_backup.models.site import OperationRequest
     from galera_backup.text import first_sentence_of
 
@@ -34,7 +48,7 @@ T = TypeVar("T")
 Lease = workflow.ChildWorkflowHandle[GaleraLease, LeaseResult]
 
 MY_OWN_LIMIT = timedelta(hours=1)
-"""How long a reset run waits for the lease of its former run to settle."""
+"""How long a reset run waits until the lease of its former run has undone its stakes."""
 
 REPORT_LIMIT = timedelta(seconds=10)
 """From the end of a lease to its owner's knowledge; it takes milliseconds."""
@@ -47,7 +61,9 @@ class LeaseHeld:
         self._request = request
         self._operation: OperationName = operation
         self._lease: Lease | None = None
-        self._events: dict[tuple[str, str], LeaseEvent] = {}
+        self._replies: dict[tuple[str, str], LeaseReply] = {}
+        self._stakes: list[Stake] = []
+        """As the lease has them, for the case that it is terminated; in the list before the command is sent."""
         self._ending = False
         self.result: LeaseResult | None = None
         """How the lease ended, once it has."""
@@ -61,11 +77,11 @@ class LeaseHeld:
         assert self._lease.first_execution_run_id is not None
         return LeaseRef(workflow_id=self._lease.id, run_id=self._lease.first_execution_run_id)
 
-    def on_event(self, event: LeaseEvent) -> None:
-        """For the operation's signal `lease_event`. Kept by lease run: a reset replays the events of an old one."""
-        self._events[event.lease_run, event.order] = event
+    def on_reply(self, reply: LeaseReply) -> None:
+        """For the operation's signal `lease_reply`. Kept by lease run: a reset replays the replies of an old one."""
+        self._replies[reply.lease_run, reply.command] = reply
 
-    # --- getting it
+    # --- acquiring it
 
     async def acquire(self, ttl: timedelta, waiting: Callable[[str], None]) -> None:
         """Start the lease, or wait for it as long as the request allows; `waiting` is told who holds it.
@@ -138,48 +154,110 @@ class LeaseHeld:
     def _name(self) -> LeaseName:
         return LeaseName(workflow_id=names.lease_id(self._request.cluster))
 
-    # --- using it
+    # --- under it
 
-    async def guard(self, body: Coroutine[Any, Any, T], second_line: Callable[[], Awaitable[None]]) -> T:
+    async def guard(self, body: Coroutine[Any, Any, T], enter: Callable[[str, str], None]) -> T:
         """Run the operation's body under the lease; whatever ends it, all is undone when this returns.
 
-        `second_line` undoes what the lease did, when the lease itself was killed.
+        `enter` shows phase and text of what this operation has to undo by itself, because the lease was terminated.
         """
         assert self._lease is not None
         task = asyncio.ensure_future(body)
-        notice = asyncio.ensure_future(workflow.wait_condition(lambda: self._notice() is not None))
+        ends = asyncio.ensure_future(workflow.wait_condition(lambda: self._end_reply() is not None))
         try:
-            await workflow.wait([task, self._lease, notice], return_when=asyncio.FIRST_COMPLETED)
+            await workflow.wait([task, self._lease, ends], return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
                 raise LeaseLost(
                     f"the lease of cluster {str(self._request.cluster)!r} ended while the operation needed it: "
-                    f"{self._end_of_lease()}. What it had changed was undone; start the operation anew"
+                    f"{self._end_of_lease()}. What it had changed was undone; start the operation again"
                 )
             return task.result()
         finally:
-            notice.cancel()
-            await uncancellable(self._end(task, second_line))
+            ends.cancel()
+            await uncancellable(self._end(task, enter))
 
-    async def order(self, kind: OrderKind, argument: Any = None) -> LeaseEvent:
-        """Give the lease an order and wait for its answer. Raises the error that the lease reports."""
+    async def desync(self, command: DesyncCommand) -> None:
+        """Have a replica taken out of flow control and out of the Services. Errors: `DesyncFailed`, `LeaseLost`."""
+        stake = Desynced(
+            self._request.site,
+            command.pod,
+            self._mark(),
+            Undoer.owner(),
+            command.drain_timeout,
+            on_may_land=True,  # a terminated lease may have had an attempt under way
+        )
+        self._stakes.append(stake)
+        reply = await self._send("desync", command)
+        stake.is_known(reply.moved)
+
+    async def resync(self) -> LeaseReply:
+        """Have that undone, and go on holding the cluster."""
+        reply = await self._send("resync")
+        self._stakes = [stake for stake in self._stakes if not isinstance(stake, Desynced)]
+        return reply
+
+    async def clean_up(self, command: CleanUpCommand) -> None:
+        """Have removed what earlier restores left, and at the end of the lease what this one leaves.
+
+        Nobody does the latter when the lease is terminated: the next restore does. Error: `RestoreFailed`.
+        """
+        await self._send("clean_up", command)
+
+    async def stop(self, command: StopCommand) -> None:
+        """Have the cluster stopped; its pods are gone when this returns. Errors: `ScaleFailed`, `LeaseLost`."""
+        stake = self._stopped()
+        if stake is None:
+            stake = Stopped(self._request.site, command.recipe, self._mark(), Undoer.owner())
+            self._stakes.append(stake)
+        stake.begins_to_stop()
+        await self._send("stop", command)
+        stake.is_stopped()
+
+    async def swap(self) -> None:
+        """Begin to rename data on the volumes of the stopped cluster; no earlier than when this has returned."""
+        stake = self._stopped()
+        if stake is not None:
+            stake.begins_to_swap()
+        await self._send("swap")
+
+    async def start(self, command: StartCommand) -> LeaseReply:
+        """Have the cluster started. Errors: `ClusterNotFormed`, `ScaleFailed`, `LeaseLost`."""
+        stake = self._stopped()
+        if stake is not None:
+            stake.begins_to_start(command)
+        return await self._send("start", command)
+
+    def _stopped(self) -> Stopped | None:
+        return next((stake for stake in self._stakes if isinstance(stake, Stopped)), None)
+
+    def _mark(self) -> Mark:
+        return Mark(
+            lease=self.ref,
+            owner=workflow.info().workflow_id,
+            until=workflow.now(),
+            namespace=workflow.info().namespace,
+        )
+
+    async def _send(self, name: CommandName, argument: Any = None) -> LeaseReply:
+        """Send a command and wait for the reply. Raises the error that the lease reports."""
         arguments = [] if argument is None else [argument]
-        key = (self.ref.run_id, kind)
-        self._events.pop(key, None)  # of an order of this kind before
+        key = (self.ref.run_id, name)
+        self._replies.pop(key, None)  # to a command of this name before
         try:
-            await self._handle().signal(kind, args=arguments)
+            await self._handle().signal(name, args=arguments)
         except ApplicationError as error:
             raise LeaseLost(
-                f"ordering {kind!r} from the lease of cluster {str(self._request.cluster)!r}: it has ended. "
-                "What it had changed is undone; start the operation anew"
+                f"sending {name!r} to the lease of cluster {str(self._request.cluster)!r}: it has ended. "
+                "What it had changed is undone; start the operation again"
             ) from error
-        # A cancel that comes while the signal is under way is swallowed, and a lease that ends answers nothing.
-        await workflow.wait_condition(lambda: key in self._events or self._ending)
-        if key not in self._events:
+        # A cancel that comes while the signal is in flight is swallowed, and a lease that ends replies to nothing.
+        await workflow.wait_condition(lambda: key in self._replies or self._ending)
+        if key not in self._replies:
             self.check()
-        event = self._events[key]
-        if event.error_type is not None:
-            raise by_name(event.error_type)(event.message)
-        return event
+        reply = self._replies[key]
+        if reply.error_type is not None:
+            raise by_name(reply.error_type)(reply.message)
+        return reply
 
     def check(self) -> None:
         """Between two steps: a cancel can be lost when the step it hit ends normally all the same."""
@@ -190,14 +268,14 @@ class LeaseHeld:
         # By id: after a reset of the operation the server refuses signals to a child.
         return workflow.get_external_workflow_handle(self.ref.workflow_id, run_id=self.ref.run_id)
 
-    # --- letting it go
+    # --- releasing it
 
-    async def _end(self, body: asyncio.Task[T], second_line: Callable[[], Awaitable[None]]) -> None:
+    async def _end(self, body: asyncio.Task[T], enter: Callable[[str, str], None]) -> None:
         assert self._lease is not None
         self._ending = True
         if not body.done():
             body.cancel()
-            await workflow.wait([body])  # no runner works on the replica when it goes back
+            await workflow.wait([body])  # no runner works on the replica when it is resynced
             if not body.cancelled():
                 body.exception()  # of a body that was told to stop: what ended the operation is the error that counts
         if not self._lease.done():
@@ -206,7 +284,7 @@ class LeaseHeld:
             except ApplicationError as error:
                 workflow.logger.info("the lease has ended by itself", extra={"error": first_sentence_of(error)})
                 if not await self._is_reported():
-                    await self._undo_here(second_line)
+                    await self._undo(enter)
                     return
         try:
             self.result = await self._lease
@@ -214,13 +292,18 @@ class LeaseHeld:
             if isinstance(error.cause, ApplicationError):
                 self.failure = by_name(error.cause.type or "")(error.cause.message)
                 return
-            workflow.logger.error("lease killed, undoing from here", extra={"error": first_sentence_of(error)})
-            await self._undo_here(second_line)
+            workflow.logger.error("lease terminated, undoing from here", extra={"error": first_sentence_of(error)})
+            await self._undo(enter)
 
-    async def _undo_here(self, second_line: Callable[[], Awaitable[None]]) -> None:
-        """What the lease would have done at its end."""
-        await second_line()
-        await _runner.remove_all(self._request.cluster, self.ref)
+    async def _undo(self, enter: Callable[[str, str], None]) -> None:
+        """Undo without the lease what it would have undone. Error: of a stake that cannot be undone."""
+        ended = Ended()
+        try:
+            for stake in reversed(self._stakes):
+                enter(stake.phase, f"the lease was terminated: {stake.undoing} from here")
+                await stake.undo(ended)
+        finally:
+            await _runner.remove_all(self._request.cluster, self.ref)
 
     async def _is_reported(self) -> bool:
         """Whether the server tells this run of its lease's end.
@@ -234,14 +317,14 @@ class LeaseHeld:
             return False
         return True
 
-    def _notice(self) -> LeaseEvent | None:
+    def _end_reply(self) -> LeaseReply | None:
         """The lease's word that it ends although nobody released it."""
-        return self._events.get((self.ref.run_id, "end"))
+        return self._replies.get((self.ref.run_id, "end"))
 
     def _end_of_lease(self) -> str:
         assert self._lease is not None
-        notice = self._notice()
-        if notice is not None:
-            return notice.message
+        reply = self._end_reply()
+        if reply is not None:
+            return reply.message
         error = self._lease.exception()
         return first_sentence_of(error.__cause__ or error) if error else self._lease.result().reason

@@ -127,7 +127,7 @@ def _obstacles(plan: Plan, room: Room, data_kb: int, reports: list[CheckReport])
         for claim, report in zip(plan.claims, reports, strict=True)
     ]
     if room.lacking_on_backup_volume is not None:
-        found.insert(0, room.lacking_on_backup_volume(reports[0], data_kb, plan.order.site.backup_claim))
+        found.insert(0, room.lacking_on_backup_volume(reports[0], data_kb, plan.recipe.site.backup_claim))
     return tuple(each for each in found if each)
 
 
@@ -138,12 +138,12 @@ def _described(
     return RestorePlan(
         cluster=plan.seen.cluster,
         source=plan.clone.source if plan.clone is not None else None,
-        strategy=plan.order.strategy,
+        strategy=plan.recipe.strategy,
         backup_id=manifest.backup_id,
         position=manifest.position,
         server_version=manifest.server_version,
         data_bytes=manifest.data_bytes,
-        replicas=plan.order.replicas,
+        replicas=plan.recipe.replicas,
         claims=tuple(
             ClaimPlan(claim=claim.claim, free_kb=report.data_free_kb, total_kb=report.data_total_kb)
             for claim, report in zip(plan.claims, reports, strict=True)

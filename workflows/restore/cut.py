@@ -9,15 +9,14 @@ from temporalio import workflow
 
 from workflows import _runner
 from workflows.gather import for_each
-from workflows.lease import undo
 from workflows.operation import Work
 from workflows.restore.plan import Plan
 
 with workflow.unsafe.imports_passed_through():
-    from galera_backup import names
+    from galera_backup.errors import RestoreFailed
     from galera_backup.models.cluster import ClaimObservation
     from galera_backup.models.jobs import SwapJob
-    from galera_backup.models.lease import Mark, StartOrder
+    from galera_backup.models.lease import StartCommand
     from galera_backup.models.restore import ClaimReport, ClaimState, OutageRequest
 
 SWAP_LIMIT = timedelta(minutes=30)
@@ -29,8 +28,8 @@ class Cut:
 
     def __init__(self, work: Work) -> None:
         self._work = work
-        self._plan: Plan | None = None
-        self._started_on: tuple[ClaimReport, ...] | None = None
+        self.has_begun = False
+        """The cluster may have been stopped."""
         self._is_stopped = False
         """Until the whole cluster is started, or that is tried."""
         self.is_formed = False
@@ -43,16 +42,11 @@ class Cut:
         """The longest that a stop, the renames and a start may take."""
         return request.stop_timeout + SWAP_LIMIT * _runner.ATTEMPTS + request.ready_timeout
 
-    @property
-    def has_begun(self) -> bool:
-        """The cluster may have been stopped."""
-        return self._plan is not None
-
     async def stop(self, plan: Plan) -> None:
         """Phase stop: all pods of the cluster are gone. Errors: `RestoreFailed`, `ScaleFailed`."""
         self._work.enter("stop", f"scaling {plan.seen.cluster} to 0: the database is not available from now on")
-        self._plan, self.is_formed, self.seconds = plan, False, None
-        await self._work.lease.order("stop", plan.order)
+        self.has_begun, self.is_formed, self.seconds = True, False, None
+        await self._work.lease.stop(plan.stop)
         self._is_stopped = True
 
     async def swap(self, plan: Plan, direction: Literal["in", "back"]) -> None:
@@ -70,7 +64,7 @@ class Cut:
             "start-first", "scaling to the first replica alone, which serves while the others are restored"
         )
         first = ClaimReport(claim=plan.claims[0].claim, ordinal=0, state=ClaimState.RESTORED)
-        started = await self._work.lease.order("start", StartOrder(claims=(first,), first_alone=True))
+        started = await self._work.lease.start(StartCommand(claims=(first,), first_alone=True))
         self.seconds = started.seconds
 
     async def start(self, plan: Plan, state: ClaimState, *, may_stop_again: bool = False) -> None:
@@ -95,31 +89,27 @@ class Cut:
         await self._start(plan, ClaimState.UNTOUCHED, may_stop_again=True)
 
     async def _swap(self, plan: Plan, direction: Literal["in", "back"]) -> None:
-        """On all claims at once."""
+        """On all claims at once; the lease notes it before the first rename. Error: `RestoreFailed`."""
+        await self._work.lease.swap()
         job = SwapJob(cluster=plan.seen.cluster, restore_id=plan.restore_id, direction=direction)
         data = "the restored data in" if direction == "in" else "the previous data back"
 
         async def swap_claim(claim: ClaimObservation) -> None:
             task = plan.pods.stopped(f"{direction}-{claim.ordinal}", job, SWAP_LIMIT, claim=claim.claim)
-            await _runner.run(task, f"rename {data} on {claim.claim}")
+            ran = await _runner.run(task, f"rename {data} on {claim.claim}")
+            if direction == "back" and ran.report.state is None:
+                raise RestoreFailed(
+                    f"swapping the previous data of {claim.claim!r} back: expected the journal of restore "
+                    f"{plan.restore_id!r}, there is none, so nothing says what the claim holds. Something has removed "
+                    "'.galera-backup' since the swap began"
+                )
 
         await for_each(plan.claims, swap_claim)
 
     async def _start(self, plan: Plan, state: ClaimState, may_stop_again: bool) -> None:
         claims = [ClaimReport(claim=each.claim, ordinal=each.ordinal, state=state) for each in plan.claims]
-        self._started_on, self._is_stopped = tuple(claims), False
-        order = StartOrder(claims=self._started_on, may_stop_again=may_stop_again)
-        started = await self._work.lease.order("start", order)
+        self._is_stopped = False
+        command = StartCommand(claims=tuple(claims), may_stop_again=may_stop_again)
+        started = await self._work.lease.start(command)
         self.is_formed = True
         self.seconds = started.seconds if self.seconds is None else self.seconds
-
-    async def start_without_lease(self) -> None:
-        """The lease was terminated: start what carries its mark."""
-        if self._plan is None:
-            return
-        order, ref = self._plan.order, self._work.lease.ref
-        mark = Mark(lease=ref, owner=workflow.info().workflow_id, until=workflow.now())
-        self._work.progress.enter("start", "the lease was terminated: starting the cluster without it")
-        claims = None if self._is_stopped else self._started_on or undo.as_found(order)
-        stopped = undo.Stopped(site=order.site, mark=mark, order=order)
-        await undo.bring_up(stopped, claims, names.lease_queue(workflow.info().task_queue))

@@ -44,7 +44,7 @@ async def carry_out(work: Work, cut: Cut, ttl: timedelta, aim: Aim, steps: Calla
     """
     with work.progress.shows_end():
         try:
-            return await work.under_lease(ttl, steps, cut.start_without_lease)
+            return await work.under_lease(ttl, steps)
         except asyncio.CancelledError as error:
             failure = _cancelled_too_late(work.lease, aim)
             if failure is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 
 from temporalio import workflow
 
@@ -18,8 +17,9 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.errors import InvalidInput
     from galera_backup.models.clone import Clone
     from galera_backup.models.cluster import ClaimObservation, ClusterObservation
-    from galera_backup.models.lease import StopOrder
+    from galera_backup.models.lease import CleanUpCommand, StopCommand
     from galera_backup.models.manifest import Manifest
+    from galera_backup.models.mark import StartRecipe
     from galera_backup.models.proof import Proof
     from galera_backup.models.restore import ClaimRestore, OutageRequest, RestoreRequest, Strategy
     from galera_backup.rules.selection import primary_pod
@@ -40,7 +40,8 @@ class Restore:
         Error: `RestoreFailed`.
         """
         self.work.enter("tidy", what)
-        await self.work.lease.order("stage", plan.order)
+        command = CleanUpCommand.of(plan.recipe, self.request.keep_previous_for)
+        await self.work.lease.clean_up(command)
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,13 @@ class Plan:
     """Which cluster was seen, and what is going to be done with it."""
 
     seen: ClusterObservation
-    order: StopOrder
+    stop: StopCommand
     pods: Pods
+
+    @property
+    def recipe(self) -> StartRecipe:
+        """How the cluster is started again."""
+        return self.stop.recipe
 
     @property
     def claims(self) -> tuple[ClaimObservation, ...]:
@@ -59,12 +65,12 @@ class Plan:
     @property
     def restore_id(self) -> str:
         """Of the restore that is done, or undone."""
-        return self.order.restore_id
+        return self.recipe.restore_id
 
     @property
     def clone(self) -> Clone | None:
         """The identity of the new cluster, when the backup is another cluster's."""
-        return self.order.clone
+        return self.recipe.clone
 
     def replica_of(self, claim: ClaimObservation) -> str | None:
         """The pod that uses the claim; None: it does not run."""
@@ -92,20 +98,20 @@ async def plan_restore(restore: Restore) -> Plan:
     work.progress.backup(request.backup_id)
     seen = await look(request, work)
     clone = clones.identity(request)
-    order = stop_order(
+    stop = stop_command(
         request,
         seen,
         restore_id,
         request.strategy,
         backup_id=request.backup_id,
         clone=clone,
-        keep_previous_for=request.keep_previous_for,
+        keeps_previous=bool(request.keep_previous_for),
     )
     if clone is not None:
         work.enter("apart", f"seeing that it is not, and will not be, in the group of {clone.source}")
         work.progress.fact("source", f"`{clone.source}`: {await clones.check_apart(request.site, clone)}")
         work.progress.fact("identity of the clone", f"`{clone.uuid}`")
-    return Plan(seen, order, Pods.of(request, work.lease.ref, restore_id))
+    return Plan(seen, stop, Pods(request.site, work.lease.ref, request.runner_pod_prefix, restore_id))
 
 
 async def look(request: OutageRequest, work: Work) -> ClusterObservation:
@@ -115,7 +121,7 @@ async def look(request: OutageRequest, work: Work) -> ClusterObservation:
     return seen
 
 
-def stop_order(
+def stop_command(
     request: OutageRequest,
     seen: ClusterObservation,
     restore_id: str,
@@ -123,15 +129,15 @@ def stop_order(
     *,
     backup_id: str = "",
     clone: Clone | None = None,
-    keep_previous_for: timedelta = timedelta(0),
-    undoes: bool = False,
-) -> StopOrder:
+    keeps_previous: bool = False,
+    is_rollback: bool = False,
+) -> StopCommand:
     """How to stop this cluster, and to start it again. Error: `InvalidInput`."""
     replicas = _size_of(seen, request)
-    return StopOrder(
+    recipe = StartRecipe(
         site=request.site,
         strategy=strategy,
-        replicas_before=replicas if undoes else seen.replicas,
+        replicas_before=replicas if is_rollback else seen.replicas,
         replicas=replicas,
         restore_id=restore_id,
         backup_id=backup_id,
@@ -139,12 +145,12 @@ def stop_order(
         claims=tuple(claim.claim for claim in seen.claims),
         runner_pod_prefix=request.runner_pod_prefix,
         primary_pod=primary_pod(seen, request.primary_label) or seen.primary_before,
-        stop_timeout=request.stop_timeout,
         runner_timeout=request.runner_timeout,
         ready_timeout=request.ready_timeout,
-        keep_previous_for=keep_previous_for,
-        undoes=undoes,
+        keeps_previous=keeps_previous or is_rollback,
+        is_rollback=is_rollback,
     )
+    return StopCommand(recipe=recipe, stop_timeout=request.stop_timeout)
 
 
 def _size_of(seen: ClusterObservation, request: OutageRequest) -> int:

@@ -38,7 +38,7 @@ async def prove_identity(restore: Restore, plan: Plan, manifest: Manifest) -> No
     if wrong is not None:
         raise RestoreFailed(wrong)
     if plan.clone is not None:
-        await clones.check_alone(restore.request.site, plan.clone, plan.order.replicas)
+        await clones.check_alone(restore.request.site, plan.clone, plan.recipe.replicas)
 
 
 class Proving:

@@ -17,6 +17,7 @@ from workflows.restore.plan import Restore, Restored
 from workflows.restore.questions import Questions
 
 with workflow.unsafe.imports_passed_through():
+    from galera_backup import workflow_types
     from galera_backup.models.plan import Answer, Decision, RestorePlan
     from galera_backup.models.restore import ClaimState, RestoreRequest, RestoreResult, Strategy
 
@@ -43,7 +44,7 @@ _AIM = Aim(
 )
 
 
-@workflow.defn(name="GaleraRestore")
+@workflow.defn(name=workflow_types.RESTORE.name)
 class GaleraRestore(Operation):
     """Stops a cluster, replaces the data of every replica by a backup, starts it again."""
 
@@ -64,7 +65,7 @@ class GaleraRestore(Operation):
             restore_id=plan.restore_id,
             manifest=restored.manifest,
             claims=tuple(restored.claims),
-            replicas=plan.order.replicas,
+            replicas=plan.recipe.replicas,
             phases=work.progress.end("done"),
             outage_seconds=cut.seconds or 0,
             clone=plan.clone,

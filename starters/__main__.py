@@ -1,4 +1,5 @@
-"""The console script `galera-backup`, and `python -m galera_backup`."""
+"""The console script `galera-backup`. A wheel has this file as `galera_backup/__main__.py`; a checkout runs it as
+`python -m starters`."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Run the command line. In an installed wheel `starters` and the other root packages live in `_app`."""
+    """Run the command line. In an installed wheel `starters` and the other root packages are in `_app`."""
     app = Path(__file__).with_name("_app")
     if app.is_dir():
         sys.path.insert(0, str(app))

@@ -1,0 +1,135 @@
+"""The mark that a lease leaves on what it changes, and the recipe in it: how to undo the change without the lease."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Discriminator, Tag
+
+from galera_backup.models.clone import Clone
+from galera_backup.models.common import LeaseRef, Model, PrimaryLabel
+from galera_backup.models.restore import Strategy
+from galera_backup.models.site import Site
+
+RECIPE_VERSION = 1
+"""Increased when an older janitor would undo wrongly what a recipe says; not for a new field with a default."""
+
+
+class PrimaryMove(Model):
+    """The primary label was moved from the replica to a successor; undone by moving it back."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")  # part of a mark
+
+    label: PrimaryLabel
+    successor: str
+    successor_role: str | None
+    """Value of the label on the successor before; None: it had none."""
+
+
+class Recipe(Model):
+    """Base of the recipes that this version can follow."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")  # the same version with a field more
+
+    version: int = RECIPE_VERSION
+
+
+class ResyncRecipe(Recipe):
+    """On a pod: resync the replica, and move the primary label back."""
+
+    undo: Literal["resync"] = "resync"
+    moved: PrimaryMove | None = None
+    """None: it did not carry the label."""
+
+
+class StartRecipe(Recipe):
+    """On a StatefulSet: start the cluster, on data that fits together."""
+
+    undo: Literal["start"] = "start"
+    site: Site
+    strategy: Strategy = Strategy.IN_PLACE
+    """`staged`: the previous data is on the volumes, and a mixture goes back to it. `in_place` and `rolling`: a mixture
+    is finished; `rolling`: beside the first replica, which may serve already."""
+    replicas_before: int
+    """Size of the cluster when no claim was touched."""
+    replicas: int
+    """Size of the restored cluster."""
+    restore_id: str
+    backup_id: str = ""
+    """What is restored; empty in a rollback."""
+    clone: Clone | None = None
+    """Of the backup of another cluster."""
+    claims: tuple[str, ...]
+    """Data claims by ordinal, 0 first."""
+    primary_pod: str | None
+    """Pod that carried the primary label before the stop."""
+    runner_pod_prefix: str
+    runner_timeout: timedelta
+    ready_timeout: timedelta
+    is_rollback: bool = False
+    """The data directories hold the restored data when it begins."""
+    keeps_previous: bool = False
+    """The previous data stays beside the restored data for a while."""
+    renames_may_have_begun: bool = False
+    """Of a swap, in either direction. Written before the first rename: until then the claims hold what they held when
+    the cluster was stopped; from then on a claim without a journal may hold anything."""
+
+
+class NewerRecipe(Model):
+    """Written by a newer version, in words that this one does not know: nobody but that version follows it."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")  # written back as it was read
+
+    version: int
+
+
+def _kind(value: Any) -> str:
+    """Which of the recipes it is."""
+    found = value if isinstance(value, dict) else value.__dict__
+    version, undo = found.get("version", RECIPE_VERSION), found.get("undo")
+    known = undo in ("resync", "start") and isinstance(version, int) and version <= RECIPE_VERSION
+    return str(undo) if known else "newer"
+
+
+UndoRecipe = Annotated[
+    Annotated[ResyncRecipe, Tag("resync")]
+    | Annotated[StartRecipe, Tag("start")]
+    | Annotated[NewerRecipe, Tag("newer")],
+    Discriminator(_kind),
+]
+"""How to undo one change."""
+
+
+class Mark(Model):
+    """The annotation `galera-backup/lease`: on a pod that a lease desynced, or on a StatefulSet that it stopped."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")  # a newer worker may have written more
+
+    lease: LeaseRef
+    owner: str
+    until: datetime
+    namespace: str | None = None
+    """Temporal's own namespace, in which the lease is; None: not known."""
+    since: datetime | None = None
+    """When it was written, just before its effect."""
+    undo: UndoRecipe | None = None
+    tried_at: datetime | None = None
+    """On a StatefulSet: when a janitor last found that its data cannot be started."""
+    tried: str = ""
+    """What it found then."""
+
+    @property
+    def is_newer(self) -> bool:
+        """Only a newer version can follow its recipe."""
+        return isinstance(self.undo, NewerRecipe)
+
+    @property
+    def start(self) -> StartRecipe | None:
+        """The recipe of a stopped cluster, as far as this version can follow it."""
+        return self.undo if isinstance(self.undo, StartRecipe) else None
+
+    @property
+    def moved(self) -> PrimaryMove | None:
+        """The move of the primary label that is to be undone."""
+        return self.undo.moved if isinstance(self.undo, ResyncRecipe) else None

@@ -1,0 +1,299 @@
+"""The stake of every operation that replaces data: a cluster that is stopped, or started in part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from temporalio import workflow
+
+from workflows import call
+from workflows.lease import claims
+from workflows.lease.persist import persist
+from workflows.lease.stake import Acting, Ended, Undoer
+
+with workflow.unsafe.imports_passed_through():
+    from activities.galera import GaleraActivities
+    from activities.kubernetes import KubernetesActivities
+    from activities.runner import RunnerActivities
+    from galera_backup import names
+    from galera_backup.errors import (
+        ClusterLeftPartial,
+        ClusterLeftStopped,
+        ClusterNotFormed,
+        GaleraBackupError,
+        ScaleFailed,
+    )
+    from galera_backup.models.activities import FormTask, RemoveRunners, Revoked, ScaleTask
+    from galera_backup.models.lease import StartCommand, StopCommand
+    from galera_backup.models.mark import Mark, StartRecipe
+    from galera_backup.models.restore import ClaimReport, ClaimState, Strategy
+    from galera_backup.models.site import Site
+    from galera_backup.rules.claims import (
+        are_as_found,
+        are_restored,
+        as_found,
+        is_started_in_part,
+        may_start,
+        must_be_finished,
+        replicas_on,
+    )
+    from galera_backup.show import describe_claims
+
+
+class Stopped:
+    """One cluster, how it is started again, and what is known of its data.
+
+    `site`: as whom it is started; `mark`: that of the lease that stopped it.
+    """
+
+    def __init__(self, site: Site, recipe: StartRecipe, mark: Mark, undoer: Undoer) -> None:
+        self.site = site
+        self.recipe = recipe
+        self.undoer = undoer
+        self.known: tuple[ClaimReport, ...] | None = None
+        """What the data claims hold; None: the operation works on them, so the volumes tell."""
+        self.started_on: tuple[ClaimReport, ...] = ()
+        """The claims with which it was started."""
+        self._mark = mark
+        self._since: datetime | None = None
+        self._failure: GaleraBackupError | None = None
+
+    @property
+    def phase(self) -> str:
+        return "start"
+
+    @property
+    def undoing(self) -> str:
+        return "starting the cluster"
+
+    @property
+    def mark(self) -> Mark:
+        """The lease's mark, with the recipe as it is now."""
+        return self._mark.model_copy(update={"undo": self.recipe})
+
+    @property
+    def seconds(self) -> float:
+        """Since it was stopped; 0: it was not."""
+        return round((workflow.now() - self._since).total_seconds(), 3) if self._since else 0
+
+    # --- what the lease and its owner both hear of
+
+    def begins_to_stop(self) -> None:
+        """For the first time, or once more: its claims are as they were found, or as it was started."""
+        if self.known is None:
+            self.known = as_found(self.recipe)
+
+    def is_stopped(self) -> None:
+        """The operation works on the claims from here on."""
+        self.known = None
+
+    def begins_to_swap(self) -> None:
+        """Renames may have begun from here on."""
+        self.recipe = self.recipe.model_copy(update={"renames_may_have_begun": True})
+
+    def begins_to_start(self, command: StartCommand) -> None:
+        """The operation says what the claims hold; of the first alone that says little of the others."""
+        if not command.first_alone:
+            self.known = command.claims
+
+    # --- what the lease alone does
+
+    async def act(self, acting: Acting, command: StopCommand) -> None:
+        """Scale to 0 and wait until the pods are gone; each time with a mark that is later than the one before."""
+        self._mark, self._since = acting.mark(), workflow.now()
+        acting.show("scaling to 0")
+        self.begins_to_stop()
+        await acting.remove_orphans(late=ScaleFailed)
+        task = self._scale(0)
+        await acting.step(KubernetesActivities.scale_down, task, "scale StatefulSet to 0", late=ScaleFailed)
+        await acting.step(
+            KubernetesActivities.wait_stopped, task, "all pods gone", limit=command.stop_timeout, late=ScaleFailed
+        )
+        self.is_stopped()
+        acting.show("cluster is stopped")
+
+    async def swap(self, acting: Acting) -> None:
+        """Note in the mark, before the first rename, that renames may have begun."""
+        self.begins_to_swap()
+        summary = "the mark says that renames may have begun"
+        await acting.step(KubernetesActivities.renew_mark, self._scale(0), summary, late=ScaleFailed)
+
+    async def start(self, acting: Acting, command: StartCommand) -> None:
+        """Start it so that it may be stopped once more, or its first replica alone: it stays a stake, and marked."""
+        acting.show(self.undoing)
+        self.begins_to_start(command)
+        replicas = 1 if command.first_alone else replicas_on(command.claims, self.recipe)
+        restored = are_restored(command.claims)
+        summary = f"scale StatefulSet back to {replicas}"
+        await acting.step(KubernetesActivities.scale_up, self._scale(replicas), summary, late=ScaleFailed)
+        await acting.step(
+            GaleraActivities.wait_formed,
+            self._form(replicas, restored=restored, may_fail=restored),
+            f"{replicas} replicas Ready and in one cluster",
+            limit=self.recipe.ready_timeout,
+            late=ClusterNotFormed,
+        )
+        self.started_on = command.claims
+        if command.first_alone:
+            acting.show("the first replica serves")
+
+    # --- undoing
+
+    async def undo(self, ended: Ended) -> None:
+        """Start the cluster on data that fits together, and wait until it is whole; then it has no mark.
+
+        Errors: `ClusterLeftStopped`, `ClusterLeftPartial`, `ClusterNotFormed`, `LeaseLost`.
+        """
+        if self._failure is not None:
+            raise self._failure  # it is decided once
+        try:
+            self.started_on = ended.claims = await self._undo()
+        except GaleraBackupError as error:
+            ended.claims, self._failure = self.started_on, error
+            raise
+
+    async def _undo(self) -> tuple[ClaimReport, ...]:
+        """The claims with which it was started; none when the lease did not stop it, or it was started already."""
+        recipe, queue = self.recipe, self.undoer.queue
+        found = await self.revoke()
+        serving = found.replicas if found.marked and is_started_in_part(recipe, found.replicas) else 0
+        if self.known is None and not serving and (found.replicas or not found.marked):
+            how = "was not stopped, or was started already"  # nobody looks into its volumes
+            await self._wait_formed(found.replicas, how)
+            return ()
+        await persist(
+            RunnerActivities.remove_runners,
+            RemoveRunners(cluster=self.site.cluster, lease=self._mark.lease),
+            "no runner pod works on the volumes",
+            queue,
+        )
+        held = await self._claims(serving)
+        if must_be_finished(held.claims, serving):
+            held = await self._fit_together(held)
+        if not may_start(held.claims):
+            raise self._left(held)
+        replicas = replicas_on(held.claims, recipe)
+        serving = held.serving if held.serving < replicas else 0
+        summary = f"scale StatefulSet back to {replicas}"
+        await persist(KubernetesActivities.scale_up, self._scale(replicas, serving, undoing=True), summary, queue)
+        restored = held.claims[0].state == ClaimState.RESTORED
+        data = "restored" if restored else "its old"
+        how = f"was scaled back to {replicas} on {data} data ({describe_claims(held.claims)})"
+        await self._wait_formed(replicas, how, restored=restored)
+        return held.claims
+
+    async def revoke(self) -> Revoked:
+        """The lease itself does nothing more to it. One that is stopped and has lost its mark is marked again."""
+        summary = "the StatefulSet is scaled back from here on"
+        task = self._scale(0, undoing=True)
+        return await persist(KubernetesActivities.revoke_statefulset, task, summary, self.undoer.queue)
+
+    async def _claims(self, serving: int) -> _Held:
+        if self.known is not None:
+            return _Held(self.known, serving)
+        if are_as_found(self.recipe):
+            return _Held(as_found(self.recipe), serving)
+        return _Held(await claims.inspect(self, serving), serving)
+
+    async def _fit_together(self, held: _Held) -> _Held:
+        match self.recipe.strategy:
+            case Strategy.STAGED:
+                return _Held(await claims.swap_back(self, held.claims), held.serving)
+            case Strategy.ROLLING:
+                return await self._finish_rolling(held)
+            case Strategy.IN_PLACE:
+                return _Held(await claims.finish(self, held.claims, held.claims), held.serving)
+
+    async def _finish_rolling(self, held: _Held) -> _Held:
+        """As the restore itself: the first replica serves while the others' claims are restored."""
+        queue, found = self.undoer.queue, held.claims
+        if not held.serving:
+            found = await claims.finish(self, found, found[:1])
+            if found[0].state != ClaimState.RESTORED:
+                return _Held(found, 0)
+            alone = self._scale(1, undoing=True)
+            await persist(KubernetesActivities.scale_up, alone, "start the first replica alone", queue)
+            await self._wait_for_first()
+        serving = held.serving or 1
+        return _Held(await claims.finish(self, found, found[serving:]), serving)
+
+    async def _wait_for_first(self) -> None:
+        """For the primary label, which clients wait for. It may be Ready only beside the others."""
+        form = self._form(1, restored=True)
+        limit, queue = self.recipe.ready_timeout, self.undoer.queue
+        try:
+            await call.wait(GaleraActivities.wait_formed, form, "the first replica Ready", limit=limit, queue=queue)
+        except GaleraBackupError as error:
+            workflow.logger.warning("the first replica does not serve alone", extra={"error": error.message})
+
+    async def _wait_formed(self, replicas: int, how: str, *, restored: bool = False) -> None:
+        """Until all is as before; then remove the mark. `how`: why the cluster runs. Error: `ClusterNotFormed`."""
+        if replicas:
+            try:
+                await call.wait(
+                    GaleraActivities.wait_formed,
+                    self._form(replicas, restored=restored),
+                    f"{replicas} replicas Ready and in one cluster",
+                    limit=self.recipe.ready_timeout,
+                    late=ClusterNotFormed,
+                    queue=self.undoer.queue,
+                )
+            except GaleraBackupError as failure:
+                raise ClusterNotFormed(
+                    f"StatefulSet {str(self.site.cluster)!r} {how}, but: {failure.message}. Look at the logs of its "
+                    "pods"
+                ) from failure
+        unmark = self._scale(replicas, undoing=True)
+        await persist(KubernetesActivities.unmark_statefulset, unmark, "remove the lease's mark", self.undoer.queue)
+
+    def _left(self, held: _Held) -> GaleraBackupError:
+        cluster, size, saw = str(self.site.cluster), self.recipe.replicas, describe_claims(held.claims)
+        if not held.serving:
+            return ClusterLeftStopped(
+                f"StatefulSet {cluster!r} stays at 0 replicas: expected all data claims untouched or all restored, saw "
+                f"{saw}. Start the restore again; it redoes every claim"
+            )
+        return ClusterLeftPartial(
+            f"StatefulSet {cluster!r} stays at {held.serving} of {size} replicas, which serve: expected all data "
+            f"claims restored, saw {saw}. Do not scale it up by hand: the others would join with another history. Mend "
+            "the cause and run the janitor, which finishes the restore; or scale the StatefulSet to 0 and start the "
+            f"restore again with 'replicas': {size}: that redoes every claim, and loses what was written since"
+        )
+
+    # --- tasks
+
+    def _scale(self, replicas: int, serving: int = 0, *, undoing: bool = False) -> ScaleTask:
+        """For every step on the StatefulSet; only scaling up looks at `replicas`, and at how many serve already."""
+        return ScaleTask(
+            site=self.site,
+            mark=self.mark,
+            replicas=replicas,
+            serving=serving,
+            known_by=self.undoer.knows,
+            undoing=undoing,
+        )
+
+    def _form(self, replicas: int, *, restored: bool, may_fail: bool = False) -> FormTask:
+        """What to wait for once it is scaled back, on restored or on its old data.
+
+        The first replica gets the primary label when it is alone. `may_fail`: other data can be started instead.
+        """
+        alone = replicas == 1 and self.recipe.primary_pod is not None
+        clone = self.recipe.clone if restored else None
+        return FormTask(
+            site=self.site,
+            lease=self._mark.lease,
+            replicas=replicas,
+            primary_pod=names.pod(self.site.cluster, 0) if alone else self.recipe.primary_pod,
+            uuid=clone.uuid if clone is not None else None,
+            may_fail=may_fail,
+        )
+
+
+@dataclass(frozen=True)
+class _Held:
+    """What the claims hold, and how many replicas serve."""
+
+    claims: tuple[ClaimReport, ...]
+    serving: int
