@@ -172,7 +172,7 @@ class Janitor:
     @workflow.run
     async def run(self, request: JanitorRequest) -> JanitorResult:
         if request.cluster.namespace == "broken":
-            raise JanitorFailed("bringing 'db-2' back: expected it in sync")
+            raise JanitorFailed("undoing the desync of 'db-2': expected it in sync")
         if request.cluster.namespace == "held":
             return JanitorResult(found=(), mended=(), left_alone=(), busy="galera-backup/held/db/now", looked_at=AT)
         found = Finding(kind="replica", name="db-2", verdict=Verdict.ABANDONED, text="desynced by 'w'")
