@@ -215,10 +215,9 @@ class LeaseHeld:
 
     async def swap(self) -> None:
         """Begin to rename data on the volumes of the stopped cluster; no earlier than when this has returned."""
-        stake = self._stopped()
-        if stake is not None:
-            stake.begins_to_swap()
         await self._send("swap")
+        if (stake := self._stopped()) is not None:
+            stake.begins_to_swap()
 
     async def start(self, command: StartCommand) -> LeaseReply:
         """Have the cluster started. Errors: `ClusterNotFormed`, `ScaleFailed`, `LeaseLost`."""

@@ -89,8 +89,11 @@ class Stopped:
         self.known = None
 
     def begins_to_swap(self) -> None:
-        """Renames may have begun from here on."""
-        self.recipe = self.recipe.model_copy(update={"renames_may_have_begun": True})
+        """The operation may rename data from here on."""
+        self.recipe = self._once_renamed()
+
+    def _once_renamed(self) -> StartRecipe:
+        return self.recipe.model_copy(update={"renames_may_have_begun": True})
 
     def begins_to_start(self, command: StartCommand) -> None:
         """The operation says what the claims hold; of the first alone that says little of the others."""
@@ -114,10 +117,12 @@ class Stopped:
         acting.show("cluster is stopped")
 
     async def swap(self, acting: Acting) -> None:
-        """Note in the mark, before the first rename, that renames may have begun."""
-        self.begins_to_swap()
+        """Note, before the first rename, that renames may have begun. When that fails the owner renames nothing."""
+        mark = self._mark.model_copy(update={"undo": self._once_renamed()})
+        task = self._scale(0).model_copy(update={"mark": mark})
         summary = "the mark says that renames may have begun"
-        await acting.step(KubernetesActivities.renew_mark, self._scale(0), summary, late=ScaleFailed)
+        await acting.step(KubernetesActivities.renew_mark, task, summary, late=ScaleFailed)
+        self.begins_to_swap()
 
     async def start(self, acting: Acting, command: StartCommand) -> None:
         """Start it so that it may be stopped once more, or its first replica alone: it stays a stake, and marked."""
