@@ -132,7 +132,7 @@ async def test_ctrl_c_leaves_the_run_alone(temporal_env: WorkflowEnvironment, qu
     workflow_id = f"ctrl-c-{uuid.uuid4()}"
     address = temporal_env.client.service_client.config.target_host
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "galera_backup", "backup", "endless/db", "--workflow-id", workflow_id),
+        *(sys.executable, "-m", "starters", "backup", "endless/db", "--workflow-id", workflow_id),
         *("--temporal-address", address, "--task-queue", queue),
         stderr=asyncio.subprocess.PIPE,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job inherits "ignore"

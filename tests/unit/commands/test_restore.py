@@ -52,7 +52,7 @@ async def test_restore_on_a_terminal_asks_for_the_cluster(
 ) -> None:
     terminal, its_other_end = pty.openpty()
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "galera_backup", "restore", "good/db", ID, "--task-queue", queue),
+        *(sys.executable, "-m", "starters", "restore", "good/db", ID, "--task-queue", queue),
         *("--temporal-address", temporal_env.client.service_client.config.target_host),
         stdin=its_other_end,
         stdout=asyncio.subprocess.PIPE,
