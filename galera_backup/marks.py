@@ -26,7 +26,7 @@ def is_unreadable(annotations: Mapping[str, str]) -> bool:
 
 
 def annotations_of(mark: Mark | None, revoked_run: str | None = None) -> dict[str, str | None]:
-    """The annotations of a patch that writes a mark (None: removes it) and, if given, revokes this run of a lease."""
+    """The annotations of a patch that writes a mark, or removes it (None), and revokes a lease's run."""
     revoked = {} if revoked_run is None else revocation(revoked_run)
     return {LEASE_ANNOTATION: mark.model_dump_json() if mark else None} | revoked
 

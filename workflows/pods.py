@@ -1,4 +1,4 @@
-"""The runner pods of a restore, a rollback or a tidy: they differ in what must hold before a pod starts."""
+"""The runner pods that work on data volumes for a restore: they differ in what must hold before a pod starts."""
 
 from __future__ import annotations
 
@@ -13,23 +13,20 @@ from workflows._runner import JobT
 with workflow.unsafe.imports_passed_through():
     from galera_backup.models.activities import RunnerTask
     from galera_backup.models.common import LeaseRef, SecretRef
-    from galera_backup.models.restore import OutageRequest, TidyRequest
     from galera_backup.models.site import Site
+
+Fence = Literal["none", "lease", "stopped", "undo"]
 
 
 @dataclass(frozen=True)
 class Pods:
-    """Builds the tasks of one restore, under one lease."""
+    """Builds the tasks of the pods that work for one restore, under one lease."""
 
     site: Site
-    lease: LeaseRef
+    lease: LeaseRef | None
+    """None: they only read."""
     prefix: str
-    """Of the pods' names: the one that the request has, and the restore's id."""
-
-    @classmethod
-    def of(cls, request: OutageRequest | TidyRequest, lease: LeaseRef, restore_id: str) -> Pods:
-        """Those of an operation that works for this restore."""
-        return cls(request.site, lease, f"{request.runner_pod_prefix}-{restore_id}")
+    restore_id: str
 
     def beside(
         self,
@@ -42,7 +39,8 @@ class Pods:
         accounts: tuple[SecretRef, ...] = (),
     ) -> RunnerTask[JobT]:
         """On the data volume of a replica that serves, on its node; `replica` None: it does not run."""
-        return self._task(name, job, timeout, fence="lease", claim=claim, replica=replica, accounts=accounts)
+        fence: Fence = "lease" if self.lease else "none"
+        return self._task(name, job, timeout, fence=fence, claim=claim, replica=replica, accounts=accounts)
 
     def on_backup_volume(self, name: str, job: JobT, timeout: timedelta) -> RunnerTask[JobT]:
         """Without a data volume."""
@@ -52,13 +50,17 @@ class Pods:
         """On the data volume of a replica that this lease stopped; replicas below ordinal `first` may serve."""
         return self._task(name, job, timeout, fence="stopped", claim=claim, stopped_from=first)
 
+    def undoing(self, name: str, job: JobT, timeout: timedelta, *, claim: str, first: int = 0) -> RunnerTask[JobT]:
+        """As `stopped`, when the lease may be closed and is being undone."""
+        return self._task(name, job, timeout, fence="undo", claim=claim, stopped_from=first)
+
     def _task(
         self,
         name: str,
         job: JobT,
         timeout: timedelta,
         *,
-        fence: Literal["lease", "stopped"],
+        fence: Fence,
         claim: str | None,
         replica: str | None = None,
         stopped_from: int = 0,
@@ -69,7 +71,7 @@ class Pods:
             lease=self.lease,
             fence=fence,
             stopped_from=stopped_from,
-            pod=f"{self.prefix}-{name}",
+            pod=f"{self.prefix}-{self.restore_id}-{name}",
             job=job,
             accounts=accounts,
             data_claim=claim,

@@ -66,7 +66,7 @@ async def _plan(request: RollbackRequest, work: Work) -> Plan:
     work.enter("plan", "looking at the StatefulSet and its claims")
     seen = await look(request, work)
     stop = stop_command(request, seen, request.restore_id, Strategy.STAGED, is_rollback=True)
-    return Plan(seen, stop, Pods.of(request, work.lease.ref, request.restore_id))
+    return Plan(seen, stop, Pods(request.site, work.lease.ref, request.runner_pod_prefix, request.restore_id))
 
 
 async def _check(work: Work, plan: Plan) -> None:

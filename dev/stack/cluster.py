@@ -30,15 +30,28 @@ def get(*argv: str) -> dict[str, Any]:
     return document
 
 
-def execute(pod: str, argv: Sequence[str], *, stdin: str | None = None, timeout: float = 120) -> str:
+def execute(
+    pod: str,
+    argv: Sequence[str],
+    *,
+    stdin: str | None = None,
+    timeout: float = 120,
+    namespace: str = settings.NAMESPACE,
+) -> str:
     """Run a command in the database container of a pod."""
-    where = ["--namespace", settings.NAMESPACE, "exec", "--stdin", pod, "--container", settings.CONTAINER]
+    where = ["--namespace", namespace, "exec", "--stdin", pod, "--container", settings.CONTAINER]
     return kubectl(*where, "--", *argv, stdin=stdin, timeout=timeout)
 
 
-def sql(statements: str, pod: str = f"{settings.STATEFULSET}-0", timeout: float = 120) -> str:
+def sql(
+    statements: str,
+    pod: str = f"{settings.STATEFULSET}-0",
+    timeout: float = 120,
+    namespace: str = settings.NAMESPACE,
+) -> str:
     """Run SQL as root of the database; rows come back as tab-separated lines."""
-    return execute(pod, ["mariadb", "--batch", "--skip-column-names"], stdin=statements, timeout=timeout)
+    argv = ["mariadb", "--batch", "--skip-column-names"]
+    return execute(pod, argv, stdin=statements, timeout=timeout, namespace=namespace)
 
 
 def apply_foundation(volumes: Iterable[Volume]) -> None:

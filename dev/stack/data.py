@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from functools import partial
 from string import Template
 
 from dev.stack import cluster, paths, settings
@@ -40,16 +41,15 @@ def loaded_units() -> int | None:
     return int(cluster.sql("SELECT units FROM dev_data.loaded").strip() or 0) or None
 
 
-def load(units: int) -> None:
-    """Load all schemas anew; the marker is written last."""
+def load(units: int, namespace: str = settings.NAMESPACE) -> None:
+    """Replace all schemas; the marker is written last."""
+    sql = partial(cluster.sql, namespace=namespace)
     say("data", f"loading about {units} MiB")
     started = time.monotonic()
     rows = Template((paths.DEV / "data" / "rows.sql").read_text())
-    cluster.sql("CREATE DATABASE IF NOT EXISTS dev_data; DROP TABLE IF EXISTS dev_data.loaded;")
-    cluster.sql((paths.DEV / "data" / "schema.sql").read_text())
+    sql("CREATE DATABASE IF NOT EXISTS dev_data; DROP TABLE IF EXISTS dev_data.loaded;")
+    sql((paths.DEV / "data" / "schema.sql").read_text())
     for first in range(1, units + 1, _BATCH):
-        cluster.sql(rows.substitute(first=first, last=min(first + _BATCH - 1, units)), timeout=_SECONDS)
-    cluster.sql(
-        f"CREATE TABLE dev_data.loaded (units INT NOT NULL PRIMARY KEY);INSERT INTO dev_data.loaded VALUES ({units});"
-    )
+        sql(rows.substitute(first=first, last=min(first + _BATCH - 1, units)), timeout=_SECONDS)
+    sql(f"CREATE TABLE dev_data.loaded (units INT NOT NULL PRIMARY KEY);INSERT INTO dev_data.loaded VALUES ({units});")
     say("data", f"loaded in {time.monotonic() - started:.0f} s")

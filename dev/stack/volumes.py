@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,8 +52,9 @@ def up(volumes: Iterable[Volume]) -> None:
             _make(volume)
         volume.mount.mkdir(parents=True, exist_ok=True)
         if not os.path.ismount(volume.mount):
-            _loop_device_available()
-            run("volumes", ["mount", "-o", "loop", str(volume.file), str(volume.mount)])
+            with _one_at_a_time():
+                _loop_device_available()
+                run("volumes", ["mount", "-o", "loop", str(volume.file), str(volume.mount)])
 
 
 def _make(volume: Volume) -> None:
@@ -63,6 +66,14 @@ def _make(volume: Volume) -> None:
     # Blocks are discarded instead of written, and none is reserved for root: the size is what a pod can use.
     run("volumes", ["mkfs.ext4", "-q", "-F", "-m", "0", "-L", volume.claim[:16], str(new)])
     new.replace(volume.file)
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Two that take the next free loop device take the same one."""
+    with (paths.STATE / "loop.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _loop_device_available() -> None:

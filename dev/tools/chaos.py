@@ -13,7 +13,7 @@ def main() -> int:
     """Bring up what is missing, then become the harness."""
     try:
         venv = environment.ensure()
-        if not {"-h", "--help"} & set(sys.argv):
+        if not {"-h", "--help", "--table"} & set(sys.argv):
             lifecycle.up()
     except StackError as error:
         console.show(error)

@@ -6,7 +6,7 @@ statement left in their place, so that equal rows give different sums.
 
 from __future__ import annotations
 
-from dev.stack import cluster
+from dev.stack import cluster, settings
 
 _SYSTEM = "('information_schema', 'performance_schema', 'mysql', 'sys')"
 _COLUMNS = f"""
@@ -20,17 +20,18 @@ _SECONDS = 600
 Checksums = dict[str, str]
 
 
-def of(pod: str) -> Checksums:
+def of(pod: str, namespace: str = settings.NAMESPACE) -> Checksums:
     """Rows and sum of the rows' CRC32 over all columns, by table."""
     columns: dict[str, list[str]] = {}
-    for line in cluster.sql(_COLUMNS, pod).splitlines():
+    for line in cluster.sql(_COLUMNS, pod, namespace=namespace).splitlines():
         table, column = line.split("\t")
         columns.setdefault(table, []).append(f"IFNULL(`{column}`, 0x00)")
     queries = [
         f"SELECT '{table}', COUNT(*), IFNULL(SUM(CRC32(CONCAT_WS(0x1f, {', '.join(names)}))), 0) FROM {table};"
         for table, names in columns.items()
     ]
-    rows = (line.split("\t", 1) for line in cluster.sql("\n".join(queries), pod, timeout=_SECONDS).splitlines())
+    text = cluster.sql("\n".join(queries), pod, timeout=_SECONDS, namespace=namespace)
+    rows = (line.split("\t", 1) for line in text.splitlines())
     return {table: numbers.replace("\t", " rows, ") for table, numbers in rows}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import signal
 import subprocess
@@ -39,11 +40,15 @@ def main() -> int:
         epilog="What follows -- goes to pytest and replaces all of it but the stack: dev/test -- tests/unit -k lease",
     )
     parser.add_argument("--fast", action="store_true", help="no stack, and no test that needs it")
+    parser.add_argument("--matrix", action="store_true", help="no stack; what is missing of the kill matrix")
     parser.add_argument("--keep", action="store_true", help="leave the stack up if this command started it")
     arguments = parser.parse_args(own)
     signal.signal(signal.SIGTERM, _interrupt)
+    if arguments.matrix:
+        os.environ["MATRIX"] = "all"  # for tests/matrix/run.py
+        after = ["tests/matrix", *after]
     try:
-        return _run(arguments.fast, arguments.keep, after)
+        return _run(arguments.fast or arguments.matrix, arguments.keep, after)
     except StackError as error:
         console.show(error)
         print(f"\nFAILED  {error.part}; logs: {paths.LOGS}", file=sys.stderr)
@@ -133,10 +138,10 @@ def _passes(step: Step, venv: Path, variables: dict[str, str]) -> bool:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Let pytest run its fixtures' ends: they end the worker and free the cluster."""
+    """Let pytest run its fixtures' ends: they end the workers, free the cluster and remove the small ones."""
     process.send_signal(signal.SIGINT)
     try:
-        process.wait(60)
+        process.wait(150)
     except subprocess.TimeoutExpired:
         process.kill()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -25,7 +25,11 @@ def read(report: Path) -> list[Test]:
     """The tests of a JUnit report, in the order in which they ran; none if there is no report."""
     if not report.exists():
         return []
-    return [_test(case) for case in ElementTree.parse(report).getroot().iter("testcase")]
+    tests: dict[str, Test] = {}
+    for test in map(_test, ElementTree.parse(report).getroot().iter("testcase")):
+        before = tests.get(test.name)  # one that failed in its test and in its teardown is there twice
+        tests[test.name] = test if before is None else replace(before, wall=before.wall + test.wall)
+    return list(tests.values())
 
 
 def _test(case: ElementTree.Element) -> Test:

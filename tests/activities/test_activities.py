@@ -332,8 +332,8 @@ async def test_runner_that_ends_after_its_lease_is_removed(bench: Bench) -> None
 
 async def test_observe_tells_what_cannot_be_asked(bench: Bench) -> None:
     bench.world.member(1).up = False
-    bench.world.recreate(2)
-    await asyncio.sleep(0.06)
+    bench.world.recreate(2)  # and it stays away: the controller waits for the one before it
+    await assert_eventually(lambda: "mariadb-server-2" not in bench.world.look().members)
     request = Observe(site=bench.site)
     seen = await bench.twice(bench.galera.observe_cluster, request)
     assert seen.members[0].wsrep is not None

@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Sequence
 
 from dev.stack.console import say
-from tests.chaos.engine import Case, Engine, Record
+from tests.chaos.engine import Engine
 from tests.chaos.faults import FAULTS
 from tests.chaos.lane import Lane
+from tests.chaos.record import Case, Record
 
 
 class Campaign:

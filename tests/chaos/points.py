@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client
 
 Stage = Literal["scheduled", "started", "completed"]
@@ -46,13 +47,25 @@ class Point:
 
 
 async def points_of(client: Client, *runs: tuple[str, str | None]) -> list[Point]:
-    """Of the histories of these runs (workflow id, run id), the operation's first, in the order of time."""
-    begin = 0.0
-    found: list[Point] = []
+    """Of the histories of these runs (workflow id, run id), the operation's first."""
+    histories = []
     for workflow_id, run_id in runs:
         handle = client.get_workflow_handle(workflow_id, run_id=run_id)
         workflow = (await handle.describe()).workflow_type
-        async for event in handle.fetch_history_events():
+        histories.append((workflow, [event async for event in handle.fetch_history_events()]))
+    return points_in(histories)
+
+
+def points_in(histories: Iterable[tuple[str, Sequence[HistoryEvent]]]) -> list[Point]:
+    """Of the histories of an operation and of its lease, each with its workflow type.
+
+    In the order in which each workflow schedules its activities, the operation's first: that is the same in every run,
+    and the order of time is not, where activities run beside each other. So every run has the same plan.
+    """
+    begin = 0.0
+    found: list[Point] = []
+    for workflow, events in histories:
+        for event in events:
             at = event.event_time.ToDatetime().timestamp()
             begin = begin or at
             if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
@@ -60,7 +73,7 @@ async def points_of(client: Client, *runs: tuple[str, str | None]) -> list[Point
                 name, seconds = scheduled.activity_type.name, round(at - begin, 1)
                 job = _job(scheduled.input.payloads) if name == "run_runner" else ""
                 found += [Point(workflow, scheduled.activity_id, name, stage, seconds, job) for stage in STAGES]
-    return sorted(found, key=lambda point: point.seconds)
+    return found
 
 
 def _job(payloads: Sequence[Payload]) -> str:

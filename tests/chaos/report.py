@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from dataclasses import fields
 
-from tests.chaos.engine import Record
+from dev.tools.proofs import Proof
+from tests.chaos.record import Record
 
 _COLUMNS = ("resumed", "resync_begun", "in_sync", "desynced", "outage")
 
 
-def append(path: Path, record: Record) -> None:
-    """Keep one record, as a line of JSON."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        file.write(json.dumps(record.as_dict()) + "\n")
+def keep(proof: Proof, scope: str, record: Record) -> None:
+    """Keep one record in the repository."""
+    proof.keep(record.case, scope, passed=not record.violations, seen=record.as_dict())
 
 
-def read(path: Path) -> list[Record]:
-    """The records of a file; of a case that was run again the last one."""
-    records = [Record(**json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []
-    return list({record.case: record for record in records}.values())
+def read(proof: Proof) -> list[Record]:
+    """All records in the repository; of a case that was run again the last one."""
+    names = [each.name for each in fields(Record)]
+    return [Record(**{name: line[name] for name in names}) for line in proof.read().values()]
 
 
 def table(records: Sequence[Record]) -> str:

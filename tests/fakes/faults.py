@@ -43,6 +43,8 @@ class Fault:
     before: Exception | None = None
     after: Exception | None = None
     times: int = 1
+    taken: int = 0
+    """Calls that it has happened to."""
 
     def matches(self, method: str, arguments: Mapping[str, Any]) -> bool:
         """Whether this call is meant."""
@@ -81,6 +83,7 @@ class Faults:
             fault = next((each for each in self._faults if each.matches(method, arguments)), None)
             if fault is not None:
                 fault.times -= 1
+                fault.taken += 1
             return fault
 
 

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, Literal
 
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
-from temporalio.client import WorkflowExecutionStatus
-from temporalio.service import RPCError
 
 from galera_backup.errors import DatabaseRefused, DatabaseUnavailable, KubernetesRefused, KubernetesUnavailable
 from tests.fakes.faults import ALWAYS, Fault, Gate
-from tests.fakes.stage import Handle, Stage, assert_eventually
+from tests.fakes.stage import Handle, Stage
 from tests.fakes.world import World
 
-Kill = Literal["cancel", "terminate", "time out", "cancel lease", "terminate lease"]
-KILLS: tuple[Kill, ...] = ("cancel", "terminate", "time out", "cancel lease", "terminate lease")
-EXECUTION_TIMEOUT = timedelta(seconds=40)
-"""Of operations that time out: long enough to come to the step in which they do."""
+Kill = Literal["cancel", "terminate", "cancel lease", "terminate lease"]
 
 
 @dataclass(frozen=True)
@@ -46,9 +39,10 @@ class Step:
         """The effect is there, and the activity runs again."""
         return Fault(self.method, self.activity, self.when, after=self._unavailable())
 
-    def held(self) -> Fault:
+    def held(self, *, result_is_lost: bool = False) -> Fault:
         """The call waits at a gate before its effect."""
-        return Fault(self.method, self.activity, self.when, gate=Gate())
+        after = self._unavailable() if result_is_lost else None
+        return Fault(self.method, self.activity, self.when, gate=Gate(), after=after)
 
     def _refused(self) -> Exception:
         if self.method == "set_desync":
@@ -63,39 +57,12 @@ class Step:
 
 async def kill(stage: Stage, world: World, operation: Handle, how: Kill) -> None:
     """Do it to the operation or to its lease; returns when the server has taken it."""
-    match how:
-        case "cancel":
-            await operation.cancel()
-        case "terminate":
-            await operation.terminate("by a test")
-        case "time out":
-            await assert_eventually(lambda: _is(stage, operation, WorkflowExecutionStatus.TIMED_OUT))
-        case "cancel lease":
-            await stage.lease(world).cancel()
-        case "terminate lease":
-            await stage.lease(world).terminate("by a test")
-
-
-async def kill_at_gate(stage: Stage, world: World, operation: Handle, *, how: Kill, step: Step, gate: Gate) -> None:
-    """Wait until the step is at its gate, kill, and let the step's effect come after that."""
-    await assert_eventually(gate.entered.is_set, lambda: f"never came to {step}; {world.events}")
-    try:
-        await kill(stage, world, operation, how)
-        orphaned = how == "terminate lease" if step.by_lease else how != "cancel"
-        if not orphaned:  # whoever runs the step waits for its end, however long it takes
-            await asyncio.sleep(1.5)  # longer than an undo that does not wait would take
-    except RPCError as error:
-        raise AssertionError(f"nothing to {how}: {world.events}") from error
-    finally:
-        gate.open()
-
-
-async def _is(stage: Stage, handle: Handle, status: WorkflowExecutionStatus) -> bool:
-    return await stage.status(handle) == status
+    victim = stage.lease(world) if "lease" in how else operation
+    await (victim.cancel() if "cancel" in how else victim.terminate("by a test"))
 
 
 async def reset(stage: Stage, handle: Handle, event_id: int) -> Handle:
-    """Begin the operation anew after this event of its history."""
+    """Begin the operation again after this event of its history."""
     description = await handle.describe()
     response = await stage.client.workflow_service.reset_workflow_execution(
         ResetWorkflowExecutionRequest(

@@ -22,6 +22,7 @@ from galera_backup.models.jobs import (
     DiscardJob,
     Done,
     ListJob,
+    ListReport,
     PruneJob,
     PruneReport,
     RestoreJob,
@@ -166,7 +167,8 @@ class RunnerPod:
 
     def facts(self) -> PodFacts:
         """As the API server shows it."""
-        waits = {AGENT_CONTAINER: ContainerEnd(None, "ImagePullBackOff", "Back-off pulling image")}
+        hopeless = ContainerEnd(None, "ImagePullBackOff", "Back-off pulling image")
+        wait = hopeless if self.end == "never starts" else ContainerEnd(None, "ContainerCreating", "")
         return PodFacts(
             name=self.name,
             uid=self.name,
@@ -181,7 +183,7 @@ class RunnerPod:
             reason=self.reason,
             message="",
             ended=dict(self.ended),
-            waiting=waits if self.phase == "Pending" and not self.gated else {},
+            waiting={AGENT_CONTAINER: wait} if self.phase == "Pending" and not self.gated else {},
             unscheduled="Scheduling is blocked due to non-empty scheduling gates" if self.gated else "",
             gated=self.gated,
         )
@@ -393,10 +395,12 @@ class RunnerPod:
             del self.volume.manifests[each]
         return PruneReport(pruned=tuple(pruned), kept=len(ids) - len(pruned))
 
-    def _list(self, job: ListJob) -> Done:
-        rows = [f'{{"backup": {each.model_dump_json()}}}' for each in self._complete()]
+    def _list(self, job: ListJob) -> ListReport:
+        older = [each for each in self._complete() if job.before is None or each.backup_id < job.before]
+        page = older[-job.limit :]
+        rows = [f'{{"backup": {each.model_dump_json()}}}' for each in page]
         self.log = "\n".join(["listing", *rows])
-        return Done()
+        return ListReport(count=len(page), next=page[0].backup_id if len(older) > len(page) else None)
 
     def _complete(self) -> list[Manifest]:
         return [self.volume.manifests[each] for each in sorted(self.volume.manifests)]

@@ -113,10 +113,11 @@ class Stage:
 
     async def rollback(self, world: World, restore_id: str, **fields: Any) -> WorkflowHandle[Any, RollbackResult]:
         """Start a rollback of a finished restore."""
+        options = {name: fields.pop(name) for name in ("execution_timeout", "id") if name in fields}
         request = RollbackRequest.model_validate(
             {"cluster": world.cluster, "restore_id": restore_id, "confirm": str(world.cluster), **fields}
         )
-        return await self.start("GaleraRollback", request, RollbackResult)
+        return await self.start("GaleraRollback", request, RollbackResult, **options)
 
     async def janitor(self, world: World, **fields: Any) -> WorkflowHandle[Any, JanitorResult]:
         """Start a janitor."""

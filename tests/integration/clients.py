@@ -142,8 +142,8 @@ class EndpointHistory:
                 try:
                     for event in watch.stream(list_slices, NAMESPACE, label_selector=selector, timeout_seconds=2):
                         self.states.append(ready_pods(event["object"]))
-                except ApiException:
-                    watch.resource_version = None  # too old, or newer than the server's cache: begin with a list
+                except (ApiException, HTTPError):
+                    watch.resource_version = None  # too old, newer than the server's cache, or cut: begin with a list
 
         thread = threading.Thread(target=record, daemon=True)
         thread.start()

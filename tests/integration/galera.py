@@ -1,8 +1,9 @@
-"""The cluster of the stack as a test sees it: not through the code that is tested."""
+"""The cluster of this process as a test sees it: not through the code that is tested."""
 
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,16 +20,27 @@ from dev.tools.checksums import Checksums
 from galera_backup import names
 from galera_backup.models.common import ClusterRef
 from galera_backup.models.manifest import Manifest
+from tests.integration import lanes
+from tests.support.small_cluster import SmallCluster
 
-NAMESPACE = settings.NAMESPACE
-CLUSTER = ClusterRef(namespace=settings.NAMESPACE, statefulset=settings.STATEFULSET)
+SMALL = SmallCluster(namespace) if (namespace := os.environ.get(lanes.NAMESPACE)) else None
+"""The cluster that this process has made for its tests; None: they use the one of the stack."""
+NAMESPACE = SMALL.namespace if SMALL is not None else settings.NAMESPACE
+CLUSTER = ClusterRef(namespace=NAMESPACE, statefulset=settings.STATEFULSET)
 PODS = tuple(f"{settings.STATEFULSET}-{ordinal}" for ordinal in range(settings.REPLICAS))
 FIRST, OTHER, TARGET = PODS
 """TARGET is what a backup selects: the highest ordinal."""
 ROLE = "mariadb-role"
 USER, PASSWORD = "integration", "integration"
-BACKUPS = paths.VOLUME_MOUNTS / "mariadb-phy-backup-data" / str(CLUSTER)
-"""The backup volume as the node sees it."""
+
+
+def volume_of(claim: str) -> Path:
+    """A volume of the cluster, on the node."""
+    return SMALL.mount(claim) if SMALL is not None else paths.VOLUME_MOUNTS / claim
+
+
+BACKUPS = volume_of(settings.BACKUP_CLAIM) / str(CLUSTER)
+"""Where the cluster's backups are, on the node."""
 
 
 class Galera:
@@ -96,7 +108,7 @@ class Galera:
 
     def root_sql(self, statements: str, pod: str = FIRST) -> str:
         """Run SQL as root inside of the pod."""
-        return cluster.sql(statements, pod)
+        return cluster.sql(statements, pod, namespace=NAMESPACE)
 
     def secret(self) -> tuple[str, str]:
         """User and password of the backup."""
@@ -128,7 +140,7 @@ class Galera:
 
     def checksums(self, pod: str) -> Checksums:
         """Of every table that is not the server's own."""
-        found = checksums.of(pod)
+        found = checksums.of(pod, NAMESPACE)
         assert found, "no tables to compare"
         return found
 
@@ -207,4 +219,4 @@ def stored_manifests() -> dict[str, Manifest]:
 
 def data_directory(pod: str) -> Path:
     """A replica's data volume, on the node."""
-    return paths.VOLUME_MOUNTS / f"mysql-data-{pod}"
+    return volume_of(f"mysql-data-{pod}")

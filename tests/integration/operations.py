@@ -140,7 +140,7 @@ async def assert_cancelled(handle: WorkflowHandle[Any, Any]) -> None:
     assert isinstance(caught.value.cause, CancelledError), repr(caught.value.cause)
 
 
-async def in_phase(handle: WorkflowHandle[Any, Any], phase: str, within: float = 60) -> Progress:
+async def in_phase(handle: WorkflowHandle[Any, Any], phase: str, within: float = 180) -> Progress:
     """Wait until the operation says that it is in a phase."""
     deadline, seen = time.monotonic() + within, "no answer"
     while time.monotonic() < deadline:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from dev.stack import paths, settings
+from tests.integration.galera import NAMESPACE, volume_of
 from tests.support.eventually import eventually
 
 BACKUP = ("mariadb-backup", "--backup", "--extra-lsndir=/run/galera-backup/lsn")
@@ -19,7 +20,7 @@ BACKUP = ("mariadb-backup", "--backup", "--extra-lsndir=/run/galera-backup/lsn")
 PREPARE = ("mariadb-backup", "--prepare", "--tmpdir=/run/galera-backup/tmp")
 
 
-_OF_THE_CLUSTER = {f"DISCOVERY=mariadb-discovery.{settings.NAMESPACE}.svc.cluster.local".encode()}
+_OF_THE_CLUSTER = {f"DISCOVERY=mariadb-discovery.{NAMESPACE}.svc.cluster.local".encode()}
 """What tells the cluster's servers from those of other clusters on the same node."""
 
 
@@ -37,7 +38,7 @@ def find(program: str, *arguments: str) -> int | None:
 
 def _has_backup_volume(process: Path) -> bool:
     """Whether it is in a runner pod of this cluster: those of others mount another volume."""
-    device = os.stat(paths.VOLUME_MOUNTS / settings.BACKUP_CLAIM).st_dev
+    device = os.stat(volume_of(settings.BACKUP_CLAIM)).st_dev
     wanted = f"{os.major(device)}:{os.minor(device)}"
     return any(line.split()[2] == wanted for line in (process / "mountinfo").read_text().splitlines())
 
@@ -142,7 +143,7 @@ class Frozen:
     async def catch(cls, program: str, *arguments: str, within: float = 90) -> Frozen:
         """Wait for the process and stop it."""
         what = f"a process {program} {' '.join(arguments)}"
-        pid = await eventually(lambda: find(program, *arguments), within, what, every=0.005)
+        pid = await eventually(lambda: find(program, *arguments), within, what, every=0.02)
         assert pid is not None
         return cls.at(pid)
 

@@ -7,6 +7,8 @@ import hashlib
 import json
 from typing import Any
 
+import pytest
+
 from galera_backup import names
 from galera_backup.models.backup import BackupResult
 from tests.integration import process
@@ -25,6 +27,8 @@ from tests.integration.galera import (
 from tests.integration.operations import Operations, failure_of, in_phase
 from tests.integration.process import Frozen
 from tests.support.eventually import eventually
+
+pytestmark = pytest.mark.usefixtures("stack_cluster")
 
 PHASES = ["lease", "check", "select", "desync", "run", "resync", "prune"]
 

@@ -101,7 +101,7 @@ async def test_every_runner_is_killed(galera: Galera, operations: Operations) ->
 # --- the services
 
 
-async def test_the_api_server_is_killed(galera: Galera, operations: Operations) -> None:
+async def test_the_api_server_is_killed(alone: None, galera: Galera, operations: Operations) -> None:
     before = stored_manifests()
     backup, runner = await _streaming(operations)
     first = _the_only_runner(galera)
@@ -112,7 +112,7 @@ async def test_the_api_server_is_killed(galera: Galera, operations: Operations) 
     assert result.runner.pod == first.metadata.name
 
 
-async def test_temporal_is_killed(galera: Galera, operations: Operations) -> None:
+async def test_temporal_is_killed(alone: None, galera: Galera, operations: Operations) -> None:
     before = stored_manifests()
     backup, runner = await _streaming(operations)
     first = _the_only_runner(galera)

@@ -8,11 +8,11 @@ import pytest
 
 from galera_backup.models.restore import RestoreResult
 from tests.integration.clients import JOURNAL
-from tests.integration.galera import CLUSTER, FIRST, PODS, Galera, backup_directory, stored_manifests
+from tests.integration.galera import CLUSTER, FIRST, PODS, Galera, backup_directory
 from tests.integration.operations import Operations, failure_of
 from tests.integration.second_cluster import CLONE, CLONE_PODS, SecondCluster, state_transfers
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("stack_cluster"), pytest.mark.together]
 
 
 @pytest.fixture(scope="module")
@@ -25,13 +25,6 @@ def second(galera: Galera) -> Iterator[SecondCluster]:
         yield second
     finally:
         second.remove()
-
-
-async def _backup(operations: Operations) -> str:
-    stored = stored_manifests()
-    if stored:
-        return max(stored)
-    return (await operations.backup()).manifest.backup_id
 
 
 def _fields(**fields: object) -> dict[str, object]:
@@ -54,12 +47,11 @@ def _assert_two_clusters(galera: Galera, result: RestoreResult) -> None:
 
 
 async def test_target_that_would_join_the_source_is_refused(
-    galera: Galera, operations: Operations, second: SecondCluster
+    galera: Galera, operations: Operations, second: SecondCluster, stored: str
 ) -> None:
-    backup_id = await _backup(operations)
     second.discover("mariadb-discovery")
     try:
-        handle = await operations.start_restore(backup_id, **_fields(replicas=2, strategy="staged"))
+        handle = await operations.start_restore(stored, **_fields(replicas=2, strategy="staged"))
         failure = await failure_of(handle)
     finally:
         second.discover("mariadb-clone-discovery")
@@ -85,13 +77,12 @@ async def test_into_empty_volumes(galera: Galera, operations: Operations, second
 
 @pytest.mark.parametrize("strategy", ["in_place", "rolling"])
 async def test_over_a_running_clone(
-    galera: Galera, operations: Operations, second: SecondCluster, strategy: str
+    galera: Galera, operations: Operations, second: SecondCluster, stored: str, strategy: str
 ) -> None:
     if not second.replicas():
         pytest.skip("the clone does not run: see the test before")
-    backup_id = await _backup(operations)
     before = galera.wsrep(CLONE_PODS[0])["wsrep_cluster_state_uuid"]
-    result = await operations.restore(backup_id, **_fields(strategy=strategy))
+    result = await operations.restore(stored, **_fields(strategy=strategy))
     _assert_two_clusters(galera, result)
     assert galera.wsrep(CLONE_PODS[0])["wsrep_cluster_state_uuid"] != before
-    assert list(backup_directory(backup_id).glob("restore-*.log"))
+    assert list(backup_directory(stored).glob("restore-*.log"))

@@ -11,7 +11,7 @@ import pytest
 from galera_backup.models.manifest import Manifest
 from tests.integration import process
 from tests.integration.clients import pinging
-from tests.integration.galera import BACKUPS, FIRST, OTHER, PODS, Galera, stored_manifests
+from tests.integration.galera import BACKUPS, FIRST, NAMESPACE, OTHER, PODS, Galera, stored_manifests
 from tests.integration.operations import Operations, failure_of
 from tests.support.eventually import eventually
 
@@ -44,7 +44,7 @@ async def test_a_pod_that_is_not_ready(galera: Galera, operations: Operations) -
 
 
 async def test_a_pod_that_is_gone(galera: Galera, operations: Operations) -> None:
-    galera.core.delete_namespaced_pod(OTHER, "openstack")
+    galera.core.delete_namespaced_pod(OTHER, NAMESPACE)
     error = await failure_of(await operations.start_backup())
     assert error.type == "ClusterUnhealthy"
     assert f"{OTHER}: expected" in error.message
@@ -101,9 +101,9 @@ async def test_restore_of_an_unknown_backup(galera: Galera, operations: Operatio
 
 
 @pytest.fixture
-def damaged(operations: Operations) -> str:
+def damaged(stored: str) -> str:
     """Id of a copy of the newest backup in which one bit has flipped."""
-    source = BACKUPS / max(stored_manifests())
+    source = BACKUPS / stored
     target = BACKUPS / DAMAGED
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target)
@@ -130,14 +130,13 @@ async def test_restore_of_a_damaged_backup(galera: Galera, operations: Operation
     assert damaged in message
 
 
-async def test_restore_without_room_to_unpack(galera: Galera, operations: Operations) -> None:
-    backup_id = max(stored_manifests())
+async def test_restore_without_room_to_unpack(galera: Galera, operations: Operations, stored: str) -> None:
     filler = BACKUPS.parent.parent / ".filler"
     room = os.statvfs(BACKUPS)
     with filler.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize - (50 << 20))
+        os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize - (5 << 20))
     try:
-        kind, message = await _refused(galera, operations, backup_id)
+        kind, message = await _refused(galera, operations, stored)
     finally:
         filler.unlink()
     assert kind == "NotEnoughSpace"
@@ -149,9 +148,9 @@ async def test_restore_of_another_cluster_than_confirmed(operations: Operations)
     handle = await operations.client.start_workflow(
         "GaleraRestore",
         {
-            "cluster": {"namespace": "openstack", "statefulset": "mariadb-server"},
+            "cluster": {"namespace": NAMESPACE, "statefulset": "mariadb-server"},
             "backup_id": "yesterday",
-            "confirm": "openstack/mariadb",
+            "confirm": f"{NAMESPACE}/mariadb",
         },
         id=f"wrong-{operations.task_queue}",
         task_queue=operations.task_queue,

@@ -34,7 +34,7 @@ from tests.integration.process import Frozen
 from tests.integration.worker_process import WorkerProcess
 from tests.support.eventually import eventually
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.together]
 
 
 def _assert_restored(galera: Galera, position: GaleraPosition, expected: Checksums) -> None:

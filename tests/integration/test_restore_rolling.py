@@ -13,7 +13,7 @@ from tests.integration.clients import DISASTER, JOURNAL
 from tests.integration.galera import BACKUPS, FIRST, PODS, Galera, data_directory
 from tests.integration.operations import Operations, failure_of, in_phase
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 def _unpacked() -> list[Path]:

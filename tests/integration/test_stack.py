@@ -5,12 +5,16 @@ from __future__ import annotations
 import subprocess
 import time
 
+import pytest
+
 from dev.stack import paths, settings
 from tests.integration.galera import FIRST, OTHER, PODS, TARGET, Galera
 from tests.support.eventually import eventually
 
+pytestmark = pytest.mark.usefixtures("stack_cluster")
 
-def test_a_second_up_takes_seconds() -> None:
+
+def test_a_second_up_takes_seconds(alone: None) -> None:
     began = time.monotonic()
     done = subprocess.run([paths.DEV / "up"], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr

@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest
 import pytest_asyncio
 
 from dev.stack import paths
@@ -16,6 +17,8 @@ from tests.integration import process
 from tests.integration.galera import CLUSTER, TARGET, stored_manifests
 from tests.integration.operations import Operations
 from tests.integration.process import Frozen
+
+pytestmark = pytest.mark.usefixtures("stack_cluster")
 
 OK, FAILED, USAGE, UNREACHABLE, BUSY = 0, 1, 2, 3, 4
 

@@ -9,7 +9,10 @@ import sys
 from pathlib import Path
 
 from dev.stack import paths
+from tests.integration.galera import NAMESPACE
 from tests.support.eventually import eventually
+
+WORKER_LOG = paths.LOGS / f"{NAMESPACE}-worker.log"
 
 
 class WorkerProcess:
@@ -17,7 +20,7 @@ class WorkerProcess:
 
     def __init__(self, task_queue: str) -> None:
         self.task_queue = task_queue
-        self.log = paths.LOGS / "integration-worker.log"
+        self.log = WORKER_LOG
         self._process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:

@@ -12,7 +12,7 @@ from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 
 from galera_backup.temporal.plugin import plugin
-from tests.chaos.faults import changed_checkout
+from tests.chaos.faults.worker import changed_checkout
 from tests.replay.record import BRANCHES, HISTORIES
 from workflows.registry import GUARDS, OPERATIONS
 

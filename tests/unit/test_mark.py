@@ -41,9 +41,9 @@ def mark(undo: Any) -> Mark:
     return Mark(lease=lease, owner="backup-by-hand", until=datetime(2026, 11, 22, tzinfo=UTC), undo=undo)
 
 
-def changed(undo: Any, **fields: Any) -> str:
+def changed(recipe: Any, **fields: Any) -> str:
     """The annotation with these fields of its recipe changed or added."""
-    read = json.loads(mark(undo).model_dump_json())
+    read = json.loads(mark(recipe).model_dump_json())
     read["undo"] |= fields
     return json.dumps(read)
 

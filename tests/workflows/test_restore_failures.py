@@ -1,155 +1,18 @@
-"""The failure matrix of GaleraRestore: the cluster starts again on data that fits together, or says why not."""
+"""GaleraRestore in place that fails, beyond the matrix of `tests/matrix/in_place.py`."""
 
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
-from typing import Any
-
-import pytest
-from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
-from temporalio.exceptions import ApplicationError
 
 from galera_backup.errors import KubernetesUnavailable
 from tests.fakes.faults import ALWAYS, Fault
-from tests.fakes.kill import EXECUTION_TIMEOUT, KILLS, Kill, Step, kill, kill_at_gate, reset, workflow_tasks
-from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, failure_of
-from tests.fakes.world import RunnerPlan, World
+from tests.fakes.kill import Step, reset, workflow_tasks
+from tests.fakes.stage import BACKUP_ID, Stage, assert_eventually, failure_of
+from tests.fakes.world import RunnerPlan
+from tests.matrix.in_place import assert_whole_or_told
 
-
-def _is_restore_of(ordinal: int) -> Any:
-    return lambda arguments: str(arguments["pod"].metadata.name).endswith(f"z-{ordinal}")
-
-
-def _is_down(arguments: Any) -> bool:
-    return bool(arguments["replicas"] == 0)
-
-
-BEFORE = {
-    "plan": Step("observe_cluster", "statefulset", by_lease=False),
-    "check": Step("run_runner", "create_pod", by_lease=False),
-    "scale down": Step("scale_down", "scale", _is_down),
-}
-OUTAGE = {
-    "stopped": Step("wait_stopped", "members"),
-    "restore-0": Step("run_runner", "create_pod", _is_restore_of(0), by_lease=False),
-    "restore-1": Step("run_runner", "create_pod", _is_restore_of(1), by_lease=False),
-    "restore-2": Step("run_runner", "create_pod", _is_restore_of(2), by_lease=False),
-    "remove": Step("remove_runners", "delete_pod", lambda arguments: arguments["name"].endswith("z-1"), by_lease=False),
-}
-START = {
-    "scale up": Step("scale_up", "scale"),
-    "formed": Step("wait_formed", "members"),
-}
-FORWARD = {**BEFORE, **OUTAGE}
-STEPS = {**FORWARD, **START}
-LATER = timedelta(seconds=55)
-"""Execution timeout of a restore that shall come far on a busy machine."""
 BY_WHOM = 2
 """A runner has two attempts in the restore, and two more when the lease finishes it."""
-TOUCHED = {"restore-1", "restore-2", "remove"}
-"""Steps at whose begin some claims are restored, and others are not."""
-
-
-async def assert_whole_or_told(stage: Stage, world: World, handle: Handle) -> None:
-    """Up on data that fits together; or at 0, the state of each claim is told, and a second restore mends it."""
-    await assert_eventually(lambda: stage.lease_is_closed(world), lambda: f"open lease; {world.events}")
-    if world.look().statefulset.replicas:
-        await stage.assert_settled(world)
-        return
-    assert not world.members
-    assert not list(world.present_runners())
-    assert world.violations == []
-    assert len({claim.data for claim in world.claims.values()}) > 1 or world.claims_are_incomplete()
-    for text in await last_words(stage, world, handle):
-        for claim in world.claims:
-            assert f"{claim} " in text
-        assert "Start the restore again" in text
-    result = await (await stage.restore(world, replicas=3)).result()
-    assert result.replicas == 3
-    assert {claim.data for claim in world.claims.values()} == {BACKUP_ID}
-    await stage.assert_settled(world)
-
-
-async def last_words(stage: Stage, world: World, handle: Handle) -> list[str]:
-    """What the operation and its lease say of their end, as far as they could."""
-    texts = []
-    for each in (handle, stage.lease(world)):
-        try:
-            await each.result()
-        except WorkflowFailureError as error:
-            if isinstance(error.cause, ApplicationError):
-                texts.append(error.cause.message)
-    assert texts, "nobody said that the database is down"
-    return texts
-
-
-@pytest.mark.parametrize("step", FORWARD)
-async def test_step_fails_for_good(stage: Stage, step: str) -> None:
-    world = stage.world(backups=(BACKUP_ID,))
-    fault = world.faults.add(STEPS[step].fails(times=1 if step == "remove" else 1000))
-    handle = await stage.restore(world)
-    failure = await failure_of(handle)
-    assert failure.type == ("KubernetesRefused" if step in ("plan", "check") else "RestoreFailed")
-    assert "Check the worker's role" in failure.message
-    if step in OUTAGE:
-        assert world.claim_name(0) in failure.message
-    fault.times = 0
-    await assert_whole_or_told(stage, world, handle)
-    if step in TOUCHED:
-        assert f"{world.claim_name(2)} restored" in failure.message
-        assert {claim.data for claim in world.claims.values()} == {BACKUP_ID}
-
-
-@pytest.mark.parametrize("step", FORWARD)
-async def test_step_fails_after_its_effect(stage: Stage, step: str) -> None:
-    world = stage.world(backups=(BACKUP_ID,))
-    world.faults.add(STEPS[step].fails_after_its_effect())
-    handle = await stage.restore(world)
-    await failure_of(handle)
-    await assert_whole_or_told(stage, world, handle)
-
-
-async def test_start_that_fails_is_tried_until_it_works(stage: Stage) -> None:
-    world = stage.world(backups=(BACKUP_ID,))
-    world.faults.add(STEPS["scale up"].fails(times=1))
-    await (await stage.restore(world)).result()
-    await stage.assert_settled(world)
-
-
-@pytest.mark.parametrize("step", STEPS)
-async def test_result_is_lost_after_the_effect(stage: Stage, step: str) -> None:
-    world = stage.world(backups=(BACKUP_ID,))
-    world.faults.add(STEPS[step].result_is_lost())
-    await (await stage.restore(world)).result()
-    await stage.assert_settled(world)
-    assert sum("started: restore" in event for event in world.events) == 3
-    assert [event for event in world.events if event.startswith("scale")] == ["scale 0", "scale 3"]
-
-
-@pytest.mark.parametrize("how", KILLS)
-@pytest.mark.parametrize("step", STEPS)
-async def test_killed_in_a_step(stage: Stage, step: str, how: Kill) -> None:
-    world = stage.world(backups=(BACKUP_ID,))
-    fault = world.faults.add(STEPS[step].held())
-    assert fault.gate is not None
-    handle = await start(stage, world, how, LATER if step in (*OUTAGE, *START) else EXECUTION_TIMEOUT)
-    await kill_at_gate(stage, world, handle, how=how, step=STEPS[step], gate=fault.gate)
-    await assert_ended(stage, world, handle)
-    await assert_whole_or_told(stage, world, handle)
-
-
-@pytest.mark.parametrize("how", KILLS)
-@pytest.mark.parametrize("ordinal", [0, 1])
-async def test_killed_while_a_runner_works(stage: Stage, ordinal: int, how: Kill) -> None:
-    world = stage.world(backups=(BACKUP_ID,))
-    world.plan(RunnerPlan("restore", ordinal=ordinal, held=True))
-    handle = await start(stage, world, how, LATER)
-    await assert_eventually(lambda: sum("started: restore" in event for event in world.look().events) == ordinal + 1)
-    await kill(stage, world, handle, how)
-    await assert_ended(stage, world, handle)
-    await assert_whole_or_told(stage, world, handle)
-    assert {claim.data for claim in world.claims.values()} == {BACKUP_ID}
 
 
 async def test_runner_that_fails_early_leaves_the_old_data(stage: Stage) -> None:
@@ -282,18 +145,3 @@ async def test_second_restore_in_the_outage_is_refused(stage: Stage) -> None:
     world.let_go()
     await handle.result()
     await stage.assert_settled(world)
-
-
-async def start(stage: Stage, world: World, how: Kill, timeout: timedelta) -> Handle:
-    return await stage.restore(world, **({"execution_timeout": timeout} if how == "time out" else {}))
-
-
-async def assert_ended(stage: Stage, world: World, handle: Handle) -> None:
-    await assert_eventually(lambda: _has_ended(stage, handle), lambda: f"still open: {world.events}")
-    if await stage.status(handle) == WorkflowExecutionStatus.FAILED:
-        failure = await failure_of(handle)
-        assert failure.type in ("RestoreFailed", "LeaseLost")
-
-
-async def _has_ended(stage: Stage, handle: Handle) -> bool:
-    return await stage.status(handle) != WorkflowExecutionStatus.RUNNING

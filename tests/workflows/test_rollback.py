@@ -2,39 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
 from temporalio.client import WorkflowExecutionStatus
 
 from galera_backup import names
 from galera_backup.models.restore import RestoreResult
-from tests.fakes.kill import Kill, Step, kill_at_gate
-from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, failure_of
+from tests.fakes.stage import BACKUP_ID, Handle, Stage, failure_of
 from tests.fakes.world import RunnerPlan, World
 
 HOUR = 3600
-
-
-def _pod(end: str) -> Any:
-    def matches(arguments: Mapping[str, Any]) -> bool:
-        return bool(arguments["pod"].metadata.name.endswith(end))
-
-    return matches
-
-
-STEPS = {
-    "check": Step("run_runner", "create_pod", _pod("kept-1"), by_lease=False),
-    "scale down": Step("scale_down", "scale"),
-    "stopped": Step("wait_stopped", "members"),
-    "swap": Step("run_runner", "create_pod", _pod("back-1"), by_lease=False),
-    "scale up": Step("scale_up", "scale"),
-    "formed": Step("wait_formed", "members"),
-}
-KILLS: tuple[Kill, ...] = ("cancel", "terminate", "cancel lease", "terminate lease")
 
 
 async def restored(stage: Stage, world: World, **fields: Any) -> RestoreResult:
@@ -127,44 +105,5 @@ async def test_swap_that_fails_on_one_claim(stage: Stage) -> None:
     failure = await failure_of(await stage.rollback(world, restore.restore_id))
     assert failure.type == "RestoreFailed"
     assert f"{world.claim_name(1)} untouched" in failure.message
-    await stage.assert_settled(world)
-    assert data_of(world) == "live"
-
-
-@pytest.mark.parametrize("how", KILLS)
-@pytest.mark.parametrize("step", STEPS)
-async def test_killed_in_a_step(stage: Stage, step: str, how: Kill) -> None:
-    world = stage.world(backups=(BACKUP_ID,))
-    restore = await restored(stage, world)
-    fault = world.faults.add(STEPS[step].held())
-    assert fault.gate is not None
-    handle = await stage.rollback(world, restore.restore_id)
-    await kill_at_gate(stage, world, handle, how=how, step=STEPS[step], gate=fault.gate)
-    await assert_eventually(lambda: has_ended(stage, handle), lambda: f"still open: {world.events}")
-    await stage.assert_settled(world)
-    data = data_of(world)
-    assert data in ("live", BACKUP_ID)
-    if data == BACKUP_ID:  # it can be asked for again
-        await (await stage.rollback(world, restore.restore_id)).result()
-        assert data_of(world) == "live"
-
-
-async def has_ended(stage: Stage, handle: Handle) -> bool:
-    return await stage.status(handle) != WorkflowExecutionStatus.RUNNING
-
-
-async def test_rollback_and_its_lease_terminated_between_renames(stage: Stage) -> None:
-    world = stage.world(backups=(BACKUP_ID,))
-    restore = await restored(stage, world)
-    world.plan(RunnerPlan("swap", ordinal=2, held=True))
-    handle = await stage.rollback(world, restore.restore_id)
-    await assert_eventually(lambda: sum("started: swap" in event for event in world.look().events) == 6)
-    await asyncio.sleep(0.5)
-    await handle.terminate("by a test")
-    await stage.lease(world).terminate("by a test")
-    await asyncio.sleep(2.5)
-    result = await (await stage.janitor(world)).result()
-    [mended] = [each for each in result.mended if each.name == "mariadb-server"]
-    assert f"{world.claim_name(2)} untouched" in mended.text
     await stage.assert_settled(world)
     assert data_of(world) == "live"

@@ -3,74 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from galera_backup import names
 from galera_backup.models.janitor import Verdict
-from tests.fakes.faults import ALWAYS
-from tests.fakes.kill import EXECUTION_TIMEOUT, KILLS, Kill, Step, kill, kill_at_gate, reset, workflow_tasks
+from tests.fakes.kill import Step, reset, workflow_tasks
 from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, failure_of
 from tests.fakes.world import BACKUP, PRIMARY, RunnerPlan, World
-from tests.workflows.test_restore_failures import assert_ended
+from tests.matrix.rolling import OUTAGE, assert_whole, scaled
+from tests.matrix.table import started
 
-
-def _pod(name: str) -> Any:
-    return lambda arguments: str(arguments["pod"].metadata.name).endswith(f"z-{name}")
-
-
-def _to(replicas: int) -> Any:
-    return lambda arguments: arguments["replicas"] == replicas
-
-
-BEFORE = {
-    "tidy": Step("run_runner", "create_pod", _pod("discard")),
-    "check": Step("run_runner", "create_pod", _pod("check-1"), by_lease=False),
-    "unpack": Step("run_runner", "create_pod", _pod("unpack"), by_lease=False),
-    "scale down": Step("scale_down", "scale", _to(0)),
-}
-OUTAGE = {
-    "stopped": Step("wait_stopped", "members"),
-    "restore-0": Step("run_runner", "create_pod", _pod("0"), by_lease=False),
-    "start first": Step("scale_up", "scale", _to(1)),
-    "first formed": Step("wait_formed", "members"),
-}
-SERVING = {
-    "restore-1": Step("run_runner", "create_pod", _pod("1"), by_lease=False),
-    "remove-1": Step("remove_runners", "delete_pod", lambda arguments: arguments["name"].endswith("z-1"), False),
-    "restore-2": Step("run_runner", "create_pod", _pod("2"), by_lease=False),
-    "start all": Step("scale_up", "scale", _to(3)),
-}
-STEPS = {**BEFORE, **OUTAGE, **SERVING}
-EITHER = ("stopped", "restore-0")
-"""Whoever is killed here may hear of it when the first volume is touched: then the restore is finished."""
-LATER = timedelta(seconds=55)
-"""Execution timeout of a restore that shall come far on a busy machine; less than the time limit of one effect."""
 BY_WHOM = 2
 """A runner has two attempts in the restore, and two more when the lease finishes it."""
 
 
 async def restore(stage: Stage, world: World, **fields: Any) -> Handle:
     return await stage.restore(world, strategy="rolling", **fields)
-
-
-async def assert_whole(stage: Stage, world: World) -> str:
-    """All replicas on the old data, or all on the restored; which."""
-    await stage.assert_settled(world)
-    assert world.statefulset.replicas == 3
-    [data] = {claim.data for claim in world.claims.values()}
-    assert data in ("live", BACKUP_ID)
-    return data
-
-
-def scaled(world: World) -> list[str]:
-    return [event for event in world.events if event.startswith("scale")]
-
-
-def started(world: World, mode: str) -> int:
-    return sum(f"started: {mode}" in event for event in world.look().events)
 
 
 async def test_what_happens_in_which_order(stage: Stage) -> None:
@@ -175,67 +125,6 @@ async def test_what_was_unpacked_is_lost(stage: Stage) -> None:
     result = await handle.result()
     assert [each.report.unpack_seconds for each in result.claims] == [2, 1, 0]
     assert await assert_whole(stage, world) == BACKUP_ID
-
-
-# --- the failure matrix
-
-
-@pytest.mark.parametrize("step", STEPS)
-async def test_result_is_lost_after_the_effect(stage: Stage, step: str) -> None:
-    world = stage.world(backups=(BACKUP_ID,))
-    world.faults.add(STEPS[step].result_is_lost())
-    await (await restore(stage, world)).result()
-    assert await assert_whole(stage, world) == BACKUP_ID
-    assert scaled(world) == ["scale 0", "scale 1", "scale 3"]
-    assert [claim.written for claim in world.claims.values()] == [1, 1, 1]
-
-
-@pytest.mark.parametrize("step", STEPS)
-async def test_step_fails_for_good(stage: Stage, step: str) -> None:
-    """The restore's own attempts; those of the lease that finishes it succeed."""
-    world = stage.world(backups=(BACKUP_ID,))
-    once = step in ("start first", "start all", "first formed", "remove-1")  # the lease itself takes the step again
-    world.faults.add(STEPS[step].fails(times=1 if once else ALWAYS))
-    handle = await restore(stage, world)
-    if step == "start all":  # by the lease alone, which never gives up
-        await handle.result()
-    else:
-        failure = await failure_of(handle)
-        assert "Check the worker's role" in failure.message or step == "tidy"
-    assert await assert_whole(stage, world) == ("live" if step in (*BEFORE, "stopped", "restore-0") else BACKUP_ID)
-
-
-@pytest.mark.parametrize("how", KILLS)
-@pytest.mark.parametrize("step", STEPS)
-async def test_killed_in_a_step(stage: Stage, step: str, how: Kill) -> None:
-    world = stage.world(backups=(BACKUP_ID,))
-    fault = world.faults.add(STEPS[step].held())
-    assert fault.gate is not None
-    timeout = {"execution_timeout": EXECUTION_TIMEOUT if step in BEFORE else LATER} if how == "time out" else {}
-    handle = await restore(stage, world, **timeout)
-    await kill_at_gate(stage, world, handle, how=how, step=STEPS[step], gate=fault.gate)
-    await assert_ended(stage, world, handle)
-    if how == "terminate lease":  # nobody is left who would remove what was unpacked: the next rolling restore does
-        await assert_eventually(lambda: not list(world.look().present_runners()))
-        world.volume.unpacked.clear()
-    data = await assert_whole(stage, world)
-    if step not in EITHER:
-        assert data == ("live" if step in BEFORE else BACKUP_ID)
-    assert max(claim.written for claim in world.claims.values()) <= 1
-
-
-@pytest.mark.parametrize("how", KILLS)
-@pytest.mark.parametrize("ordinal", [0, 1, 2])
-async def test_killed_while_a_runner_works(stage: Stage, ordinal: int, how: Kill) -> None:
-    world = stage.world(backups=(BACKUP_ID,))
-    world.plan(RunnerPlan("restore", ordinal=ordinal, held=True))
-    handle = await restore(stage, world, **({"execution_timeout": LATER} if how == "time out" else {}))
-    await assert_eventually(lambda: started(world, "restore") == ordinal + 1)
-    await kill(stage, world, handle, how)
-    await assert_ended(stage, world, handle)
-    assert await assert_whole(stage, world) == BACKUP_ID
-    assert scaled(world) == ["scale 0", "scale 1", "scale 3"]  # also when it is finished, the first one serves at once
-    assert [claim.written for claim in world.claims.values()] == [1, 1, 1]
 
 
 async def test_cancelled_while_the_first_serves_says_what_runs(stage: Stage) -> None:
@@ -351,42 +240,6 @@ async def test_next_restore_of_a_cluster_left_in_part(stage: Stage, strategy: st
     assert {claim.data for claim in world.claims.values()} == {BACKUP_ID}
     assert world.statefulset.replicas == 3
     assert world.violations == []
-
-
-@pytest.mark.parametrize("ordinal", [0, 1, 2])
-async def test_restore_and_its_lease_terminated(stage: Stage, ordinal: int) -> None:
-    """The janitor finishes it from the mark."""
-    world = stage.world(backups=(BACKUP_ID,))
-    world.plan(RunnerPlan("restore", ordinal=ordinal, held=True))
-    handle = await restore(stage, world)
-    await assert_eventually(lambda: started(world, "restore") == ordinal + 1)
-    await asyncio.sleep(0.5)
-    await handle.terminate("by a test")
-    await stage.lease(world).terminate("by a test")
-    await asyncio.sleep(2.5)
-    assert world.look().claims[world.claim_name(ordinal)].data == "incomplete"
-    assert world.statefulset.replicas == (1 if ordinal else 0)
-    await (await stage.janitor(world)).result()
-    assert await assert_whole(stage, world) == BACKUP_ID
-    assert world.claims[world.claim_name(0)].written == 1
-
-
-@pytest.mark.parametrize("step", ["start first", "first formed", "start all"])
-async def test_restore_and_its_lease_terminated_in_a_start(stage: Stage, step: str) -> None:
-    """What scales comes late, or not at all; the janitor goes on from what it finds."""
-    world = stage.world(backups=(BACKUP_ID,))
-    gate = world.faults.add(STEPS[step].held()).gate
-    assert gate is not None
-    handle = await restore(stage, world)
-    await assert_eventually(gate.entered.is_set)
-    await handle.terminate("by a test")
-    await stage.lease(world).terminate("by a test")
-    mending = await stage.janitor(world)
-    await asyncio.sleep(1)
-    gate.open()
-    await mending.result()
-    assert await assert_whole(stage, world) == BACKUP_ID
-    assert [claim.written for claim in world.claims.values()] == [1, 1, 1]
 
 
 async def test_reset_to_the_first_task_while_the_first_serves(stage: Stage) -> None:

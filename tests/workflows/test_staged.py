@@ -2,60 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from galera_backup.models.plan import RestorePlan
 from galera_backup.models.volumes import SwapState
-from tests.fakes.faults import ALWAYS
-from tests.fakes.kill import EXECUTION_TIMEOUT, KILLS, Kill, Step, kill, kill_at_gate
+from tests.fakes.kill import kill
 from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, failure_of
 from tests.fakes.world import RunnerPlan, World
-from tests.workflows.test_restore_failures import assert_ended
-
-
-def _pod(name: str) -> Any:
-    return lambda arguments: f"z-{name}" in str(arguments["pod"].metadata.name)
-
-
-def _is_down(arguments: Any) -> bool:
-    return bool(arguments["replicas"] == 0)
-
-
-BEFORE = {
-    "tidy": Step("run_runner", "create_pod", _pod("tidy-1")),
-    "try": Step("try_checks", "credentials", by_lease=False),
-    "check": Step("run_runner", "create_pod", _pod("check-1"), by_lease=False),
-    "stage": Step("run_runner", "create_pod", _pod("stage-1"), by_lease=False),
-    "remove": Step("remove_runners", "delete_pod", lambda arguments: "z-stage-2" in arguments["name"], by_lease=False),
-    "verify": Step("run_runner", "create_pod", _pod("verify-1"), by_lease=False),
-    "scale down": Step("scale_down", "scale", _is_down),
-}
-OUTAGE = {
-    "stopped": Step("wait_stopped", "members"),
-    "swap": Step("run_runner", "create_pod", _pod("in-1"), by_lease=False),
-    "scale up": Step("scale_up", "scale"),
-    "formed": Step("wait_formed", "members"),
-    "prove": Step("check_tables", "check_table", by_lease=False),
-}
-STEPS = {**BEFORE, **OUTAGE}
-LATER = timedelta(seconds=60)
-"""Execution timeout of a restore that shall come far on a busy machine, and not beyond the first attempt of a step."""
+from tests.matrix.staged import STEPS, assert_one_of_two
 
 
 async def restore(stage: Stage, world: World, **fields: Any) -> Handle:
     return await stage.restore(world, strategy="staged", **fields)
-
-
-async def assert_one_of_two(stage: Stage, world: World) -> str:
-    """All replicas on the old data, or all on the restored; which."""
-    await stage.assert_settled(world)
-    [data] = {claim.data for claim in world.claims.values()}
-    assert data in ("live", BACKUP_ID)
-    return data
 
 
 async def test_what_happens_in_which_order(stage: Stage) -> None:
@@ -169,69 +129,6 @@ async def test_cluster_that_is_not_the_restored_one(stage: Stage) -> None:
     world.volume.manifests[BACKUP_ID] = manifest.model_copy(update={"position": other})
     failure = await failure_of(await restore(stage, world))
     assert "expected wsrep_cluster_state_uuid 11111111" in failure.message
-    assert await assert_one_of_two(stage, world) == "live"
-
-
-@pytest.mark.parametrize("step", STEPS)
-async def test_result_is_lost_after_the_effect(stage: Stage, step: str) -> None:
-    world = stage.world(backups=(BACKUP_ID,))
-    world.faults.add(STEPS[step].result_is_lost())
-    await (await restore(stage, world)).result()
-    assert await assert_one_of_two(stage, world) == BACKUP_ID
-    assert [event for event in world.events if event.startswith("scale")] == ["scale 0", "scale 3"]
-
-
-@pytest.mark.parametrize("step", [step for step in STEPS if step not in ("remove", "formed")])
-async def test_step_fails_for_good(stage: Stage, step: str) -> None:
-    world = stage.world(backups=(BACKUP_ID,))
-    world.faults.add(STEPS[step].fails(times=1 if step == "scale up" else ALWAYS))
-    failure = await failure_of(await restore(stage, world))
-    assert "Check the worker's role" in failure.message or step == "tidy"
-    assert await assert_one_of_two(stage, world) == "live"
-
-
-@pytest.mark.parametrize("how", KILLS)
-@pytest.mark.parametrize("step", STEPS)
-async def test_killed_in_a_step(stage: Stage, step: str, how: Kill) -> None:
-    world = stage.world(backups=(BACKUP_ID,))
-    fault = world.faults.add(STEPS[step].held())
-    assert fault.gate is not None
-    timeout = {"execution_timeout": LATER if step in OUTAGE else EXECUTION_TIMEOUT} if how == "time out" else {}
-    handle = await restore(stage, world, **timeout)
-    await kill_at_gate(stage, world, handle, how=how, step=STEPS[step], gate=fault.gate)
-    await assert_ended(stage, world, handle)
-    await assert_eventually(lambda: not stage_is_dirty(world) or how == "terminate lease")
-    if how == "terminate lease":  # nobody is left who would remove the copies: the next staged restore does
-        await assert_next_restore_tidies(stage, world)
-    data = await assert_one_of_two(stage, world)
-    if step in BEFORE and how != "terminate lease":
-        assert data == "live"
-
-
-async def assert_next_restore_tidies(stage: Stage, world: World) -> None:
-    await assert_eventually(lambda: stage.lease_is_closed(world))
-    await (await restore(stage, world)).result()
-
-
-def stage_is_dirty(world: World) -> bool:
-    return any(claim.journal is not None for claim in world.look().claims.values())
-
-
-@pytest.mark.parametrize("ordinal", [0, 2])
-async def test_restore_and_its_lease_terminated_between_renames(stage: Stage, ordinal: int) -> None:
-    """The janitor finds a mixture, and puts the old data back."""
-    world = stage.world(backups=(BACKUP_ID,))
-    world.plan(RunnerPlan("swap", ordinal=ordinal, held=True))
-    handle = await restore(stage, world)
-    await assert_eventually(lambda: sum("started: swap" in event for event in world.look().events) == 3)
-    await asyncio.sleep(0.5)
-    await handle.terminate("by a test")
-    await stage.lease(world).terminate("by a test")
-    await asyncio.sleep(2.5)
-    assert world.look().claims[world.claim_name(ordinal)].data == "incomplete"
-    result = await (await stage.janitor(world)).result()
-    [mended] = [each for each in result.mended if each.name == "mariadb-server"]
-    assert f"{world.claim_name(ordinal)} untouched" in mended.text
     assert await assert_one_of_two(stage, world) == "live"
 
 

@@ -10,6 +10,7 @@ from temporalio import workflow
 
 from workflows import _runner
 from workflows._runner import JobT, Ran, Report
+from workflows.pods import Pods
 
 with workflow.unsafe.imports_passed_through():
     from galera_backup import names
@@ -36,17 +37,11 @@ async def inspect(stopped: Stopped, serving: int) -> tuple[ClaimReport, ...]:
 
 async def _inspect(stopped: Stopped, ordinal: int, claim: str, beside: bool) -> ClaimReport:
     """Read journal and marker on one data volume; `beside` a live replica, on its node."""
-    recipe, lease = stopped.recipe, stopped.undoer.lease
-    task: RunnerTask[CheckJob] = RunnerTask(
-        site=stopped.site,
-        lease=lease,
-        fence="lease" if lease else "none",
-        pod=f"{recipe.runner_pod_prefix}-{recipe.restore_id}-look-{ordinal}",
-        job=CheckJob(cluster=stopped.site.cluster, restore_id=recipe.restore_id),
-        data_claim=claim,
-        replica=names.pod(stopped.site.cluster, ordinal) if beside else None,
-        timeout=INSPECTION_LIMIT,
-    )
+    recipe = stopped.recipe
+    pods = Pods(stopped.site, stopped.undoer.lease, recipe.runner_pod_prefix, recipe.restore_id)
+    job = CheckJob(cluster=stopped.site.cluster, restore_id=recipe.restore_id)
+    replica = names.pod(stopped.site.cluster, ordinal) if beside else None
+    task = pods.beside(f"look-{ordinal}", job, INSPECTION_LIMIT, claim=claim, replica=replica)
     try:
         ran = await _runner.run(task, f"what did the restore do to {claim}?")
     except GaleraBackupError as error:
@@ -122,13 +117,6 @@ def _restore_task(stopped: Stopped, claim: ClaimReport) -> RunnerTask[RestoreJob
 def _task(stopped: Stopped, claim: ClaimReport, name: str, job: JobT) -> RunnerTask[JobT]:
     """A pod that changes a volume when its lease may be gone already."""
     recipe = stopped.recipe
-    return RunnerTask(
-        site=stopped.site,
-        lease=stopped.mark.lease,
-        fence="undo",
-        pod=f"{recipe.runner_pod_prefix}-{recipe.restore_id}-{name}-{claim.ordinal}",
-        job=job,
-        data_claim=claim.claim,
-        stopped_from=claim.ordinal if recipe.strategy == Strategy.ROLLING else 0,
-        timeout=recipe.runner_timeout,
-    )
+    pods = Pods(stopped.site, stopped.mark.lease, recipe.runner_pod_prefix, recipe.restore_id)
+    first = claim.ordinal if recipe.strategy == Strategy.ROLLING else 0
+    return pods.undoing(f"{name}-{claim.ordinal}", job, recipe.runner_timeout, claim=claim.claim, first=first)

@@ -10,8 +10,8 @@ from temporalio import workflow
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from workflows import _runner
-from workflows._runner import JobT
 from workflows.lease.stake import Acting, Ended
+from workflows.pods import Pods
 
 with workflow.unsafe.imports_passed_through():
     from galera_backup import names, workflow_types
@@ -41,6 +41,7 @@ class Copies:
         self._site = site
         self._command = command
         self._by = by
+        self._pods = Pods(site, by, command.runner_pod_prefix, command.restore_id)
         self._keeps = keeps
         self._was_restored = was_restored
 
@@ -85,25 +86,16 @@ class Copies:
         cluster, command = self._site.cluster, self._command
         if command.strategy == Strategy.ROLLING:
             claim = self._site.backup_claim
-            task = self._task("discard", DiscardJob(cluster=cluster, keep=keep), claim=None)
+            task = self._pods.on_backup_volume("discard", DiscardJob(cluster=cluster, keep=keep), TIDY_LIMIT)
             return () if await _is_removed(task, claim) else (claim,)
         claims = list(enumerate(command.claims))
         done = await asyncio.gather(*[self._remove_on(ordinal, claim, keep) for ordinal, claim in claims])
         return tuple(claim for (_, claim), removed in zip(claims, done, strict=True) if not removed)
 
     async def _remove_on(self, ordinal: int, claim: str, keep: str | None) -> bool:
-        task = self._task(f"tidy-{ordinal}", TidyJob(cluster=self._site.cluster, keep=keep), claim)
-        return await _is_removed(task.model_copy(update={"replica": names.pod(self._site.cluster, ordinal)}), claim)
-
-    def _task(self, name: str, job: JobT, claim: str | None) -> RunnerTask[JobT]:
-        return RunnerTask(
-            site=self._site,
-            lease=self._by,
-            fence="lease",
-            pod=f"{self._command.runner_pod_prefix}-{self._command.restore_id}-{name}",
-            job=job,
-            data_claim=claim,
-            timeout=TIDY_LIMIT,
+        job, replica = TidyJob(cluster=self._site.cluster, keep=keep), names.pod(self._site.cluster, ordinal)
+        return await _is_removed(
+            self._pods.beside(f"tidy-{ordinal}", job, TIDY_LIMIT, claim=claim, replica=replica), claim
         )
 
     async def _remove_later(self, ended: Ended) -> None:

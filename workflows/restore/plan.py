@@ -111,7 +111,7 @@ async def plan_restore(restore: Restore) -> Plan:
         work.enter("apart", f"seeing that it is not, and will not be, in the group of {clone.source}")
         work.progress.fact("source", f"`{clone.source}`: {await clones.check_apart(request.site, clone)}")
         work.progress.fact("identity of the clone", f"`{clone.uuid}`")
-    return Plan(seen, stop, Pods.of(request, work.lease.ref, restore_id))
+    return Plan(seen, stop, Pods(request.site, work.lease.ref, request.runner_pod_prefix, restore_id))
 
 
 async def look(request: OutageRequest, work: Work) -> ClusterObservation:

@@ -29,6 +29,13 @@ from galera_backup.models.restore import (
 AT = datetime(2026, 11, 22, 1, tzinfo=UTC)
 ID = "20261122T010000Z-full"
 RESTORE_ID = "20261122t020000z"
+MANY = [
+    f"20{year}{month:02}{day:02}T010000Z-full"
+    for year in range(19, 27)
+    for month in range(1, 13)
+    for day in range(1, 27)
+]
+"""Ids of more backups than a page holds."""
 
 
 def manifest(cluster: ClusterRef) -> Manifest:
@@ -144,10 +151,19 @@ class Restore:
         )
 
 
+def page(request: CatalogRequest) -> Catalog:
+    older = [each for each in MANY if request.before is None or each < request.before]
+    ids, whole = older[-request.limit :], manifest(request.cluster)
+    backups = tuple(whole.model_copy(update={"backup_id": each}) for each in ids)
+    return Catalog(backups=backups, next=ids[0] if len(ids) < len(older) else None)
+
+
 @workflow.defn(name="GaleraCatalog")
 class ListBackups:
     @workflow.run
     async def run(self, request: CatalogRequest) -> Catalog:
+        if request.cluster.namespace == "many":
+            return page(request)
         return Catalog(backups=() if request.cluster.namespace == "empty" else (manifest(request.cluster),))
 
 
@@ -156,7 +172,7 @@ class Janitor:
     @workflow.run
     async def run(self, request: JanitorRequest) -> JanitorResult:
         if request.cluster.namespace == "broken":
-            raise JanitorFailed("bringing 'db-2' back: expected it in sync")
+            raise JanitorFailed("undoing the desync of 'db-2': expected it in sync")
         if request.cluster.namespace == "held":
             return JanitorResult(found=(), mended=(), left_alone=(), busy="galera-backup/held/db/now", looked_at=AT)
         found = Finding(kind="replica", name="db-2", verdict=Verdict.ABANDONED, text="desynced by 'w'")

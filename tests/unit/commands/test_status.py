@@ -20,6 +20,7 @@ from tests.unit.commands.cli import Cli
 from tests.unit.commands.stand_ins import (
     AT,
     ID,
+    MANY,
     RESTORE_ID,
 )
 
@@ -30,6 +31,13 @@ async def test_list(run: Cli) -> None:
     for cell in (ID, "512.0 MiB", "3.0 GiB", "db-2", "6b2b4b9e-0000-11f0-8b1c-0242ac110002:42", "1m30s"):
         assert cell in out
     assert (await run("list", "empty/db"))[1].strip() == "no backups"
+
+
+async def test_list_shows_every_page(run: Cli) -> None:
+    code, document = await run.json("list", "many/db")
+    assert code == 0
+    assert [each["backup_id"] for each in document["backups"]] == MANY
+    assert document["next"] is None
 
 
 async def test_status_of_a_free_cluster(run: Cli) -> None:

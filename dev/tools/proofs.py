@@ -1,0 +1,114 @@
+"""What the whole kill matrix and the whole of `dev/chaos` have shown: a record of each case, and a stamp at the end.
+
+Both are files in the repository, so that the cases can be spread over many runs and machines. A record counts as long
+as the source that its case can reach is the one that it was made of; a stamp counts for exactly one source.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from dev.stack import paths
+from dev.tools import source
+
+FOLDER = paths.CHECKOUT / "tests" / "proofs"
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """All cases of one kind passed with this source."""
+
+    source: str
+    """Hash of the product."""
+    harness: str
+    """Hash of what judged it."""
+    cases: int
+    date: str
+
+
+@dataclass(frozen=True)
+class Proof:
+    """One kind of cases, with its files."""
+
+    name: str
+    command: str
+    """What makes the stamp, and goes on where an earlier run has ended."""
+    judges: tuple[str, ...]
+    """Folders of the harness."""
+    folder: Path = FOLDER
+    checkout: Path = paths.CHECKOUT
+
+    @property
+    def records(self) -> Path:
+        """One line of JSON for each case that has ended; of one that was run again the last line counts."""
+        return self.folder / f"{self.name}.jsonl"
+
+    @property
+    def stamp(self) -> Path:
+        """One JSON object."""
+        return self.folder / f"{self.name}.stamp.json"
+
+    def read(self) -> dict[str, dict[str, Any]]:
+        """The last record of each case, by its name."""
+        lines = self.records.read_text().splitlines() if self.records.exists() else []
+        return {record["case"]: record for record in map(json.loads, lines)}
+
+    def keep(self, case: str, scope: str, *, passed: bool, seen: Mapping[str, Any] | None = None) -> None:
+        """Add a record. `scope`: hash of what the case can reach; `seen`: whatever a report is made of."""
+        record = {**(seen or {}), "case": case, "scope": scope, "passed": passed, "date": _now()}
+        self.records.parent.mkdir(parents=True, exist_ok=True)
+        with self.records.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def missing(self, cases: Mapping[str, str]) -> list[str]:
+        """Which of these cases (name: hash of what it can reach) have not passed with the present source."""
+        found = self.read()
+        return [
+            name
+            for name, scope in cases.items()
+            if name not in found or not found[name]["passed"] or found[name]["scope"] != scope
+        ]
+
+    def finish(self, cases: Mapping[str, str]) -> Stamp | None:
+        """Sort the records, drop those of cases that are no more; write the stamp if no case is missing."""
+        found = self.read()
+        kept = [found[name] for name in sorted(found) if name in cases]
+        new = self.records.with_suffix(".new")
+        new.parent.mkdir(parents=True, exist_ok=True)
+        new.write_text("".join(json.dumps(record) + "\n" for record in kept))
+        new.replace(self.records)
+        if not cases or self.missing(cases):
+            return None
+        stamp = Stamp(source.product(self.checkout), source.harness(self.judges, self.checkout), len(cases), _now())
+        self.stamp.write_text(json.dumps(asdict(stamp), indent=1) + "\n")
+        return stamp
+
+    def wrong(self) -> str | None:
+        """Why the stamp does not count for the present source; None if it does."""
+        if not self.stamp.exists():
+            return f"{self.name}: no stamp. Run {self.command}, as often as it takes"
+        stamp = Stamp(**json.loads(self.stamp.read_text()))
+        present = source.product(self.checkout), source.harness(self.judges, self.checkout)
+        for what, of_stamp, now in zip(
+            ("the product", "its tests"), (stamp.source, stamp.harness), present, strict=True
+        ):
+            if of_stamp != now:
+                return (
+                    f"{self.name}: the stamp of {stamp.date} is for {what} at {of_stamp}, the source is at {now}. "
+                    f"Run {self.command}: it runs what the change can reach"
+                )
+        return None
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+MATRIX = Proof("matrix", "dev/test --matrix", ("tests/matrix", "tests/fakes"))
+CHAOS = Proof("chaos", "dev/chaos --all", ("tests/chaos",))
+ALL = (MATRIX, CHAOS)

@@ -1,0 +1,50 @@
+"""How operations end, and what their failures say: what the checks of several operations share."""
+
+from __future__ import annotations
+
+from temporalio.client import WorkflowExecutionStatus
+
+from galera_backup.errors import GaleraBackupError
+from galera_backup.models.janitor import Mended
+from tests.fakes.stage import assert_eventually, failure_of
+from tests.matrix.table import Scene, Way
+
+STATUSES = {
+    Way.CANCEL: WorkflowExecutionStatus.CANCELED,
+    Way.TERMINATE: WorkflowExecutionStatus.TERMINATED,
+    Way.TIME_OUT: WorkflowExecutionStatus.TIMED_OUT,
+}
+"""Of operations, where the lease has nothing else to say."""
+
+
+def is_for_an_operator(message: str) -> bool:
+    """It says what to do next."""
+    return any(word in message for word in ("Check", "start the ", "again", "Look at", "make room"))
+
+
+async def ended(scene: Scene) -> WorkflowExecutionStatus:
+    """Wait for the end of the operation; its status."""
+    await assert_eventually(lambda: _is_closed(scene), lambda: f"still open: {scene.world.events}")
+    status = await scene.stage.status(scene.handle)
+    assert status is not None
+    return status
+
+
+async def _is_closed(scene: Scene) -> bool:
+    return await scene.stage.status(scene.handle) != WorkflowExecutionStatus.RUNNING
+
+
+async def failure_of_a_killed_restore(scene: Scene) -> GaleraBackupError | None:
+    """Wait for the end; its failure, if it failed, has one of two types."""
+    if await ended(scene) != WorkflowExecutionStatus.FAILED:
+        return None
+    failure = await failure_of(scene.handle)
+    assert failure.type in ("RestoreFailed", "LeaseLost")
+    return failure
+
+
+async def mended_statefulset(scene: Scene) -> Mended:
+    """What the janitor says that it has mended of the StatefulSet."""
+    [mended] = [each for each in (await scene.janitor.result()).mended if each.name == "mariadb-server"]
+    assert isinstance(mended, Mended)
+    return mended

@@ -1,0 +1,166 @@
+"""GaleraRestore, strategy in_place: the cluster starts again on data that fits together, or says why not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from temporalio.client import WorkflowFailureError
+from temporalio.exceptions import ApplicationError
+
+from tests.fakes.kill import Step
+from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, failure_of
+from tests.fakes.world import World
+from tests.matrix.ends import failure_of_a_killed_restore, mended_statefulset
+from tests.matrix.table import ALL, KILLS, REPEATS, WORKING, Call, Operation, Row, Scene, Way, Works
+
+
+def _is_restore_of(ordinal: int) -> Callable[[Mapping[str, Any]], bool]:
+    return lambda arguments: str(arguments["pod"].metadata.name).endswith(f"z-{ordinal}")
+
+
+def _is_down(arguments: Mapping[str, Any]) -> bool:
+    return bool(arguments["replicas"] == 0)
+
+
+BEFORE = {
+    "plan": Step("observe_cluster", "statefulset", by_lease=False),
+    "check": Step("run_runner", "create_pod", by_lease=False),
+    "scale down": Step("scale_down", "scale", _is_down),
+}
+OUTAGE = {
+    "stopped": Step("wait_stopped", "members"),
+    "restore-0": Step("run_runner", "create_pod", _is_restore_of(0), by_lease=False),
+    "restore-1": Step("run_runner", "create_pod", _is_restore_of(1), by_lease=False),
+    "restore-2": Step("run_runner", "create_pod", _is_restore_of(2), by_lease=False),
+    "remove": Step("remove_runners", "delete_pod", lambda arguments: arguments["name"].endswith("z-1"), by_lease=False),
+}
+START = {
+    "scale up": Step("scale_up", "scale"),
+    "formed": Step("wait_formed", "members"),
+}
+STEPS = {**BEFORE, **OUTAGE, **START}
+TOUCHED = {"restore-1", "restore-2", "remove"}
+"""Steps at whose begin some claims are restored, and others are not."""
+
+
+def _row(step: str, *ways: Way, **options: Any) -> Row:
+    return Row(step, Call(STEPS[step]), ways, **options)
+
+
+ROWS = (
+    *(_row(step, *ALL) for step in BEFORE),
+    _row("stopped", *ALL, Way.BOTH),
+    _row("restore-0", *ALL, Way.BOTH_LOST),
+    _row("restore-1", *ALL, Way.BOTH_LOST),
+    _row("restore-2", *ALL),
+    _row("remove", *ALL, fails=1),
+    _row("scale up", Way.FAILS, *REPEATS, *KILLS, Way.BOTH_LOST, fails=1),  # tried until it works
+    _row("formed", *REPEATS, *KILLS),
+    Row("the runner of claim 0 works", Works("restore", 0, started=1), WORKING),
+    Row("the runner of claim 1 works", Works("restore", 1, started=2), WORKING),
+)
+
+
+async def _prepare(scene: Scene) -> None:
+    """A healthy cluster with a backup."""
+
+
+async def _start(scene: Scene, **options: Any) -> Handle:
+    return await scene.stage.restore(scene.world, **options)
+
+
+async def _check(scene: Scene) -> None:
+    stage, world, step = scene.stage, scene.world, scene.step
+    match scene.way:
+        case Way.FAILS if step in START:
+            await scene.handle.result()
+            await stage.assert_settled(world)
+        case Way.FAILS:
+            await _check_failure(scene)
+        case Way.FAILS_AFTER:
+            await failure_of(scene.handle)
+            await assert_whole_or_told(stage, world, scene.handle)
+        case Way.RESULT_LOST | Way.WORKER_KILLED:
+            await scene.handle.result()
+            await stage.assert_settled(world)
+            assert sum("started: restore" in event for event in world.events) == 3
+            assert [event for event in world.events if event.startswith("scale")] == ["scale 0", "scale 3"]
+        case Way.BOTH | Way.BOTH_LOST:
+            await _check_janitor(scene)
+        case _:
+            await failure_of_a_killed_restore(scene)
+            await assert_whole_or_told(stage, world, scene.handle)
+    if isinstance(scene.row.place, Works):
+        assert scene.data() == {BACKUP_ID}
+
+
+async def _check_failure(scene: Scene) -> None:
+    world, step = scene.world, scene.step
+    failure = await failure_of(scene.handle)
+    assert failure.type == ("KubernetesRefused" if step in ("plan", "check") else "RestoreFailed")
+    assert "Check the worker's role" in failure.message
+    if step in OUTAGE:
+        assert world.claim_name(0) in failure.message
+    assert scene.fault is not None
+    scene.fault.times = 0
+    await assert_whole_or_told(scene.stage, world, scene.handle)
+    if step in TOUCHED:
+        assert f"{world.claim_name(2)} restored" in failure.message
+        assert scene.data() == {BACKUP_ID}
+
+
+async def _check_janitor(scene: Scene) -> None:
+    """Untouched claims are started as they are; a restore that has begun is finished."""
+    assert scene.replicas_left == 0
+    untouched = scene.step in ("stopped", "restore-0")
+    mended = await mended_statefulset(scene)
+    assert f"mysql-data-mariadb-server-0 {'untouched' if untouched else 'restored'}" in mended.text
+    assert scene.data() == {"live" if untouched else BACKUP_ID}
+    await scene.stage.assert_settled(scene.world)
+
+
+async def assert_whole_or_told(stage: Stage, world: World, handle: Handle) -> None:
+    """Up on data that fits together; or at 0, the state of each claim is told, and a second restore mends it."""
+    await assert_eventually(lambda: stage.lease_is_closed(world), lambda: f"open lease; {world.events}")
+    if world.look().statefulset.replicas:
+        await stage.assert_settled(world)
+        return
+    assert not world.members
+    assert not list(world.present_runners())
+    assert world.violations == []
+    assert len({claim.data for claim in world.claims.values()}) > 1 or world.claims_are_incomplete()
+    for text in await _last_words(stage, world, handle):
+        for claim in world.claims:
+            assert f"{claim} " in text
+        assert "Start the restore again" in text
+    result = await (await stage.restore(world, replicas=3)).result()
+    assert result.replicas == 3
+    assert {claim.data for claim in world.claims.values()} == {BACKUP_ID}
+    await stage.assert_settled(world)
+
+
+async def _last_words(stage: Stage, world: World, handle: Handle) -> list[str]:
+    """What the operation and its lease say of their end, as far as they could."""
+    texts = []
+    for each in (handle, stage.lease(world)):
+        try:
+            await each.result()
+        except WorkflowFailureError as error:
+            if isinstance(error.cause, ApplicationError):
+                texts.append(error.cause.message)
+    assert texts, "nobody said that the database is down"
+    return texts
+
+
+IN_PLACE = Operation(
+    "in_place",
+    "restore",
+    ROWS,
+    _prepare,
+    _start,
+    _check,
+    world={"backups": (BACKUP_ID,)},
+    times_out=("check", timedelta(seconds=30)),
+)

@@ -1,0 +1,118 @@
+"""GaleraRestore, strategy staged: whatever fails, one of two clusters, both whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from tests.fakes.kill import Step
+from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, failure_of
+from tests.fakes.world import World
+from tests.matrix.ends import failure_of_a_killed_restore, mended_statefulset
+from tests.matrix.table import KILLS, REPEATS, Call, Operation, Row, Scene, Way, Works
+
+
+def _pod(name: str) -> Callable[[Mapping[str, Any]], bool]:
+    return lambda arguments: f"z-{name}" in str(arguments["pod"].metadata.name)
+
+
+def _is_down(arguments: Mapping[str, Any]) -> bool:
+    return bool(arguments["replicas"] == 0)
+
+
+BEFORE = {
+    "tidy": Step("run_runner", "create_pod", _pod("tidy-1")),
+    "try": Step("try_checks", "credentials", by_lease=False),
+    "check": Step("run_runner", "create_pod", _pod("check-1"), by_lease=False),
+    "stage": Step("run_runner", "create_pod", _pod("stage-1"), by_lease=False),
+    "remove": Step("remove_runners", "delete_pod", lambda arguments: "z-stage-2" in arguments["name"], by_lease=False),
+    "verify": Step("run_runner", "create_pod", _pod("verify-1"), by_lease=False),
+    "scale down": Step("scale_down", "scale", _is_down),
+}
+OUTAGE = {
+    "stopped": Step("wait_stopped", "members"),
+    "swap": Step("run_runner", "create_pod", _pod("in-1"), by_lease=False),
+    "scale up": Step("scale_up", "scale"),
+    "formed": Step("wait_formed", "members"),
+    "prove": Step("check_tables", "check_table", by_lease=False),
+}
+STEPS = {**BEFORE, **OUTAGE}
+NO_FAILURE = ("remove", "formed")
+"""Steps without the way `fails`: their failure is retried, or is that of another test."""
+
+
+def _row(step: str) -> Row:
+    ways = (*REPEATS, *KILLS) if step in NO_FAILURE else (Way.FAILS, *REPEATS, *KILLS)
+    return Row(step, Call(STEPS[step]), ways, **({"fails": 1} if step == "scale up" else {}))
+
+
+ROWS = (
+    *(_row(step) for step in STEPS),
+    Row("the swap of claim 0 works", Works("swap", 0, started=3), (Way.BOTH,)),
+    Row("the swap of claim 2 works", Works("swap", 2, started=3), (Way.BOTH,)),
+)
+
+
+async def assert_one_of_two(stage: Stage, world: World) -> str:
+    """All replicas on the old data, or all on the restored; which."""
+    await stage.assert_settled(world)
+    [data] = {claim.data for claim in world.claims.values()}
+    assert data in ("live", BACKUP_ID)
+    return data
+
+
+async def _prepare(scene: Scene) -> None:
+    """A healthy cluster with a backup."""
+
+
+async def _start(scene: Scene, **options: Any) -> Handle:
+    return await scene.stage.restore(scene.world, strategy="staged", **options)
+
+
+async def _check(scene: Scene) -> None:
+    stage, world, step = scene.stage, scene.world, scene.step
+    match scene.way:
+        case Way.FAILS:
+            failure = await failure_of(scene.handle)
+            assert "Check the worker's role" in failure.message or step == "tidy"
+            assert await assert_one_of_two(stage, world) == "live"
+        case Way.RESULT_LOST | Way.WORKER_KILLED:
+            await scene.handle.result()
+            assert await assert_one_of_two(stage, world) == BACKUP_ID
+            assert [event for event in world.events if event.startswith("scale")] == ["scale 0", "scale 3"]
+        case Way.BOTH:  # the janitor finds a mixture, and puts the old data back
+            ordinal = 0 if "claim 0" in step else 2
+            assert scene.data_left[ordinal] == "incomplete"
+            assert f"{world.claim_name(ordinal)} untouched" in (await mended_statefulset(scene)).text
+            assert await assert_one_of_two(stage, world) == "live"
+        case _:
+            await _check_end(scene)
+
+
+async def _check_end(scene: Scene) -> None:
+    stage, world, way = scene.stage, scene.world, scene.way
+    await failure_of_a_killed_restore(scene)
+    await assert_eventually(lambda: not _is_dirty(world) or way == Way.TERMINATE_LEASE)
+    if way == Way.TERMINATE_LEASE:  # nobody is left who would remove the copies: the next staged restore does
+        await assert_eventually(lambda: stage.lease_is_closed(world))
+        await (await _start(scene)).result()
+    data = await assert_one_of_two(stage, world)
+    if scene.step in BEFORE and way != Way.TERMINATE_LEASE:
+        assert data == "live"
+
+
+def _is_dirty(world: World) -> bool:
+    return any(claim.journal is not None for claim in world.look().claims.values())
+
+
+STAGED = Operation(
+    "staged",
+    "restore",
+    ROWS,
+    _prepare,
+    _start,
+    _check,
+    world={"backups": (BACKUP_ID,)},
+    times_out=("tidy", timedelta(seconds=30)),
+)

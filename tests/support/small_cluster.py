@@ -1,0 +1,98 @@
+"""A Galera cluster with little data in a namespace of its own, beside the one of the stack."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from string import Template
+
+from dev.stack import cluster, data, images, paths, settings, volumes
+from dev.stack.console import StackError, run
+from dev.stack.volumes import Volume
+
+_VOLUME_GIB = 2
+_READY_SECONDS = 300
+_DATA_UNITS = 8
+"""MiB of sample data: enough that a backup of it can be caught while it runs."""
+
+
+class SmallCluster:
+    """Same names as in the stack's own namespace, but other volumes."""
+
+    def __init__(self, namespace: str) -> None:
+        self.namespace = namespace
+        self._where = ("--namespace", namespace)
+        self._volumes = {
+            f"mysql-data-{settings.STATEFULSET}-{ordinal}": Volume(f"{namespace}-data-{ordinal}", _VOLUME_GIB)
+            for ordinal in range(settings.REPLICAS)
+        }
+        self._volumes[settings.BACKUP_CLAIM] = Volume(f"{namespace}-backup", _VOLUME_GIB)
+
+    def mount(self, claim: str) -> Path:
+        """Where the node sees the volume of a claim."""
+        return self._volumes[claim].mount
+
+    def make(self) -> None:
+        """From nothing to three members in sync, with the primary label, the backup's account and sample data."""
+        self.remove()
+        volumes.up(self._volumes.values())
+        documents = [f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: {self.namespace}}}\n"]
+        for claim, volume in self._volumes.items():
+            documents.append(
+                cluster.manifest(
+                    "volume",
+                    volume=volume.claim,
+                    claim=claim,
+                    gib=volume.gib,
+                    mount=volume.mount,
+                    namespace=self.namespace,
+                    node=settings.NODE_NAME,
+                )
+            )
+        account = {"username": settings.BACKUP_USER, "password": f"{self.namespace}-password"}
+        metadata = {"name": settings.BACKUP_SECRET, "namespace": self.namespace}
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": account}
+        documents += [self._galera(), json.dumps(secret)]
+        cluster.apply("\n---\n".join(documents))
+        self._wait_ready()
+        first = f"{settings.STATEFULSET}-0"
+        cluster.kubectl(*self._where, "label", "pod", first, settings.PRIMARY_LABEL, "--overwrite")
+        grants = Template((paths.DEV / "data" / "backup-account.sql").read_text()).substitute(account)
+        cluster.sql(grants, first, namespace=self.namespace)
+        data.load(_DATA_UNITS, self.namespace)
+
+    def remove(self) -> None:
+        """The namespace, the volumes and what is in them; gone already is success."""
+        pods = [*self._where, "delete", "pods", "--all", "--grace-period=1", "--wait=false"]
+        cluster.kubectl("delete", "namespace", self.namespace, "--ignore-not-found", "--wait=false")
+        cluster.kubectl(*pods)
+        cluster.kubectl("delete", "namespace", self.namespace, "--ignore-not-found", timeout=180)
+        names = [volume.claim for volume in self._volumes.values()]
+        cluster.kubectl("delete", "persistentvolume", *names, "--ignore-not-found", timeout=60)
+        for volume in self._volumes.values():
+            if volume.mount.is_mount():
+                run("volumes", ["umount", "--lazy", str(volume.mount)])
+            volume.file.unlink(missing_ok=True)
+
+    def _galera(self) -> str:
+        return cluster.manifest(
+            "galera",
+            namespace=self.namespace,
+            statefulset=settings.STATEFULSET,
+            container=settings.CONTAINER,
+            replicas=settings.REPLICAS,
+            uid=settings.MYSQL_UID,
+            image=images.mariadb().reference,
+            backup_volume=self._volumes[settings.BACKUP_CLAIM].claim,
+            cpu="20m",
+            memory="128Mi",
+        )
+
+    def _wait_ready(self) -> None:
+        deadline = time.monotonic() + _READY_SECONDS
+        name = f"statefulset/{settings.STATEFULSET}"
+        while cluster.get(*self._where, name)["status"].get("readyReplicas", 0) < settings.REPLICAS:
+            if time.monotonic() > deadline:
+                raise StackError(self.namespace, f"its replicas are not ready after {_READY_SECONDS} s")
+            time.sleep(0.5)
