@@ -51,7 +51,7 @@ def build_activities(
         kubernetes.unmark_statefulset,
         runner.run_runner,
         runner.remove_runners,
-        runner.remove_strangers,
+        runner.remove_orphans,
         prove.try_checks,
         prove.run_checks,
         prove.check_tables,

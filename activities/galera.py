@@ -31,7 +31,7 @@ from galera_backup.mysql.gateway import Endpoint, MysqlGateway
 from galera_backup.rules.clone import in_a_strange_group
 from galera_backup.rules.formed import does_not_start, not_formed, takes_writes
 from galera_backup.rules.health import DONOR_DESYNCED, SMALL_QUEUE, is_resynced
-from galera_backup.rules.selection import heir_of_primary, primary_pod
+from galera_backup.rules.selection import primary_pod, successor_of_primary
 from galera_backup.show import members_table
 
 DESYNC_LOOKS = 20
@@ -73,7 +73,7 @@ class GaleraActivities:
 
     def _plan_move(self, task: ReplicaTask, label: PrimaryLabel) -> PrimaryMove:
         seen = self._observer.observe(Observe(site=task.site))
-        successor = heir_of_primary(seen, task.pod, label)
+        successor = successor_of_primary(seen, task.pod, label)
         if successor is None:
             raise DesyncFailed(
                 f"moving the label {label.key}={label.primary} of pod {task.pod!r} to another member: expected "

@@ -13,7 +13,7 @@ from galera_backup import timing
 from galera_backup.kube.facts import PodFacts
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.models.activities import RunnerOutcome, RunnerTask
-from galera_backup.models.jobs import ListJob, RunnerError, RunnerErrorType, RunnerJob, RunnerLog
+from galera_backup.models.jobs import ListReport, RunnerError, RunnerErrorType, RunnerJob, RunnerLog
 from galera_backup.models.manifest import Manifest
 from galera_backup.runner import handshake
 from galera_backup.runner.handshake import AGENT_CONTAINER, MARIADB_CONTAINER
@@ -70,24 +70,32 @@ class PodWatcher:
             await pause(pace, progress or f"pod {task.pod} is {pod.phase}")
 
     async def _progress(self, task: RunnerTask[RunnerJob]) -> str:
-        text = await in_thread(self._kube.log, task.site.cluster.namespace, task.pod, AGENT_CONTAINER, 1)
+        text = await in_thread(self._log, task, 1)
         return bounded(text.strip(), 500)
 
     def _collect(self, task: RunnerTask[RunnerJob], pod: PodFacts) -> RunnerOutcome:
         agent = pod.ended.get(AGENT_CONTAINER)
-        text = self._kube.log(task.site.cluster.namespace, task.pod, AGENT_CONTAINER)
         try:
             result = task.job.result_type().model_validate_json(agent.message if agent is not None else "")
         except ValidationError:
             ends = [f"{name} {end.exit_code} {end.reason}".strip() for name, end in sorted(pod.ended.items())]
             why = f"{pod.reason} {pod.message}".strip() or f"it ended without an answer ({', '.join(ends)})"
+            return _without_answer(task, pod, why, self._log(task, TAIL_LINES))
+        listed = result.report.count if isinstance(result.report, ListReport) else 0
+        text = self._log(task, TAIL_LINES + listed)
+        manifests = tuple(_manifests(text)[-listed:]) if listed else ()
+        if len(manifests) != listed:
+            why = f"its log has {len(manifests)} manifests instead of {listed}: it was rotated"
             return _without_answer(task, pod, why, text)
         return RunnerOutcome(
             log=_log(task, pod, agent.exit_code if agent else None, text),
             error=result.error,
             report=result.report.model_dump(mode="json") if result.report is not None else None,
-            listed=tuple(_manifests(text)) if isinstance(task.job, ListJob) else (),
+            listed=manifests,
         )
+
+    def _log(self, task: RunnerTask[RunnerJob], lines: int) -> str:
+        return self._kube.log(task.site.cluster.namespace, task.pod, AGENT_CONTAINER, lines)
 
 
 def _stuck(pod: PodFacts, waited: timedelta) -> str | None:

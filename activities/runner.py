@@ -82,7 +82,7 @@ class RunnerActivities:
             await pause(0.5, f"waiting for {', '.join(pod.name for pod in pods)} to be gone")
 
     @activity.defn
-    async def remove_strangers(self, request: RemoveRunners) -> None:
+    async def remove_orphans(self, request: RemoveRunners) -> None:
         """Delete the cluster's runner pods of all leases but this, and wait until they are gone.
 
         A lease that was killed together with its owner leaves them.
@@ -90,14 +90,14 @@ class RunnerActivities:
         assert request.lease is not None
         while True:
             pods = await in_thread(self._kube.runner_pods, request.cluster, None)
-            strangers = [pod for pod in pods if pod.labels[names.LEASE_LABEL] != request.lease.run_id]
-            if not strangers:
+            orphans = [pod for pod in pods if pod.labels[names.LEASE_LABEL] != request.lease.run_id]
+            if not orphans:
                 return
             await self._fence.lease_is_open(request.lease)  # after the look: no pod of a later lease is among them
-            for pod in strangers:
+            for pod in orphans:
                 if not pod.deleting:
                     await in_thread(self._kube.delete_pod, request.cluster.namespace, pod.name)
-            await pause(0.5, f"waiting for {', '.join(pod.name for pod in strangers)} to be gone")
+            await pause(0.5, f"waiting for {', '.join(pod.name for pod in orphans)} to be gone")
 
     def _runners(self, request: RemoveRunners) -> list[PodFacts]:
         if request.pod is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -10,6 +11,8 @@ from rich.console import RenderableType
 
 from galera_backup import names
 from galera_backup.models.catalog import Catalog, CatalogRequest
+from galera_backup.models.jobs import PAGE_LIMIT
+from galera_backup.models.manifest import Manifest
 from galera_backup.workflow_types import CATALOG
 from starters._grouped import grouped
 from starters._options import DURATION, AsJson, BackupClaim, Cluster, Container, RunAsUser, TemporalOptions
@@ -57,17 +60,30 @@ def list_backups(
         fields = {name: value for name, value in typed.items() if value is not None}
         order = request(CatalogRequest, cluster, fields)
         session = await Session.open(screen, temporal)
-        handle = await session.start(
-            CATALOG,
-            order,
-            workflow_id=names.operation_id(CATALOG.word, order.cluster, datetime.now(UTC)),
-            cluster=order.cluster,
-            what="List of the backups",
-        )
-        catalog = await session.follow(handle, patience=PATIENCE)
+        catalog = await _all(session, order)
         screen.answer(catalog, shown(catalog, datetime.now(UTC)))
 
     conduct(as_json, work)
+
+
+async def _all(session: Session, order: CatalogRequest) -> Catalog:
+    """Every page: each is an operation of its own, with a pod of its own."""
+    first = names.operation_id(CATALOG.word, order.cluster, datetime.now(UTC))
+    backups: tuple[Manifest, ...] = ()
+    before: str | None = None
+    for number in itertools.count(1):
+        handle = await session.start(
+            CATALOG,
+            order.model_copy(update={"before": before, "limit": PAGE_LIMIT}),
+            workflow_id=first if number == 1 else f"{first}-{number}",
+            cluster=order.cluster,
+            what="List of the backups",
+        )
+        page = await session.follow(handle, patience=PATIENCE)
+        backups, before = page.backups + backups, page.next
+        if before is None:
+            break
+    return Catalog(backups=backups)
 
 
 def shown(catalog: Catalog, now: datetime) -> RenderableType:

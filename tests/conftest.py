@@ -60,6 +60,14 @@ async def temporal_env(temporal_cli: str) -> AsyncIterator[WorkflowEnvironment]:
         yield environment
 
 
+ONE_PARTITION = [
+    argument
+    for kind in ("Read", "Write")
+    for argument in ("--dynamic-config-value", f"matching.numTaskqueue{kind}Partitions=1")
+]
+"""Of a task queue: two workers and 24 tests need no more, and each one costs polls."""
+
+
 @asynccontextmanager
 async def dev_server(temporal_cli: str) -> AsyncIterator[WorkflowEnvironment]:
     """A Temporal dev server with our search attributes; its client has our plugin.
@@ -72,6 +80,7 @@ async def dev_server(temporal_cli: str) -> AsyncIterator[WorkflowEnvironment]:
             dev_server_existing_path=temporal_cli,
             dev_server_startup_timeout=timedelta(seconds=60),
             dev_server_database_filename=f"{folder}/temporal.db",
+            dev_server_extra_args=ONE_PARTITION,
             plugins=[plugin()],
             search_attributes=SEARCH_ATTRIBUTES,
         )

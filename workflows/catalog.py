@@ -24,7 +24,7 @@ class GaleraCatalog:
     @workflow.run
     @operation
     async def run(self, request: CatalogRequest) -> Catalog:
-        """The backups, oldest first."""
+        """The newest backups before `before`, at most `limit`, oldest first."""
         workflow.upsert_search_attributes([CLUSTER.value_set(str(request.cluster))])
         pod = names.runner_pod(LIST_RUNNER_PREFIX, workflow.now(), workflow.uuid4().hex[:6])
         task: RunnerTask[ListJob] = RunnerTask(
@@ -32,9 +32,9 @@ class GaleraCatalog:
             lease=None,
             fence="none",
             pod=pod,
-            job=ListJob(cluster=request.source or request.cluster),
+            job=ListJob(cluster=request.source or request.cluster, before=request.before, limit=request.limit),
             data_claim=None,
             timeout=request.timeout,
         )
         ran = await _runner.run(task, f"pod {pod}: list the backups")
-        return Catalog(backups=ran.listed)
+        return Catalog(backups=ran.listed, next=ran.report.next)

@@ -227,8 +227,8 @@ class _Steps:
         now = self._found["replica", pod]
         if now.verdict is not Verdict.DONOR:
             raise JanitorFailed(
-                f"bringing {pod!r} back: expected it in sync and in service within {limit}, it is {now.verdict}: "
-                f"{now.text}. The next run tries again; look at the failures of this run's activities"
+                f"undoing the desync of {pod!r}: expected it in sync and in service within {limit}, it is "
+                f"{now.verdict}: {now.text}. The next run tries again; look at the failures of this run's activities"
             )
 
     async def _start(self, finding: Finding, mark: Mark) -> None:

@@ -24,8 +24,6 @@ from galera_backup.text import bounded
 T = TypeVar("T")
 
 _TIMEOUT = (timing.KUBERNETES_CONNECT.total_seconds(), timing.KUBERNETES_READ.total_seconds())
-LOG_BYTES = 2_000_000
-"""Most that is read of a runner's log; the whole log is on the backup volume."""
 
 _FINAL = {
     HTTPStatus.BAD_REQUEST,
@@ -233,8 +231,11 @@ class KubeGateway:
         )
         return [pod_facts(pod) for pod in pods.items]
 
-    def log(self, namespace: str, pod: str, container: str, tail_lines: int | None = None) -> str:
-        """The end of a container's log, at most LOG_BYTES; empty when it has none."""
+    def log(self, namespace: str, pod: str, container: str, tail_lines: int) -> str:
+        """The last lines of a container's log; empty when it has none.
+
+        The API's limit in bytes would not do: it gives the first ones.
+        """
         try:
             text = _call(
                 f"reading the log of {container!r} in pod {pod!r}",
@@ -242,8 +243,7 @@ class KubeGateway:
                 pod,
                 namespace,
                 container=container,
-                limit_bytes=LOG_BYTES,
-                **({"tail_lines": tail_lines} if tail_lines else {}),
+                tail_lines=tail_lines,
             )
         except (ClusterNotFound, KubernetesRefused):  # 400: the container has not started
             return ""

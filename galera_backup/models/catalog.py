@@ -8,7 +8,8 @@ from typing import Annotated
 from pydantic import Field
 
 from galera_backup.models.common import ClusterRef, KubernetesName, Model, PositiveDuration
-from galera_backup.models.manifest import Manifest
+from galera_backup.models.jobs import PAGE_LIMIT
+from galera_backup.models.manifest import BackupId, Manifest
 from galera_backup.models.site import Site
 
 
@@ -23,6 +24,10 @@ class CatalogRequest(Model):
     run_as_user: Annotated[int, Field(ge=1)] | None = None
     """Uid that owns the data directory; needed only where the StatefulSet names no `runAsUser`."""
     timeout: PositiveDuration = timedelta(minutes=5)
+    before: BackupId | None = None
+    """Only backups that are older than this one: the `next` of an earlier answer."""
+    limit: Annotated[int, Field(ge=1, le=PAGE_LIMIT)] = 100
+    """Most backups in the answer. It has the newest ones."""
 
     @property
     def site(self) -> Site:
@@ -36,6 +41,8 @@ class CatalogRequest(Model):
 
 
 class Catalog(Model):
-    """The complete backups of a cluster, oldest first."""
+    """Complete backups of a cluster, oldest first."""
 
     backups: tuple[Manifest, ...]
+    next: BackupId | None = None
+    """There are older ones: ask again with this as `before`. None: there are none."""

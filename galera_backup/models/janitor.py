@@ -33,7 +33,7 @@ class JanitorRequest(Model):
     drain_timeout: PositiveDuration = timedelta(minutes=10)
     """How long a resync waits for the replica to catch up before it rejoins flow control anyway."""
     step_timeout: PositiveDuration = timedelta(minutes=5)
-    """How long bringing one object back may take beside the drain; meanwhile no other operation gets the cluster."""
+    """How long undoing one change may take beside the drain; meanwhile no other operation gets the cluster."""
 
     @property
     def site(self) -> Site:

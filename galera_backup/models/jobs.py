@@ -20,6 +20,8 @@ from galera_backup.models.volumes import ClaimMarker, Journal, SwapState
 
 Report = TypeVar("Report", bound=Model)
 Access = Literal["none", "read", "write"]
+PAGE_LIMIT = 400
+"""Manifests in one answer: about 1 KB each, and Temporal takes 2 MiB, a node's log file 10 MiB."""
 Script = Literal["backup", "unpack", "adopt", "passwords", "version"]
 """Parts of what the mariadb container runs, one after the other."""
 
@@ -174,6 +176,14 @@ class PruneReport(Model):
 
     pruned: tuple[str, ...]
     kept: int
+
+
+class ListReport(Model):
+    """How many manifests the log has, and whether there are older ones."""
+
+    count: int
+    next: BackupId | None = None
+    """What the job for the older ones gets as `before`; None: there are none."""
 
 
 # --- jobs
@@ -342,10 +352,13 @@ class PruneJob(Job[PruneReport]):
         return Needs(backups="write")
 
 
-class ListJob(Job[Done]):
-    """Print the manifest of every complete backup of the cluster, oldest first, one JSON object a line."""
+class ListJob(Job[ListReport]):
+    """Print manifests of complete backups of the cluster, one JSON object a line: the newest ones, oldest first."""
 
     mode: Literal["list"] = "list"
+    before: BackupId | None = None
+    """Only backups that are older than this one."""
+    limit: Annotated[int, Field(ge=1, le=PAGE_LIMIT)] = PAGE_LIMIT
 
     @property
     def needs(self) -> Needs:
@@ -371,20 +384,6 @@ AnyJob = Job[Any]
 
 
 # --- what the agent answers
-
-
-class RunnerProgress(Model):
-    """A line `{"progress": {...}}` in the agent's log, each few seconds."""
-
-    stage: str
-    """`backup`, `verify`, `unpack` or `copy`."""
-    done_bytes: int
-    total_bytes: int
-    """0: not known. For a backup the bytes that the data directory uses, of which the stream is a part."""
-    stored_bytes: int = 0
-    """Compressed bytes, in a backup."""
-    mb_per_second: float
-    """10^6 bytes; since the stage began."""
 
 
 RunnerErrorType = Literal[

@@ -18,7 +18,7 @@ def select_replica(seen: ClusterObservation, ordinal: int | None) -> MemberObser
     return max(fit, key=lambda member: member.ordinal, default=None)
 
 
-def heir_of_primary(seen: ClusterObservation, target: str, label: PrimaryLabel) -> MemberObservation | None:
+def successor_of_primary(seen: ClusterObservation, target: str, label: PrimaryLabel) -> MemberObservation | None:
     """The member that should carry the primary label while `target` is backed up: the lowest ordinal in sync."""
     fit = [
         member

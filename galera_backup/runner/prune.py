@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from galera_backup.models.jobs import Done, ListJob, PruneJob, PruneReport
+from galera_backup.models.jobs import ListJob, ListReport, PruneJob, PruneReport
+from galera_backup.models.manifest import Manifest
 from galera_backup.runner.places import Places
 from galera_backup.runner.reporting import log, print_manifest
 from galera_backup.runner.restore.temporary import remove_temporary_directories
-from galera_backup.storage.archive import entries
+from galera_backup.storage.archive import entries, newest_first
 from galera_backup.storage.files import FileArchive
 
 _REPORTED_IDS = 100
 """The answer has to fit a termination message; the log names all."""
+PAGE_BYTES = 512 * 1024
+"""Of manifests in one answer: problems of the cluster, which an unsafe backup has noted, may be long."""
 
 
 def prune(job: PruneJob, places: Places) -> PruneReport:
@@ -32,9 +35,16 @@ def prune(job: PruneJob, places: Places) -> PruneReport:
     return PruneReport(pruned=tuple(surplus[-_REPORTED_IDS:]), kept=len(complete) - len(surplus))
 
 
-def list_backups(job: ListJob, places: Places) -> Done:
-    """Print the manifest of each complete backup, oldest first."""
-    for entry in entries(FileArchive(places.backup_root, job.cluster)):
-        if entry.manifest:
-            print_manifest(entry.manifest)
-    return Done()
+def list_backups(job: ListJob, places: Places) -> ListReport:
+    """Print the manifests of the newest complete backups, oldest first: at most `limit`, and about PAGE_BYTES."""
+    page: list[Manifest] = []
+    size, older = 0, None
+    for manifest in newest_first(FileArchive(places.backup_root, job.cluster), job.before):
+        size += len(manifest.model_dump_json())
+        if page and (len(page) == job.limit or size > PAGE_BYTES):
+            older = page[-1].backup_id
+            break
+        page.append(manifest)
+    for manifest in reversed(page):
+        print_manifest(manifest)
+    return ListReport(count=len(page), next=older)

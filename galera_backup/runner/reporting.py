@@ -11,11 +11,25 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
-from galera_backup.models.jobs import RunnerProgress
+from galera_backup.models.common import Model
 from galera_backup.models.manifest import Manifest
 
 log = logging.getLogger("galera_backup.runner")
 _FORMAT = "%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s"
+
+
+class RunnerProgress(Model):
+    """A line `{"progress": {...}}` in the agent's log, each few seconds."""
+
+    stage: str
+    """`backup`, `verify`, `unpack` or `copy`."""
+    done_bytes: int
+    total_bytes: int
+    """0: not known. For a backup the bytes that the data directory uses, of which the stream is a part."""
+    stored_bytes: int = 0
+    """Compressed bytes, in a backup."""
+    mb_per_second: float
+    """10^6 bytes; since the stage began."""
 
 
 class ProgressLine:
@@ -28,7 +42,7 @@ class ProgressLine:
         self._began = self._printed = time.monotonic()
 
     def show(self, done_bytes: int, stored_bytes: int = 0) -> bool:
-        """Print, when it is time to; answers whether it was."""
+        """Print, when it is time to; returns whether it was."""
         now = time.monotonic()
         if now - self._printed < self._every:
             return False

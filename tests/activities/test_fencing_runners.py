@@ -134,8 +134,8 @@ async def test_runner_of_a_lease_that_was_killed_with_its_owner(bench: Bench, ca
     frozen = await bench.freeze(call, bench.runner.run_runner, task)
     end_lease(bench)
     bench.leases.status[OTHER.run_id] = WorkflowExecutionStatus.RUNNING
-    strangers = RemoveRunners(cluster=bench.world.cluster, lease=OTHER)
-    await bench.run(bench.runner.remove_strangers, strangers)
+    orphans = RemoveRunners(cluster=bench.world.cluster, lease=OTHER)
+    await bench.run(bench.runner.remove_orphans, orphans)
     await frozen.goes_on()
     await assert_eventually(lambda: not list(bench.world.look().present_runners()))
     assert not [event for event in bench.world.events if "started: " in event]
@@ -169,7 +169,7 @@ async def test_pod_without_a_lease_has_no_gate(bench: Bench) -> None:
     assert bench.world.created[0].spec.scheduling_gates is None
 
 
-async def test_strangers(bench: Bench) -> None:
+async def test_orphans(bench: Bench) -> None:
     """Pods of other leases go, this one's and those that need no lease stay."""
     bench.leases.status[OTHER.run_id] = WorkflowExecutionStatus.RUNNING
     bench.world.plan(RunnerPlan("list", times=3))
@@ -179,15 +179,15 @@ async def test_strangers(bench: Bench) -> None:
         bench.job(pod="nobodys"),
     ):
         await bench.run(bench.runner.run_runner, task)
-    await bench.twice(bench.runner.remove_strangers, RemoveRunners(cluster=bench.world.cluster, lease=OTHER))
+    await bench.twice(bench.runner.remove_orphans, RemoveRunners(cluster=bench.world.cluster, lease=OTHER))
     assert sorted(pod.name for pod in bench.world.present_runners()) == ["mine", "nobodys"]
 
 
-async def test_removing_strangers_does_not_meet_the_next_lease(bench: Bench) -> None:
+async def test_removing_orphans_does_not_meet_the_next_lease(bench: Bench) -> None:
     await bench.run(bench.runner.run_runner, bench.job("lease", pod="old", lease=LEASE))
     bench.leases.status[OTHER.run_id] = WorkflowExecutionStatus.RUNNING
-    strangers = RemoveRunners(cluster=bench.world.cluster, lease=OTHER)
-    frozen = await bench.freeze("delete_pod", bench.runner.remove_strangers, strangers)
+    orphans = RemoveRunners(cluster=bench.world.cluster, lease=OTHER)
+    frozen = await bench.freeze("delete_pod", bench.runner.remove_orphans, orphans)
     bench.leases.status[OTHER.run_id] = WorkflowExecutionStatus.COMPLETED
     await bench.run(bench.runner.run_runner, bench.job("lease", pod="next"))
     failure = await frozen.goes_on()

@@ -1,13 +1,18 @@
-"""What is kept of a runner pod: the path of its log."""
+"""What is kept of a runner pod: the path of its log, its tail, and what a list printed."""
 
 from __future__ import annotations
 
-import pytest
+from unittest import mock
 
+import pytest
+from kubernetes.client import ApiClient
+
+from galera_backup.kube.gateway import KubeGateway
 from galera_backup.models.clone import Clone
 from galera_backup.models.common import ClusterRef
 from galera_backup.models.jobs import AnyJob, ListJob, UnpackJob
 from tests.fakes.bench import Bench
+from tests.fakes.gateways import FakeKube
 
 BACKUP_ID = "20261122T010000Z-full"
 CLONE = Clone(
@@ -30,3 +35,34 @@ async def test_log_path_is_where_the_agent_writes(bench: Bench, clone: Clone | N
 async def test_job_without_a_log_on_the_backup_volume(bench: Bench) -> None:
     outcome = await bench.run(bench.runner.run_runner, bench.job(job=ListJob(cluster=bench.world.cluster)))
     assert outcome.log.path is None
+
+
+async def test_page_of_a_long_list(bench: Bench) -> None:
+    world = bench.world
+    ids = [f"2026{month:02}{day:02}T010000Z-full" for month in range(1, 13) for day in range(1, 29)]
+    for backup_id in ids:
+        world.volume.store(backup_id, world.cluster)
+    job = ListJob(cluster=world.cluster, before=ids[300], limit=250)
+    outcome = await bench.run(bench.runner.run_runner, bench.job(job=job))
+    assert [each.backup_id for each in outcome.listed] == ids[50:300]
+    assert outcome.report == {"count": 250, "next": ids[50]}
+    assert ids[299] in outcome.log.tail, "the end of the log, not its start"
+    assert len(outcome.log.tail) <= 2000
+
+
+async def test_list_whose_log_was_cut(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.world.volume.store(BACKUP_ID, bench.world.cluster)
+    monkeypatch.setattr(FakeKube, "log", lambda *arguments: "listing")
+    outcome = await bench.run(bench.runner.run_runner, bench.job())
+    assert outcome.error is not None
+    assert "0 manifests instead of 1" in outcome.error.message
+
+
+def test_log_is_read_from_its_end() -> None:
+    gateway = KubeGateway(ApiClient())
+    with mock.patch.object(gateway, "_core") as core:
+        core.read_namespaced_pod_log.return_value = "the end"
+        assert gateway.log("openstack", "runner", "agent", 20) == "the end"
+    options = core.read_namespaced_pod_log.call_args.kwargs
+    assert options["tail_lines"] == 20
+    assert "limit_bytes" not in options, "it gives the first bytes"

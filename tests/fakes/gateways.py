@@ -214,10 +214,10 @@ class FakeKube(_Fake):
         return [pod.facts() for pod in ours if lease_run in (None, pod.labels[names.LEASE_LABEL])]
 
     @_call
-    def log(self, namespace: str, pod: str, container: str, tail_lines: int | None = None) -> str:
+    def log(self, namespace: str, pod: str, container: str, tail_lines: int) -> str:
         runner = self.worlds.at(namespace).runners.get(pod)
         lines = runner.log.splitlines() if runner is not None else []
-        return "\n".join(lines[-tail_lines:] if tail_lines else lines)
+        return "\n".join(lines[-tail_lines:])
 
 
 class FakeMysql(_Fake):

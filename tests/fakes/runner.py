@@ -24,6 +24,7 @@ from galera_backup.models.jobs import (
     EmptyJob,
     InspectJob,
     ListJob,
+    ListReport,
     PruneJob,
     PruneReport,
     RestoreJob,
@@ -290,10 +291,12 @@ class RunnerPod:
             del self.volume.manifests[each]
         return PruneReport(pruned=tuple(pruned), kept=len(ids) - len(pruned))
 
-    def _list(self, job: ListJob) -> Done:
-        rows = [f'{{"backup": {each.model_dump_json()}}}' for each in self._complete()]
+    def _list(self, job: ListJob) -> ListReport:
+        older = [each for each in self._complete() if job.before is None or each.backup_id < job.before]
+        page = older[-job.limit :]
+        rows = [f'{{"backup": {each.model_dump_json()}}}' for each in page]
         self.log = "\n".join(["listing", *rows])
-        return Done()
+        return ListReport(count=len(page), next=page[0].backup_id if len(older) > len(page) else None)
 
     def _complete(self) -> list[Manifest]:
         return [self.volume.manifests[each] for each in sorted(self.volume.manifests)]

@@ -119,7 +119,7 @@ async def test_a_restore_undoes_a_disaster(galera: Galera, operations: Operation
     assert [claim.claim for claim in result.claims] == [f"mysql-data-{pod}" for pod in PODS]
     assert result.claims[0].report.unpack_seconds > 0
     assert result.claims[1].report.unpack_seconds == 0
-    assert all(claim.runner.pod.startswith(f"{NAMESPACE}-mariadb-phy-restore-runner-") for claim in result.claims)
+    assert all(claim.runner.pod.startswith("openstack-mariadb-phy-restore-runner-") for claim in result.claims)
     assert 0 < result.outage_seconds < 240
     assert {
         claim.metadata.name: claim.metadata.uid

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import get_args
 from uuid import uuid4
@@ -10,8 +11,10 @@ from uuid import uuid4
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.service import RPCError
 
+from galera_backup import names
 from tests.fakes.kill import Kill, kill
 from tests.fakes.stage import Stage, assert_eventually, serving
+from tests.fakes.world import World
 from tests.matrix.table import Call, Cell, Hold, Scene, Way
 
 DEAD = ConnectionError("the worker is dead")
@@ -108,8 +111,13 @@ async def _both_terminated(scene: Scene, cell: Cell) -> None:
         await asyncio.sleep(0.5)  # until what works has done something
     await asyncio.gather(stage.lease(world).terminate("by a test"), scene.handle.terminate("by a test"))
     if cell.way == Way.BOTH_LATE:
-        scene.janitor = await stage.janitor(world)
-        await asyncio.sleep(1)
+        before = _marked(world)
+        scene.janitor = janitor = await stage.janitor(world)
+
+        async def has_begun() -> bool:  # to undo; when there is nothing to undo it ends
+            return _marked(world) != before or await stage.status(janitor) != WorkflowExecutionStatus.RUNNING
+
+        await assert_eventually(has_begun, lambda: world.events)
         hold.go()
         return
     if cell.way == Way.BOTH_LOST:
@@ -122,6 +130,18 @@ async def _both_terminated(scene: Scene, cell: Cell) -> None:
         scene.replicas_left = world.statefulset.replicas
         scene.data_left = tuple(claim.data for claim in world.claims.values())
     scene.janitor = await stage.janitor(world)
+
+
+def _marked(world: World) -> dict[str, int]:
+    """The versions of the objects that carry a mark. Who undoes changes the object first."""
+    with world.lock:
+        found = {each.name: each.version for each in world.look().members.values() if _is_marked(each.annotations)}
+        statefulset = world.statefulset
+        return found | ({"statefulset": statefulset.version} if _is_marked(statefulset.annotations) else {})
+
+
+def _is_marked(annotations: Mapping[str, str]) -> bool:
+    return names.LEASE_ANNOTATION in annotations
 
 
 async def _worker_killed(stage: Stage, cell: Cell) -> None:

@@ -14,6 +14,7 @@ from galera_backup.models.jobs import (
     CheckReport,
     Done,
     ListJob,
+    ListReport,
     PruneReport,
     RestoreJob,
     RunnerJob,
@@ -45,7 +46,8 @@ def test_only_a_job_with_tools_needs_a_script() -> None:
 
 def test_result_is_read_as_the_job_says() -> None:
     assert BackupJob.report_type() is Manifest
-    assert TidyJob.report_type() is ListJob.report_type() is Done
+    assert TidyJob.report_type() is Done
+    assert ListJob.report_type() is ListReport
     result = TidyJob.result_type().model_validate_json('{"report": {}}')
     assert result.report == Done()
     for answer in ("", "{}", '{"report": {"pruned": [], "kept": 1}}', '{"report": {}, "error": null, "x": 1}'):

@@ -12,7 +12,7 @@ from galera_backup.models.jobs import CheckReport
 from galera_backup.rules.formed import all_answer, not_formed, not_restored
 from galera_backup.rules.health import health_problems, is_resynced, is_synced, lacking_quorum, others_in_sync
 from galera_backup.rules.plan import expected_outage
-from galera_backup.rules.selection import heir_of_primary, primary_pod, select_replica
+from galera_backup.rules.selection import primary_pod, select_replica, successor_of_primary
 from galera_backup.rules.space import lacking_space, lacking_staging_space, lacking_unpack_space
 from galera_backup.show import members_table
 from tests.unit.members import CLUSTER, GOOD
@@ -140,18 +140,18 @@ def test_selection() -> None:
     assert selected(cluster(3), 7) is None
 
 
-def test_heir_is_the_lowest_in_sync_that_is_no_backup() -> None:
+def test_successor_is_the_lowest_in_sync_that_is_no_backup() -> None:
     label = PrimaryLabel()
 
-    def heir(seen: ClusterObservation, target: str) -> str | None:
-        found = heir_of_primary(seen, target, label)
+    def successor(seen: ClusterObservation, target: str) -> str | None:
+        found = successor_of_primary(seen, target, label)
         return found.pod if found else None
 
-    assert heir(cluster(), "mariadb-server-2") == "mariadb-server-0"
-    assert heir(cluster(), "mariadb-server-0") == "mariadb-server-1"
-    assert heir(cluster(odd=1, desync=True), "mariadb-server-0") == "mariadb-server-2"
-    assert heir(cluster(odd=1, member={"role": "backup"}), "mariadb-server-0") == "mariadb-server-2"
-    assert heir(cluster(1), "mariadb-server-0") is None
+    assert successor(cluster(), "mariadb-server-2") == "mariadb-server-0"
+    assert successor(cluster(), "mariadb-server-0") == "mariadb-server-1"
+    assert successor(cluster(odd=1, desync=True), "mariadb-server-0") == "mariadb-server-2"
+    assert successor(cluster(odd=1, member={"role": "backup"}), "mariadb-server-0") == "mariadb-server-2"
+    assert successor(cluster(1), "mariadb-server-0") is None
 
 
 def test_primary_pod() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -121,7 +122,7 @@ BY_WHOM: list[tuple[Kill, bool]] = [("terminate", False), ("terminate", True), (
 @pytest.mark.parametrize(("operation", "step"), UNDO_CASES)
 async def test_in_a_step_of_the_undo(stage: Stage, operation: str, step: str, how: Kill, all_annotations: bool) -> None:
     world = stage.world(backups=(BACKUP_ID,))
-    plan = DEAD[operation]
+    plan = replace(DEAD[operation])  # the world counts down how often it applies
     world.plan(plan)
     handle = await stage.restore(world, strategy=operation.split(",", maxsplit=1)[0])
     began = 3 if plan.mode == "swap" else 1 + (plan.ordinal or 0)

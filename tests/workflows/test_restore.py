@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from galera_backup.models.catalog import Catalog, CatalogRequest
-from galera_backup.models.jobs import RestoreJob
+from galera_backup.models.jobs import PAGE_LIMIT, RestoreJob
 from galera_backup.models.progress import Progress
 from galera_backup.runner.handshake import AGENT_CONTAINER
 from tests.fakes.runner import RunnerPod
@@ -176,6 +176,28 @@ async def test_catalog_lists_the_oldest_first(stage: Stage) -> None:
     found: Catalog = await (await stage.start("GaleraCatalog", request, Catalog)).result()
     assert [each.backup_id for each in found.backups] == [BACKUP_ID, "20261123T010000Z-full"]
     assert not list(world.look().present_runners())
+
+
+async def test_catalog_in_pages(stage: Stage) -> None:
+    ids = [
+        f"{year}{month:02}{day:02}T010000Z-full"
+        for year in range(2019, 2027)
+        for month in range(1, 13)
+        for day in range(1, 28)
+    ][:2500]
+    world = stage.world(backups=tuple(ids))
+    request = CatalogRequest(cluster=world.cluster)
+    first: Catalog = await (await stage.start("GaleraCatalog", request, Catalog)).result()
+    assert [each.backup_id for each in first.backups] == ids[-100:]
+    assert first.next == ids[-100]
+    seen: list[str] = []
+    before: str | None = None
+    while before is not None or not seen:
+        page = CatalogRequest(cluster=world.cluster, before=before, limit=PAGE_LIMIT)
+        found: Catalog = await (await stage.start("GaleraCatalog", page, Catalog)).result()
+        assert len(found.backups) <= PAGE_LIMIT
+        seen, before = [each.backup_id for each in found.backups] + seen, found.next
+    assert seen == ids
 
 
 async def test_catalog_that_fails_leaves_no_pod(stage: Stage) -> None:

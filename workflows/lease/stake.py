@@ -121,7 +121,7 @@ class Acting:
     async def remove_orphans(self, late: type[GaleraBackupError] = DesyncFailed) -> None:
         """A lease that was killed together with its owner leaves runner pods; none works beside those of this lease."""
         task = RemoveRunners(cluster=self.site.cluster, lease=self.ref)
-        await self.step(RunnerActivities.remove_strangers, task, "no runner pod of an earlier lease is left", late=late)
+        await self.step(RunnerActivities.remove_orphans, task, "no runner pod of an earlier lease is left", late=late)
 
     async def step(
         self,

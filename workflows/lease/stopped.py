@@ -90,10 +90,12 @@ class Stopped:
         self.known = None
 
     def begins_to_swap(self, command: SwapCommand) -> None:
-        """Renames may have begun from here on."""
+        """The operation may rename data from here on."""
+        self.recipe = self._once_renamed(command)
+
+    def _once_renamed(self, command: SwapCommand) -> StartRecipe:
         failed = command.restored_failed or self.recipe.restored_failed
-        noted = {"renames_may_have_begun": True, "restored_failed": failed}
-        self.recipe = self.recipe.model_copy(update=noted)
+        return self.recipe.model_copy(update={"renames_may_have_begun": True, "restored_failed": failed})
 
     def begins_to_start(self, command: StartCommand) -> None:
         """The operation says what the claims hold; of the first alone that says little of the others."""
@@ -117,10 +119,12 @@ class Stopped:
         acting.show("cluster is stopped")
 
     async def swap(self, acting: Acting, command: SwapCommand) -> None:
-        """Note in the mark, before the first rename, that renames may have begun."""
-        self.begins_to_swap(command)
+        """Note, before the first rename, that renames may have begun. When that fails the owner renames nothing."""
+        mark = self._mark.model_copy(update={"undo": self._once_renamed(command)})
+        task = self._scale(0).model_copy(update={"mark": mark})
         summary = "the mark says that renames may have begun"
-        await acting.step(KubernetesActivities.renew_mark, self._scale(0), summary, late=ScaleFailed)
+        await acting.step(KubernetesActivities.renew_mark, task, summary, late=ScaleFailed)
+        self.begins_to_swap(command)
 
     async def start(self, acting: Acting, command: StartCommand) -> None:
         """Start it so that it may be stopped once more, or its first replica alone: it stays a stake, and marked."""

@@ -15,8 +15,8 @@ import pytest
 from galera_backup.models.jobs import (
     AnyJob,
     CheckJob,
-    Done,
     ListJob,
+    ListReport,
     RestoreJob,
     RunnerError,
     RunnerJob,
@@ -148,7 +148,7 @@ def test_pod_without_a_work_volume(pod: Pod, tmp_path: Path) -> None:
     }
     command = [sys.executable, "-m", "galera_backup.runner"]
     assert subprocess.run(command, env=os.environ | environment, check=False).returncode == 0
-    assert _answer(pod, ListJob(cluster=CLUSTER)).report == Done()
+    assert _answer(pod, ListJob(cluster=CLUSTER)).report == ListReport(count=0)
 
 
 def test_answer_fits_a_termination_message(pod: Pod) -> None:

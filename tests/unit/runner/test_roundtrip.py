@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from galera_backup.models.jobs import Done, ListJob
+from galera_backup.models.jobs import ListJob, ListReport
 from galera_backup.models.manifest import Manifest
 from galera_backup.runner.volumes import read_marker
 from tests.unit.runner.pod import BACKUP_ID, CLUSTER, UUID, Pod, content, failure
@@ -118,7 +118,7 @@ def test_list_prints_complete_backups_only(pod: Pod, capfd: pytest.CaptureFixtur
     pod.backup("20261122T010000Z-full")
     pod.backup("20261123T010000Z-full", FAKE_FAULT="status")
     capfd.readouterr()
-    assert pod.run(ListJob(cluster=CLUSTER)).report == Done()
+    assert pod.run(ListJob(cluster=CLUSTER)).report == ListReport(count=2)
     lines = capfd.readouterr().out.splitlines()
     ids = [Manifest.model_validate(json.loads(line)["backup"]).backup_id for line in lines]
     assert ids == ["20261121T010000Z-full", "20261122T010000Z-full"]
