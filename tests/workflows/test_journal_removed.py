@@ -7,6 +7,7 @@ from typing import Literal
 
 import pytest
 
+from galera_backup.errors import KubernetesRefused
 from galera_backup.models.janitor import Verdict
 from tests.fakes.kill import Step
 from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, failure_of
@@ -77,16 +78,21 @@ async def test_undo_of_a_swap(stage: Stage, who: Who) -> None:
         assert [each.verdict for each in again.found if each.kind == "statefulset"] == [Verdict.STAYS_STOPPED]
 
 
-async def test_before_the_swap_nobody_has_to_look(stage: Stage) -> None:
+@pytest.mark.parametrize("who", ["lease", "owner"])
+async def test_before_the_swap_nobody_has_to_look(stage: Stage, who: Who) -> None:
     """No rename has begun, so the claims hold what they held: the cluster starts, whatever became of the copies."""
     world = stage.world(backups=(BACKUP_ID,))
-    gate = world.faults.add(Step("renew_mark", "mark_statefulset").held()).gate
-    assert gate is not None
+    world.copies_may_stay = who == "owner"  # nobody is left who would remove them: the next restore does
+    fault = world.faults.add(Step("renew_mark", "mark_statefulset").held())
+    assert fault.gate is not None
     handle = await stage.restore(world, strategy="staged")
-    await assert_eventually(gate.entered.is_set, lambda: world.events)
+    await assert_eventually(fault.gate.entered.is_set, lambda: world.events)
     lose_the_journal(world, 1)
-    await handle.cancel()
-    gate.open()
+    fault.before = KubernetesRefused("Kubernetes answered 403. Check the worker's role")
+    if who == "owner":
+        await stage.lease(world).terminate("by a test")
+    fault.gate.open()
+    assert (await failure_of(handle)).type == "RestoreFailed"
     await stage.assert_settled(world)
     assert {claim.data for claim in world.claims.values()} == {"live"}
     assert not any("-look-" in event for event in world.events)
