@@ -36,7 +36,6 @@ class Cut:
         self._work = work
         self.has_begun = False
         """The cluster may have been stopped."""
-        self._may_have_renamed = False
         self._is_stopped = False
         """Until the whole cluster is started, or that is tried."""
         self._failed_to_form = False
