@@ -6,7 +6,7 @@ from galera_backup.models.cluster import ClusterObservation, MemberObservation
 from galera_backup.rules.health import member_problems
 
 RESTARTS = 2
-"""Of a server that does not start. A single one can come from the liveness probe, or from a name that could not be resolved yet."""
+"""Of a server that does not start. One can come from the liveness probe, or from a name that did not resolve yet."""
 
 
 def not_formed(seen: ClusterObservation, replicas: int) -> tuple[str, ...]:
