@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from galera_backup import names
 from galera_backup.failure import AgentError
 from galera_backup.kube.facts import ContainerEnd, PodFacts
-from galera_backup.models.common import ClusterRef, Model
+from galera_backup.models.common import Model
 from galera_backup.models.jobs import (
     AnyJob,
     BackupJob,
@@ -21,6 +21,8 @@ from galera_backup.models.jobs import (
     CheckReport,
     DiscardJob,
     Done,
+    EmptyJob,
+    InspectJob,
     ListJob,
     ListReport,
     PruneJob,
@@ -34,95 +36,21 @@ from galera_backup.models.jobs import (
     StageJob,
     StageReport,
     SwapJob,
-    SwapReport,
     TidyJob,
     UnpackJob,
     UnpackReport,
 )
-from galera_backup.models.manifest import GaleraPosition, LogSequenceNumbers, Manifest
+from galera_backup.models.manifest import Manifest
 from galera_backup.models.passwords import PasswordReport
-from galera_backup.models.volumes import ClaimMarker, Journal, SwapState
+from galera_backup.models.volumes import ClaimMarker, SwapState
 from galera_backup.runner.handshake import AGENT_CONTAINER, JOB_VARIABLE, MARIADB_CONTAINER
 from tests.fakes.timeline import Timeline
+from tests.fakes.volumes import BackupVolume, Claim
 
-CLUSTER_UUID = "0979c94d-e6ee-11f1-b6f6-93a976a0f1fb"
 _JOB: TypeAdapter[RunnerJob] = TypeAdapter(RunnerJob)
 
 End = Literal["answers", "fails", "fails early", "killed", "evicted", "vanishes", "never starts"]
 """How a pod ends. `fails early`: before it touches anything; `fails` and the rest: in the middle of its work."""
-
-
-@dataclass
-class Claim:
-    """A data volume: which data it holds, and the restore's marker."""
-
-    name: str
-    uid: str = field(default_factory=lambda: str(uuid.uuid4()))
-    data: str = "live"
-    """`live`, a backup id, or `incomplete`."""
-    marker: ClaimMarker | None = None
-    journal: Journal | None = None
-    staged: str | None = None
-    """The backup that lies beside the data."""
-    previous: str | None = None
-    """The old data that lies beside the restored."""
-    safe_to_bootstrap: bool = False
-    written: int = 0
-    """How often a restore in place has written it."""
-    uuids: dict[str, str] = field(default_factory=dict)
-    """The wsrep identity of restored data."""
-    free_kb: int = 10_000_000
-    used_kb: int = 1_000_000
-
-    @property
-    def cluster_uuid(self) -> str:
-        """The identity with which a server would start."""
-        return self.uuids.get(self.data, CLUSTER_UUID)
-
-    def identify(self, job: RestoreJob | StageJob) -> None:
-        """The data of this job's backup has the identity that the job says."""
-        self.uuids[job.backup_id] = job.clone.uuid if job.clone is not None else CLUSTER_UUID
-
-
-@dataclass
-class BackupVolume:
-    """The claim with the backups."""
-
-    manifests: dict[str, Manifest] = field(default_factory=dict)
-    unpacked: set[str] = field(default_factory=set)
-    """Restores whose temporary directory is there."""
-    free_kb: int = 10_000_000
-    passwords: PasswordReport = field(default_factory=lambda: PasswordReport(same=1))
-    """What comparing them finds."""
-
-    def store(
-        self, backup_id: str, cluster: ClusterRef, replica: str = "mariadb-server-2", job: BackupJob | None = None
-    ) -> Manifest:
-        """A complete backup."""
-        manifest = Manifest(
-            backup_id=backup_id,
-            cluster=cluster,
-            replica=job.replica if job else replica,
-            node=job.node if job else "node-1",
-            claim=job.claim if job else "claim",
-            claim_uid=job.claim_uid if job else "uid",
-            lease_run=job.lease_run if job else "run",
-            position=GaleraPosition(uuid=CLUSTER_UUID, seqno=42),
-            lsn=LogSequenceNumbers(from_lsn=0, to_lsn=1, last_lsn=1),
-            server_version="10.11.19-MariaDB",
-            stream="backup.mbs.zst",
-            tool_version="10.11.19-MariaDB",
-            data_bytes=1_000_000 * 1024,
-            stream_bytes=900_000 * 1024,
-            stored_bytes=400_000 * 1024,
-            sha256="0" * 64,
-            started_at=datetime.now(UTC),
-            finished_at=datetime.now(UTC),
-            unsafe=job.unsafe if job else False,
-            problems=job.problems if job else (),
-        )
-        self.manifests[backup_id] = manifest
-        return manifest
 
 
 @dataclass
@@ -219,7 +147,7 @@ class RunnerPod:
         if isinstance(self.job, RestoreJob) and self.end != "fails early" and not self._is_restored(self.job):
             self._mark("restoring")
         if isinstance(self.job, SwapJob) and self.end != "fails early":
-            self._begin_to_swap(self.job)
+            self._data_claim().begin_to_swap(self.job)
         if not self.held:
             self.time.after(self.seconds, self._finish)
 
@@ -254,11 +182,13 @@ class RunnerPod:
         work: Mapping[type[AnyJob], Callable[[Any], Model]] = {
             BackupJob: self._backup,
             CheckJob: self._check_volumes,
+            InspectJob: lambda job: self._data_claim().inspect(job),
             RestoreJob: self._restore,
             UnpackJob: self._unpack,
             DiscardJob: self._discard,
             StageJob: self._stage,
-            SwapJob: self._swap,
+            SwapJob: lambda job: self._data_claim().swap(job),
+            EmptyJob: lambda job: self._data_claim().empty(job),
             TidyJob: self._tidy,
             PruneJob: self._prune,
             ListJob: self._list,
@@ -267,6 +197,10 @@ class RunnerPod:
             return RunnerResult(report=work[type(self.job)](self.job))
         except AgentError as error:
             return RunnerResult(error=error.error)
+
+    def _data_claim(self) -> Claim:
+        assert self.claim is not None
+        return self.claim
 
     def _backup(self, job: BackupJob) -> Manifest:
         assert self.claim is not None
@@ -286,10 +220,6 @@ class RunnerPod:
             data_free_kb=self.claim.free_kb,
             data_used_kb=self.claim.used_kb,
             backup_free_kb=self.volume.free_kb,
-            marker=self.claim.marker,
-            journal=self.claim.journal,
-            staged_whole=self.claim.staged is not None and self.claim.journal is not None,
-            has_previous=self.claim.previous is not None,
             manifest=manifest,
             server_version="10.11.19",
         )
@@ -326,7 +256,7 @@ class RunnerPod:
         assert self.claim is not None
         self.claim.identify(job)
         self.claim.staged, self.claim.safe_to_bootstrap = job.backup_id, job.safe_to_bootstrap
-        self._journal(job.restore_id, job.backup_id, SwapState.STAGED)
+        self.claim.enter(job.restore_id, job.backup_id, SwapState.STAGED)
         return StageReport(
             unpack_seconds=1, prepare_seconds=1, staged_bytes=1_000_000 * 1024, passwords=self._passwords(job)
         )
@@ -337,46 +267,12 @@ class RunnerPod:
             return found
         return found.model_copy(update={"different": (), "reset": found.different})
 
-    def _begin_to_swap(self, job: SwapJob) -> None:
-        """Between two renames."""
-        assert self.claim is not None
-        journal = self.claim.journal
-        if journal is None or journal.state in (SwapState.STAGING, SwapState.RETURNED):
-            return
-        if job.direction == "in" and journal.state == SwapState.STAGED:
-            self.claim.previous, self.claim.data = self.claim.data, "incomplete"
-            self._journal(job.restore_id, journal.backup_id, SwapState.IN)
-        if job.direction == "back" and journal.state != SwapState.STAGED:
-            self.claim.data = "incomplete"
-            self._journal(job.restore_id, journal.backup_id, SwapState.BACK_OUT)
-
-    def _swap(self, job: SwapJob) -> SwapReport:
-        assert self.claim is not None
-        journal = self.claim.journal
-        state = journal.state if journal is not None else None
-        if job.direction == "in" and state != SwapState.SWAPPED:
-            if journal is None or state != SwapState.IN or self.claim.staged is None:
-                message = f"expected staged data, the journal says {state}. Start the restore again"
-                raise AgentError("RestoreFailed", message)
-            self.claim.data, self.claim.staged = self.claim.staged, None
-            self._journal(job.restore_id, journal.backup_id, SwapState.SWAPPED)
-        if job.direction == "back" and journal is not None and state == SwapState.BACK_OUT:
-            assert self.claim.previous is not None
-            self.claim.data, self.claim.previous = self.claim.previous, None
-            self._journal(job.restore_id, journal.backup_id, SwapState.RETURNED)
-        journal = self.claim.journal
-        return SwapReport(state=journal.state if journal else None, renames=2)
-
     def _tidy(self, job: TidyJob) -> Done:
         assert self.claim is not None
         journal = self.claim.journal
         if journal is not None and journal.restore_id != job.keep and job.only in (None, journal.restore_id):
             self.claim.journal = self.claim.staged = self.claim.previous = None
         return Done()
-
-    def _journal(self, restore_id: str, backup_id: str, state: SwapState) -> None:
-        assert self.claim is not None
-        self.claim.journal = Journal(restore_id=restore_id, backup_id=backup_id, state=state, at=datetime.now(UTC))
 
     def _mark(self, state: Literal["restoring", "restored"]) -> None:
         job = self.job
