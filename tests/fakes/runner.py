@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from galera_backup import names
 from galera_backup.failure import AgentError
 from galera_backup.kube.facts import ContainerEnd, PodFacts
-from galera_backup.models.common import ClusterRef, Model
+from galera_backup.models.common import Model
 from galera_backup.models.jobs import (
     AnyJob,
     BackupJob,
@@ -39,90 +39,17 @@ from galera_backup.models.jobs import (
     UnpackJob,
     UnpackReport,
 )
-from galera_backup.models.manifest import GaleraPosition, LogSequenceNumbers, Manifest
+from galera_backup.models.manifest import Manifest
 from galera_backup.models.passwords import PasswordReport
 from galera_backup.models.volumes import ClaimMarker, Journal, SwapState
 from galera_backup.runner.handshake import AGENT_CONTAINER, JOB_VARIABLE, MARIADB_CONTAINER
 from tests.fakes.timeline import Timeline
+from tests.fakes.volumes import BackupVolume, Claim
 
-CLUSTER_UUID = "0979c94d-e6ee-11f1-b6f6-93a976a0f1fb"
 _JOB: TypeAdapter[RunnerJob] = TypeAdapter(RunnerJob)
 
 End = Literal["answers", "fails", "fails early", "killed", "evicted", "vanishes", "never starts"]
 """How a pod ends. `fails early`: before it touches anything; `fails` and the rest: in the middle of its work."""
-
-
-@dataclass
-class Claim:
-    """A data volume: which data it holds, and the restore's marker."""
-
-    name: str
-    uid: str = field(default_factory=lambda: str(uuid.uuid4()))
-    data: str = "live"
-    """`live`, a backup id, or `incomplete`."""
-    marker: ClaimMarker | None = None
-    journal: Journal | None = None
-    staged: str | None = None
-    """The backup that lies beside the data."""
-    previous: str | None = None
-    """The old data that lies beside the restored."""
-    safe_to_bootstrap: bool = False
-    written: int = 0
-    """How often a restore in place has written it."""
-    uuids: dict[str, str] = field(default_factory=dict)
-    """The wsrep identity of restored data."""
-    free_kb: int = 10_000_000
-    used_kb: int = 1_000_000
-
-    @property
-    def cluster_uuid(self) -> str:
-        """The identity with which a server would start."""
-        return self.uuids.get(self.data, CLUSTER_UUID)
-
-    def identify(self, job: RestoreJob | StageJob) -> None:
-        """The data of this job's backup has the identity that the job says."""
-        self.uuids[job.backup_id] = job.clone.uuid if job.clone is not None else CLUSTER_UUID
-
-
-@dataclass
-class BackupVolume:
-    """The claim with the backups."""
-
-    manifests: dict[str, Manifest] = field(default_factory=dict)
-    unpacked: set[str] = field(default_factory=set)
-    """Restores whose temporary directory is there."""
-    free_kb: int = 10_000_000
-    passwords: PasswordReport = field(default_factory=lambda: PasswordReport(same=1))
-    """What comparing them finds."""
-
-    def store(
-        self, backup_id: str, cluster: ClusterRef, replica: str = "mariadb-server-2", job: BackupJob | None = None
-    ) -> Manifest:
-        """A complete backup."""
-        manifest = Manifest(
-            backup_id=backup_id,
-            cluster=cluster,
-            replica=job.replica if job else replica,
-            node=job.node if job else "node-1",
-            claim=job.claim if job else "claim",
-            claim_uid=job.claim_uid if job else "uid",
-            lease_run=job.lease_run if job else "run",
-            position=GaleraPosition(uuid=CLUSTER_UUID, seqno=42),
-            lsn=LogSequenceNumbers(from_lsn=0, to_lsn=1, last_lsn=1),
-            server_version="10.11.19-MariaDB",
-            stream="backup.mbs.zst",
-            tool_version="10.11.19-MariaDB",
-            data_bytes=1_000_000 * 1024,
-            stream_bytes=900_000 * 1024,
-            stored_bytes=400_000 * 1024,
-            sha256="0" * 64,
-            started_at=datetime.now(UTC),
-            finished_at=datetime.now(UTC),
-            unsafe=job.unsafe if job else False,
-            problems=job.problems if job else (),
-        )
-        self.manifests[backup_id] = manifest
-        return manifest
 
 
 @dataclass
@@ -151,8 +78,11 @@ class RunnerPod:
     ended: dict[str, ContainerEnd] = field(default_factory=dict)
     log: str = "working\n"
     gated: bool = False
+    renames: int = 0
+    """Of a swap."""
     annotations: dict[str, str] = field(default_factory=dict)
     version: str = field(default_factory=lambda: str(uuid.uuid4()))
+    uid: str = field(default_factory=lambda: str(uuid.uuid4()))
 
     @staticmethod
     def job_of(environment: Mapping[str, str]) -> RunnerJob:
@@ -171,12 +101,12 @@ class RunnerPod:
         wait = hopeless if self.end == "never starts" else ContainerEnd(None, "ContainerCreating", "")
         return PodFacts(
             name=self.name,
-            uid=self.name,
+            uid=self.uid,
             phase=self.phase,
             ready=self.working,
             deleting=self.deleting,
-            node="node-1",
-            ip="10.0.1.1",
+            node="" if self.gated else "node-1",
+            ip="" if self.phase == "Pending" else "10.0.1.1",
             labels=dict(self.labels),
             annotations=dict(self.annotations),
             resource_version=self.version,
@@ -270,6 +200,12 @@ class RunnerPod:
 
     def _backup(self, job: BackupJob) -> Manifest:
         assert self.claim is not None
+        earlier = self.volume.manifests.get(job.backup_id)
+        if earlier is not None and earlier.lease_run == job.lease_run:
+            return earlier
+        if earlier is not None:
+            raise AgentError("BackupFailed", f"there is already a backup {job.backup_id!r} of another lease run")
+        self.volume.remove_unpacked(job.cluster)
         if self.volume.free_kb <= self.claim.used_kb * job.required_space_ratio:
             message = f"expected more than {self.claim.used_kb * job.required_space_ratio} KB free, make room"
             raise AgentError("NotEnoughSpace", message)
@@ -277,36 +213,39 @@ class RunnerPod:
 
     def _check_volumes(self, job: CheckJob) -> CheckReport:
         assert self.claim is not None
-        manifest = self.volume.manifests.get(job.backup_id) if job.backup_id else None
-        if job.backup_id and (manifest is None or manifest.cluster != job.owner):
-            message = f"there is no complete backup {job.backup_id!r} of {job.owner}. List the backups"
-            raise AgentError("BackupNotFound", message)
+        manifest = self._stored(job.owner, job.backup_id) if job.backup_id else None
+        journal = self._journal_of(job.restore_id)
         return CheckReport(
             data_total_kb=self.claim.free_kb + self.claim.used_kb,
             data_free_kb=self.claim.free_kb,
             data_used_kb=self.claim.used_kb,
             backup_free_kb=self.volume.free_kb,
             marker=self.claim.marker,
-            journal=self.claim.journal,
-            staged_whole=self.claim.staged is not None and self.claim.journal is not None,
-            has_previous=self.claim.previous is not None,
+            journal=journal,
+            staged_whole=self.claim.staged is not None and journal is not None and journal.state == SwapState.STAGED,
+            has_previous=self.claim.previous is not None and journal is not None,
             manifest=manifest,
             server_version="10.11.19",
         )
 
     def _restore(self, job: RestoreJob) -> RestoreReport:
         assert self.claim is not None
-        unpacks = 0 if self.volume.unpacked == {job.restore_id} else 1
-        self.volume.unpacked = {job.restore_id}
+        self._stored(job.owner, job.backup_id)
+        self.volume.remove_unpacked(job.cluster, keep=job.restore_id)
+        unpack_seconds = copy_seconds = 0
         if not self._is_restored(job):
+            unpack_seconds, copy_seconds = self._unpack_once(job), 1
             self._mark("restored")
             self.claim.identify(job)
             self.claim.data, self.claim.safe_to_bootstrap = job.backup_id, job.safe_to_bootstrap
             self.claim.written += 1
         if job.last:
-            self.volume.unpacked.discard(job.restore_id)
+            self.volume.remove_unpacked(job.cluster)
         return RestoreReport(
-            unpack_seconds=unpacks, prepare_seconds=unpacks, copy_seconds=1, restored_bytes=1_000_000 * 1024
+            unpack_seconds=unpack_seconds,
+            prepare_seconds=unpack_seconds,
+            copy_seconds=copy_seconds,
+            restored_bytes=1_000_000 * 1024,
         )
 
     def _is_restored(self, job: RestoreJob) -> bool:
@@ -315,21 +254,39 @@ class RunnerPod:
         return marker is not None and (marker.restore_id, marker.state) == (job.restore_id, "restored")
 
     def _unpack(self, job: UnpackJob) -> UnpackReport:
-        self.volume.unpacked = {job.restore_id}
-        return UnpackReport(unpack_seconds=2, prepare_seconds=2, prepared_bytes=1_000_000 * 1024)
+        self._stored(job.owner, job.backup_id)
+        self.volume.remove_unpacked(job.cluster, keep=job.restore_id)
+        seconds = self._unpack_once(job)
+        return UnpackReport(unpack_seconds=seconds, prepare_seconds=seconds, prepared_bytes=1_000_000 * 1024)
 
     def _discard(self, job: DiscardJob) -> Done:
-        self.volume.unpacked &= {job.keep} if job.keep else set()
+        self.volume.remove_unpacked(job.cluster, keep=job.keep)
         return Done()
+
+    def _unpack_once(self, job: RestoreJob | UnpackJob) -> int:
+        """The seconds it took; 0 for what is there already."""
+        unpacked = (job.cluster, job.restore_id)
+        seconds = 0 if unpacked in self.volume.unpacked else 1
+        self.volume.unpacked.add(unpacked)
+        return seconds
 
     def _stage(self, job: StageJob) -> StageReport:
         assert self.claim is not None
+        self._stored(job.owner, job.backup_id)
+        journal = self._journal_of(job.restore_id)
+        if journal is not None and journal.state not in (SwapState.STAGING, SwapState.STAGED):
+            raise AgentError(
+                "RestoreFailed", f"expected a restore that is not swapped, the journal says {journal.state}"
+            )
+        if journal is not None and journal.backup_id == job.backup_id and journal.state == SwapState.STAGED:
+            return StageReport(
+                unpack_seconds=0, prepare_seconds=0, staged_bytes=1_000_000 * 1024, passwords=journal.passwords
+            )
         self.claim.identify(job)
         self.claim.staged, self.claim.safe_to_bootstrap = job.backup_id, job.safe_to_bootstrap
-        self._journal(job.restore_id, job.backup_id, SwapState.STAGED)
-        return StageReport(
-            unpack_seconds=1, prepare_seconds=1, staged_bytes=1_000_000 * 1024, passwords=self._passwords(job)
-        )
+        passwords = self._passwords(job)
+        self._journal(job.restore_id, job.backup_id, SwapState.STAGED, passwords)
+        return StageReport(unpack_seconds=1, prepare_seconds=1, staged_bytes=1_000_000 * 1024, passwords=passwords)
 
     def _passwords(self, job: StageJob) -> PasswordReport:
         found = self.volume.passwords
@@ -340,43 +297,67 @@ class RunnerPod:
     def _begin_to_swap(self, job: SwapJob) -> None:
         """Between two renames."""
         assert self.claim is not None
-        journal = self.claim.journal
+        journal = self._journal_of(job.restore_id)
         if journal is None or journal.state in (SwapState.STAGING, SwapState.RETURNED):
             return
         if job.direction == "in" and journal.state == SwapState.STAGED:
             self.claim.previous, self.claim.data = self.claim.data, "incomplete"
-            self._journal(job.restore_id, journal.backup_id, SwapState.IN)
+            self._journal(job.restore_id, journal.backup_id, SwapState.IN, journal.passwords)
+            self.renames = 1
         if job.direction == "back" and journal.state != SwapState.STAGED:
             self.claim.data = "incomplete"
-            self._journal(job.restore_id, journal.backup_id, SwapState.BACK_OUT)
+            self._journal(job.restore_id, journal.backup_id, SwapState.BACK_OUT, journal.passwords)
+            self.renames = 1
 
     def _swap(self, job: SwapJob) -> SwapReport:
         assert self.claim is not None
-        journal = self.claim.journal
+        journal = self._journal_of(job.restore_id)
         state = journal.state if journal is not None else None
         if job.direction == "in" and state != SwapState.SWAPPED:
             if journal is None or state != SwapState.IN or self.claim.staged is None:
                 message = f"expected staged data, the journal says {state}. Start the restore again"
                 raise AgentError("RestoreFailed", message)
             self.claim.data, self.claim.staged = self.claim.staged, None
-            self._journal(job.restore_id, journal.backup_id, SwapState.SWAPPED)
+            self._journal(job.restore_id, journal.backup_id, SwapState.SWAPPED, journal.passwords)
+            self.renames += 1
         if job.direction == "back" and journal is not None and state == SwapState.BACK_OUT:
             assert self.claim.previous is not None
             self.claim.data, self.claim.previous = self.claim.previous, None
-            self._journal(job.restore_id, journal.backup_id, SwapState.RETURNED)
-        journal = self.claim.journal
-        return SwapReport(state=journal.state if journal else None, renames=2)
+            self._journal(job.restore_id, journal.backup_id, SwapState.RETURNED, journal.passwords)
+            self.renames += 1
+        journal = self._journal_of(job.restore_id)
+        return SwapReport(state=journal.state if journal else None, renames=self.renames)
 
     def _tidy(self, job: TidyJob) -> Done:
         assert self.claim is not None
         journal = self.claim.journal
         if journal is not None and journal.restore_id != job.keep and job.only in (None, journal.restore_id):
+            if journal.state not in (SwapState.STAGING, SwapState.STAGED, SwapState.SWAPPED, SwapState.RETURNED):
+                raise AgentError("RestoreFailed", f"expected restores that are at rest, seen {journal.state}")
             self.claim.journal = self.claim.staged = self.claim.previous = None
         return Done()
 
-    def _journal(self, restore_id: str, backup_id: str, state: SwapState) -> None:
+    def _stored(self, owner: ClusterRef, backup_id: str) -> Manifest:
+        """The manifest of a backup that must be complete."""
+        manifest = self.volume.manifests.get(backup_id)
+        if manifest is None or manifest.cluster != owner:
+            message = f"there is no complete backup {backup_id!r} of {owner}. List the backups"
+            raise AgentError("BackupNotFound", message)
+        return manifest
+
+    def _journal_of(self, restore_id: str | None) -> Journal | None:
+        """That of this restore, on a claim that has at most one."""
         assert self.claim is not None
-        self.claim.journal = Journal(restore_id=restore_id, backup_id=backup_id, state=state, at=datetime.now(UTC))
+        journal = self.claim.journal
+        return journal if journal is not None and journal.restore_id == restore_id else None
+
+    def _journal(
+        self, restore_id: str, backup_id: str, state: SwapState, passwords: PasswordReport | None = None
+    ) -> None:
+        assert self.claim is not None
+        self.claim.journal = Journal(
+            restore_id=restore_id, backup_id=backup_id, state=state, passwords=passwords, at=datetime.now(UTC)
+        )
 
     def _mark(self, state: Literal["restoring", "restored"]) -> None:
         job = self.job
@@ -389,21 +370,25 @@ class RunnerPod:
         )
 
     def _prune(self, job: PruneJob) -> PruneReport:
-        ids = [each.backup_id for each in self._complete()]
-        pruned = ids[: -job.keep]
+        ids = [each.backup_id for each in self._complete(job.cluster)]
+        pruned = ids[: -max(job.keep, 1)]
         for each in pruned:
             del self.volume.manifests[each]
+        self.volume.remove_unpacked(job.cluster)
         return PruneReport(pruned=tuple(pruned), kept=len(ids) - len(pruned))
 
     def _list(self, job: ListJob) -> ListReport:
-        older = [each for each in self._complete() if job.before is None or each.backup_id < job.before]
+        complete = self._complete(job.cluster)
+        older = [each for each in complete if job.before is None or each.backup_id < job.before]
         page = older[-job.limit :]
         rows = [f'{{"backup": {each.model_dump_json()}}}' for each in page]
         self.log = "\n".join(["listing", *rows])
         return ListReport(count=len(page), next=page[0].backup_id if len(older) > len(page) else None)
 
-    def _complete(self) -> list[Manifest]:
-        return [self.volume.manifests[each] for each in sorted(self.volume.manifests)]
+    def _complete(self, cluster: ClusterRef) -> list[Manifest]:
+        """The complete backups of a cluster, oldest first."""
+        stored = self.volume.manifests
+        return [stored[each] for each in sorted(stored) if stored[each].cluster == cluster]
 
 
 def lease_run_of(pod: RunnerPod) -> str | None:

@@ -23,8 +23,9 @@ from galera_backup.runner.handshake import AGENT_CONTAINER
 from tests.fakes.faults import Faults
 from tests.fakes.member import Delays, Member
 from tests.fakes.proof import ProofAnswers
-from tests.fakes.runner import CLUSTER_UUID, BackupVolume, Claim, End, RunnerPod
+from tests.fakes.runner import End, RunnerPod
 from tests.fakes.timeline import Timeline
+from tests.fakes.volumes import CLUSTER_UUID, BackupVolume, Claim
 
 PRIMARY = {"mariadb-role": "primary"}
 BACKUP = {"mariadb-role": "backup"}
@@ -178,7 +179,7 @@ class World:
     def faults_left(self) -> list[str]:
         """What a finished operation must not leave."""
         found = [f"runner pod {pod.name}" for pod in self.present_runners()]
-        found += [f"restore {restore_id} unpacked" for restore_id in self.volume.unpacked]
+        found += [f"restore {restore_id} unpacked" for _, restore_id in self.volume.unpacked]
         if names.LEASE_ANNOTATION in self.statefulset.annotations:
             found.append("mark on the StatefulSet")
         for claim in self.claims.values():

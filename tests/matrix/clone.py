@@ -6,8 +6,8 @@ from datetime import timedelta
 from typing import Any
 
 from tests.fakes.kill import Step
-from tests.fakes.runner import CLUSTER_UUID
 from tests.fakes.stage import BACKUP_ID, Handle, failure_of
+from tests.fakes.volumes import CLUSTER_UUID
 from tests.fakes.world import World
 from tests.matrix.ends import failure_of_a_killed_restore
 from tests.matrix.table import KILLS, REPEATS, WORKING, Call, Operation, Row, Scene, Way, Works

@@ -16,7 +16,7 @@ from galera_backup.models.manifest import Manifest
 from galera_backup.models.mark import Mark
 from galera_backup.models.restore import RestoreRequest
 from galera_backup.temporal.converter import invalid_input
-from tests.fakes.runner import BackupVolume
+from tests.fakes.volumes import BackupVolume
 from tests.fakes.world import fresh_cluster
 
 CLUSTER = {"namespace": "openstack", "statefulset": "mariadb-server"}

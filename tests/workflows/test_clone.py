@@ -13,8 +13,8 @@ from galera_backup.models.plan import Answer, Decision, RestorePlan
 from galera_backup.models.restore import RestoreResult
 from tests.fakes.faults import ALWAYS, Fault
 from tests.fakes.kill import Step
-from tests.fakes.runner import CLUSTER_UUID
 from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, failure_of
+from tests.fakes.volumes import CLUSTER_UUID
 from tests.fakes.world import RunnerPlan, World
 from tests.workflows.test_questions import in_phase
 
