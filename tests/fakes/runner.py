@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from galera_backup import names
 from galera_backup.failure import AgentError
 from galera_backup.kube.facts import ContainerEnd, PodFacts
-from galera_backup.models.common import Model
+from galera_backup.models.common import ClusterRef, Model
 from galera_backup.models.jobs import (
     AnyJob,
     BackupJob,
@@ -146,7 +146,7 @@ class RunnerPod:
         self.phase, self.working = "Running", True
         self.note(f"runner {self.name} started: {self.job.mode}")
         self.check(self)
-        if isinstance(self.job, RestoreJob) and self.end != "fails early" and not self._is_restored(self.job):
+        if isinstance(self.job, RestoreJob) and self.end != "fails early" and self._writes(self.job):
             self._mark("restoring")
         if isinstance(self.job, SwapJob) and self.end != "fails early":
             self._begin_to_swap(self.job)
@@ -248,6 +248,10 @@ class RunnerPod:
             restored_bytes=1_000_000 * 1024,
         )
 
+    def _writes(self, job: RestoreJob) -> bool:
+        manifest = self.volume.manifests.get(job.backup_id)
+        return manifest is not None and manifest.cluster == job.owner and not self._is_restored(job)
+
     def _is_restored(self, job: RestoreJob) -> bool:
         assert self.claim is not None
         marker = self.claim.marker
@@ -275,9 +279,7 @@ class RunnerPod:
         self._stored(job.owner, job.backup_id)
         journal = self._journal_of(job.restore_id)
         if journal is not None and journal.state not in (SwapState.STAGING, SwapState.STAGED):
-            raise AgentError(
-                "RestoreFailed", f"expected a restore that is not swapped, the journal says {journal.state}"
-            )
+            raise AgentError("RestoreFailed", f"expected no swap yet, the journal says {journal.state}")
         if journal is not None and journal.backup_id == job.backup_id and journal.state == SwapState.STAGED:
             return StageReport(
                 unpack_seconds=0, prepare_seconds=0, staged_bytes=1_000_000 * 1024, passwords=journal.passwords
