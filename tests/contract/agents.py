@@ -71,8 +71,8 @@ class RealAgents:
 
     def holds(self, claim: int = 0) -> str:
         names = ("ibdata1", "nova/t.ibd")
-        found = [path.read_text() for name in names if (path := self._claims[claim] / name).exists()]
-        return {("old", "old"): OLD, ("backup", "backup"): RESTORED}.get(tuple(found), MIXED)
+        found = {path.read_text() if (path := self._claims[claim] / name).exists() else "" for name in names}
+        return {"old": OLD, "backup": RESTORED}.get(found.pop(), MIXED) if len(found) == 1 else MIXED
 
     def unpacked(self, cluster: ClusterRef = CLUSTER) -> set[str]:
         directory = self._pod.root / layout.restores(cluster)

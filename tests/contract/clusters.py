@@ -98,8 +98,8 @@ class Before:
                 core.patch_namespaced_pod(name, NAMESPACE, body)
             else:
                 apps.patch_namespaced_stateful_set(name, NAMESPACE, body)
-        for pod in PODS:
-            self._galera.root_sql("SET GLOBAL wsrep_desync=OFF", pod)
+        for name in PODS:
+            self._galera.root_sql("SET GLOBAL wsrep_desync=OFF", name)
         await eventually(subject.is_whole, 60, "the cluster is whole after the test")
 
     def _look(self) -> dict[str, dict[str, dict[str, str]]]:

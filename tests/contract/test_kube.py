@@ -67,6 +67,8 @@ def test_members_are_those_of_the_statefulset(subject: Subject) -> None:
 
 def test_what_must_exist_and_does_not(subject: Subject) -> None:
     kube, namespace = subject.kube, subject.namespace
+    pod = gated_pod(subject)
+    pod.metadata.namespace = NOWHERE
     missing: list[Callable[[], object]] = [
         lambda: kube.statefulset(ClusterRef(namespace=namespace, statefulset="other"), "mariadb"),
         lambda: kube.statefulset(ClusterRef(namespace=NOWHERE, statefulset="mariadb-server"), "mariadb"),
@@ -78,7 +80,7 @@ def test_what_must_exist_and_does_not(subject: Subject) -> None:
         lambda: kube.credentials(namespace, SecretRef(user_key="other")),
         lambda: kube.credentials(namespace, SecretRef(password_key="other")),
         lambda: kube.credentials(NOWHERE, SecretRef()),
-        lambda: kube.create_pod(NOWHERE, gated_pod(subject)),
+        lambda: kube.create_pod(NOWHERE, pod),
     ]
     for call in missing:
         with pytest.raises(ClusterNotFound):
