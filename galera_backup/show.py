@@ -32,7 +32,9 @@ def members_table(seen: ClusterObservation) -> str:
 
 def describe_claims(claims: Sequence[ClaimReport]) -> str:
     """The state of each claim, in one line."""
-    return ", ".join(f"{each.claim} {each.state}" for each in claims)
+    return ", ".join(
+        f"{each.claim} {each.state}{' (its previous data is lost)' if each.previous_lost else ''}" for each in claims
+    )
 
 
 def findings_table(found: Sequence[Finding]) -> str:

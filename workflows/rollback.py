@@ -10,7 +10,7 @@ from workflows._failures import operation
 from workflows.gather import for_each
 from workflows.operation import Operation, Work
 from workflows.pods import Pods
-from workflows.restore.check import CHECK_LIMIT, look_at_claim
+from workflows.restore.check import CHECK_LIMIT, inspect_claim
 from workflows.restore.cut import Cut
 from workflows.restore.ending import MARGIN, Aim, carry_out
 from workflows.restore.plan import Plan, look, stop_command
@@ -21,7 +21,7 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.cluster import ClaimObservation
     from galera_backup.models.lease import CleanUpCommand
     from galera_backup.models.restore import ClaimState, RollbackRequest, RollbackResult, Strategy
-    from galera_backup.rules.claims import claim_state
+    from galera_backup.models.volumes import SwapState
 
 _AIM = Aim("rollback", ClaimState.UNTOUCHED, "The cluster runs on the data that it had before the restore")
 
@@ -36,12 +36,13 @@ class GaleraRollback(Operation):
         """One rollback, from the plan to the end of the lease."""
         work = self._begin(request, "rollback")
         cut = Cut(work)
-        plan = await carry_out(work, cut, _ttl(request), _AIM, lambda: _roll_back(request, work, cut))
+        plan, emptied = await carry_out(work, cut, _ttl(request), _AIM, lambda: _roll_back(request, work, cut))
         return RollbackResult(
             restore_id=plan.restore_id,
             replicas=plan.recipe.replicas,
             phases=work.progress.end("done"),
             outage_seconds=cut.seconds or 0,
+            emptied=emptied,
             untidy=work.lease.result.untidy if work.lease.result is not None else (),
         )
 
@@ -51,14 +52,18 @@ def _ttl(request: RollbackRequest) -> timedelta:
     return CHECK_LIMIT + Cut.limit(request) + MARGIN
 
 
-async def _roll_back(request: RollbackRequest, work: Work, cut: Cut) -> Plan:
+async def _roll_back(request: RollbackRequest, work: Work, cut: Cut) -> tuple[Plan, tuple[str, ...]]:
     """All claims at once, by the renames with which a staged restore goes back."""
     plan = await _plan(request, work)
     await _check(work, plan)
     await cut.stop(plan)
-    await cut.swap(plan, "back")
-    await cut.start(plan, ClaimState.UNTOUCHED)
-    return plan
+    work.enter("swap", "proving that the previous data is whole, then renaming it back")
+    decided = await cut.swap_back(plan, "start")
+    if decided.start_on == ClaimState.RESTORED:
+        raise RestoreFailed(
+            f"rolling restore {plan.restore_id!r} back: {decided.why}. The cluster was started again on that"
+        )
+    return plan, tuple(plan.claims[ordinal].claim for ordinal in decided.emptied)
 
 
 async def _plan(request: RollbackRequest, work: Work) -> Plan:
@@ -78,10 +83,14 @@ async def _check(work: Work, plan: Plan) -> None:
 
 async def _check_claim(plan: Plan, claim: ClaimObservation) -> None:
     summary = f"what restore {plan.restore_id} has kept on {claim.claim}"
-    report = await look_at_claim(plan, claim, "kept", summary, restore_id=plan.restore_id)
-    if report.has_previous and claim_state(report, plan.restore_id) == ClaimState.RESTORED:
+    report = await inspect_claim(plan, claim, "kept", summary)
+    previous, journal = report.previous, report.journal
+    if previous is None or journal is None:
+        saw = "nothing of that restore"
+    elif previous.whole and journal.state == SwapState.SWAPPED:
         return
-    saw = "nothing of that restore" if report.journal is None else f"its journal says {str(report.journal.state)!r}"
+    else:
+        saw = previous.problem or f"its journal says {str(journal.state)!r}"
     raise RestoreFailed(
         f"rolling restore {plan.restore_id!r} back: expected the data from before it on {claim.claim!r}, saw "
         f"{saw}. It is removed when its time is over, by the next staged restore, and by a state transfer (SST) to "

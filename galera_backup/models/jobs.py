@@ -15,6 +15,7 @@ from galera_backup.models.clone import Clone
 from galera_backup.models.common import ClusterRef, Model
 from galera_backup.models.manifest import BackupId, Manifest
 from galera_backup.models.passwords import PasswordMode, PasswordReport
+from galera_backup.models.previous import PreviousData
 from galera_backup.models.volumes import ClaimMarker, Journal, SwapState
 
 Report = TypeVar("Report", bound=Model)
@@ -116,16 +117,24 @@ class CheckReport(Model):
     copies_kb: int = 0
     """Used by what staged restores have left, or keep, on the volume."""
     backup_free_kb: int
-    marker: ClaimMarker | None = None
-    journal: Journal | None = None
-    """Of the restore that was asked for; None: it has staged nothing here, or an SST has wiped it."""
-    staged_whole: bool = False
-    """The staged data is there as it was when it was completed."""
-    has_previous: bool = False
-    """The old data lies aside."""
     manifest: Manifest | None = None
     server_version: str | None = None
     """Version of the image's mariadb-backup, when a backup was verified."""
+
+
+class Inspection(Model):
+    """What one restore has left on a data claim. The lists of names in marker and journal are left out."""
+
+    marker: ClaimMarker | None = None
+    """Of whichever restore wrote it last."""
+    journal: Journal | None = None
+    """None: this restore has none here. It has staged nothing, or its directory was removed."""
+    staged_whole: bool = False
+    """The staged data is as it was when it was completed, and not swapped in."""
+    restored_whole: bool = False
+    """The data directory holds all that the swap of this restore has left in it."""
+    previous: PreviousData | None = None
+    """None: without a journal nothing is known of it."""
 
 
 class RestoreReport(Model):
@@ -157,8 +166,7 @@ class StageReport(Model):
 class SwapReport(Model):
     """What a SwapJob left."""
 
-    state: SwapState | None = None
-    """None: this restore has no journal here. It has touched nothing, or an SST has wiped what it kept aside."""
+    state: SwapState
     renames: int
     """In this pod."""
 
@@ -210,12 +218,22 @@ class CheckJob(BackupReader, Job[CheckReport]):
 
     mode: Literal["check"] = "check"
     backup_id: BackupId | None = None
-    restore_id: str | None = None
-    """Report what this restore has staged."""
 
     @property
     def needs(self) -> Needs:
         return Needs(backups="read", data="read", whole_volume=True, script=("version",) if self.backup_id else ())
+
+
+class InspectJob(Job[Inspection]):
+    """Look at what a restore has left on one data claim, and prove which data is whole. Changes nothing."""
+
+    mode: Literal["inspect"] = "inspect"
+    restore_id: str
+    in_outage: bool = False
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(data="read", whole_volume=True, in_outage=self.in_outage)
 
 
 class RestoreJob(BackupReader, Job[RestoreReport]):
@@ -289,7 +307,20 @@ class SwapJob(Job[SwapReport]):
     mode: Literal["swap"] = "swap"
     restore_id: str
     direction: Literal["in", "back"]
-    """The staged data in, and the old data aside; or the old data back."""
+    """The staged data in, and the previous data aside; or the previous data back."""
+    safe_to_bootstrap: bool | None = None
+    """With `back`: what `grastate.dat` of the previous data shall say; None: as Galera left it."""
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(data="write", whole_volume=True, in_outage=True)
+
+
+class EmptyJob(Job[Done]):
+    """Remove all data of a claim that lost its previous data, for a state transfer to fill it; no server runs on it."""
+
+    mode: Literal["empty"] = "empty"
+    restore_id: str
 
     @property
     def needs(self) -> Needs:
@@ -335,7 +366,18 @@ class ListJob(Job[ListReport]):
 
 
 RunnerJob = Annotated[
-    BackupJob | CheckJob | RestoreJob | UnpackJob | DiscardJob | StageJob | SwapJob | TidyJob | PruneJob | ListJob,
+    BackupJob
+    | CheckJob
+    | InspectJob
+    | RestoreJob
+    | UnpackJob
+    | DiscardJob
+    | StageJob
+    | SwapJob
+    | EmptyJob
+    | TidyJob
+    | PruneJob
+    | ListJob,
     Field(discriminator="mode"),
 ]
 AnyJob = Job[Any]

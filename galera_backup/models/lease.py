@@ -71,6 +71,13 @@ class StopCommand(Model):
     stop_timeout: timedelta
 
 
+class SwapCommand(Model):
+    """Note that runner pods rename data from the reply on."""
+
+    restored_failed: bool = False
+    """They swap the previous data back, and the restored data must not be started again."""
+
+
 class StartCommand(Model):
     """Scale the StatefulSet back; `claims` is what the operation knows of the data it wrote."""
 
@@ -82,7 +89,7 @@ class StartCommand(Model):
 
 
 CommandName = Literal["desync", "resync", "clean_up", "stop", "swap", "start"]
-"""The signal of each. `resync` and `swap` have no argument; after the reply to `swap` runner pods may rename data."""
+"""The signal of each. `resync` has no argument."""
 
 
 # --- replies

@@ -74,6 +74,8 @@ class StartRecipe(Recipe):
     renames_may_have_begun: bool = False
     """Of a swap, in either direction. Written before the first rename: until then the claims hold what they held when
     the cluster was stopped; from then on a claim without a journal may hold anything."""
+    restored_failed: bool = False
+    """The cluster did not form on the restored data, or it is a clone's that failed: it is not started again."""
 
 
 class NewerRecipe(Model):

@@ -53,6 +53,8 @@ class ClaimState(StrEnum):
     """Wiped or partly written: a server must not start on it."""
     RESTORED = "restored"
     """The backup, whole."""
+    EMPTIED = "emptied"
+    """Its data was lost and is removed: a state transfer from the other replicas fills it."""
     UNKNOWN = "unknown"
     """Its volume could not be read, or nothing on it says what it holds."""
 
@@ -63,6 +65,8 @@ class ClaimReport(Model):
     claim: str
     ordinal: int
     state: ClaimState
+    previous_lost: bool = False
+    """Its data from before the restore is gone, or not whole."""
 
 
 class OutageRequest(OperationRequest):
@@ -193,5 +197,7 @@ class RollbackResult(Model):
     phases: tuple[PhaseTime, ...]
     outage_seconds: float
     """From the scale-down to all replicas Ready in one cluster."""
+    emptied: tuple[str, ...] = ()
+    """Claims that had lost the data from before the restore: they were filled by a state transfer from the others."""
     untidy: tuple[str, ...] = ()
     """Claims on which staged or previous data may be left; the next restore of that strategy removes it."""

@@ -9,6 +9,7 @@ from typing import Literal
 from galera_backup.models.common import Model
 from galera_backup.models.manifest import BackupId, GaleraPosition
 from galera_backup.models.passwords import PasswordReport
+from galera_backup.models.previous import DirectoryContent
 
 STAGING_RESERVE = 0.1
 """Part of a data volume that stays free while a second copy is made: its server stops when it is full."""
@@ -21,6 +22,8 @@ class ClaimMarker(Model):
     backup_id: BackupId
     state: Literal["restoring", "restored"]
     at: datetime
+    entries: tuple[str, ...] | None = None
+    """Names at the top of the data directory when a staged restore swapped its data in; None: not a staged restore."""
 
 
 class SwapState(StrEnum):
@@ -28,21 +31,25 @@ class SwapState(StrEnum):
 
     STAGING = "staging"
     STAGED = "staged"
-    OUT = "moving the old data out"
+    OUT = "moving the previous data out"
     IN = "moving the staged data in"
     SWAPPED = "swapped"
     BACK_OUT = "moving the staged data out again"
     """Also from `moving the staged data in`."""
-    BACK_IN = "moving the old data back"
-    """Also from `moving the old data out`."""
+    BACK_IN = "moving the previous data back"
+    """Also from `moving the previous data out`."""
     RETURNED = "returned"
+    EMPTYING = "emptying the data directory"
+    """From any state: its previous data was lost, and a state transfer from the other replicas shall fill it."""
+    EMPTIED = "emptied"
 
 
 class Journal(Model):
     """`.galera-backup/<restore id>/journal.json` on a data volume: written, durably, before each step that it names."""
 
     restore_id: str
-    backup_id: BackupId
+    backup_id: BackupId | None
+    """None: of a claim that was emptied when it had no journal."""
     state: SwapState
     position: GaleraPosition | None = None
     """Once it is staged: the one that InnoDB recovered, and that `grastate.dat` has."""
@@ -50,4 +57,6 @@ class Journal(Model):
     """Of the staged data, when it was complete."""
     bytes: int = 0
     passwords: PasswordReport | None = None
+    previous: DirectoryContent | None = None
+    """What the data directory held before the first rename; None: there was none yet."""
     at: datetime

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from galera_backup.models.jobs import CheckReport
+from galera_backup.models.jobs import Inspection
 from galera_backup.models.mark import StartRecipe
 from galera_backup.models.restore import ClaimReport, ClaimState, Strategy
 from galera_backup.models.volumes import SwapState
@@ -26,19 +26,25 @@ def are_restored(claims: Sequence[ClaimReport]) -> bool:
     return all(claim.state == ClaimState.RESTORED for claim in claims)
 
 
-_NOT_SWAPPED = (SwapState.STAGING, SwapState.STAGED, SwapState.RETURNED)
+_BY_JOURNAL = {
+    SwapState.STAGING: ClaimState.UNTOUCHED,
+    SwapState.STAGED: ClaimState.UNTOUCHED,
+    SwapState.RETURNED: ClaimState.UNTOUCHED,
+    SwapState.EMPTIED: ClaimState.EMPTIED,
+}
 
 
-def claim_state(seen: CheckReport, restore_id: str, *, renames_may_have_begun: bool = False) -> ClaimState:
+def claim_state(seen: Inspection, restore_id: str, strategy: Strategy) -> ClaimState:
     """What one restore has done to a data claim, from its journal on the volume or the marker in the data directory.
 
-    `renames_may_have_begun`: on a claim without a journal nothing says whether, so its state is unknown.
+    A staged restore is asked about once its renames may have begun. A claim without its journal may hold anything then,
+    because something may have removed the journal; only the marker can still prove the restored data.
     """
-    if seen.journal is not None and seen.journal.restore_id == restore_id:
-        if seen.journal.state in _NOT_SWAPPED:
-            return ClaimState.UNTOUCHED
-        return ClaimState.RESTORED if seen.journal.state == SwapState.SWAPPED else ClaimState.INCOMPLETE
-    if renames_may_have_begun:
+    if seen.restored_whole:
+        return ClaimState.RESTORED
+    if seen.journal is not None:
+        return _BY_JOURNAL.get(seen.journal.state, ClaimState.INCOMPLETE)
+    if strategy == Strategy.STAGED:
         return ClaimState.UNKNOWN
     if seen.marker is None or seen.marker.restore_id != restore_id:
         return ClaimState.UNTOUCHED
@@ -46,12 +52,16 @@ def claim_state(seen: CheckReport, restore_id: str, *, renames_may_have_begun: b
 
 
 def may_start(claims: Sequence[ClaimReport]) -> bool:
-    """Whether the cluster can start on this data: all old, or all restored.
+    """Whether the cluster can start on this data: all previous, or all restored.
 
-    A member left on its old data has the same cluster UUID and another history: it must never meet restored ones.
+    A member left on its previous data has the same cluster UUID and another history: it must never meet restored ones.
+    A claim that was emptied gets the data of the others by a state transfer; ordinal 0 has to form the cluster first.
     """
     states = {claim.state for claim in claims}
-    return states in ({ClaimState.UNTOUCHED}, {ClaimState.RESTORED})
+    if states == {ClaimState.RESTORED}:
+        return True
+    first = [claim.state for claim in claims[:1]]
+    return first == [ClaimState.UNTOUCHED] and states <= {ClaimState.UNTOUCHED, ClaimState.EMPTIED}
 
 
 def replicas_on(claims: Sequence[ClaimReport], recipe: StartRecipe) -> int:

@@ -19,6 +19,8 @@ from galera_backup.models.jobs import (
     CheckJob,
     CheckReport,
     DiscardJob,
+    EmptyJob,
+    InspectJob,
     Job,
     ListJob,
     PruneJob,
@@ -41,6 +43,8 @@ from galera_backup.runner.prune import list_backups, prune
 from galera_backup.runner.reporting import log, log_to_stderr
 from galera_backup.runner.restore.restore import restore
 from galera_backup.runner.restore.unpack import discard, unpack
+from galera_backup.runner.staged.empty import empty
+from galera_backup.runner.staged.inspection import inspect
 from galera_backup.runner.staged.stage import stage
 from galera_backup.runner.staged.swap import swap
 from galera_backup.runner.staged.tidy import tidy
@@ -57,7 +61,9 @@ WITH_TOOLS: Mapping[type[AnyJob], Callable[[Any, Places, MariadbContainer], Mode
 """Jobs that may use the tools of the server's image."""
 ALONE: Mapping[type[AnyJob], Callable[[Any, Places], Model]] = {
     DiscardJob: discard,
+    InspectJob: inspect,
     SwapJob: swap,
+    EmptyJob: empty,
     TidyJob: tidy,
     PruneJob: prune,
     ListJob: list_backups,

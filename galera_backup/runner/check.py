@@ -12,19 +12,17 @@ from galera_backup.runner.container import MariadbContainer
 from galera_backup.runner.pipeline import Tally, ahead
 from galera_backup.runner.places import Places
 from galera_backup.runner.reporting import ProgressLine, log
-from galera_backup.runner.staged.journal import StagedRestore
 from galera_backup.runner.tool import Version
-from galera_backup.runner.volumes import copies_kb, free_kb, read_marker, total_kb, used_kb
+from galera_backup.runner.volumes import copies_kb, free_kb, total_kb, used_kb
 from galera_backup.storage.archive import Archive, manifest_of
 from galera_backup.storage.files import FileArchive
 
 
 def check(job: CheckJob, places: Places, container: MariadbContainer) -> CheckReport:
-    """Measure the volumes; with `backup_id`, verify the backup's size, checksum and version; with `restore_id`, report
-    what that restore has staged.
+    """Measure the volumes; with `backup_id`, verify the backup's size, checksum and version.
 
     `container`: the server's image; used with `backup_id` only.
-    Errors: `BackupNotFound`, `BackupDamaged`, `VersionMismatch`, `RestoreFailed` for a journal that cannot be read.
+    Errors: `BackupNotFound`, `BackupDamaged`, `VersionMismatch`.
     """
     manifest, version = None, None
     if job.backup_id is not None:
@@ -35,18 +33,12 @@ def check(job: CheckJob, places: Places, container: MariadbContainer) -> CheckRe
     data = places.data_directory
     if not data.exists() and places.volume in data.parents:
         data = places.volume  # no server has used it yet
-    staged = StagedRestore(places.volume, job.restore_id) if job.restore_id is not None else None
-    journal = staged.journal() if staged else None
     return CheckReport(
         data_total_kb=total_kb(data),
         data_free_kb=free_kb(data),
         data_used_kb=used_kb(data),
         copies_kb=copies_kb(places.volume),
         backup_free_kb=free_kb(places.backup_root),
-        marker=read_marker(data),
-        journal=journal,
-        staged_whole=staged is not None and staged.is_whole(journal),
-        has_previous=staged is not None and staged.previous.is_dir() and any(staged.previous.iterdir()),
         manifest=manifest,
         server_version=str(version) if version else None,
     )

@@ -21,6 +21,8 @@ from galera_backup.models.jobs import (
     CheckReport,
     DiscardJob,
     Done,
+    EmptyJob,
+    InspectJob,
     ListJob,
     ListReport,
     PruneJob,
@@ -34,14 +36,13 @@ from galera_backup.models.jobs import (
     StageJob,
     StageReport,
     SwapJob,
-    SwapReport,
     TidyJob,
     UnpackJob,
     UnpackReport,
 )
 from galera_backup.models.manifest import Manifest
 from galera_backup.models.passwords import PasswordReport
-from galera_backup.models.volumes import ClaimMarker, Journal, SwapState
+from galera_backup.models.volumes import ClaimMarker, SwapState
 from galera_backup.runner.handshake import AGENT_CONTAINER, JOB_VARIABLE, MARIADB_CONTAINER
 from tests.fakes.timeline import Timeline
 from tests.fakes.volumes import BackupVolume, Claim
@@ -78,8 +79,6 @@ class RunnerPod:
     ended: dict[str, ContainerEnd] = field(default_factory=dict)
     log: str = "working\n"
     gated: bool = False
-    renames: int = 0
-    """Of a swap."""
     annotations: dict[str, str] = field(default_factory=dict)
     version: str = field(default_factory=lambda: str(uuid.uuid4()))
     uid: str = field(default_factory=lambda: str(uuid.uuid4()))
@@ -149,7 +148,7 @@ class RunnerPod:
         if isinstance(self.job, RestoreJob) and self.end != "fails early" and self._writes(self.job):
             self._mark("restoring")
         if isinstance(self.job, SwapJob) and self.end != "fails early":
-            self._begin_to_swap(self.job)
+            self._data_claim().begin_to_swap(self.job)
         if not self.held:
             self.time.after(self.seconds, self._finish)
 
@@ -184,11 +183,13 @@ class RunnerPod:
         work: Mapping[type[AnyJob], Callable[[Any], Model]] = {
             BackupJob: self._backup,
             CheckJob: self._check_volumes,
+            InspectJob: lambda job: self._data_claim().inspect(job),
             RestoreJob: self._restore,
             UnpackJob: self._unpack,
             DiscardJob: self._discard,
             StageJob: self._stage,
-            SwapJob: self._swap,
+            SwapJob: lambda job: self._data_claim().swap(job),
+            EmptyJob: lambda job: self._data_claim().empty(job),
             TidyJob: self._tidy,
             PruneJob: self._prune,
             ListJob: self._list,
@@ -197,6 +198,10 @@ class RunnerPod:
             return RunnerResult(report=work[type(self.job)](self.job))
         except AgentError as error:
             return RunnerResult(error=error.error)
+
+    def _data_claim(self) -> Claim:
+        assert self.claim is not None
+        return self.claim
 
     def _backup(self, job: BackupJob) -> Manifest:
         assert self.claim is not None
@@ -214,16 +219,11 @@ class RunnerPod:
     def _check_volumes(self, job: CheckJob) -> CheckReport:
         assert self.claim is not None
         manifest = self._stored(job.owner, job.backup_id) if job.backup_id else None
-        journal = self._journal_of(job.restore_id)
         return CheckReport(
             data_total_kb=self.claim.free_kb + self.claim.used_kb,
             data_free_kb=self.claim.free_kb,
             data_used_kb=self.claim.used_kb,
             backup_free_kb=self.volume.free_kb,
-            marker=self.claim.marker,
-            journal=journal,
-            staged_whole=self.claim.staged is not None and journal is not None and journal.state == SwapState.STAGED,
-            has_previous=self.claim.previous is not None and journal is not None,
             manifest=manifest,
             server_version="10.11.19",
         )
@@ -232,9 +232,9 @@ class RunnerPod:
         assert self.claim is not None
         self._stored(job.owner, job.backup_id)
         self.volume.remove_unpacked(job.cluster, keep=job.restore_id)
-        unpack_seconds = copy_seconds = 0
+        unpacks = copies = 0
         if not self._is_restored(job):
-            unpack_seconds, copy_seconds = self._unpack_once(job), 1
+            unpacks, copies = int(self._unpacks(job)), 1
             self._mark("restored")
             self.claim.identify(job)
             self.claim.data, self.claim.safe_to_bootstrap = job.backup_id, job.safe_to_bootstrap
@@ -242,10 +242,7 @@ class RunnerPod:
         if job.last:
             self.volume.remove_unpacked(job.cluster)
         return RestoreReport(
-            unpack_seconds=unpack_seconds,
-            prepare_seconds=unpack_seconds,
-            copy_seconds=copy_seconds,
-            restored_bytes=1_000_000 * 1024,
+            unpack_seconds=unpacks, prepare_seconds=unpacks, copy_seconds=copies, restored_bytes=1_000_000 * 1024
         )
 
     def _writes(self, job: RestoreJob) -> bool:
@@ -260,84 +257,19 @@ class RunnerPod:
     def _unpack(self, job: UnpackJob) -> UnpackReport:
         self._stored(job.owner, job.backup_id)
         self.volume.remove_unpacked(job.cluster, keep=job.restore_id)
-        seconds = self._unpack_once(job)
+        seconds = 2 * self._unpacks(job)
         return UnpackReport(unpack_seconds=seconds, prepare_seconds=seconds, prepared_bytes=1_000_000 * 1024)
 
     def _discard(self, job: DiscardJob) -> Done:
         self.volume.remove_unpacked(job.cluster, keep=job.keep)
         return Done()
 
-    def _unpack_once(self, job: RestoreJob | UnpackJob) -> int:
-        """The seconds it took; 0 for what is there already."""
+    def _unpacks(self, job: RestoreJob | UnpackJob) -> bool:
+        """Whether it had to: afterwards the backup is unpacked."""
         unpacked = (job.cluster, job.restore_id)
-        seconds = 0 if unpacked in self.volume.unpacked else 1
+        had_to = unpacked not in self.volume.unpacked
         self.volume.unpacked.add(unpacked)
-        return seconds
-
-    def _stage(self, job: StageJob) -> StageReport:
-        assert self.claim is not None
-        self._stored(job.owner, job.backup_id)
-        journal = self._journal_of(job.restore_id)
-        if journal is not None and journal.state not in (SwapState.STAGING, SwapState.STAGED):
-            raise AgentError("RestoreFailed", f"expected no swap yet, the journal says {journal.state}")
-        if journal is not None and journal.backup_id == job.backup_id and journal.state == SwapState.STAGED:
-            return StageReport(
-                unpack_seconds=0, prepare_seconds=0, staged_bytes=1_000_000 * 1024, passwords=journal.passwords
-            )
-        self.claim.identify(job)
-        self.claim.staged, self.claim.safe_to_bootstrap = job.backup_id, job.safe_to_bootstrap
-        passwords = self._passwords(job)
-        self._journal(job.restore_id, job.backup_id, SwapState.STAGED, passwords)
-        return StageReport(unpack_seconds=1, prepare_seconds=1, staged_bytes=1_000_000 * 1024, passwords=passwords)
-
-    def _passwords(self, job: StageJob) -> PasswordReport:
-        found = self.volume.passwords
-        if job.passwords == "compare":
-            return found
-        return found.model_copy(update={"different": (), "reset": found.different})
-
-    def _begin_to_swap(self, job: SwapJob) -> None:
-        """Between two renames."""
-        assert self.claim is not None
-        journal = self._journal_of(job.restore_id)
-        if journal is None or journal.state in (SwapState.STAGING, SwapState.RETURNED):
-            return
-        if job.direction == "in" and journal.state == SwapState.STAGED:
-            self.claim.previous, self.claim.data = self.claim.data, "incomplete"
-            self._journal(job.restore_id, journal.backup_id, SwapState.IN, journal.passwords)
-            self.renames = 1
-        if job.direction == "back" and journal.state != SwapState.STAGED:
-            self.claim.data = "incomplete"
-            self._journal(job.restore_id, journal.backup_id, SwapState.BACK_OUT, journal.passwords)
-            self.renames = 1
-
-    def _swap(self, job: SwapJob) -> SwapReport:
-        assert self.claim is not None
-        journal = self._journal_of(job.restore_id)
-        state = journal.state if journal is not None else None
-        if job.direction == "in" and state != SwapState.SWAPPED:
-            if journal is None or state != SwapState.IN or self.claim.staged is None:
-                message = f"expected staged data, the journal says {state}. Start the restore again"
-                raise AgentError("RestoreFailed", message)
-            self.claim.data, self.claim.staged = self.claim.staged, None
-            self._journal(job.restore_id, journal.backup_id, SwapState.SWAPPED, journal.passwords)
-            self.renames += 1
-        if job.direction == "back" and journal is not None and state == SwapState.BACK_OUT:
-            assert self.claim.previous is not None
-            self.claim.data, self.claim.previous = self.claim.previous, None
-            self._journal(job.restore_id, journal.backup_id, SwapState.RETURNED, journal.passwords)
-            self.renames += 1
-        journal = self._journal_of(job.restore_id)
-        return SwapReport(state=journal.state if journal else None, renames=self.renames)
-
-    def _tidy(self, job: TidyJob) -> Done:
-        assert self.claim is not None
-        journal = self.claim.journal
-        if journal is not None and journal.restore_id != job.keep and job.only in (None, journal.restore_id):
-            if journal.state not in (SwapState.STAGING, SwapState.STAGED, SwapState.SWAPPED, SwapState.RETURNED):
-                raise AgentError("RestoreFailed", f"expected restores that are at rest, seen {journal.state}")
-            self.claim.journal = self.claim.staged = self.claim.previous = None
-        return Done()
+        return had_to
 
     def _stored(self, owner: ClusterRef, backup_id: str) -> Manifest:
         """The manifest of a backup that must be complete."""
@@ -347,19 +279,31 @@ class RunnerPod:
             raise AgentError("BackupNotFound", message)
         return manifest
 
-    def _journal_of(self, restore_id: str | None) -> Journal | None:
-        """That of this restore, on a claim that has at most one."""
+    def _stage(self, job: StageJob) -> StageReport:
+        assert self.claim is not None
+        self._stored(job.owner, job.backup_id)
+        journal = self.claim.journal_of(job.restore_id)
+        if journal is not None and journal.state not in (SwapState.STAGING, SwapState.STAGED):
+            raise AgentError("RestoreFailed", f"expected no swap yet, the journal says {journal.state}")
+        self.claim.identify(job)
+        self.claim.staged, self.claim.safe_to_bootstrap = job.backup_id, job.safe_to_bootstrap
+        self.claim.enter(job.restore_id, job.backup_id, SwapState.STAGED)
+        return StageReport(
+            unpack_seconds=1, prepare_seconds=1, staged_bytes=1_000_000 * 1024, passwords=self._passwords(job)
+        )
+
+    def _passwords(self, job: StageJob) -> PasswordReport:
+        found = self.volume.passwords
+        if job.passwords == "compare":
+            return found
+        return found.model_copy(update={"different": (), "reset": found.different})
+
+    def _tidy(self, job: TidyJob) -> Done:
         assert self.claim is not None
         journal = self.claim.journal
-        return journal if journal is not None and journal.restore_id == restore_id else None
-
-    def _journal(
-        self, restore_id: str, backup_id: str, state: SwapState, passwords: PasswordReport | None = None
-    ) -> None:
-        assert self.claim is not None
-        self.claim.journal = Journal(
-            restore_id=restore_id, backup_id=backup_id, state=state, passwords=passwords, at=datetime.now(UTC)
-        )
+        if journal is not None and journal.restore_id != job.keep and job.only in (None, journal.restore_id):
+            self.claim.journal = self.claim.staged = self.claim.previous = None
+        return Done()
 
     def _mark(self, state: Literal["restoring", "restored"]) -> None:
         job = self.job
@@ -372,11 +316,11 @@ class RunnerPod:
         )
 
     def _prune(self, job: PruneJob) -> PruneReport:
+        self.volume.remove_unpacked(job.cluster)
         ids = [each.backup_id for each in self._complete(job.cluster)]
         pruned = ids[: -max(job.keep, 1)]
         for each in pruned:
             del self.volume.manifests[each]
-        self.volume.remove_unpacked(job.cluster)
         return PruneReport(pruned=tuple(pruned), kept=len(ids) - len(pruned))
 
     def _list(self, job: ListJob) -> ListReport:

@@ -1,4 +1,4 @@
-"""The volumes of a fake cluster: data claims, and the volume with its backups."""
+"""The volumes of the fakes: a data claim with what restores leave on it, and the backup volume."""
 
 from __future__ import annotations
 
@@ -6,11 +6,23 @@ import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from galera_backup.failure import AgentError
 from galera_backup.models.common import ClusterRef
-from galera_backup.models.jobs import BackupJob, RestoreJob, StageJob
+from galera_backup.models.jobs import (
+    BackupJob,
+    Done,
+    EmptyJob,
+    Inspection,
+    InspectJob,
+    RestoreJob,
+    StageJob,
+    SwapJob,
+    SwapReport,
+)
 from galera_backup.models.manifest import GaleraPosition, LogSequenceNumbers, Manifest
 from galera_backup.models.passwords import PasswordReport
-from galera_backup.models.volumes import ClaimMarker, Journal
+from galera_backup.models.previous import PreviousData, SavedState
+from galera_backup.models.volumes import ClaimMarker, Journal, SwapState
 
 CLUSTER_UUID = "0979c94d-e6ee-11f1-b6f6-93a976a0f1fb"
 
@@ -22,13 +34,17 @@ class Claim:
     name: str
     uid: str = field(default_factory=lambda: str(uuid.uuid4()))
     data: str = "live"
-    """`live`, a backup id, or `incomplete`."""
+    """`live`, a backup id, `incomplete`, or `empty`: a state transfer fills it."""
     marker: ClaimMarker | None = None
     journal: Journal | None = None
     staged: str | None = None
     """The backup that lies beside the data."""
     previous: str | None = None
-    """The old data that lies beside the restored."""
+    """The previous data, while it lies beside the restored."""
+    saved: SavedState | None = field(
+        default_factory=lambda: SavedState(uuid=CLUSTER_UUID, seqno=100, safe_to_bootstrap=False)
+    )
+    """Of the previous data."""
     safe_to_bootstrap: bool = False
     written: int = 0
     """How often a restore in place has written it."""
@@ -42,9 +58,101 @@ class Claim:
         """The identity with which a server would start."""
         return self.uuids.get(self.data, CLUSTER_UUID)
 
+    def lose_copies(self, *, with_data: bool) -> None:
+        """What lies beside the data is removed, the journal included; `with_data`: by a state transfer to its replica.
+
+        A state transfer leaves the data of the others, which run on the same, without the marker.
+        """
+        self.journal = self.staged = self.previous = None
+        if with_data:
+            self.marker = None
+
     def identify(self, job: RestoreJob | StageJob) -> None:
         """The data of this job's backup has the identity that the job says."""
         self.uuids[job.backup_id] = job.clone.uuid if job.clone is not None else CLUSTER_UUID
+
+    # --- what jobs of a staged restore do
+
+    def journal_of(self, restore_id: str) -> Journal | None:
+        """Of this restore."""
+        return self.journal if self.journal is not None and self.journal.restore_id == restore_id else None
+
+    def enter(self, restore_id: str, backup_id: str | None, state: SwapState) -> None:
+        """Note in the journal how far it is."""
+        self.journal = Journal(restore_id=restore_id, backup_id=backup_id, state=state, at=datetime.now(UTC))
+
+    def inspect(self, job: InspectJob) -> Inspection:
+        """What is proved; a marker without entries is that of a restore in place."""
+        journal, marker = self.journal_of(job.restore_id), self.marker
+        ours = marker is not None and (marker.restore_id, marker.state) == (job.restore_id, "restored")
+        whole = ours and marker is not None and marker.entries is not None
+        return Inspection(
+            marker=marker,
+            journal=journal,
+            staged_whole=self.staged is not None and journal is not None and journal.state == SwapState.STAGED,
+            restored_whole=whole and (journal is None or journal.state == SwapState.SWAPPED),
+            previous=self._previous(journal) if journal is not None else None,
+        )
+
+    def _previous(self, journal: Journal) -> PreviousData:
+        if journal.state in (SwapState.STAGING, SwapState.STAGED, SwapState.RETURNED) or self.previous:
+            return PreviousData(whole=True, saved=self.saved)
+        return PreviousData(whole=False, problem=f"the fake lost it, its journal says {str(journal.state)!r}")
+
+    def begin_to_swap(self, job: SwapJob) -> None:
+        """Between two renames."""
+        journal = self.journal_of(job.restore_id)
+        if journal is None or journal.state in (SwapState.STAGING, SwapState.RETURNED, SwapState.EMPTIED):
+            return
+        if job.direction == "in" and journal.state == SwapState.STAGED:
+            self.previous, self.data = self.data, "incomplete"
+            self.enter(job.restore_id, journal.backup_id, SwapState.IN)
+        if job.direction == "back" and journal.state != SwapState.STAGED and self._previous(journal).whole:
+            self.data, self.marker = "incomplete", None
+            self.enter(job.restore_id, journal.backup_id, SwapState.BACK_OUT)
+
+    def swap(self, job: SwapJob) -> SwapReport:
+        """The renames that are left."""
+        journal = self.journal_of(job.restore_id)
+        if journal is None:
+            raise AgentError("RestoreFailed", "there is no journal, nothing says what the data directory holds. Stop")
+        if job.direction == "in" and journal.state != SwapState.SWAPPED:
+            if journal.state != SwapState.IN or self.staged is None or journal.backup_id is None:
+                message = f"expected staged data, the journal says {journal.state}. Start the restore again"
+                raise AgentError("RestoreFailed", message)
+            self.data, self.staged = self.staged, None
+            self.marker = ClaimMarker(
+                restore_id=job.restore_id,
+                backup_id=journal.backup_id,
+                state="restored",
+                at=datetime.now(UTC),
+                entries=("ibdata1",),
+            )
+            self.enter(job.restore_id, journal.backup_id, SwapState.SWAPPED)
+        if job.direction == "back":
+            self._swap_back(job, journal)
+        assert self.journal is not None
+        return SwapReport(state=self.journal.state, renames=2)
+
+    def _swap_back(self, job: SwapJob, journal: Journal) -> None:
+        found = self._previous(journal)
+        if not found.whole:
+            raise AgentError("RestoreFailed", f"expected the previous data whole, seen: {found.problem}. Stop")
+        if job.safe_to_bootstrap is not None:
+            self.safe_to_bootstrap = job.safe_to_bootstrap
+        if journal.state == SwapState.BACK_OUT:
+            assert self.previous is not None
+            self.data, self.previous = self.previous, None
+            self.enter(job.restore_id, journal.backup_id, SwapState.RETURNED)
+
+    def empty(self, job: EmptyJob) -> Done:
+        """All data of a claim that lost its previous data goes."""
+        journal = self.journal_of(job.restore_id)
+        if journal is not None and self._previous(journal).whole:
+            raise AgentError("RestoreFailed", "expected a claim that lost its previous data. Swap it back")
+        self.data, self.marker, self.staged, self.previous = "empty", None, None, None
+        self.enter(job.restore_id, journal.backup_id if journal else None, SwapState.EMPTIED)
+        return Done()
 
 
 @dataclass

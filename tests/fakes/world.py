@@ -15,7 +15,7 @@ from galera_backup.errors import ClusterNotFound, KubernetesUnavailable
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.models.clone import GaleraGroup
 from galera_backup.models.common import ClusterRef
-from galera_backup.models.jobs import BackupJob, RestoreJob, RunnerErrorType, SwapJob
+from galera_backup.models.jobs import BackupJob, EmptyJob, RestoreJob, RunnerErrorType, SwapJob
 from galera_backup.models.mark import Mark
 from galera_backup.models.restore import Strategy
 from galera_backup.rules.formed import RESTARTS
@@ -30,6 +30,8 @@ from tests.fakes.volumes import CLUSTER_UUID, BackupVolume, Claim
 SERVER = {"app": "mariadb"}
 """Labels of the StatefulSet's template."""
 PRIMARY = {"mariadb-role": "primary"}
+WRITES_DATA = RestoreJob | SwapJob | EmptyJob
+"""Jobs on the volume of a stopped replica."""
 BACKUP = {"mariadb-role": "backup"}
 
 
@@ -254,9 +256,7 @@ class World:
         self.patch_statefulset(facts.resource_version, replicas, annotations)
         self.events.append(f"scale {replicas}")
         self.statefulset.strategy = mark.start.strategy if mark.start is not None else None
-        working = [
-            pod.name for pod in self.runners.values() if pod.working and isinstance(pod.job, RestoreJob | SwapJob)
-        ]
+        working = [pod.name for pod in self.runners.values() if pod.working and isinstance(pod.job, WRITES_DATA)]
         if replicas and working:
             self.violations.append(f"scaled up while {working} worked")
         self._reconcile_soon()
@@ -384,6 +384,10 @@ class World:
         self.members[member.name] = member
         self.events.append(f"{member.name} created on {claim.data}")
         data = {self.claims[self.claim_name(each.ordinal)].data for each in self.members.values()}
+        if claim.data == "empty" and ordinal > 0 and len(data) == 2:
+            data.discard("empty")
+            [claim.data] = data
+            self.events.append(f"state transfer to {member.name}")
         if "incomplete" in data or len(data) > 1:
             self.violations.append(f"{member.name} started beside {sorted(data)}")
             member.up = False
@@ -402,7 +406,7 @@ class World:
             member = self.members.get(pod.job.replica)
             if member is None or not member.desync:
                 self.violations.append(f"{pod.name} worked on {pod.job.replica} in sync")
-        if isinstance(pod.job, RestoreJob | SwapJob):
+        if isinstance(pod.job, WRITES_DATA):
             in_the_way = [member.name for member in self._in_the_way(pod)]
             if in_the_way:
                 self.violations.append(f"{pod.name} wrote while {in_the_way} ran")
@@ -417,7 +421,7 @@ class World:
     def _in_the_way(self, pod: RunnerPod) -> list[Member]:
         """Members that must not run while this pod works: none may but in a rolling restore those that are restored,
         below its claim."""
-        if not isinstance(pod.job, RestoreJob | SwapJob):
+        if not isinstance(pod.job, WRITES_DATA):
             return []
         job = pod.job
         if self.statefulset.strategy != Strategy.ROLLING or not isinstance(job, RestoreJob):

@@ -69,7 +69,7 @@ ROWS = (
     *(Row(step, Call(STEPS[step]), (*REPEATS, *KILLS)) for step in ("resync", "in service", "unmark")),
 )
 STOPPED_ROWS = (
-    Row("a look works", Works("check", times=3), (Way.WORKER_KILLED, Way.CANCEL, Way.TERMINATE)),
+    Row("a look works", Works("inspect", times=3), (Way.WORKER_KILLED, Way.CANCEL, Way.TERMINATE)),
     Row("scale up", Call(Step("scale_up", "scale", by_lease=False)), (*REPEATS, *KILLS)),
 )
 

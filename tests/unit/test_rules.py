@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from itertools import product
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 
 from galera_backup.models.cluster import ClaimObservation, ClusterObservation, MemberObservation
 from galera_backup.models.common import PrimaryLabel
 from galera_backup.models.jobs import CheckReport
-from galera_backup.models.mark import StartRecipe
-from galera_backup.models.restore import ClaimReport, ClaimState, Strategy
-from galera_backup.models.site import Site
-from galera_backup.models.volumes import ClaimMarker, Journal, SwapState
-from galera_backup.rules.claims import are_as_found, as_found, claim_state, may_start, must_be_finished
 from galera_backup.rules.formed import all_answer, not_formed, not_restored
 from galera_backup.rules.health import health_problems, is_resynced, is_synced, lacking_quorum, others_in_sync
 from galera_backup.rules.plan import expected_outage
 from galera_backup.rules.selection import primary_pod, select_replica, successor_of_primary
 from galera_backup.rules.space import lacking_space, lacking_staging_space, lacking_unpack_space
-from galera_backup.show import describe_claims, members_table
+from galera_backup.show import members_table
 from tests.unit.members import CLUSTER, GOOD
 
 
@@ -180,85 +173,6 @@ def test_space() -> None:
     assert "expected 105 KB free" in (lacking_unpack_space(report(0, 0, 104), 100, "b") or "")
     assert lacking_staging_space(report(125, 75, 0), 100, "c") is None  # 105, and a tenth of the volume
     assert "expected 125 KB free" in (lacking_staging_space(report(124, 76, 0), 100, "c") or "")
-
-
-def marked(restore: str, state: Literal["restoring", "restored"]) -> CheckReport:
-    marker = ClaimMarker(restore_id=restore, backup_id="20261122T010000Z-full", state=state, at=datetime.now(UTC))
-    return report(0, 0, 0).model_copy(update={"marker": marker})
-
-
-def journaled(restore: str, state: SwapState) -> CheckReport:
-    journal = Journal(restore_id=restore, backup_id="20261122T010000Z-full", state=state, at=datetime.now(UTC))
-    return marked("mine", "restored").model_copy(update={"journal": journal})
-
-
-def test_claim_state() -> None:
-    assert claim_state(report(0, 0, 0), "mine") == ClaimState.UNTOUCHED
-    assert claim_state(marked("other", "restored"), "mine") == ClaimState.UNTOUCHED
-    assert claim_state(marked("mine", "restoring"), "mine") == ClaimState.INCOMPLETE
-    assert claim_state(marked("mine", "restored"), "mine") == ClaimState.RESTORED
-    assert claim_state(journaled("other", SwapState.IN), "mine") == ClaimState.RESTORED
-
-
-RECIPE = StartRecipe(
-    site=Site(cluster=CLUSTER),
-    replicas_before=3,
-    replicas=3,
-    restore_id="mine",
-    claims=("c-0", "c-1"),
-    primary_pod=None,
-    runner_pod_prefix="p",
-    runner_timeout=timedelta(hours=1),
-    ready_timeout=timedelta(hours=1),
-)
-
-
-def test_claim_without_a_journal_is_unknown_once_renames_may_have_begun() -> None:
-    for seen in (report(0, 0, 0), marked("mine", "restored"), journaled("other", SwapState.SWAPPED)):
-        assert claim_state(seen, "mine", renames_may_have_begun=True) == ClaimState.UNKNOWN
-    assert claim_state(journaled("mine", SwapState.STAGED), "mine", renames_may_have_begun=True) == ClaimState.UNTOUCHED
-
-
-@pytest.mark.parametrize("strategy", Strategy)
-@pytest.mark.parametrize("is_rollback", [False, True])
-def test_claims_before_the_operation_works_on_them(strategy: Strategy, is_rollback: bool) -> None:
-    recipe = RECIPE.model_copy(update={"strategy": strategy, "is_rollback": is_rollback})
-    state = ClaimState.RESTORED if is_rollback else ClaimState.UNTOUCHED
-    assert [(each.claim, each.state) for each in as_found(recipe)] == [("c-0", state), ("c-1", state)]
-    assert are_as_found(recipe) == (strategy == Strategy.STAGED)
-    assert not are_as_found(recipe.model_copy(update={"renames_may_have_begun": True}))
-
-
-@pytest.mark.parametrize("state", SwapState)
-def test_claim_state_of_a_staged_restore(state: SwapState) -> None:
-    expected = {
-        SwapState.STAGING: ClaimState.UNTOUCHED,
-        SwapState.STAGED: ClaimState.UNTOUCHED,
-        SwapState.RETURNED: ClaimState.UNTOUCHED,
-        SwapState.SWAPPED: ClaimState.RESTORED,
-    }
-    assert claim_state(journaled("mine", state), "mine") == expected.get(state, ClaimState.INCOMPLETE)
-
-
-@pytest.mark.parametrize("states", list(product(ClaimState, repeat=3)))
-def test_start_only_on_data_that_fits_together(states: tuple[ClaimState, ...]) -> None:
-    claims = [ClaimReport(claim=f"c-{each}", ordinal=each, state=state) for each, state in enumerate(states)]
-    expected = set(states) in ({ClaimState.UNTOUCHED}, {ClaimState.RESTORED})
-    assert may_start(claims) == expected
-    assert describe_claims(claims) == ", ".join(f"c-{each} {state}" for each, state in enumerate(states))
-
-
-@pytest.mark.parametrize("states", list(product(ClaimState, repeat=3)))
-def test_others_are_finished_only_beside_a_replica_that_is_restored(states: tuple[ClaimState, ...]) -> None:
-    claims = [ClaimReport(claim=f"c-{each}", ordinal=each, state=state) for each, state in enumerate(states)]
-    stopped, serving = must_be_finished(claims), must_be_finished(claims, serving=1)
-    mixture = len(set(states)) > 1 or ClaimState.INCOMPLETE in states
-    assert stopped == (mixture and ClaimState.UNKNOWN not in states)
-    assert serving == (stopped and states[0] == ClaimState.RESTORED)
-
-
-def test_no_claims_are_no_reason_to_start() -> None:
-    assert not may_start([])
 
 
 def test_table() -> None:

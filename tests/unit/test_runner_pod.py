@@ -20,6 +20,8 @@ from galera_backup.models.jobs import (
     BackupJob,
     CheckJob,
     DiscardJob,
+    EmptyJob,
+    InspectJob,
     ListJob,
     PruneJob,
     RestoreJob,
@@ -56,12 +58,14 @@ JOBS: dict[str, RunnerJob] = {
     "unpack": UnpackJob(cluster=CLUSTER, backup_id=BACKUP, restore_id="x"),
     "discard": DiscardJob(cluster=CLUSTER),
     "stage": StageJob(cluster=CLUSTER, backup_id=BACKUP, restore_id="x", safe_to_bootstrap=True),
+    "inspect": InspectJob(cluster=CLUSTER, restore_id="x"),
     "swap": SwapJob(cluster=CLUSTER, restore_id="x", direction="in"),
+    "empty": EmptyJob(cluster=CLUSTER, restore_id="x"),
     "tidy": TidyJob(cluster=CLUSTER),
     "prune": PruneJob(cluster=CLUSTER, keep=3),
     "list": ListJob(cluster=CLUSTER),
 }
-WITH_DATA = {"backup", "check", "look", "restore", "stage", "swap", "tidy"}
+WITH_DATA = {"backup", "check", "look", "restore", "inspect", "stage", "swap", "empty", "tidy"}
 
 
 def facts(**changes: Any) -> StatefulSetFacts:
@@ -131,7 +135,9 @@ def test_may_do_no_more_than_it_must(job: str) -> None:
         ("unpack", None, "writable"),
         ("discard", None, "writable"),
         ("stage", "writable", "read-only"),
+        ("inspect", "read-only", None),
         ("swap", "writable", None),
+        ("empty", "writable", None),
         ("tidy", "writable", None),
         ("prune", None, "writable"),
         ("list", None, "read-only"),
@@ -162,7 +168,9 @@ def test_mounts(job: str, data: str | None, backup: str) -> None:
         ("unpack", {"agent", "mariadb"}),
         ("discard", {"agent"}),
         ("stage", {"agent", "mariadb"}),
+        ("inspect", {"agent"}),
         ("swap", {"agent"}),
+        ("empty", {"agent"}),
         ("tidy", {"agent"}),
         ("prune", {"agent"}),
         ("list", {"agent"}),
@@ -180,7 +188,7 @@ def test_containers(job: str, containers: set[str]) -> None:
 
 @pytest.mark.parametrize("job", JOBS)
 def test_the_share_is_small_but_in_the_outage(job: str) -> None:
-    in_the_outage = job in ("restore", "swap")
+    in_the_outage = job in ("restore", "swap", "empty")
     for container in build(job)["spec"]["containers"]:
         assert container["resources"]["requests"]["cpu"] == ("100m" if in_the_outage else "10m")
         environment = {each["name"]: each["value"] for each in container["env"]}
@@ -235,7 +243,7 @@ def test_same_node_as_the_replica() -> None:
     assert "affinity" not in build("restore")["spec"]
 
 
-@pytest.mark.parametrize("job", ["look", "stage", "swap", "tidy"])
+@pytest.mark.parametrize("job", ["look", "inspect", "stage", "swap", "empty", "tidy"])
 @pytest.mark.parametrize("sub_path", [None, "data"])
 def test_what_lies_beside_the_data_is_in_the_same_mount(job: str, sub_path: str | None) -> None:
     """Renames do not cross mounts."""

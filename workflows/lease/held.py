@@ -38,6 +38,7 @@ with workflow.unsafe.imports_passed_through():
         OperationName,
         StartCommand,
         StopCommand,
+        SwapCommand,
     )
     from galera_backup.models.mark import Mark
     from galera_backup.models.site import OperationRequest
@@ -213,12 +214,11 @@ class LeaseHeld:
         await self._send("stop", command)
         stake.is_stopped()
 
-    async def swap(self) -> None:
+    async def swap(self, command: SwapCommand) -> None:
         """Begin to rename data on the volumes of the stopped cluster; no earlier than when this has returned."""
-        stake = self._stopped()
-        if stake is not None:
-            stake.begins_to_swap()
-        await self._send("swap")
+        await self._send("swap", command)
+        if (stake := self._stopped()) is not None:
+            stake.begins_to_swap(command)
 
     async def start(self, command: StartCommand) -> LeaseReply:
         """Have the cluster started. Errors: `ClusterNotFormed`, `ScaleFailed`, `LeaseLost`."""
@@ -304,6 +304,8 @@ class LeaseHeld:
                 await stake.undo(ended)
         finally:
             await _runner.remove_all(self._request.cluster, self.ref)
+        reason = "it was terminated, and undone by its owner"
+        self.result = LeaseResult(reason=reason, claims=ended.claims, untidy=ended.untidy)
 
     async def _is_reported(self) -> bool:
         """Whether the server tells this run of its lease's end.

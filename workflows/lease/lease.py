@@ -36,6 +36,7 @@ with workflow.unsafe.imports_passed_through():
         LeaseStatus,
         StartCommand,
         StopCommand,
+        SwapCommand,
     )
     from galera_backup.temporal.attributes import CLUSTER, PHASE, REPLICA
     from galera_backup.text import first_sentence_of
@@ -100,9 +101,9 @@ class GaleraLease:
         self._enqueue("stop", lambda: self._stop(command))
 
     @workflow.signal
-    def swap(self) -> None:
+    def swap(self, command: SwapCommand) -> None:
         """Note that the owner begins to rename data."""
-        self._enqueue("swap", self._swap)
+        self._enqueue("swap", lambda: self._swap(command))
 
     @workflow.signal
     def start(self, command: StartCommand) -> None:
@@ -167,11 +168,11 @@ class GaleraLease:
         await stake.act(self._acting, command)
         return {}
 
-    async def _swap(self) -> Values:
+    async def _swap(self, command: SwapCommand) -> Values:
         stake = self._stopped()
         if stake is None:
             raise InternalError("swap: expected a cluster that this lease has stopped")
-        await stake.swap(self._acting)
+        await stake.swap(self._acting, command)
         return {}
 
     async def _start(self, command: StartCommand) -> Values:

@@ -25,7 +25,7 @@ with workflow.unsafe.imports_passed_through():
         ScaleFailed,
     )
     from galera_backup.models.activities import FormTask, RemoveRunners, Revoked, ScaleTask
-    from galera_backup.models.lease import StartCommand, StopCommand
+    from galera_backup.models.lease import StartCommand, StopCommand, SwapCommand
     from galera_backup.models.mark import Mark, StartRecipe
     from galera_backup.models.restore import ClaimReport, ClaimState, Strategy
     from galera_backup.models.site import Site
@@ -38,6 +38,7 @@ with workflow.unsafe.imports_passed_through():
         must_be_finished,
         replicas_on,
     )
+    from galera_backup.rules.way_back import way_back
     from galera_backup.show import describe_claims
 
 
@@ -88,9 +89,13 @@ class Stopped:
         """The operation works on the claims from here on."""
         self.known = None
 
-    def begins_to_swap(self) -> None:
-        """Renames may have begun from here on."""
-        self.recipe = self.recipe.model_copy(update={"renames_may_have_begun": True})
+    def begins_to_swap(self, command: SwapCommand) -> None:
+        """The operation may rename data from here on."""
+        self.recipe = self._once_renamed(command)
+
+    def _once_renamed(self, command: SwapCommand) -> StartRecipe:
+        failed = command.restored_failed or self.recipe.restored_failed
+        return self.recipe.model_copy(update={"renames_may_have_begun": True, "restored_failed": failed})
 
     def begins_to_start(self, command: StartCommand) -> None:
         """The operation says what the claims hold; of the first alone that says little of the others."""
@@ -113,11 +118,13 @@ class Stopped:
         self.is_stopped()
         acting.show("cluster is stopped")
 
-    async def swap(self, acting: Acting) -> None:
-        """Note in the mark, before the first rename, that renames may have begun."""
-        self.begins_to_swap()
+    async def swap(self, acting: Acting, command: SwapCommand) -> None:
+        """Note, before the first rename, that renames may have begun. When that fails the owner renames nothing."""
+        mark = self._mark.model_copy(update={"undo": self._once_renamed(command)})
+        task = self._scale(0).model_copy(update={"mark": mark})
         summary = "the mark says that renames may have begun"
-        await acting.step(KubernetesActivities.renew_mark, self._scale(0), summary, late=ScaleFailed)
+        await acting.step(KubernetesActivities.renew_mark, task, summary, late=ScaleFailed)
+        self.begins_to_swap(command)
 
     async def start(self, acting: Acting, command: StartCommand) -> None:
         """Start it so that it may be stopped once more, or its first replica alone: it stays a stake, and marked."""
@@ -169,9 +176,9 @@ class Stopped:
             queue,
         )
         held = await self._claims(serving)
-        if must_be_finished(held.claims, serving):
-            held = await self._fit_together(held)
-        if not may_start(held.claims):
+        if recipe.strategy != Strategy.STAGED and must_be_finished(held.claims, serving):
+            held = await self._finish(held)
+        if held.why or not may_start(held.claims):
             raise self._left(held)
         replicas = replicas_on(held.claims, recipe)
         serving = held.serving if held.serving < replicas else 0
@@ -194,16 +201,26 @@ class Stopped:
             return _Held(self.known, serving)
         if are_as_found(self.recipe):
             return _Held(as_found(self.recipe), serving)
+        if self.recipe.strategy == Strategy.STAGED:
+            return await self._way_back()
         return _Held(await claims.inspect(self, serving), serving)
 
-    async def _fit_together(self, held: _Held) -> _Held:
-        match self.recipe.strategy:
-            case Strategy.STAGED:
-                return _Held(await claims.swap_back(self, held.claims), held.serving)
-            case Strategy.ROLLING:
-                return await self._finish_rolling(held)
-            case Strategy.IN_PLACE:
-                return _Held(await claims.finish(self, held.claims, held.claims), held.serving)
+    async def _way_back(self) -> _Held:
+        """A staged restore that ended anywhere: as the volumes say, or made to fit together."""
+        recipe, volumes = self.recipe, claims.of_restore(self)
+        found = await volumes.inspect()
+        reports = tuple(each.report for each in found)
+        if may_start(reports) and not (recipe.restored_failed and are_restored(reports)):
+            return _Held(reports, 0)
+        decided = way_back(found, was_up=recipe.replicas_before > 0, may_be_restored=not recipe.restored_failed)
+        workflow.logger.warning("a staged restore ended half way", extra={"decided": str(decided)})
+        done = await volumes.follow(decided, found)
+        return _Held(done, 0, decided.why if decided.start_on is None else "")
+
+    async def _finish(self, held: _Held) -> _Held:
+        if self.recipe.strategy == Strategy.ROLLING:
+            return await self._finish_rolling(held)
+        return _Held(await claims.finish(self, held.claims, held.claims), held.serving)
 
     async def _finish_rolling(self, held: _Held) -> _Held:
         """As the restore itself: the first replica serves while the others' claims are restored."""
@@ -249,6 +266,13 @@ class Stopped:
 
     def _left(self, held: _Held) -> GaleraBackupError:
         cluster, size, saw = str(self.site.cluster), self.recipe.replicas, describe_claims(held.claims)
+        if held.why:
+            return ClusterLeftStopped(
+                f"StatefulSet {cluster!r} stays at 0 replicas: {held.why}. Claims: {saw}. Where a volume cannot be "
+                "read, mend that and run the janitor. Else start a restore with strategy 'in_place' and 'replicas': "
+                f"{size}, which redoes every claim from a backup; before that, copy the previous data that is still "
+                f"needed from '.galera-backup/{self.recipe.restore_id}/previous' on its claim"
+            )
         if not held.serving:
             return ClusterLeftStopped(
                 f"StatefulSet {cluster!r} stays at 0 replicas: expected all data claims untouched or all restored, saw "
@@ -297,3 +321,5 @@ class _Held:
 
     claims: tuple[ClaimReport, ...]
     serving: int
+    why: str = ""
+    """Why the cluster can be started on neither the previous nor the restored data."""

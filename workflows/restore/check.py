@@ -17,7 +17,7 @@ from workflows.restore.proof import Proving
 with workflow.unsafe.imports_passed_through():
     from galera_backup.errors import InternalError, NotEnoughSpace, RestoreFailed
     from galera_backup.models.cluster import ClaimObservation
-    from galera_backup.models.jobs import CheckJob, CheckReport
+    from galera_backup.models.jobs import CheckJob, CheckReport, Inspection, InspectJob
     from galera_backup.models.manifest import Manifest
     from galera_backup.models.plan import ClaimPlan, RestorePlan
     from galera_backup.rules.plan import changed_since, expected_outage
@@ -96,20 +96,12 @@ async def check_unchanged(restore: Restore, plan: Plan) -> None:
         await clones.check_apart(restore.request.site, plan.clone)
 
 
-async def look_at_claim(
-    plan: Plan,
-    claim: ClaimObservation,
-    name: str,
-    summary: str,
-    *,
-    backup_id: str | None = None,
-    restore_id: str | None = None,
-) -> CheckReport:
-    """Read a data volume, beside its replica where that runs; `name` is a part of the pod's name.
+async def inspect_claim(plan: Plan, claim: ClaimObservation, name: str, summary: str) -> Inspection:
+    """What this restore has on a data volume, read beside its replica where that runs.
 
-    `backup_id`: verify that backup, too. `restore_id`: report what that restore has there.
+    `name` is a part of the pod's name. Error: `RestoreFailed`, when it cannot be told.
     """
-    job = CheckJob(cluster=plan.seen.cluster, clone=plan.clone, backup_id=backup_id, restore_id=restore_id)
+    job = InspectJob(cluster=plan.seen.cluster, restore_id=plan.restore_id)
     replica = plan.replica_of(claim)
     task = plan.pods.beside(f"{name}-{claim.ordinal}", job, CHECK_LIMIT, claim=claim.claim, replica=replica)
     return (await _runner.run(task, summary)).report
@@ -118,7 +110,10 @@ async def look_at_claim(
 async def _check_claim(plan: Plan, claim: ClaimObservation, backup_id: str | None) -> CheckReport:
     """`backup_id`: verify that backup too."""
     summary = f"verify {backup_id}, room on {claim.claim}" if backup_id else f"room on {claim.claim}"
-    return await look_at_claim(plan, claim, "check", summary, backup_id=backup_id)
+    job = CheckJob(cluster=plan.seen.cluster, clone=plan.clone, backup_id=backup_id)
+    replica = plan.replica_of(claim)
+    task = plan.pods.beside(f"check-{claim.ordinal}", job, CHECK_LIMIT, claim=claim.claim, replica=replica)
+    return (await _runner.run(task, summary)).report
 
 
 def _obstacles(plan: Plan, room: Room, data_kb: int, reports: list[CheckReport]) -> tuple[str, ...]:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Literal
 
 from temporalio import workflow
 
 from workflows import _runner
+from workflows._runner import Report
 from workflows.gather import for_each
 from workflows.operation import Work
 from workflows.restore.plan import Plan
+from workflows.way_back import Claims
 
 with workflow.unsafe.imports_passed_through():
+    from galera_backup import names
     from galera_backup.errors import RestoreFailed
     from galera_backup.models.cluster import ClaimObservation
-    from galera_backup.models.jobs import SwapJob
-    from galera_backup.models.lease import StartCommand
+    from galera_backup.models.jobs import Job, SwapJob
+    from galera_backup.models.lease import StartCommand, SwapCommand
     from galera_backup.models.restore import ClaimReport, ClaimState, OutageRequest
+    from galera_backup.rules.claims import are_restored, may_start
+    from galera_backup.rules.way_back import ClaimFound, WayBack, way_back
+    from galera_backup.show import describe_claims
 
 SWAP_LIMIT = timedelta(minutes=30)
 """For some renames; most of it is for a node that has to attach a volume."""
@@ -32,6 +38,8 @@ class Cut:
         """The cluster may have been stopped."""
         self._is_stopped = False
         """Until the whole cluster is started, or that is tried."""
+        self._failed_to_form = False
+        """The restored data was started, and the cluster did not form on it."""
         self.is_formed = False
         """The whole cluster is up on the data on which it was started."""
         self.seconds: float | None = None
@@ -49,11 +57,17 @@ class Cut:
         await self._work.lease.stop(plan.stop)
         self._is_stopped = True
 
-    async def swap(self, plan: Plan, direction: Literal["in", "back"]) -> None:
-        """Phase swap: the data aside and the staged data in; or the previous data back. Error: `RestoreFailed`."""
-        data = "previous data out and the restored" if direction == "in" else "restored data out and the previous"
-        self._work.enter("swap", f"renaming the {data} data in")
-        await self._swap(plan, direction)
+    async def swap_in(self, plan: Plan) -> None:
+        """Phase swap: the previous data aside and the staged data in, on all claims at once. Error: `RestoreFailed`."""
+        self._work.enter("swap", "renaming the previous data out and the restored data in")
+        await self._work.lease.swap(SwapCommand())
+        job = SwapJob(cluster=plan.seen.cluster, restore_id=plan.restore_id, direction="in")
+
+        async def swap_claim(claim: ClaimObservation) -> None:
+            task = plan.pods.stopped(f"in-{claim.ordinal}", job, SWAP_LIMIT, claim=claim.claim)
+            await _runner.run(task, f"rename the restored data in on {claim.claim}")
+
+        await for_each(plan.claims, swap_claim)
 
     async def start_first(self, plan: Plan) -> None:
         """Phase start-first: ordinal 0 serves on its restored claim, while the claims of the others are restored.
@@ -72,44 +86,72 @@ class Cut:
 
         `may_stop_again`: what has started is still to be proved.
         """
-        text = f"scaling {plan.seen.cluster} back, until all replicas are Ready and in one cluster"
-        self._work.enter("start", text)
-        await self._start(plan, state, may_stop_again)
+        claims = [ClaimReport(claim=each.claim, ordinal=each.ordinal, state=state) for each in plan.claims]
+        await self._start(plan, "start", claims, may_stop_again=may_stop_again)
 
-    async def go_back(self, plan: Plan) -> None:
-        """Phases back and start-old: stopped again if it runs, and started on its previous data.
+    async def go_back(self, plan: Plan) -> str:
+        """Phases back and start-old: stopped again if it runs, and started on its previous data. Returns what was done.
 
+        A cluster that is up is not stopped unless its previous data can be started.
         Errors: `RestoreFailed`, `ClusterNotFormed`, `ScaleFailed`.
         """
-        self._work.enter("back", "renaming the previous data back")
+        self._work.enter("back", "proving on every claim that the previous data is whole")
+        restored_failed = self._failed_to_form or plan.clone is not None
+        if self.is_formed and not restored_failed:
+            decided = self._decide(plan, await self._claims(plan, up=True).inspect(in_outage=False))
+            if decided.start_on != ClaimState.UNTOUCHED:
+                return f"Not swapped back: {decided.why}. The cluster was not stopped, and runs on the restored data"
         if not self._is_stopped:
             await self.stop(plan)
-        await self._swap(plan, "back")
-        self._work.enter("start-old", f"scaling {plan.seen.cluster} back on its previous data")
-        await self._start(plan, ClaimState.UNTOUCHED, may_stop_again=True)
+        decided = await self.swap_back(plan, "start-old", restored_failed=restored_failed, may_stop_again=True)
+        if decided.start_on == ClaimState.RESTORED:
+            return f"Not swapped back: {decided.why}. The cluster was started again on the restored data"
+        return f"The previous data was swapped back{f'; {decided.why}' if decided.why else ''}"
 
-    async def _swap(self, plan: Plan, direction: Literal["in", "back"]) -> None:
-        """On all claims at once; the lease notes it before the first rename. Error: `RestoreFailed`."""
-        await self._work.lease.swap()
-        job = SwapJob(cluster=plan.seen.cluster, restore_id=plan.restore_id, direction=direction)
-        data = "the restored data in" if direction == "in" else "the previous data back"
+    async def swap_back(
+        self, plan: Plan, phase: str, *, restored_failed: bool = False, may_stop_again: bool = False
+    ) -> WayBack:
+        """The way back of a stopped cluster, and phase `phase`: its start, on the data that the rule says.
 
-        async def swap_claim(claim: ClaimObservation) -> None:
-            task = plan.pods.stopped(f"{direction}-{claim.ordinal}", job, SWAP_LIMIT, claim=claim.claim)
-            ran = await _runner.run(task, f"rename {data} on {claim.claim}")
-            if direction == "back" and ran.report.state is None:
-                raise RestoreFailed(
-                    f"swapping the previous data of {claim.claim!r} back: expected the journal of restore "
-                    f"{plan.restore_id!r}, there is none, so nothing says what the claim holds. Something has removed "
-                    "'.galera-backup' since the swap began"
-                )
+        Errors: `RestoreFailed`, when it can be started on neither, `ClusterNotFormed`, `ScaleFailed`.
+        """
+        await self._work.lease.swap(SwapCommand(restored_failed=restored_failed))
+        volumes = self._claims(plan)
+        found = await volumes.inspect()
+        decided = self._decide(plan, found, may_be_restored=not restored_failed)
+        if decided.start_on is None:
+            raise RestoreFailed(f"swapping the previous data back: {decided.why}")
+        claims = await volumes.follow(decided, found)
+        if not may_start(claims):
+            raise RestoreFailed(
+                "swapping the previous data back: expected it on every claim, saw "
+                f"{describe_claims(claims)}. Look at the failures of this workflow's activities"
+            )
+        await self._start(plan, phase, claims, may_stop_again=may_stop_again)
+        return decided
 
-        await for_each(plan.claims, swap_claim)
+    def _decide(self, plan: Plan, found: Sequence[ClaimFound], *, may_be_restored: bool = True) -> WayBack:
+        self._work.lease.check()  # without the lease no pod could look
+        return way_back(found, was_up=plan.recipe.replicas_before > 0, may_be_restored=may_be_restored)
 
-    async def _start(self, plan: Plan, state: ClaimState, may_stop_again: bool) -> None:
-        claims = [ClaimReport(claim=each.claim, ordinal=each.ordinal, state=state) for each in plan.claims]
-        self._is_stopped = False
+    def _claims(self, plan: Plan, *, up: bool = False) -> Claims:
+        async def run(name: str, job: Job[Report], ordinal: int, claim: str, summary: str) -> Report:
+            if up:
+                replica = names.pod(plan.seen.cluster, ordinal)
+                task = plan.pods.beside(f"{name}-up-{ordinal}", job, SWAP_LIMIT, claim=claim, replica=replica)
+            else:
+                task = plan.pods.stopped(f"{name}-{ordinal}", job, SWAP_LIMIT, claim=claim)
+            return (await _runner.run(task, summary)).report
+
+        strategy, claims = plan.recipe.strategy, tuple(each.claim for each in plan.claims)
+        return Claims(plan.seen.cluster, plan.restore_id, strategy, claims, run)
+
+    async def _start(self, plan: Plan, phase: str, claims: Sequence[ClaimReport], *, may_stop_again: bool) -> None:
+        data = "restored" if are_restored(claims) else "previous"
+        text = f"scaling {plan.seen.cluster} back on its {data} data, until all replicas are Ready and in one cluster"
+        self._work.enter(phase, text)
+        self._is_stopped, self._failed_to_form = False, are_restored(claims)
         command = StartCommand(claims=tuple(claims), may_stop_again=may_stop_again)
         started = await self._work.lease.start(command)
-        self.is_formed = True
+        self.is_formed, self._failed_to_form = True, False
         self.seconds = started.seconds if self.seconds is None else self.seconds

@@ -9,7 +9,7 @@ from temporalio import workflow
 
 from workflows import _runner
 from workflows.gather import for_each
-from workflows.restore.check import CHECK_LIMIT, SECOND_COPY, approval, check_backup, check_unchanged, look_at_claim
+from workflows.restore.check import CHECK_LIMIT, SECOND_COPY, approval, check_backup, check_unchanged, inspect_claim
 from workflows.restore.cut import Cut
 from workflows.restore.ending import MARGIN
 from workflows.restore.plan import Plan, Restore, Restored, plan_restore
@@ -48,7 +48,7 @@ async def run(restore: Restore, cut: Cut) -> Restored:
         plan,
         cut,
         [
-            lambda: cut.swap(plan, "in"),
+            lambda: cut.swap_in(plan),
             lambda: cut.start(plan, ClaimState.RESTORED, may_stop_again=True),
             lambda: proving.prove(plan, manifest),
         ],
@@ -104,7 +104,7 @@ async def _verify(restore: Restore, plan: Plan) -> None:
 
 async def _verify_claim(plan: Plan, claim: ClaimObservation) -> None:
     summary = f"what is staged on {claim.claim}"
-    report = await look_at_claim(plan, claim, "verify", summary, restore_id=plan.restore_id)
+    report = await inspect_claim(plan, claim, "verify", summary)
     if not report.staged_whole:
         raise RestoreFailed(
             f"verifying what is staged on {claim.claim!r}: expected all of it, it is gone or not whole. A state "
@@ -130,8 +130,8 @@ async def _or_go_back(
             if choice == "keep":
                 return failure.message
             if choice == "rollback":
-                await cut.go_back(plan)
-                raise RestoreFailed(f"{failure.message}. The previous data was swapped back") from failure
+                done = await cut.go_back(plan)
+                raise RestoreFailed(f"{failure.message}. {done}") from failure
     return None
 
 

@@ -12,29 +12,38 @@ from pathlib import Path
 
 from galera_backup.failure import AgentError
 from galera_backup.models.jobs import SwapJob, SwapReport
-from galera_backup.models.volumes import Journal, SwapState
+from galera_backup.models.previous import DirectoryContent
+from galera_backup.models.volumes import ClaimMarker, Journal, SwapState
 from galera_backup.runner.places import Places
-from galera_backup.runner.reporting import log
 from galera_backup.runner.staged.journal import StagedRestore, locked
-from galera_backup.runner.volumes import LOST_AND_FOUND, STAGED_RESTORES, tree
+from galera_backup.runner.staged.previous import (
+    NOT_THE_SERVERS,
+    content,
+    entries_of,
+    previous_data,
+    set_safe_to_bootstrap,
+)
+from galera_backup.runner.volumes import MARKER, tree, write_marker
 from galera_backup.storage.durable import sync_directory
 
-_STAYS = (LOST_AND_FOUND, STAGED_RESTORES)
-_PUT_BACK = (SwapState.BACK_OUT, SwapState.BACK_IN, SwapState.RETURNED)
+_SWAPPED_BACK = (SwapState.BACK_OUT, SwapState.BACK_IN, SwapState.RETURNED)
+_EMPTIED = (SwapState.EMPTYING, SwapState.EMPTIED)
 
 
 def swap(job: SwapJob, places: Places) -> SwapReport:
-    """Leave the staged data in the data directory (`in`), or the old data (`back`); twice is as once.
+    """Leave the staged data in the data directory (`in`), or the previous data (`back`); twice is as once.
 
-    `back` of a restore that has no journal, or has only staged, changes nothing: it has not touched the data
-    directory. The report has the state that the journal has, None without a journal.
+    `back` of a restore that has only staged renames nothing: the data directory holds the previous data. It refuses
+    when it cannot prove that the previous data is whole, as without a journal; then nothing was changed.
     Errors: `RestoreFailed`, `RunnerFailed`; `in` goes on, or `back` turns round, from wherever they left it.
     """
     with locked(places.volume):
         restore = StagedRestore(places.volume, job.restore_id)
-        exchange = _back if job.direction == "back" else _in
+        data = places.data_directory
         try:
-            return exchange(restore, restore.journal(), places.data_directory)
+            if job.direction == "back":
+                return _back(restore, restore.journal(), data, job.safe_to_bootstrap)
+            return _in(restore, restore.journal(), data)
         except OSError as error:
             raise _stopped(restore, f"{job.direction!r}: {error}") from error
 
@@ -43,29 +52,29 @@ def _in(restore: StagedRestore, journal: Journal | None, data: Path) -> SwapRepo
     exchange = _Exchange(restore, _swappable(restore, journal))
     if exchange.state == SwapState.STAGED:
         restore.previous.mkdir(mode=0o700, exist_ok=True)
-        exchange.enter(SwapState.OUT)
+        exchange.enter(SwapState.OUT, previous=content(data))
     if exchange.state == SwapState.OUT:
         exchange.move(data, restore.previous)
         exchange.enter(SwapState.IN)
     if exchange.state == SwapState.IN:
         exchange.move(restore.staged, data)
+        exchange.mark_restored(data)
         exchange.enter(SwapState.SWAPPED)
     return exchange.report()
 
 
-def _back(restore: StagedRestore, journal: Journal | None, data: Path) -> SwapReport:
-    if journal is None:
-        log.info("restore %s has nothing in %r to put back", restore.restore_id, str(restore.directory))
-        return SwapReport(renames=0)
-    exchange = _Exchange(restore, journal)
+def _back(restore: StagedRestore, journal: Journal | None, data: Path, bootstrap: bool | None) -> SwapReport:
+    exchange = _Exchange(restore, _returnable(restore, journal, data))
     if exchange.state in (SwapState.OUT, SwapState.IN, SwapState.SWAPPED):
-        _require_the_old_data(restore)
         exchange.enter(SwapState.BACK_IN if exchange.state == SwapState.OUT else SwapState.BACK_OUT)
     if exchange.state == SwapState.BACK_OUT:
         exchange.move(data, restore.staged)
         exchange.enter(SwapState.BACK_IN)
     if exchange.state == SwapState.BACK_IN:
         exchange.move(restore.previous, data)
+    if bootstrap is not None:
+        set_safe_to_bootstrap(data, bootstrap)
+    if exchange.state == SwapState.BACK_IN:
         exchange.enter(SwapState.RETURNED)
     return exchange.report()
 
@@ -76,8 +85,10 @@ def _swappable(restore: StagedRestore, journal: Journal | None) -> Journal:
         seen = f"there is none in {str(restore.directory)!r}: nothing was staged, or an SST has wiped it"
     elif journal.state == SwapState.STAGING:
         seen = "its journal says that staging was not completed"
-    elif journal.state in _PUT_BACK:
-        seen = f"its journal says {str(journal.state)!r}: the old data was put back, or is about to be"
+    elif journal.state in _SWAPPED_BACK:
+        seen = f"its journal says {str(journal.state)!r}: the previous data was swapped back, or is about to be"
+    elif journal.state in _EMPTIED:
+        seen = f"its journal says {str(journal.state)!r}: the claim waits for a state transfer"
     elif journal.state == SwapState.STAGED and not restore.is_whole(journal):
         sizes = tree(restore.staged).values()
         seen = (
@@ -93,14 +104,19 @@ def _swappable(restore: StagedRestore, journal: Journal | None) -> Journal:
     )
 
 
-def _require_the_old_data(restore: StagedRestore) -> None:
-    """Error: `RestoreFailed` when its directory is gone; nothing was changed."""
-    if restore.previous.is_dir():
-        return
+def _returnable(restore: StagedRestore, journal: Journal | None, data: Path) -> Journal:
+    """The journal of a restore whose previous data is proved whole. Error: `RestoreFailed`; nothing was changed."""
+    if journal is None:
+        seen = f"there is no journal in {str(restore.directory)!r}, so nothing says what the data directory holds"
+    else:
+        found = previous_data(restore, journal, data)
+        if found.whole:
+            return journal
+        seen = found.problem
     raise AgentError(
         "RestoreFailed",
-        f"putting the old data of restore {restore.restore_id!r} back: expected it in {str(restore.previous)!r}, which "
-        "is not there. Nothing was changed; keep the restored data, or restore another backup",
+        f"swapping the previous data of restore {restore.restore_id!r} back: expected it whole, seen: {seen}. Nothing "
+        "was changed; keep the restored data, or restore another backup",
     )
 
 
@@ -124,19 +140,33 @@ class _Exchange:
     def state(self) -> SwapState:
         return self._journal.state
 
-    def enter(self, state: SwapState) -> None:
-        """Note, durably, what is done from now on."""
-        journal = self._journal.model_copy(update={"state": state, "at": datetime.now(UTC)})
+    def enter(self, state: SwapState, previous: DirectoryContent | None = None) -> None:
+        """Note, durably, what is done from now on; before the first rename also what the data directory holds."""
+        previous = previous or self._journal.previous
+        journal = self._journal.model_copy(update={"state": state, "previous": previous, "at": datetime.now(UTC)})
         self._restore.write(journal)
         self._journal = journal
 
     def move(self, source: Path, target: Path) -> None:
         """Rename every entry that is left in `source`, durably. Error: `RestoreFailed` for a name that `target` has."""
         for name in sorted(os.listdir(source)):
-            if name not in _STAYS:
+            if name not in NOT_THE_SERVERS:
                 self._rename(source / name, target / name)
         sync_directory(target)
         sync_directory(source)
+
+    def mark_restored(self, data: Path) -> None:
+        """Write, durably, that the data directory holds all of the restored data, and which entries these are."""
+        assert self._journal.backup_id is not None
+        entries = tuple(name for name in entries_of(data) if not name.startswith(MARKER))
+        marker = ClaimMarker(
+            restore_id=self._journal.restore_id,
+            backup_id=self._journal.backup_id,
+            state="restored",
+            at=datetime.now(UTC),
+            entries=entries,
+        )
+        write_marker(data, marker)
 
     def report(self) -> SwapReport:
         return SwapReport(state=self.state, renames=self._renames)

@@ -14,8 +14,8 @@ from galera_backup.runner.reporting import log
 from galera_backup.runner.staged.journal import discard, is_removed, locked, read_journal, restore_directories
 from galera_backup.storage.layout import file_name
 
-_AT_REST = (SwapState.STAGING, SwapState.STAGED, SwapState.SWAPPED, SwapState.RETURNED)
-"""The data directory is whole, be it the old or the restored one."""
+_AT_REST = (SwapState.STAGING, SwapState.STAGED, SwapState.SWAPPED, SwapState.RETURNED, SwapState.EMPTIED)
+"""The data directory is whole, be it the previous or the restored one, or filled by a state transfer."""
 
 
 def tidy(job: TidyJob, places: Places) -> Done:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
@@ -32,3 +33,24 @@ def claims(tmp_path: Path) -> list[Path]:
         (claim / "grastate.dat").write_text("seqno: -1\n")
         found.append(claim)
     return found
+
+
+@pytest.fixture(params=["volume", "subdirectory"])
+def data(request: pytest.FixtureRequest, pod: Pod, tmp_path: Path) -> Path:
+    """A small data directory with a server's files, which is the volume or in it; and a small backup."""
+    shutil.rmtree(pod.data)
+    for name in ("nova", "mysql"):
+        (pod.data / name).mkdir(parents=True)
+        (pod.data / name / "t.ibd").write_bytes(f"backup of {name}".encode())
+    (pod.data / "ibdata1").write_bytes(b"backup")
+    assert pod.backup().error is None
+    pod.volume = tmp_path / "claim"
+    directory = pod.volume / "mysql" if request.param == "subdirectory" else pod.volume
+    (directory / "nova").mkdir(parents=True)
+    (directory / "only_old").mkdir()
+    (pod.volume / "lost+found").mkdir()
+    (pod.volume / "lost+found" / "#12").write_bytes(b"found")
+    (directory / "nova" / "t.ibd").write_bytes(b"old")
+    (directory / "ibdata1").write_bytes(b"old")
+    (directory / "galera.cache").write_bytes(b"old")
+    return directory

@@ -12,13 +12,13 @@ from typing import Literal
 
 import pytest
 
-from galera_backup.models.jobs import CheckJob, CheckReport, RunnerResult
+from galera_backup.models.jobs import Inspection, InspectJob, RunnerResult
 from galera_backup.models.volumes import Journal, SwapState
 from galera_backup.runner import prepare
 from galera_backup.runner.staged import journal as journal_module
 from galera_backup.runner.staged import stage as stage_module
 from galera_backup.runner.staged.journal import StagedRestore
-from galera_backup.runner.volumes import used_kb
+from galera_backup.runner.volumes import MARKER, used_kb
 from tests.unit.runner.pod import BACKUP_ID, CLUSTER, UUID, Pod, Report, content, failure
 
 RESTORE = "galera-restore/1"
@@ -36,27 +36,6 @@ def volume_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """A volume with room, whatever the machine has."""
     monkeypatch.setattr(stage_module, "total_kb", lambda path: TOTAL_KB)
     monkeypatch.setattr(prepare, "free_kb", lambda path: TOTAL_KB // 2)
-
-
-@pytest.fixture(params=["volume", "subdirectory"])
-def data(request: pytest.FixtureRequest, pod: Pod, tmp_path: Path) -> Path:
-    """A small data directory with a server's files, which is the volume or in it; and a small backup."""
-    shutil.rmtree(pod.data)
-    for name in ("nova", "mysql"):
-        (pod.data / name).mkdir(parents=True)
-        (pod.data / name / "t.ibd").write_bytes(f"backup of {name}".encode())
-    (pod.data / "ibdata1").write_bytes(b"backup")
-    assert pod.backup().error is None
-    pod.volume = tmp_path / "claim"
-    directory = pod.volume / "mysql" if request.param == "subdirectory" else pod.volume
-    (directory / "nova").mkdir(parents=True)
-    (directory / "only_old").mkdir()
-    (pod.volume / "lost+found").mkdir()
-    (pod.volume / "lost+found" / "#12").write_bytes(b"found")
-    (directory / "nova" / "t.ibd").write_bytes(b"old")
-    (directory / "ibdata1").write_bytes(b"old")
-    (directory / "galera.cache").write_bytes(b"old")
-    return directory
 
 
 def _volume(pod: Pod) -> Path:
@@ -78,9 +57,10 @@ def _names(directory: Path) -> set[str]:
 
 
 def _live(data: Path) -> tuple[set[str], dict[str, bytes]]:
-    """All that a server would see, empty directories too."""
+    """All that a server would see, empty directories too; of the marker not its time."""
     names = {name for name in _names(data) if name.partition("/")[0] != HIDDEN}
-    return names, {name: text for name, text in content(data).items() if name in names}
+    files = {name: text for name, text in content(data).items() if name in names}
+    return names, files | ({MARKER: b""} if MARKER in files else {})
 
 
 def _works(result: RunnerResult[Report]) -> Report:
@@ -99,8 +79,8 @@ def _server_writes(data: Path) -> None:
     (data / "ibdata1").write_bytes(b"changed")
 
 
-def _check(pod: Pod, data: Path, restore_id: str = RESTORE) -> CheckReport:
-    return _works(pod.run(CheckJob(cluster=CLUSTER, restore_id=restore_id), data))
+def _inspect(pod: Pod, data: Path) -> Inspection:
+    return _works(pod.run(InspectJob(cluster=CLUSTER, restore_id=RESTORE), data))
 
 
 class _Crashing:
@@ -182,7 +162,7 @@ def test_stage_swap_back_and_tidy(pod: Pod, data: Path) -> None:
 
     assert _swapped_to(pod, data, "in") == SwapState.SWAPPED
     found = {name for name in old[0] if name.startswith("lost+found")}
-    assert _live(data)[0] == expected[0] | found
+    assert _live(data)[0] == expected[0] | found | {MARKER}
     assert _swapped_to(pod, data, "in") == SwapState.SWAPPED, "again, from SWAPPED"
     _server_writes(data)
     assert _swapped_to(pod, data, "back") == SwapState.RETURNED
@@ -201,7 +181,7 @@ def test_stage_swap_and_tidy_removes_the_old_data(pod: Pod, data: Path) -> None:
     _works(pod.tidy(data))
     assert _live(data) == swapped
     assert not (_volume(pod) / HIDDEN).exists()
-    assert _swapped_to(pod, data, "back") is None, "what is removed cannot come back, and nothing says that it did"
+    assert failure(pod.swap(data, "back"))[0] == "RestoreFailed", "what is removed cannot come back"
     assert _live(data) == swapped
     assert not (_volume(pod) / HIDDEN).exists()
 
@@ -220,7 +200,7 @@ def test_staged_data_does_not_count_as_used(pod: Pod, data: Path) -> None:
     before = used_kb(data)
     pod.stage(data)
     assert used_kb(data) == before
-    assert _check(pod, data).data_used_kb == before
+    assert _works(pod.check(None, data)).data_used_kb == before
 
 
 # --- crashes
@@ -295,7 +275,7 @@ def test_crash_anywhere_in_a_tidy(pod: Pod, data: Path, direction: str) -> None:
         half = _copy(pod, f"half-{nth}")
         if not (_volume(pod) / HIDDEN / "galera-restore_1").exists():
             assert failure(pod.swap(data, "in"))[0] == "RestoreFailed"
-            assert _swapped_to(pod, data, "back") is None
+            assert failure(pod.swap(data, "back"))[0] == "RestoreFailed"
             assert _live(data) == live
         shutil.rmtree(_volume(pod))
         shutil.copytree(half, _volume(pod))
@@ -314,9 +294,9 @@ def test_swap_in_needs_staged_data_that_is_whole(pod: Pod, data: Path) -> None:
     assert "an SST has wiped it" in message
     assert not (_volume(pod) / HIDDEN).exists()
     pod.stage(data)
-    assert _check(pod, data).staged_whole
+    assert _inspect(pod, data).staged_whole
     (StagedRestore(_volume(pod), RESTORE).staged / "nova" / "t.ibd").unlink()
-    report = _check(pod, data)
+    report = _inspect(pod, data)
     assert report.journal == _journal(pod)
     assert not report.staged_whole
     kind, message = failure(pod.swap(data, "in"))
@@ -329,7 +309,7 @@ def test_swap_in_needs_staged_data_that_is_whole(pod: Pod, data: Path) -> None:
 def test_sst_wiped_everything(pod: Pod, data: Path) -> None:
     pod.stage(data)
     shutil.rmtree(_volume(pod) / HIDDEN)
-    report = _check(pod, data)
+    report = _inspect(pod, data)
     assert report.journal is None
     assert not report.staged_whole
     assert failure(pod.swap(data, "in"))[0] == "RestoreFailed"
@@ -349,7 +329,7 @@ def test_old_data_that_is_gone_is_not_put_back(pod: Pod, data: Path) -> None:
 
 def test_back_of_what_was_only_staged(pod: Pod, data: Path) -> None:
     old = _live(data)
-    assert _swapped_to(pod, data, "back") is None
+    assert "no journal" in failure(pod.swap(data, "back"))[1]
     pod.stage(data)
     assert _swapped_to(pod, data, "back") == SwapState.STAGED
     assert _live(data) == old
@@ -425,7 +405,7 @@ def test_stage_that_is_not_whole_is_made_again(pod: Pod, data: Path) -> None:
     report = _works(pod.stage(data))
     assert report.unpack_seconds > 0
     assert not (staged_data / "half").exists()
-    assert _check(pod, data).staged_whole
+    assert _inspect(pod, data).staged_whole
 
 
 @pytest.mark.parametrize("fault", ["mbstream", "mbstream_late", "prepare", "unprepared"])
@@ -490,7 +470,7 @@ def test_tidy_removes_the_others_before_it_refuses(pod: Pod, data: Path) -> None
     (_volume(pod) / HIDDEN / "no_journal" / "staged").mkdir(parents=True)
     kind, message = failure(pod.tidy(data, keep="third"))
     assert kind == "RestoreFailed"
-    assert "'galera-restore_1' (moving the old data out)" in message
+    assert "'galera-restore_1' (moving the previous data out)" in message
     left = {path.name for path in (_volume(pod) / HIDDEN).iterdir()}
     assert left == {"galera-restore_1", "third", "lock"}
     _works(pod.tidy(data, keep=RESTORE))

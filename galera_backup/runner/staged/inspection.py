@@ -1,0 +1,28 @@
+"""Look at what a restore has left on one data claim. Changes nothing."""
+
+from __future__ import annotations
+
+from galera_backup.models.jobs import Inspection, InspectJob
+from galera_backup.runner.places import Places
+from galera_backup.runner.reporting import log
+from galera_backup.runner.staged.journal import StagedRestore
+from galera_backup.runner.staged.previous import previous_data, restored_is_whole
+from galera_backup.runner.volumes import read_marker
+
+
+def inspect(job: InspectJob, places: Places) -> Inspection:
+    """Prove which data of this restore is whole: staged, restored, previous.
+
+    Error: `RestoreFailed` for a journal that cannot be read.
+    """
+    data, restore = places.data_directory, StagedRestore(places.volume, job.restore_id)
+    journal, marker = restore.journal(), read_marker(data)
+    found = Inspection(
+        marker=marker and marker.model_copy(update={"entries": None}),
+        journal=journal and journal.model_copy(update={"previous": None}),
+        staged_whole=restore.is_whole(journal),
+        restored_whole=restored_is_whole(job.restore_id, marker, journal, data),
+        previous=journal and previous_data(restore, journal, data),
+    )
+    log.info("restore %s: %s", job.restore_id, found)
+    return found
