@@ -40,7 +40,7 @@ class Fence:
         if status != WorkflowExecutionStatus.RUNNING:
             raise LeaseLost(
                 f"lease {lease.workflow_id!r}, run {lease.run_id}: expected it to be open, "
-                f"it is {status.name if status else 'unknown to Temporal'}. Nothing was done; start the operation anew"
+                f"it is {status.name if status else 'unknown to Temporal'}. Nothing was done; start the operation again"
             )
 
     async def replica(self, cluster: ClusterRef, name: str, lease: LeaseRef, *, marked: bool = True) -> PodFacts:
@@ -77,7 +77,7 @@ class Fence:
         if found.replicas > first:
             raise LeaseLost(
                 f"{what}: expected at most {first} replicas, it has {found.replicas}: it was started again. Nothing "
-                "was done; start the operation anew"
+                "was done; start the operation again"
             )
         if first:
             await self._pods_are_gone(cluster, first)
@@ -89,7 +89,7 @@ class Fence:
         if left:
             raise LeaseLost(
                 f"StatefulSet {str(cluster)!r}: expected no pods from ordinal {first} on, found {', '.join(left)}, "
-                "which may use the volumes. Nothing was done; start the operation anew"
+                "which may use the volumes. Nothing was done; start the operation again"
             )
 
 
@@ -97,7 +97,7 @@ def _may_change(annotations: Mapping[str, str], lease: LeaseRef, what: str, mark
     if is_revoked(annotations, lease):
         raise LeaseLost(
             f"{what}: lease {lease.workflow_id!r}, run {lease.run_id} has begun to undo what it did, and does nothing "
-            "more. Start the operation anew"
+            "more. Start the operation again"
         )
     if marked:
         _has_mark(annotations, lease, what)
@@ -109,9 +109,9 @@ def _has_mark(annotations: Mapping[str, str], lease: LeaseRef, what: str) -> Non
         saw = (
             f"that of {mark.lease.workflow_id!r}, run {mark.lease.run_id}, which has taken over"
             if mark
-            else "none: it was made anew, or somebody removed the mark"
+            else "none: it was created again, or somebody removed the mark"
         )
         raise LeaseLost(
             f"{what}: expected the mark of lease {lease.workflow_id!r}, run {lease.run_id}, it has {saw}. "
-            "Nothing was done; start the operation anew"
+            "Nothing was done; start the operation again"
         )

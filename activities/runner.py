@@ -129,7 +129,7 @@ class RunnerActivities:
         if not wsrep.desync:
             raise LeaseLost(
                 f"starting runner pod {task.pod!r}: expected wsrep_desync=ON on {replica!r}, it is OFF. "
-                "Somebody resynced the replica, or its server restarted; start the backup anew"
+                "Somebody resynced the replica, or its server restarted; start the backup again"
             )
 
     def _create(self, task: RunnerTask[RunnerJob]) -> None:

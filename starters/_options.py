@@ -284,15 +284,25 @@ class TemporalOptions:
 
 
 @dataclass(frozen=True)
-class PlaceOptions:
+class RunnerOptions:
+    """What the runner pods of every operation need."""
+
+    backup_claim: BackupClaim = None
+    container: Container = None
+    run_as_user: RunAsUser = None
+
+    def fields(self) -> dict[str, Any]:
+        """Of a `RunnerSite`; what was not typed keeps the model's default."""
+        return given(backup_claim=self.backup_claim, container=self.container, run_as_user=self.run_as_user)
+
+
+@dataclass(frozen=True)
+class PlaceOptions(RunnerOptions):
     """Where an operation finds the user, the backups and the server."""
 
     secret: Secret = None
     user_key: UserKey = None
     password_key: PasswordKey = None
-    backup_claim: BackupClaim = None
-    container: Container = None
-    run_as_user: RunAsUser = None
     primary_label_moved_by: LabelMovedBy = LabelMover.GALERA_BACKUP
     primary_label: LabelKey = None
     primary_value: LabelPrimary = None
@@ -307,12 +317,8 @@ class PlaceOptions:
             moved_by=self.primary_label_moved_by.value,
         )
         credentials = given(secret=self.secret, user_key=self.user_key, password_key=self.password_key)
-        return given(
-            credentials=credentials or None,
-            backup_claim=self.backup_claim,
-            container=self.container,
-            run_as_user=self.run_as_user,
-        ) | {"primary_label": None if self.primary_label_moved_by is LabelMover.NONE else label}
+        server = {"primary_label": None if self.primary_label_moved_by is LabelMover.NONE else label}
+        return super().fields() | given(credentials=credentials or None) | server
 
 
 @dataclass(frozen=True)

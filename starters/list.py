@@ -15,7 +15,7 @@ from galera_backup.models.jobs import PAGE_LIMIT
 from galera_backup.models.manifest import Manifest
 from galera_backup.workflow_types import CATALOG
 from starters._grouped import grouped
-from starters._options import DURATION, AsJson, BackupClaim, Cluster, Container, RunAsUser, TemporalOptions
+from starters._options import DURATION, AsJson, Cluster, RunnerOptions, TemporalOptions, given
 from starters._request import request
 from starters._restore_options import Source
 from starters._screen import Screen, age, conduct, seconds, size, table
@@ -39,26 +39,16 @@ Timeout = Annotated[
 def list_backups(
     *,
     cluster: Cluster,
+    runners: RunnerOptions,
     temporal: TemporalOptions,
     source: Source = None,
-    backup_claim: BackupClaim = None,
-    container: Container = None,
-    run_as_user: RunAsUser = None,
     timeout: Timeout = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the complete backups of a cluster, oldest first, as their manifests on the backup volume say."""
-    typed = {
-        "source": source,
-        "backup_claim": backup_claim,
-        "container": container,
-        "run_as_user": run_as_user,
-        "timeout": timeout,
-    }
 
     async def work(screen: Screen) -> None:
-        fields = {name: value for name, value in typed.items() if value is not None}
-        order = request(CatalogRequest, cluster, fields)
+        order = request(CatalogRequest, cluster, runners.fields() | given(source=source, timeout=timeout))
         session = await Session.open(screen, temporal)
         catalog = await _all(session, order)
         screen.answer(catalog, shown(catalog, datetime.now(UTC)))

@@ -7,22 +7,17 @@ from typing import Annotated
 
 from pydantic import Field
 
-from galera_backup.models.common import ClusterRef, KubernetesName, Model, PositiveDuration
+from galera_backup.models.common import ClusterRef, Model, PositiveDuration
 from galera_backup.models.jobs import PAGE_LIMIT
 from galera_backup.models.manifest import BackupId, Manifest
-from galera_backup.models.site import Site
+from galera_backup.models.site import RunnerSite, Site
 
 
-class CatalogRequest(Model):
-    """Read the manifests on the backup volume. Needs no lease and touches nothing."""
+class CatalogRequest(RunnerSite):
+    """Read the manifests on the backup volume. Needs no lease and changes nothing; no server is asked."""
 
-    cluster: ClusterRef
     source: ClusterRef | None = None
     """Whose backups, where the cluster's claim holds those of another one; None: its own."""
-    backup_claim: KubernetesName = "mariadb-phy-backup-data"
-    container: KubernetesName = "mariadb"
-    run_as_user: Annotated[int, Field(ge=1)] | None = None
-    """Uid that owns the data directory; needed only where the StatefulSet names no `runAsUser`."""
     timeout: PositiveDuration = timedelta(minutes=5)
     before: BackupId | None = None
     """Only backups that are older than this one: the `next` of an earlier answer."""
@@ -31,13 +26,8 @@ class CatalogRequest(Model):
 
     @property
     def site(self) -> Site:
-        """The cluster and its backup claim; its server is not asked."""
-        return Site(
-            cluster=self.cluster,
-            backup_claim=self.backup_claim,
-            container=self.container,
-            run_as_user=self.run_as_user,
-        )
+        """The part of the request that a runner pod needs."""
+        return Site(**{name: getattr(self, name) for name in RunnerSite.model_fields})
 
 
 class Catalog(Model):

@@ -88,7 +88,7 @@ class NewerRecipe(Model):
 
 def _kind(value: Any) -> str:
     """Which of the recipes it is."""
-    found = value if isinstance(value, dict) else value.__dict__
+    found = value if isinstance(value, dict) else getattr(value, "__dict__", {})  # a person may write anything
     version, undo = found.get("version", RECIPE_VERSION), found.get("undo")
     known = undo in ("resync", "start") and isinstance(version, int) and version <= RECIPE_VERSION
     return str(undo) if known else "newer"

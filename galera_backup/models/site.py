@@ -10,24 +10,26 @@ from pydantic import ConfigDict, Field
 from galera_backup.models.common import ClusterRef, KubernetesName, Model, PrimaryLabel, SecretRef
 
 
-class Site(Model):
-    """One Galera cluster, how its server is reached, and where its backups are.
-
-    Requests have these fields flat. Everything else is discovered from the StatefulSet.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="ignore")  # part of a mark: a newer worker may have written more
+class RunnerSite(Model):
+    """One Galera cluster as its runner pods need to know it. Everything else is discovered from the StatefulSet."""
 
     cluster: ClusterRef
-    credentials: SecretRef = SecretRef()
     backup_claim: KubernetesName = "mariadb-phy-backup-data"
     """PersistentVolumeClaim, in the cluster's namespace, that holds the backups (mounted at /var/backup)."""
     container: KubernetesName = "mariadb"
     """Name of the StatefulSet's container that runs the server."""
-    primary_label: PrimaryLabel | None = PrimaryLabel()
-    """None: no Service of this cluster follows a label."""
     run_as_user: Annotated[int, Field(ge=1)] | None = None
     """Uid that owns the data directory; needed only where the StatefulSet names no `runAsUser`."""
+
+
+class Site(RunnerSite):
+    """One Galera cluster, how its server is reached, and where its backups are. Requests have these fields flat."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")  # part of a mark: a newer worker may have written more
+
+    credentials: SecretRef = SecretRef()
+    primary_label: PrimaryLabel | None = PrimaryLabel()
+    """None: no Service of this cluster follows a label."""
 
 
 class SiteRequest(Site):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from galera_backup.marks import is_unreadable, mark_of
 from galera_backup.models.common import ClusterRef, LeaseRef, PrimaryLabel
 from galera_backup.models.mark import (
     RECIPE_VERSION,
@@ -19,6 +20,7 @@ from galera_backup.models.mark import (
 )
 from galera_backup.models.restore import Strategy
 from galera_backup.models.site import Site
+from galera_backup.names import LEASE_ANNOTATION
 
 MOVED = PrimaryMove(label=PrimaryLabel(), successor="mariadb-server-1", successor_role=None)
 START = StartRecipe(
@@ -77,6 +79,14 @@ def test_what_only_a_newer_version_can_follow_is_kept_and_not_followed(fields: d
     assert read.is_newer
     assert (read.start, read.moved) == (None, None)
     assert json.loads(read.model_dump_json()) == json.loads(text)
+
+
+@pytest.mark.parametrize("undo", ["resync", 1, [START.restore_id], {}, {"undo": "start"}, {"version": "two"}])
+def test_a_mark_with_a_recipe_that_is_none_cannot_be_read(undo: Any) -> None:
+    written = json.loads(mark(None).model_dump_json()) | {"undo": undo}
+    annotations = {LEASE_ANNOTATION: json.dumps(written)}
+    assert mark_of(annotations) is None
+    assert is_unreadable(annotations)
 
 
 def test_a_recipe_is_small() -> None:

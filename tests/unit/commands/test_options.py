@@ -30,7 +30,7 @@ def test_options_that_were_not_typed_keep_the_models_default() -> None:
 
 def test_every_option_reaches_its_field() -> None:
     what = BackupOptions("1", "2", "1.5", True, "3h", "4m", False, "80")
-    places = PlaceOptions("s", "u", "p", "claim", "db", "999", LabelMover.CONTROLLER, "role", "leader", "away")
+    places = PlaceOptions("claim", "db", "999", "s", "u", "p", LabelMover.CONTROLLER, "role", "leader", "away")
     order = request(BackupRequest, "a/b", what.fields() | places.fields() | {"wait_for_cluster": "5m"})
     assert order == BackupRequest(
         cluster=ClusterRef(namespace="a", statefulset="b"),
@@ -68,7 +68,7 @@ def test_every_field_of_a_restore_has_an_option() -> None:
         account=["nova:user:word"],
         reset_passwords=True,
     )
-    places = PlaceOptions("s", "u", "p", "claim", "db", "999", LabelMover.CONTROLLER, "role", "leader", "away")
+    places = PlaceOptions("claim", "db", "999", "s", "u", "p", LabelMover.CONTROLLER, "role", "leader", "away")
     typed = {"backup_id": ID, "source": "c/d", "confirm": "a/b", "wait_for_cluster": "1m"}
     order = request(RestoreRequest, "a/b", how.fields() | proof.fields() | places.fields() | typed)
     assert set(RestoreRequest.model_fields) == order.model_fields_set
