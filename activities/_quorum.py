@@ -6,7 +6,7 @@ from activities._heartbeat import in_thread, pause
 from activities._observer import Observer
 from galera_backup.errors import ClusterDegraded, ClusterUnhealthy, GaleraBackupError
 from galera_backup.models.activities import Observe
-from galera_backup.rules.health import LOOKS_UNTIL_DEGRADED, given_back, lacking_quorum, others_in_sync
+from galera_backup.rules.health import LOOKS_UNTIL_DEGRADED, degraded, lacking_quorum, others_in_sync
 
 
 class Quorum:
@@ -37,5 +37,5 @@ class Quorum:
                 continue
             too_few = too_few + 1 if others_in_sync(seen, replica) < needed else 0
             if too_few == LOOKS_UNTIL_DEGRADED:
-                return ClusterDegraded(given_back(seen, replica, needed))
+                return ClusterDegraded(degraded(seen, replica, needed))
             await pause(2)

@@ -28,7 +28,7 @@ from galera_backup.models.cluster import ClusterObservation, WsrepStatus
 from galera_backup.models.common import PrimaryLabel
 from galera_backup.models.mark import Mark, PrimaryMove, ResyncRecipe
 from galera_backup.mysql.gateway import Endpoint, MysqlGateway
-from galera_backup.rules.clone import in_a_strange_group
+from galera_backup.rules.clone import in_another_group
 from galera_backup.rules.formed import does_not_start, not_formed, takes_writes
 from galera_backup.rules.health import DONOR_DESYNCED, SMALL_QUEUE, is_resynced
 from galera_backup.rules.selection import primary_pod, successor_of_primary
@@ -170,7 +170,7 @@ class GaleraActivities:
         while True:
             seen = await in_thread(self._observer.observe, request)
             missing = not_formed(seen, task.replicas)
-            if task.uuid is not None and (strange := in_a_strange_group(seen, task.uuid)) is not None:
+            if task.uuid is not None and (strange := in_another_group(seen, task.uuid)) is not None:
                 raise ClusterNotFormed(strange)
             is_vacant = label is not None and primary_pod(seen, label) is None
             if label is not None and (not missing or (is_vacant and takes_writes(seen, task.primary_pod))):

@@ -1,4 +1,4 @@
-"""Names that are derived, so that doing something twice meets its own first time: ids, pods, labels, annotations."""
+"""Ids, pod names, labels and annotations. They are derived, so that a second attempt finds what the first one made."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from galera_backup.models.common import ClusterRef
 
 TASK_QUEUE = "galera-backup"
-"""Where operations run; the lease and everything that undoes have a queue of their own beside it."""
+"""Default task queue of operations. The leases, with all that undoes, have a queue of their own."""
 
 BACKUP_RUNNER_PREFIX = "mariadb-phy-backup-runner"
 RESTORE_RUNNER_PREFIX = "openstack-mariadb-phy-restore-runner"

@@ -27,7 +27,7 @@ class SettingsError(ValueError):
 
 
 class WorkerSettings(BaseModel):
-    """What a worker process is told: each field is the variable `GALERA_BACKUP_<FIELD>`. Temporal has TEMPORAL_*."""
+    """The settings of a worker process: each field is the variable `GALERA_BACKUP_<FIELD>`. Temporal has TEMPORAL_*."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

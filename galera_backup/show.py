@@ -11,6 +11,7 @@ from galera_backup.models.restore import ClaimReport
 
 
 def on_or_off(value: bool) -> str:
+    """A variable of the server as it writes it."""
     return "ON" if value else "OFF"
 
 
@@ -44,12 +45,12 @@ def findings_table(found: Sequence[Finding]) -> str:
 
 
 def describe_passwords(report: PasswordReport) -> str:
-    """In one line, for the progress."""
+    """What became of the passwords, in one line."""
     if report.problem is not None:
         return f"not compared: {report.problem}"
-    told = [f"{report.same} as in the Secrets"]
+    lines = [f"{report.same} as in the Secrets"]
     if report.reset:
-        told.append(f"set: {', '.join(report.reset)}")
+        lines.append(f"set: {', '.join(report.reset)}")
     if report.not_compared:
-        told.append(f"not compared: {', '.join(report.not_compared)}")
-    return "; ".join(told)
+        lines.append(f"not compared: {', '.join(report.not_compared)}")
+    return "; ".join(lines)

@@ -62,7 +62,7 @@ class Endpoint:
 
 
 class MysqlGateway:
-    """Asks members for their wsrep status, and sets wsrep_desync.
+    """Reads the wsrep status of members, sets wsrep_desync, and runs the queries of a proof.
 
     Errors: `DatabaseUnavailable` when a retry can help, `DatabaseRefused` when it cannot.
     """

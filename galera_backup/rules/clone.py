@@ -31,7 +31,7 @@ def joined_already(seen: Sides) -> str | None:
 
 
 def target_answers(seen: Sides) -> bool:
-    """Whether every member of the target said in which group it is."""
+    """Whether the group of every member of the target is known."""
     return all(member.group is not None for member in seen.target.members)
 
 
@@ -56,30 +56,30 @@ def _not_alone(member: GroupMember, target: Side, uuid: str, replicas: int) -> I
         yield f"{member.pod} has wsrep_cluster_state_uuid {group.state_uuid}"
     if group.size != replicas:
         yield f"{member.pod} is in a group of {group.size}"
-    strangers = [host for host in group.incoming if not _belongs(host, target, target)]
-    if strangers:
-        yield f"{member.pod} sees the members {', '.join(strangers)}, which are not the clone's pods"
+    others = [host for host in group.incoming if not _belongs(host, target, target)]
+    if others:
+        yield f"{member.pod} sees the members {', '.join(others)}, which are not the clone's pods"
 
 
-def in_a_strange_group(seen: ClusterObservation, uuid: str) -> str | None:
+def in_another_group(seen: ClusterObservation, uuid: str) -> str | None:
     """Why a clone that is starting will never be the cluster with this uuid: a member is in another one; or None."""
-    strange = [
+    elsewhere = [
         f"{member.pod} is in the one with {member.wsrep.cluster_state_uuid}"
         for member in seen.members
         if member.wsrep is not None
         and member.wsrep.cluster_status == "Primary"
         and member.wsrep.cluster_state_uuid not in (uuid, _NO_UUID)
     ]
-    if not strange:
+    if not elsewhere:
         return None
     return (
         f"starting {str(seen.cluster)!r}: expected all members in the group with wsrep_cluster_state_uuid {uuid}, but "
-        f"{', '.join(strange)}. Look at their wsrep_cluster_address"
+        f"{', '.join(elsewhere)}. Look at their wsrep_cluster_address"
     )
 
 
 def named_in(settings: Iterable[str], source: Side, target: Side) -> tuple[str, ...]:
-    """Hosts of the source in the settings of the target's container: all that is known of a target that is stopped.
+    """Hosts of the source in the settings of the target's container, which are all that a stopped target shows.
 
     A word of a command can look like a Service's short name, so only full names count outside of an address.
     """
@@ -88,7 +88,7 @@ def named_in(settings: Iterable[str], source: Side, target: Side) -> tuple[str, 
 
 
 def _in_one_group(seen: Sides) -> Iterable[str]:
-    """By what the running servers see."""
+    """From the groups that the running servers report."""
     target, source = seen.target, seen.source
     uuids = {member.group.state_uuid for member in source.members if member.group is not None}
     for member, group in _asked(target):
@@ -103,7 +103,7 @@ def _in_one_group(seen: Sides) -> Iterable[str]:
 
 
 def _would_join(seen: Sides) -> Iterable[str]:
-    """By what the target is told."""
+    """From the configuration of the target."""
     target, source = seen.target, seen.source
     for member, group in _asked(target):
         if named := [host for host in _hosts(group.address) if _belongs(host, source, target)]:

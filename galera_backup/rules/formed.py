@@ -1,4 +1,4 @@
-"""Whether a cluster that was started stands again, and on which data."""
+"""Whether a cluster that was started has formed, and on which data."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from galera_backup.models.cluster import ClusterObservation, MemberObservation
 from galera_backup.rules.health import member_problems
 
 RESTARTS = 2
-"""Of a server that will not start: once may be the kubelet's liveness probe, or an address that was not known yet."""
+"""Of a server that does not start. One can come from the liveness probe, or from a name that did not resolve yet."""
 
 
 def not_formed(seen: ClusterObservation, replicas: int) -> tuple[str, ...]:
-    """What is missing until the cluster stands again after a restore; empty: all replicas serve in one cluster."""
+    """What is missing until the cluster has formed, one sentence each; empty: it has."""
     if seen.replicas != replicas:
         return (f"expected StatefulSet {str(seen.cluster)!r} to want {replicas} replicas, it wants {seen.replicas}",)
     found = [problem for member in seen.members for problem in member_problems(member, replicas)]
@@ -21,7 +21,7 @@ def not_formed(seen: ClusterObservation, replicas: int) -> tuple[str, ...]:
 
 
 def does_not_start(seen: ClusterObservation) -> str | None:
-    """Why the first server, from which the others start, will not come up on its data; None: it still may."""
+    """Why the first server, which bootstraps the cluster, will not start on its data; None: it still may."""
     first = next((member for member in seen.members if member.ordinal == 0), None)
     if first is None or first.restarts < RESTARTS or any(_is_primary(member) for member in seen.members):
         return None
@@ -32,7 +32,7 @@ def does_not_start(seen: ClusterObservation) -> str | None:
 
 
 def takes_writes(seen: ClusterObservation, pod: str | None) -> bool:
-    """Whether a member takes writes, however many others there are."""
+    """Whether this member takes writes: Ready, in a primary component of whatever size."""
     member = next((each for each in seen.members if each.pod == pod), None)
     return member is not None and member.ready and _is_primary(member)
 
@@ -42,12 +42,12 @@ def _is_primary(member: MemberObservation) -> bool:
 
 
 def all_answer(seen: ClusterObservation) -> bool:
-    """Whether the server of every member could be asked."""
+    """Whether the wsrep status of every member is known."""
     return all(member.wsrep is not None for member in seen.members)
 
 
 def not_restored(seen: ClusterObservation, uuid: str) -> str | None:
-    """Why a cluster that has formed is not the one with this uuid, of the backup or of its clone; or None."""
+    """Why a cluster that has formed does not have this cluster state UUID, the backup's or the clone's; or None."""
     others = sorted(
         f"{member.pod} has {member.wsrep.cluster_state_uuid if member.wsrep else 'no answer'}"
         for member in seen.members

@@ -10,15 +10,15 @@ from galera_backup.show import members_table, on_or_off
 SYNCED = 4
 DONOR_DESYNCED = 2
 OTHERS_IN_SYNC = 2
-"""Members that must stay in sync beside the one that is backed up: one may fail, and one still can be a donor."""
+"""Other members that must be in sync during a backup: if one fails, one is left as a donor."""
 LOOKS_UNTIL_DEGRADED = 3
-"""Looks in a row at too few members in sync; one can miss a member that answers late."""
+"""Consecutive looks with too few members in sync; a single one can miss a member that replies late."""
 SMALL_QUEUE = 20
-"""Write-sets; a replica with fewer waiting ones rejoins flow control without stalling the cluster's writers."""
+"""Write-sets in the receive queue. With no more than this a replica joins flow control without stalling writers."""
 
 
 def is_synced(wsrep: WsrepStatus | None) -> bool:
-    """The member applies and serves, and nobody holds it desynced."""
+    """Whether the member is Ready for wsrep, in the primary component and Synced, and `wsrep_desync` is OFF."""
     return (
         wsrep is not None
         and wsrep.ready
@@ -30,15 +30,16 @@ def is_synced(wsrep: WsrepStatus | None) -> bool:
 
 
 def is_resynced(wsrep: WsrepStatus) -> bool:
-    """In sync for good: nobody holds the provider, and no `SET GLOBAL wsrep_desync` is still to land.
+    """Whether the member is in sync, and stays so: no desync is counted, and no `SET GLOBAL wsrep_desync` is pending.
 
-    A timed-out ON can take effect after an OFF that returned success, so one good variable proves nothing.
+    An ON whose connection timed out can take effect after an OFF that returned success, so the variable alone proves
+    nothing.
     """
     return is_synced(wsrep) and wsrep.desync_count == 0 and not wsrep.pending_desync
 
 
 def health_problems(seen: ClusterObservation) -> tuple[str, ...]:
-    """What the sanity check finds wrong (the document's backup phase 1), one sentence each; empty: all is well."""
+    """What is wrong with the cluster (MOSK's backup workflow, phase 1), one sentence each; empty: it is healthy."""
     found = [problem for member in seen.members for problem in member_problems(member, seen.replicas)]
     running = [member.wsrep for member in seen.members if member.wsrep is not None]
     for name in ("cluster_state_uuid", "cluster_conf_id"):
@@ -55,31 +56,32 @@ def health_problems(seen: ClusterObservation) -> tuple[str, ...]:
 
 
 def others_in_sync(seen: ClusterObservation, replica: str) -> int:
-    """Members in sync beside this one."""
+    """How many members other than `replica` are in sync."""
     return sum(member.pod != replica and is_synced(member.wsrep) for member in seen.members)
 
 
 def lacking_quorum(seen: ClusterObservation, replica: str, needed: int) -> str | None:
-    """Why `replica` must not be out of the cluster's flow now, with the table of what was seen; or None."""
+    """Why `replica` must not leave flow control now, with the table of members; or None."""
     others = others_in_sync(seen, replica)
     if others >= needed:
         return None
     return (
         f"expected at least {needed} other members in sync, so that one may fail, saw {others}. "
-        f"Mend the cluster and start the backup again\n{members_table(seen)}"
+        f"Repair the cluster and start the backup again\n{members_table(seen)}"
     )
 
 
-def given_back(seen: ClusterObservation, replica: str, needed: int) -> str:
-    """What a backup says that was given up because the cluster needs the replica."""
+def degraded(seen: ClusterObservation, replica: str, needed: int) -> str:
+    """The message of a backup that was given up because the cluster needs its replica."""
     return (
-        f"the backup of {replica!r} was stopped and the replica put back: expected at least {needed} other members in "
-        f"sync, saw {others_in_sync(seen, replica)} for {LOOKS_UNTIL_DEGRADED} looks in a row. Mend the cluster and "
+        f"the backup of {replica!r} was stopped and the replica resynced: expected at least {needed} other members in "
+        f"sync, saw {others_in_sync(seen, replica)} for {LOOKS_UNTIL_DEGRADED} looks in a row. Repair the cluster and "
         "start the backup again; with 'give_back_when_degraded' false it would have gone on\n" + members_table(seen)
     )
 
 
 def member_problems(member: MemberObservation, replicas: int) -> Iterable[str]:
+    """What is wrong with one member of a cluster of `replicas`, one sentence each."""
     if not member.exists:
         yield f"{member.pod}: expected a pod, there is none"
         return

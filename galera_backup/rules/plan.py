@@ -1,4 +1,4 @@
-"""What a restore plans with: whether the cluster is still as planned, and about how long it will be down."""
+"""The plan of a restore: whether the cluster still is as planned, and about how long the outage will be."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ UNPACK_AND_PREPARE = 2
 
 
 def changed_since(planned: ClusterObservation, seen: ClusterObservation) -> str | None:
-    """What of a cluster is not as a restore has planned with, or None."""
+    """How the cluster differs from the one that the restore was planned for, or None."""
     if seen.replicas != planned.replicas:
         return f"expected {planned.replicas} replicas of {str(seen.cluster)!r}, saw {seen.replicas}"
     claims = {each.claim: each.uid for each in planned.claims}

@@ -1,4 +1,4 @@
-"""Pure decisions of the proof: on which replica, which tables, and what an answer means."""
+"""The proof: on which replica it runs, which tables it checks, and what the replies mean."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def table_fault(rows: Sequence[tuple[str, str]]) -> str | None:
 
 
 def wrong_passwords(report: PasswordReport) -> str | None:
-    """Why nobody could log in after the start, or None."""
+    """Why a Secret's user could not log in after the start, or None."""
     wrong = []
     if report.different:
         wrong.append(f"other passwords than the Secrets: {', '.join(report.different)}")

@@ -8,9 +8,9 @@ from galera_backup.rules.health import is_synced
 
 
 def select_replica(seen: ClusterObservation, ordinal: int | None) -> MemberObservation | None:
-    """The replica to back up: the named one, else the highest ordinal (as a number); it must be in sync and Ready.
+    """The replica to back up: the one with `ordinal`, else the highest (as a number); it must be in sync and Ready.
 
-    None: no member qualifies.
+    None: there is no such member.
     """
     fit = [member for member in seen.members if member.ready and is_synced(member.wsrep)]
     if ordinal is not None:

@@ -1,4 +1,4 @@
-"""Whether a restore has room."""
+"""Whether the volumes have room for a restore."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from galera_backup.models.jobs import CheckReport
 from galera_backup.models.volumes import STAGING_RESERVE
 
 RESTORE_RESERVE = 1.05
-"""Space that restored data needs, as a multiple of what it used: redo log and temporary tablespace are made anew."""
+"""Space that restored data needs, as a multiple of what it used: it gets a new redo log and temporary tablespace."""
 
 
 def lacking_space(report: CheckReport, data_kb: int, claim: str) -> str | None:
-    """Why a data volume is too small for a backup that used `data_kb`, or None. Its old data will be removed."""
+    """Why a data volume is too small for a backup that used `data_kb` once its old data is removed, or None."""
     needed = int(data_kb * RESTORE_RESERVE)
     room = report.data_free_kb + report.data_used_kb
     if room >= needed:
@@ -19,7 +19,7 @@ def lacking_space(report: CheckReport, data_kb: int, claim: str) -> str | None:
 
 
 def lacking_staging_space(report: CheckReport, data_kb: int, claim: str) -> str | None:
-    """Why a second copy does not fit on a data volume, or None. Its replica goes on serving, and needs room too."""
+    """Why a second copy does not fit on a data volume beside the live data, which may grow meanwhile; or None."""
     needed = int(data_kb * RESTORE_RESERVE + report.data_total_kb * STAGING_RESERVE)
     free = report.data_free_kb + report.copies_kb
     if free >= needed:

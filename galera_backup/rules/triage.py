@@ -16,7 +16,7 @@ from galera_backup.show import on_or_off
 JANITOR_MENDS = frozenset({Verdict.ABANDONED, Verdict.STALE_MARK})
 JANITOR_IS_CONTENT = frozenset({Verdict.IN_SYNC, Verdict.HELD})
 TRY_AGAIN_AFTER = timedelta(hours=1)
-"""A mixture of data does not mend itself; but a volume that could not be read counts as one, and may be readable."""
+"""A mixture of data stays one; but a volume that could not be read counts as one too, and may be readable later."""
 
 
 def triage(seen: Survey, now: datetime) -> tuple[Finding, ...]:

@@ -49,7 +49,7 @@ class TemporalAddress:
 async def connect(where: TemporalAddress | None = None, *, runtime: Runtime | None = None) -> Client:
     """A connected client with our plugin.
 
-    Raises `TemporalUnavailable` when waiting may help (nobody answers, the namespace is not there yet) and
+    Raises `TemporalUnavailable` when waiting may help (no reply, or the namespace does not exist yet) and
     `TemporalRefused` when it will not.
     """
     config = (where or TemporalAddress()).resolve()

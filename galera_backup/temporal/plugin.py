@@ -58,7 +58,7 @@ PASSED_THROUGH = (
     "pymysql",
     "urllib3",
 )
-"""Modules that workflow code shares with the process instead of importing them anew for each run.
+"""Modules that workflow code shares with the process instead of importing them again for each run.
 
 Models must be the same classes on both sides; the clients, which activities import, cannot be loaded in the sandbox."""
 

@@ -12,7 +12,7 @@ from kubernetes.client import V1Pod
 
 from galera_backup import names
 from galera_backup.credentials import Credentials
-from galera_backup.errors import ClusterNotFound, DatabaseUnavailable
+from galera_backup.errors import ClusterNotFound, DatabaseRefused, DatabaseUnavailable
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.models.clone import GaleraGroup
 from galera_backup.models.cluster import WsrepStatus
@@ -21,6 +21,7 @@ from galera_backup.models.mark import Mark
 from galera_backup.models.proof import SeenTables, Table
 from galera_backup.mysql.gateway import Endpoint
 from galera_backup.mysql.proofs import QueryFault
+from galera_backup.runner.handshake import AGENT_CONTAINER
 from tests.fakes.member import Member
 from tests.fakes.proof import ProofAnswers
 from tests.fakes.world import World
@@ -42,9 +43,11 @@ class Worlds:
         return world
 
     def at(self, namespace: str) -> World:
-        """Error: `ClusterNotFound`."""
+        """An empty one for a namespace that does not exist: the API server lists nothing there."""
         if namespace not in self._worlds:
-            raise ClusterNotFound(f"reading in {namespace!r}: it does not exist. Check the names in the request")
+            nothing = World(ClusterRef(namespace=namespace, statefulset="none"), replicas=0, primary=None)
+            nothing.exists, nothing.services = False, {}
+            return nothing
         return self._worlds[namespace]
 
 
@@ -112,7 +115,8 @@ class FakeKube(_Fake):
 
     @_call
     def members(self, cluster: ClusterRef) -> list[PodFacts]:
-        return [member.facts() for member in self.worlds.at(cluster.namespace).members.values()]
+        world = self.worlds.at(cluster.namespace)
+        return [member.facts() for member in world.members.values()] if cluster == world.cluster else []
 
     @_call
     def claim_uid(self, namespace: str, name: str) -> str:
@@ -124,9 +128,11 @@ class FakeKube(_Fake):
     @_call
     def credentials(self, namespace: str, reference: SecretRef) -> Credentials:
         world = self.worlds.at(namespace)
+        if (reference.user_key, reference.password_key) != (SecretRef().user_key, SecretRef().password_key):
+            raise ClusterNotFound(f"reading Secret {namespace}/{reference.secret}: it has no such key")
         if reference.secret in world.secrets:
             return world.secrets[reference.secret]
-        if reference.secret != SecretRef().secret:
+        if not world.exists or reference.secret != SecretRef().secret:
             raise ClusterNotFound(f"reading Secret {namespace}/{reference.secret}: it does not exist")
         return world.looking_credentials
 
@@ -140,7 +146,8 @@ class FakeKube(_Fake):
 
     @_call
     def services_of(self, statefulset: StatefulSetFacts) -> list[str]:
-        return sorted(self.worlds.at(statefulset.cluster.namespace).services)
+        world = self.worlds.at(statefulset.cluster.namespace)
+        return sorted({statefulset.service, *world.selecting(dict(statefulset.labels))})
 
     @_call
     def set_mark(self, namespace: str, pod: PodFacts, mark: Mark | None) -> None:
@@ -216,8 +223,9 @@ class FakeKube(_Fake):
     @_call
     def log(self, namespace: str, pod: str, container: str, tail_lines: int) -> str:
         runner = self.worlds.at(namespace).runners.get(pod)
-        lines = runner.log.splitlines() if runner is not None else []
-        return "\n".join(lines[-tail_lines:])
+        written = runner is not None and runner.phase != "Pending" and container == AGENT_CONTAINER
+        lines = runner.log.splitlines() if runner is not None and written else []
+        return "".join(f"{line}\n" for line in lines[-tail_lines:])
 
 
 class FakeMysql(_Fake):
@@ -240,8 +248,9 @@ class FakeMysql(_Fake):
 
     @_call
     def set_desync(self, server: Endpoint, on: bool, until: datetime) -> None:
+        member = self._member(server)
         if datetime.now(UTC) < until:
-            self._member(server).set_desync(on)
+            member.set_desync(on)
 
     @_call
     def ask(self, server: Endpoint, query: str, limit: timedelta) -> tuple[int, list[str | None]]:
@@ -273,4 +282,7 @@ class FakeMysql(_Fake):
         member = self.worlds.at(server.namespace).members.get(server.pod)
         if member is None:
             raise DatabaseUnavailable(f"MariaDB error 2003: nobody listens at {server.host}")
+        member.answer()
+        if not self.worlds.at(server.namespace).knows(server.credentials):
+            raise DatabaseRefused(f"MariaDB error 1045: access denied for {server.credentials.user!r}")
         return member

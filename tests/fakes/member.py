@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from galera_backup.kube.facts import ContainerEnd, PodFacts
 from galera_backup.models.cluster import WsrepStatus
 from galera_backup.rules.health import DONOR_DESYNCED, SYNCED
 from tests.fakes.timeline import Timeline
+
+_VERSIONS = itertools.count(1, 1_000_000)
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,8 @@ class Member:
     node: str = "node-1"
     uid: str = field(default_factory=lambda: str(uuid.uuid4()))
     annotations: dict[str, str] = field(default_factory=dict)
-    version: int = 1
+    version: int = field(default_factory=lambda: next(_VERSIONS))
+    """No later pod of this name has it."""
     phase: str = "Running"
     deleting: bool = False
     ended: bool = False

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from galera_backup import names
 from galera_backup.failure import AgentError
 from galera_backup.kube.facts import ContainerEnd, PodFacts
-from galera_backup.models.common import Model
+from galera_backup.models.common import ClusterRef, Model
 from galera_backup.models.jobs import (
     AnyJob,
     BackupJob,
@@ -81,6 +81,7 @@ class RunnerPod:
     gated: bool = False
     annotations: dict[str, str] = field(default_factory=dict)
     version: str = field(default_factory=lambda: str(uuid.uuid4()))
+    uid: str = field(default_factory=lambda: str(uuid.uuid4()))
 
     @staticmethod
     def job_of(environment: Mapping[str, str]) -> RunnerJob:
@@ -99,12 +100,12 @@ class RunnerPod:
         wait = hopeless if self.end == "never starts" else ContainerEnd(None, "ContainerCreating", "")
         return PodFacts(
             name=self.name,
-            uid=self.name,
+            uid=self.uid,
             phase=self.phase,
             ready=self.working,
             deleting=self.deleting,
-            node="node-1",
-            ip="10.0.1.1",
+            node="" if self.gated else "node-1",
+            ip="" if self.phase == "Pending" else "10.0.1.1",
             labels=dict(self.labels),
             annotations=dict(self.annotations),
             resource_version=self.version,
@@ -144,7 +145,7 @@ class RunnerPod:
         self.phase, self.working = "Running", True
         self.note(f"runner {self.name} started: {self.job.mode}")
         self.check(self)
-        if isinstance(self.job, RestoreJob) and self.end != "fails early" and not self._is_restored(self.job):
+        if isinstance(self.job, RestoreJob) and self.end != "fails early" and self._writes(self.job):
             self._mark("restoring")
         if isinstance(self.job, SwapJob) and self.end != "fails early":
             self._data_claim().begin_to_swap(self.job)
@@ -204,6 +205,12 @@ class RunnerPod:
 
     def _backup(self, job: BackupJob) -> Manifest:
         assert self.claim is not None
+        earlier = self.volume.manifests.get(job.backup_id)
+        if earlier is not None and earlier.lease_run == job.lease_run:
+            return earlier
+        if earlier is not None:
+            raise AgentError("BackupFailed", f"there is already a backup {job.backup_id!r} of another lease run")
+        self.volume.remove_unpacked(job.cluster)
         if self.volume.free_kb <= self.claim.used_kb * job.required_space_ratio:
             message = f"expected more than {self.claim.used_kb * job.required_space_ratio} KB free, make room"
             raise AgentError("NotEnoughSpace", message)
@@ -211,10 +218,7 @@ class RunnerPod:
 
     def _check_volumes(self, job: CheckJob) -> CheckReport:
         assert self.claim is not None
-        manifest = self.volume.manifests.get(job.backup_id) if job.backup_id else None
-        if job.backup_id and (manifest is None or manifest.cluster != job.owner):
-            message = f"there is no complete backup {job.backup_id!r} of {job.owner}. List the backups"
-            raise AgentError("BackupNotFound", message)
+        manifest = self._stored(job.owner, job.backup_id) if job.backup_id else None
         return CheckReport(
             data_total_kb=self.claim.free_kb + self.claim.used_kb,
             data_free_kb=self.claim.free_kb,
@@ -226,18 +230,24 @@ class RunnerPod:
 
     def _restore(self, job: RestoreJob) -> RestoreReport:
         assert self.claim is not None
-        unpacks = 0 if self.volume.unpacked == {job.restore_id} else 1
-        self.volume.unpacked = {job.restore_id}
+        self._stored(job.owner, job.backup_id)
+        self.volume.remove_unpacked(job.cluster, keep=job.restore_id)
+        unpacks = copies = 0
         if not self._is_restored(job):
+            unpacks, copies = int(self._unpacks(job)), 1
             self._mark("restored")
             self.claim.identify(job)
             self.claim.data, self.claim.safe_to_bootstrap = job.backup_id, job.safe_to_bootstrap
             self.claim.written += 1
         if job.last:
-            self.volume.unpacked.discard(job.restore_id)
+            self.volume.remove_unpacked(job.cluster)
         return RestoreReport(
-            unpack_seconds=unpacks, prepare_seconds=unpacks, copy_seconds=1, restored_bytes=1_000_000 * 1024
+            unpack_seconds=unpacks, prepare_seconds=unpacks, copy_seconds=copies, restored_bytes=1_000_000 * 1024
         )
+
+    def _writes(self, job: RestoreJob) -> bool:
+        manifest = self.volume.manifests.get(job.backup_id)
+        return manifest is not None and manifest.cluster == job.owner and not self._is_restored(job)
 
     def _is_restored(self, job: RestoreJob) -> bool:
         assert self.claim is not None
@@ -245,15 +255,36 @@ class RunnerPod:
         return marker is not None and (marker.restore_id, marker.state) == (job.restore_id, "restored")
 
     def _unpack(self, job: UnpackJob) -> UnpackReport:
-        self.volume.unpacked = {job.restore_id}
-        return UnpackReport(unpack_seconds=2, prepare_seconds=2, prepared_bytes=1_000_000 * 1024)
+        self._stored(job.owner, job.backup_id)
+        self.volume.remove_unpacked(job.cluster, keep=job.restore_id)
+        seconds = 2 * self._unpacks(job)
+        return UnpackReport(unpack_seconds=seconds, prepare_seconds=seconds, prepared_bytes=1_000_000 * 1024)
 
     def _discard(self, job: DiscardJob) -> Done:
-        self.volume.unpacked &= {job.keep} if job.keep else set()
+        self.volume.remove_unpacked(job.cluster, keep=job.keep)
         return Done()
+
+    def _unpacks(self, job: RestoreJob | UnpackJob) -> bool:
+        """Whether it had to: afterwards the backup is unpacked."""
+        unpacked = (job.cluster, job.restore_id)
+        had_to = unpacked not in self.volume.unpacked
+        self.volume.unpacked.add(unpacked)
+        return had_to
+
+    def _stored(self, owner: ClusterRef, backup_id: str) -> Manifest:
+        """The manifest of a backup that must be complete."""
+        manifest = self.volume.manifests.get(backup_id)
+        if manifest is None or manifest.cluster != owner:
+            message = f"there is no complete backup {backup_id!r} of {owner}. List the backups"
+            raise AgentError("BackupNotFound", message)
+        return manifest
 
     def _stage(self, job: StageJob) -> StageReport:
         assert self.claim is not None
+        self._stored(job.owner, job.backup_id)
+        journal = self.claim.journal_of(job.restore_id)
+        if journal is not None and journal.state not in (SwapState.STAGING, SwapState.STAGED):
+            raise AgentError("RestoreFailed", f"expected no swap yet, the journal says {journal.state}")
         self.claim.identify(job)
         self.claim.staged, self.claim.safe_to_bootstrap = job.backup_id, job.safe_to_bootstrap
         self.claim.enter(job.restore_id, job.backup_id, SwapState.STAGED)
@@ -285,21 +316,25 @@ class RunnerPod:
         )
 
     def _prune(self, job: PruneJob) -> PruneReport:
-        ids = [each.backup_id for each in self._complete()]
-        pruned = ids[: -job.keep]
+        self.volume.remove_unpacked(job.cluster)
+        ids = [each.backup_id for each in self._complete(job.cluster)]
+        pruned = ids[: -max(job.keep, 1)]
         for each in pruned:
             del self.volume.manifests[each]
         return PruneReport(pruned=tuple(pruned), kept=len(ids) - len(pruned))
 
     def _list(self, job: ListJob) -> ListReport:
-        older = [each for each in self._complete() if job.before is None or each.backup_id < job.before]
+        complete = self._complete(job.cluster)
+        older = [each for each in complete if job.before is None or each.backup_id < job.before]
         page = older[-job.limit :]
         rows = [f'{{"backup": {each.model_dump_json()}}}' for each in page]
         self.log = "\n".join(["listing", *rows])
         return ListReport(count=len(page), next=page[0].backup_id if len(older) > len(page) else None)
 
-    def _complete(self) -> list[Manifest]:
-        return [self.volume.manifests[each] for each in sorted(self.volume.manifests)]
+    def _complete(self, cluster: ClusterRef) -> list[Manifest]:
+        """The complete backups of a cluster, oldest first."""
+        stored = self.volume.manifests
+        return [stored[each] for each in sorted(stored) if stored[each].cluster == cluster]
 
 
 def lease_run_of(pod: RunnerPod) -> str | None:

@@ -89,7 +89,7 @@ class Claim:
         return Inspection(
             marker=marker,
             journal=journal,
-            staged_whole=self.staged is not None and journal is not None,
+            staged_whole=self.staged is not None and journal is not None and journal.state == SwapState.STAGED,
             restored_whole=whole and (journal is None or journal.state == SwapState.SWAPPED),
             previous=self._previous(journal) if journal is not None else None,
         )
@@ -160,8 +160,8 @@ class BackupVolume:
     """The claim with the backups."""
 
     manifests: dict[str, Manifest] = field(default_factory=dict)
-    unpacked: set[str] = field(default_factory=set)
-    """Restores whose temporary directory is there."""
+    unpacked: set[tuple[ClusterRef, str]] = field(default_factory=set)
+    """Restores whose temporary directory is there, with the cluster that is restored."""
     free_kb: int = 10_000_000
     passwords: PasswordReport = field(default_factory=lambda: PasswordReport(same=1))
     """What comparing them finds."""
@@ -194,3 +194,7 @@ class BackupVolume:
         )
         self.manifests[backup_id] = manifest
         return manifest
+
+    def remove_unpacked(self, cluster: ClusterRef, keep: str | None = None) -> None:
+        """Remove the temporary directories of a cluster's restores, but that of the restore `keep`."""
+        self.unpacked = {each for each in self.unpacked if each[0] != cluster or each[1] == keep}

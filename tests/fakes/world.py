@@ -27,6 +27,8 @@ from tests.fakes.runner import End, RunnerPod
 from tests.fakes.timeline import Timeline
 from tests.fakes.volumes import CLUSTER_UUID, BackupVolume, Claim
 
+SERVER = {"app": "mariadb"}
+"""Labels of the StatefulSet's template."""
 PRIMARY = {"mariadb-role": "primary"}
 WRITES_DATA = RestoreJob | SwapJob | EmptyJob
 """Jobs on the volume of a stopped replica."""
@@ -59,6 +61,9 @@ class StatefulSet:
 class World:
     """Everything of one test. Take `lock` before looking inside; gateway calls take it by themselves."""
 
+    exists: bool = True
+    """False: there is no such namespace."""
+
     def __init__(
         self, cluster: ClusterRef, replicas: int = 3, primary: int | None = 0, network: str = "10.0.0"
     ) -> None:
@@ -78,7 +83,7 @@ class World:
         self.statefulset = StatefulSet(replicas)
         self.claims = {self.claim_name(each): Claim(self.claim_name(each)) for each in range(replicas)}
         self.volume = BackupVolume()
-        self.services: dict[str, dict[str, str]] = {"mariadb": {"app": "mariadb"}}
+        self.services: dict[str, dict[str, str]] = {"mariadb": dict(SERVER)}
         self.members: dict[str, Member] = {}
         self.runners: dict[str, RunnerPod] = {}
         self.plans: list[RunnerPlan] = []
@@ -111,7 +116,7 @@ class World:
             member.listed_labels = dict(member.labels)
             self.members[member.name] = member
         if primary is not None:
-            self.services["mariadb-primary"] = {"app": "mariadb", **PRIMARY}
+            self.services["mariadb-primary"] = {**SERVER, **PRIMARY}
         self.labels_before = self.labels()
 
     # --- for tests
@@ -181,7 +186,7 @@ class World:
     def faults_left(self) -> list[str]:
         """What a finished operation must not leave."""
         found = [f"runner pod {pod.name}" for pod in self.present_runners()]
-        found += [f"restore {restore_id} unpacked" for restore_id in self.volume.unpacked]
+        found += [f"restore {restore_id} unpacked" for _, restore_id in self.volume.unpacked]
         if names.LEASE_ANNOTATION in self.statefulset.annotations:
             found.append("mark on the StatefulSet")
         for claim in self.claims.values():
@@ -214,6 +219,10 @@ class World:
         )
 
     # --- what a person, or the gateway, changes
+
+    def knows(self, credentials: Credentials) -> bool:
+        """Its servers let this account log in."""
+        return credentials in (self.looking_credentials, *self.secrets.values())
 
     def patch_member(self, name: str, version: str, change: Callable[[Member], None]) -> None:
         """Change a pod's metadata, only if it has not changed since (409)."""
@@ -255,7 +264,9 @@ class World:
     def create_runner(self, pod: V1Pod) -> None:
         """Schedule a runner pod; one of this name that is there already stays as it is."""
         name = pod.metadata.name
-        if name in self.runners:
+        if not self.exists:
+            raise ClusterNotFound(f"creating pod {name!r}: the namespace does not exist")
+        if name in self.runners and not self.runners[name].gone:
             return
         self.created.append(pod)
         spec = pod.spec
@@ -303,7 +314,7 @@ class World:
         member = Member(
             name=names.pod(self.cluster, ordinal),
             ordinal=ordinal,
-            labels={"app": "mariadb", **labels},
+            labels={**SERVER, **labels},
             time=self.time,
             events=self.events,
             delays=self.delays,
@@ -442,6 +453,8 @@ class World:
             group=999,
             fs_group=999,
             service_account="mariadb",
+            service="mariadb-discovery",
+            labels=dict(SERVER),
             settings=self.settings,
         )
 

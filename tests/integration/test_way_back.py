@@ -92,7 +92,7 @@ async def test_the_janitor_finds_a_claim_that_lost_its_copies(galera: Galera, op
     await go_back(restore)
     await eventually(lambda: galera.statefulset().spec.replicas == 0 and not galera.members(), 60, "all pods are gone")
     await asyncio.gather(restore.terminate("by a test"), operations.lease.terminate("by a test"))
-    await eventually(lambda: not galera.runners(), 60, "their runner pods are gone")
+    await eventually(lambda: nobody_works(galera), 60, "their runner pods have ended, or are gone")
     for name in (COPIES, MARKER):
         remove(TARGET, name)
     result: JanitorResult = await operations.client.execute_workflow(
@@ -105,6 +105,10 @@ async def test_the_janitor_finds_a_claim_that_lost_its_copies(galera: Galera, op
     [mended] = [each.text for each in result.mended if each.name == CLUSTER.statefulset]
     assert f"mysql-data-{TARGET} emptied (its previous data is lost)" in mended
     assert_all_hold(galera, before)
+
+
+def nobody_works(galera: Galera) -> bool:
+    return all(pod.status.phase in ("Succeeded", "Failed") for pod in galera.runners())
 
 
 def is_ready_again(galera: Galera, name: str, uid: str) -> bool:

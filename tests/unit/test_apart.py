@@ -10,7 +10,7 @@ from galera_backup.models.clone import GaleraGroup, GroupMember, Side, Sides
 from galera_backup.models.cluster import ClusterObservation, MemberObservation
 from galera_backup.models.common import ClusterRef
 from galera_backup.mysql.gateway import incoming_hosts
-from galera_backup.rules.clone import in_a_strange_group, joined_already, joined_another, named_in
+from galera_backup.rules.clone import in_another_group, joined_already, joined_another, named_in
 from tests.unit.members import GOOD
 
 SOURCE = ClusterRef(namespace="openstack", statefulset="mariadb-server")
@@ -156,7 +156,7 @@ def test_clone_that_starts(wsrep: dict[str, Any], strange: bool) -> None:
     member = MemberObservation(pod="c-0", ordinal=0, exists=True, wsrep=GOOD.model_copy(update=wsrep))
     silent = MemberObservation(pod="c-1", ordinal=1, exists=True, error="starting")
     seen = ClusterObservation(cluster=BESIDE, replicas=2, data_directory="/d", members=(member, silent), claims=())
-    assert (in_a_strange_group(seen, OWN) is not None) == strange
+    assert (in_another_group(seen, OWN) is not None) == strange
 
 
 def test_incoming_addresses() -> None:

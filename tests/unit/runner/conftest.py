@@ -3,58 +3,20 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 from pathlib import Path
 
 import pytest
 
 from galera_backup.runner.reporting import log
-from tests.unit.runner.pod import MARIADB_BACKUP, MARIADBD, MBSTREAM, UUID, Pod
+from tests.unit.runner.pod import Pod, make_pod
 
 
 @pytest.fixture
 def pod(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Pod:
     """Empty backup volume, a live data directory, tools on PATH."""
     caplog.set_level(logging.INFO, logger=log.name)
-    fake, data, credentials = tmp_path / "fake", tmp_path / "data", tmp_path / "credentials"
-    for directory in (
-        fake / "bin",
-        fake / "metadata",
-        data / "nova",
-        data / "mysql",
-        credentials,
-        tmp_path / "backups",
-        tmp_path / "accounts" / "0",
-    ):
-        directory.mkdir(parents=True)
-    for name, text in {"mariadb-backup": MARIADB_BACKUP, "mbstream": MBSTREAM, "mariadbd": MARIADBD}.items():
-        (fake / "bin" / name).write_text(text)
-        (fake / "bin" / name).chmod(0o755)
-    (fake / "metadata" / "xtrabackup_checkpoints").write_text("backup_type = full-backuped\n")
-    (fake / "metadata" / "xtrabackup_galera_info").write_text(f"{UUID}:18 100")
-    (fake / "metadata" / "backup-my.cnf").write_text("[mysqld]\n")
-    (data / "nova" / "instances.ibd").write_bytes(os.urandom(3_000_000))
-    (data / "nova" / "zeros.ibd").write_bytes(bytes(5_000_000))
-    (data / "mysql" / "global_priv.MAD").write_bytes(os.urandom(8192))
-    (data / "ibdata1").write_bytes(os.urandom(100_000))
-    (data / "galera.cache").write_bytes(os.urandom(500_000))
-    (data / "gvwstate.dat").write_text("my_uuid: x\n")
-    (credentials / "username").write_text("backup")
-    (credentials / "password").write_text("secret-word")
-    (tmp_path / "accounts" / "0" / "username").write_text("backup")
-    (tmp_path / "accounts" / "0" / "password").write_text("it's \"secret\\word")
-    environment = {
-        "PATH": f"{fake / 'bin'}:{os.environ['PATH']}",
-        "FAKE": str(fake),
-        "FAKE_FAULT": "",
-        "FAKE_POSITION": f"{UUID}:18",
-        "CREDENTIALS": str(credentials),
-        "ACCOUNTS": str(tmp_path / "accounts"),
-        "MARIADB_HOST": "10.0.0.3",
-        "MARIADB_PORT": "3306",
-    }
-    return Pod(root=tmp_path / "backups", data=data, fake=fake, environment=environment)
+    return make_pod(tmp_path)
 
 
 @pytest.fixture
