@@ -128,7 +128,7 @@ class KubernetesActivities:
 
     @activity.defn
     async def unmark_replica(self, task: ReplicaTask) -> None:
-        """Remove the mark of the lease, if it is there; change a pod that was created since, as `revoke_replica` does."""
+        """Remove the mark of the lease, if it is there; change a pod created since, as `revoke_replica` does."""
         namespace = task.site.cluster.namespace
         pod = await in_thread(self._kube.find_pod, namespace, task.pod)
         if pod is None:
