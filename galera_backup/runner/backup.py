@@ -21,7 +21,6 @@ from galera_backup.runner.tool import BackupFacts, ToolFault, backup_facts
 from galera_backup.runner.volumes import FULL, free_kb, used_kb
 from galera_backup.storage import layout
 from galera_backup.storage.archive import Archive, NewBackup
-from galera_backup.storage.files import FileArchive
 
 MB_PER_SECOND_AND_PROCESSOR = 25
 """Costs 6 to 8 % of the node's processors: benchmarks/load_during_backup.py."""
@@ -39,7 +38,7 @@ def backup(job: BackupJob, places: Places, container: MariadbContainer) -> Manif
 
     Errors: `NotEnoughSpace`, `BackupFailed`, `RunnerFailed`. After any of them the directory has a log at most.
     """
-    archive = FileArchive(places.backup_root, job.cluster)
+    archive = places.archive(job.cluster)
     earlier = _earlier(job, archive)
     if earlier:
         return earlier

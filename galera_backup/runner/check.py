@@ -15,7 +15,6 @@ from galera_backup.runner.reporting import ProgressLine, log
 from galera_backup.runner.tool import Version
 from galera_backup.runner.volumes import copies_kb, free_kb, total_kb, used_kb
 from galera_backup.storage.archive import Archive, manifest_of
-from galera_backup.storage.files import FileArchive
 
 
 def check(job: CheckJob, places: Places, container: MariadbContainer) -> CheckReport:
@@ -26,7 +25,7 @@ def check(job: CheckJob, places: Places, container: MariadbContainer) -> CheckRe
     """
     manifest, version = None, None
     if job.backup_id is not None:
-        archive = FileArchive(places.backup_root, job.owner)
+        archive = places.archive(job.owner)
         manifest = manifest_of(archive, job.backup_id)
         version = _check_version(manifest, container.answer(handshake.VERSION))
         verify_stream(archive, manifest, places)

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from galera_backup.models.common import ClusterRef
 from galera_backup.runner.handshake import PLACE_VARIABLES
+from galera_backup.storage.archive import Archive
+from galera_backup.storage.files import FileArchive
 
 
 @dataclass(frozen=True)
@@ -29,3 +32,7 @@ class Places:
         places = (Path(environment.get(name, default)) for name, default in PLACE_VARIABLES.items())
         root, data, volume, work, log = places
         return cls(backup_root=root, data_directory=data, volume=volume, work=work, termination_log=log)
+
+    def archive(self, cluster: ClusterRef) -> Archive:
+        """The backups of a cluster."""
+        return FileArchive(self.backup_root, cluster)

@@ -8,7 +8,6 @@ from galera_backup.runner.places import Places
 from galera_backup.runner.reporting import log, print_manifest
 from galera_backup.runner.restore.temporary import remove_temporary_directories
 from galera_backup.storage.archive import entries, newest_first
-from galera_backup.storage.files import FileArchive
 
 _REPORTED_IDS = 100
 """The answer has to fit a termination message; the log names all."""
@@ -18,7 +17,7 @@ PAGE_BYTES = 512 * 1024
 
 def prune(job: PruneJob, places: Places) -> PruneReport:
     """Keep the newest `keep` complete backups, at least one; a backup that does not hold neither counts nor goes."""
-    archive = FileArchive(places.backup_root, job.cluster)
+    archive = places.archive(job.cluster)
     found = entries(archive)
     for entry in found:
         if entry.damage:
@@ -39,7 +38,7 @@ def list_backups(job: ListJob, places: Places) -> ListReport:
     """Print the manifests of the newest complete backups, oldest first: at most `limit`, and about PAGE_BYTES."""
     page: list[Manifest] = []
     size, older = 0, None
-    for manifest in newest_first(FileArchive(places.backup_root, job.cluster), job.before):
+    for manifest in newest_first(places.archive(job.cluster), job.before):
         size += len(manifest.model_dump_json())
         if page and (len(page) == job.limit or size > PAGE_BYTES):
             older = page[-1].backup_id

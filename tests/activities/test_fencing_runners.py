@@ -92,6 +92,7 @@ async def first_alone(bench: Bench, fence: str = "stopped", ordinal: int = 1) ->
 
 @pytest.mark.parametrize("fence", ["stopped", "undo"])
 async def test_runner_beside_the_replicas_below_it(bench: Bench, fence: str) -> None:
+    bench.world.volume.store(BACKUP_ID, bench.world.cluster)
     task = await first_alone(bench, fence)
     assert (await bench.run(bench.runner.run_runner, task)).error is None
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import pytest
 
+from galera_backup.errors import KubernetesRefused
 from galera_backup.models.janitor import Verdict
 from galera_backup.models.restore import RollbackResult
 from tests.fakes.faults import Gate
@@ -57,6 +60,19 @@ def proof_that_fails(stage: Stage) -> tuple[World, Gate]:
     gate = world.faults.add(Step("run_checks", "ask", by_lease=False).held()).gate
     assert gate is not None
     return world, gate
+
+
+def asked_when_stopped(world: World) -> Gate:
+    """Holds the first step of the way back once the cluster is stopped, on all claims."""
+    fault = Step("run_runner", "create_pod", _asks_when_stopped, by_lease=False).held()
+    assert fault.gate is not None
+    fault.times = 3
+    world.faults.add(fault)
+    return fault.gate
+
+
+def _asks_when_stopped(arguments: Mapping[str, Any]) -> bool:
+    return re.search(r"z-prove-\d$", arguments["pod"].metadata.name) is not None
 
 
 async def proving(stage: Stage, world: World, gate: Gate) -> Handle:
@@ -114,8 +130,7 @@ async def test_lost_after_the_cluster_was_stopped(stage: Stage) -> None:
     """All claims had their previous data when they were asked while it was up."""
     world, gate = proof_that_fails(stage)
     handle = await proving(stage, world, gate)
-    stopped = world.faults.add(Step("renew_mark", "mark_statefulset").held()).gate
-    assert stopped is not None
+    stopped = asked_when_stopped(world)
     gate.open()
     await assert_eventually(stopped.entered.is_set, lambda: world.events)
     lose(world, 1, PERSON)
@@ -155,8 +170,7 @@ async def test_restored_data_that_does_not_start_is_not_started_again(stage: Sta
 async def test_claim_that_cannot_be_read_is_never_emptied(stage: Stage) -> None:
     world, gate = proof_that_fails(stage)
     handle = await proving(stage, world, gate)
-    stopped = world.faults.add(Step("renew_mark", "mark_statefulset").held()).gate
-    assert stopped is not None
+    stopped = asked_when_stopped(world)
     gate.open()
     await assert_eventually(stopped.entered.is_set, lambda: world.events)
     world.copies_may_stay = True
@@ -269,19 +283,25 @@ async def test_restored_everywhere_is_started_whoever_undoes(stage: Stage, who: 
 # --- before the swap
 
 
-async def test_before_the_swap_nobody_has_to_look(stage: Stage) -> None:
+@pytest.mark.parametrize("who", ["lease", "owner"])
+async def test_before_the_swap_nobody_has_to_look(stage: Stage, who: Who) -> None:
     """No rename has begun, so the claims hold what they held: the cluster starts, whatever became of the copies."""
     world = stage.world(backups=(BACKUP_ID,))
-    gate = world.faults.add(Step("renew_mark", "mark_statefulset").held()).gate
-    assert gate is not None
+    world.copies_may_stay = who == "owner"  # nobody is left who would remove them: the next restore does
+    fault = world.faults.add(Step("renew_mark", "mark_statefulset").held())
+    assert fault.gate is not None
     handle = await stage.restore(world, strategy="staged")
-    await assert_eventually(gate.entered.is_set, lambda: world.events)
+    await assert_eventually(fault.gate.entered.is_set, lambda: world.events)
     lose(world, 1, PERSON)
-    await handle.cancel()
-    gate.open()
+    fault.before = KubernetesRefused("Kubernetes answered 403. Check the worker's role")
+    if who == "owner":
+        await stage.lease(world).terminate("by a test")
+    fault.gate.open()
+    assert (await failure_of(handle)).type == "RestoreFailed"
     await stage.assert_settled(world)
     assert {claim.data for claim in world.claims.values()} == {"live"}
-    assert not any("-look-" in event for event in world.events)
+    assert emptied(world) == []
+    assert not any("-look-" in event or "-prove-" in event for event in world.events)
 
 
 async def test_swap_begins_after_the_lease_has_noted_it(stage: Stage) -> None:

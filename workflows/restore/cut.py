@@ -38,6 +38,7 @@ class Cut:
         """The cluster may have been stopped."""
         self._is_stopped = False
         """Until the whole cluster is started, or that is tried."""
+        self._may_have_renamed = False
         self._failed_to_form = False
         """The restored data was started, and the cluster did not form on it."""
         self.is_formed = False
@@ -61,6 +62,7 @@ class Cut:
         """Phase swap: the previous data aside and the staged data in, on all claims at once. Error: `RestoreFailed`."""
         self._work.enter("swap", "renaming the previous data out and the restored data in")
         await self._work.lease.swap(SwapCommand())
+        self._may_have_renamed = True
         job = SwapJob(cluster=plan.seen.cluster, restore_id=plan.restore_id, direction="in")
 
         async def swap_claim(claim: ClaimObservation) -> None:
@@ -86,7 +88,7 @@ class Cut:
 
         `may_stop_again`: what has started is still to be proved.
         """
-        claims = [ClaimReport(claim=each.claim, ordinal=each.ordinal, state=state) for each in plan.claims]
+        claims = _all(plan, state)
         await self._start(plan, "start", claims, may_stop_again=may_stop_again)
 
     async def go_back(self, plan: Plan) -> str:
@@ -95,6 +97,9 @@ class Cut:
         A cluster that is up is not stopped unless its previous data can be started.
         Errors: `RestoreFailed`, `ClusterNotFormed`, `ScaleFailed`.
         """
+        if not self._may_have_renamed:
+            await self._start(plan, "start-old", _all(plan, ClaimState.UNTOUCHED), may_stop_again=True)
+            return "No data was renamed, and the cluster was started again on it"
         self._work.enter("back", "proving on every claim that the previous data is whole")
         restored_failed = self._failed_to_form or plan.clone is not None
         if self.is_formed and not restored_failed:
@@ -155,3 +160,7 @@ class Cut:
         started = await self._work.lease.start(command)
         self.is_formed, self._failed_to_form = True, False
         self.seconds = started.seconds if self.seconds is None else self.seconds
+
+
+def _all(plan: Plan, state: ClaimState) -> list[ClaimReport]:
+    return [ClaimReport(claim=each.claim, ordinal=each.ordinal, state=state) for each in plan.claims]

@@ -18,7 +18,6 @@ from galera_backup.runner.restore.unpack import append_tool_logs, make_ready
 from galera_backup.runner.volumes import FULL, read_marker, tree, write_marker
 from galera_backup.storage import layout
 from galera_backup.storage.archive import manifest_of
-from galera_backup.storage.files import FileArchive
 
 
 def restore(job: RestoreJob, places: Places, container: MariadbContainer) -> RestoreReport:
@@ -27,7 +26,7 @@ def restore(job: RestoreJob, places: Places, container: MariadbContainer) -> Res
     Errors: `BackupNotFound`, `BackupDamaged`, `NotEnoughSpace`, `RestoreFailed`, `RunnerFailed`. The marker says
     whether the data directory was touched.
     """
-    archive = FileArchive(places.backup_root, job.owner)
+    archive = places.archive(job.owner)
     manifest = manifest_of(archive, job.backup_id)
     log_path = places.backup_root / layout.log(job.stored_log)
     with logged_to(log_path):

@@ -12,7 +12,6 @@ from galera_backup.runner.reporting import append_log, log, logged_to
 from galera_backup.runner.restore.temporary import Prepared, TemporaryDirectory, remove_temporary_directories
 from galera_backup.storage import layout
 from galera_backup.storage.archive import manifest_of
-from galera_backup.storage.files import FileArchive
 
 
 def unpack(job: UnpackJob, places: Places, container: MariadbContainer) -> UnpackReport:
@@ -21,7 +20,7 @@ def unpack(job: UnpackJob, places: Places, container: MariadbContainer) -> Unpac
     Errors: `BackupNotFound`, `BackupDamaged`, `NotEnoughSpace`, `RestoreFailed`, `RunnerFailed`. No data volume is
     mounted.
     """
-    archive = FileArchive(places.backup_root, job.owner)
+    archive = places.archive(job.owner)
     manifest = manifest_of(archive, job.backup_id)
     log_path = places.backup_root / layout.log(job.stored_log)
     with logged_to(log_path):

@@ -22,7 +22,6 @@ from galera_backup.runner.tool import is_metadata
 from galera_backup.runner.volumes import FULL, LOST_AND_FOUND, MARKER, STAGED_RESTORES, total_kb, tree
 from galera_backup.storage.archive import manifest_of
 from galera_backup.storage.durable import remove, sync_tree
-from galera_backup.storage.files import FileArchive
 
 _NEVER_STAGED = (LOST_AND_FOUND, MARKER, STAGED_RESTORES)
 """They belong to the volume, or to the data directory that a swap moves aside."""
@@ -34,7 +33,7 @@ def stage(job: StageJob, places: Places, container: MariadbContainer) -> StageRe
     Errors: `BackupNotFound`, `BackupDamaged`, `NotEnoughSpace`, `RestoreFailed`, `RunnerFailed`. After any of them
     this restore has nothing staged, and takes no room.
     """
-    archive = FileArchive(places.backup_root, job.owner)
+    archive = places.archive(job.owner)
     manifest = manifest_of(archive, job.backup_id)
     places.data_directory.mkdir(DIRECTORY_MODE, parents=True, exist_ok=True)  # a sub path that no server has used
     with locked(places.volume):
