@@ -69,7 +69,7 @@ def way_back(found: Sequence[ClaimFound], *, was_up: bool, may_be_restored: bool
     what = "the previous data is lost on " + "; ".join(f"{each.claim}: {each.previous.problem}" for each in lost)
     if may_be_restored and all(each.state == ClaimState.RESTORED for each in found):
         return WayBack(start_on=ClaimState.RESTORED, why=f"{what}. Every claim holds the restored data")
-    obstacle = _obstacle(found, lost, was_up)
+    obstacle = _obstacle(found, was_up)
     if obstacle is None:
         return WayBack(
             start_on=ClaimState.UNTOUCHED,
@@ -83,7 +83,7 @@ def way_back(found: Sequence[ClaimFound], *, was_up: bool, may_be_restored: bool
     )
 
 
-def _obstacle(found: Sequence[ClaimFound], lost: Sequence[ClaimFound], was_up: bool) -> str | None:
+def _obstacle(found: Sequence[ClaimFound], was_up: bool) -> str | None:
     """Why the claims that lost their previous data cannot be filled from the others."""
     if any(each.seen is None for each in found):
         return "a volume that cannot be read may hold data that is needed, and is not emptied"

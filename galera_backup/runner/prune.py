@@ -46,4 +46,5 @@ def list_backups(job: ListJob, places: Places) -> ListReport:
         page.append(manifest)
     for manifest in reversed(page):
         print_manifest(manifest)
+    log.info("%d complete backups listed", len(page))
     return ListReport(count=len(page), next=older)
