@@ -19,6 +19,13 @@ from temporalio.testing import WorkflowEnvironment
 from dev.stack import environment
 from galera_backup.temporal.attributes import SEARCH_ATTRIBUTES
 from galera_backup.temporal.plugin import plugin
+from tests.matrix.reporting import Reporting
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The process that pytest was started in says what became of the kill matrix."""
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Reporting(), "matrix")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -72,7 +72,11 @@ def ensure() -> Path:
 
 def variables(venv: Path) -> dict[str, str]:
     """The environment of a process that uses it."""
-    environment = {name: value for name, value in os.environ.items() if name not in {"PYTHONHOME", "PYTHONPATH"}}
+    not_ours = {"PYTHONHOME", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE"}
+    environment = {name: value for name, value in os.environ.items() if name not in not_ours}
+    # A workflow's sandbox imports its modules in each run: without bytecode it compiles them each time.
+    environment["PYTHONPYCACHEPREFIX"] = str(paths.CACHE / "bytecode")
+    environment["MYPY_CACHE_DIR"] = str(paths.CACHE / "mypy")
     environment["VIRTUAL_ENV"] = str(venv)
     environment["PATH"] = f"{venv / 'bin'}:{environment.get('PATH', os.defpath)}"
     environment["PYTHONPATH"] = str(paths.CHECKOUT)

@@ -18,9 +18,10 @@ from dev.stack import cli, console, environment, lifecycle, paths, processes
 from dev.stack.console import StackError, say
 from dev.tools import times
 
-FAST = ("-m", "not integration")
-"""Of all folders below tests/: what needs the stack is marked."""
-_REPORT = paths.LOGS / "tests.xml"
+FAST = ("-m", "not integration", "--numprocesses=auto", "--maxprocesses=4", "--dist=loadscope")
+"""Of all folders below tests/: what needs the stack is marked. Several processes take one module after another."""
+ON_STACK = ("-m", "integration")
+_FAST_REPORT, _REPORT = paths.LOGS / "tests-fast.xml", paths.LOGS / "tests.xml"
 
 
 @dataclass(frozen=True)
@@ -77,10 +78,12 @@ def _run(fast: bool, keep: bool, pytest_arguments: list[str]) -> int:
         if not fast:
             variables |= cli.environment()
             variables["PATH"] = f"{variables['PATH']}:{paths.BIN}"
-        _REPORT.unlink(missing_ok=True)
+        for report in (_FAST_REPORT, _REPORT):
+            report.unlink(missing_ok=True)
         failed = [step.name for step in _steps(fast, pytest_arguments) if not _passes(step, venv, variables)]
-    if tests := times.read(_REPORT):
-        print(f"\n{times.table(tests)}\n\nall of them: {_REPORT}")
+    reports = [report for report in (_FAST_REPORT, _REPORT) if report.exists()]
+    if tests := [test for report in reports for test in times.read(report)]:
+        print(f"\n{times.table(tests)}\n\nall of them: {' '.join(map(str, reports))}")
     minutes, seconds = divmod(int(time.monotonic() - started), 60)
     took = f"{minutes} min {seconds:02d} s"
     if failed:
@@ -91,17 +94,17 @@ def _run(fast: bool, keep: bool, pytest_arguments: list[str]) -> int:
 
 
 def _steps(fast: bool, pytest_arguments: list[str]) -> list[Step]:
-    pytest = ("pytest", "--color=auto", f"--junitxml={_REPORT}")
+    pytest = ("pytest", "--color=auto")
     if pytest_arguments:
-        return [Step("pytest", (*pytest, *pytest_arguments))]
+        return [Step("pytest", (*pytest, f"--junitxml={_REPORT}", *pytest_arguments))]
     steps = [
         Step("ruff check", ("ruff", "check", ".")),
         Step("ruff format", ("ruff", "format", "--check", ".")),
         Step("mypy", ("mypy",)),
         Step("shellcheck", ("shellcheck", *_shell_scripts())),
+        Step("fast tests", (*pytest, f"--junitxml={_FAST_REPORT}", *FAST)),
     ]
-    # One pytest run, so that its last line counts everything.
-    return [*steps, Step("pytest", (*pytest, *(FAST if fast else ())))]
+    return steps if fast else [*steps, Step("tests on the stack", (*pytest, f"--junitxml={_REPORT}", *ON_STACK))]
 
 
 def _shell_scripts() -> list[str]:

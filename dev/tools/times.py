@@ -45,12 +45,13 @@ def _test(case: ElementTree.Element) -> Test:
 
 
 def table(tests: list[Test]) -> str:
-    """The wall clock of each folder, and the slowest tests."""
+    """The time of each folder, and the slowest tests. Processes beside each other add up: that is not wall clock."""
     walls: dict[str, list[float]] = {}
     for test in tests:
         walls.setdefault(test.folder, []).append(test.wall)
     lines = [f"{'folder':<24} {'tests':>6} {'seconds':>8}"]
     lines += [f"{folder:<24} {len(each):>6} {sum(each):>8.1f}" for folder, each in walls.items()]
+    lines += [f"{'all':<24} {len(tests):>6} {sum(test.wall for test in tests):>8.1f}"]
     lines += ["", "slowest tests, seconds from start to end"]
     slowest = sorted(tests, key=lambda test: -test.own)[:SLOWEST]
     return "\n".join([*lines, *(f"{test.own:>8.1f}  {test.name}" for test in slowest)])

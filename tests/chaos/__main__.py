@@ -71,7 +71,7 @@ async def _run(arguments: argparse.Namespace) -> int:
     async with open_lanes(client, arguments.lanes, keep=arguments.keep) as lanes:
         engine = Engine(lanes)
         await asyncio.gather(*(engine.first_backup(lane) for lane in lanes))
-        points = await engine.baseline(lanes[0])
+        points = await engine.baseline()
         cases = plan.whole_plan(points)
         scopes = plan.scopes(cases)
         for operation, there in points.items():

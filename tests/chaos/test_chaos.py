@@ -33,7 +33,7 @@ async def test_a_part_of_all_faults(monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_lanes(client, LANES) as lanes:
         engine = Engine(lanes)
         await asyncio.gather(*(engine.first_backup(lane) for lane in lanes))
-        points = await engine.baseline(lanes[0])
+        points = await engine.baseline()
         cases = plan.whole_plan(points)
         assert not plan.uncovered(cases, points)
         chosen = plan.subset(cases, shard, plan.SHARDS)

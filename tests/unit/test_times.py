@@ -21,7 +21,11 @@ def test_folders_have_their_wall_clock_and_tests_their_own_time(tmp_path: Path) 
     report = tmp_path / "tests.xml"
     report.write_text(_REPORT)
     lines = times.table(times.read(report)).splitlines()
-    assert [line.split() for line in lines[1:3]] == [["tests/unit", "1", "0.5"], ["tests/workflows", "2", "30.1"]]
+    assert [line.split() for line in lines[1:4]] == [
+        ["tests/unit", "1", "0.5"],
+        ["tests/workflows", "2", "30.1"],
+        ["all", "3", "30.6"],
+    ]
     assert [line.split() for line in lines[-3:]] == [
         ["30.1", "tests.workflows.test_b.test_second"],
         ["12.0", "tests.workflows.test_b.test_first[x]"],
