@@ -17,8 +17,9 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.errors import GaleraBackupError, by_name
     from galera_backup.models.activities import RemoveRunners, RunnerOutcome, RunnerTask
     from galera_backup.models.common import ClusterRef, LeaseRef, Model
-    from galera_backup.models.jobs import AnyJob, Job, RunnerJob, RunnerLog, SwapJob
+    from galera_backup.models.jobs import RunnerJob, SwapJob
     from galera_backup.models.manifest import Manifest
+    from galera_backup.models.runner import AnyJob, Job, RunnerLog
 
 Report = TypeVar("Report", bound=Model)
 JobT = TypeVar("JobT", bound=AnyJob)

@@ -35,7 +35,7 @@ from galera_backup.errors import InvalidInput
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.models.activities import RunnerTask
 from galera_backup.models.common import SecretRef
-from galera_backup.models.jobs import AnyJob, Needs
+from galera_backup.models.runner import AnyJob, Needs
 from galera_backup.runner import handshake, scripts
 
 

@@ -8,8 +8,8 @@ from typing import Annotated
 from pydantic import Field
 
 from galera_backup.models.common import Model, PhaseTime, PositiveDuration
-from galera_backup.models.jobs import RunnerLog
 from galera_backup.models.manifest import Manifest
+from galera_backup.models.runner import RunnerLog
 from galera_backup.models.site import OperationRequest
 
 

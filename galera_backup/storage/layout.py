@@ -16,8 +16,8 @@ from pathlib import PurePosixPath
 from pydantic import TypeAdapter, ValidationError
 
 from galera_backup.models.common import ClusterRef
-from galera_backup.models.jobs import StoredLog
 from galera_backup.models.manifest import BackupId
+from galera_backup.models.runner import StoredLog
 
 STREAM = "backup.mbs.zst"
 PART = f"{STREAM}.part"

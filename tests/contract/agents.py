@@ -12,7 +12,8 @@ from typing import Any, Protocol, TypeVar
 from unittest import mock
 
 from galera_backup.models.common import ClusterRef, Model
-from galera_backup.models.jobs import BackupJob, Job, RunnerResult, SwapJob
+from galera_backup.models.jobs import BackupJob, SwapJob
+from galera_backup.models.runner import Job, RunnerResult
 from galera_backup.runner.handshake import AGENT_CONTAINER
 from galera_backup.runner.staged import swap
 from galera_backup.storage import layout

@@ -15,9 +15,10 @@ from galera_backup.errors import ClusterNotFound, KubernetesUnavailable
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.models.clone import GaleraGroup
 from galera_backup.models.common import ClusterRef
-from galera_backup.models.jobs import BackupJob, EmptyJob, RestoreJob, RunnerErrorType, SwapJob
+from galera_backup.models.jobs import BackupJob, EmptyJob, RestoreJob, SwapJob
 from galera_backup.models.mark import Mark
 from galera_backup.models.restore import Strategy
+from galera_backup.models.runner import RunnerErrorType
 from galera_backup.rules.formed import RESTARTS
 from galera_backup.runner.handshake import AGENT_CONTAINER
 from tests.fakes.faults import Faults

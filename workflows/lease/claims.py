@@ -16,8 +16,9 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup import names
     from galera_backup.errors import GaleraBackupError, LeaseLost
     from galera_backup.models.activities import RunnerTask
-    from galera_backup.models.jobs import InspectJob, Job, RestoreJob
+    from galera_backup.models.jobs import InspectJob, RestoreJob
     from galera_backup.models.restore import ClaimReport, ClaimState, Strategy
+    from galera_backup.models.runner import Job
     from galera_backup.show import describe_claims
 
 if TYPE_CHECKING:

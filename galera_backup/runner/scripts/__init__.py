@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import cache
 from importlib import resources
 
-from galera_backup.models.jobs import Script
+from galera_backup.models.runner import Script
 
 
 def program(*parts: Script) -> str:

@@ -17,12 +17,10 @@ from galera_backup.models.jobs import (
     CheckReport,
     DiscardJob,
     Done,
-    Job,
     PruneJob,
     PruneReport,
     RestoreJob,
     RestoreReport,
-    RunnerResult,
     StageJob,
     StageReport,
     SwapJob,
@@ -33,6 +31,7 @@ from galera_backup.models.jobs import (
 )
 from galera_backup.models.manifest import Manifest
 from galera_backup.models.passwords import PasswordMode
+from galera_backup.models.runner import Job, RunnerResult
 from galera_backup.runner import agent, scripts
 from galera_backup.runner.container import dismiss
 from galera_backup.runner.places import Places

@@ -12,20 +12,9 @@ from typing import Any
 
 import pytest
 
-from galera_backup.models.jobs import (
-    AnyJob,
-    CheckJob,
-    ListJob,
-    ListReport,
-    RestoreJob,
-    RunnerError,
-    RunnerJob,
-    RunnerResult,
-    StageJob,
-    SwapJob,
-    TidyJob,
-)
+from galera_backup.models.jobs import CheckJob, ListJob, ListReport, RestoreJob, RunnerJob, StageJob, SwapJob, TidyJob
 from galera_backup.models.manifest import Manifest
+from galera_backup.models.runner import AnyJob, RunnerError, RunnerResult
 from galera_backup.runner import agent, handshake, scripts
 from tests.unit.runner.pod import BACKUP_ID, CLUSTER, Pod
 

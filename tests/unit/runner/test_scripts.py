@@ -14,7 +14,7 @@ from typing import get_args
 
 import pytest
 
-from galera_backup.models.jobs import Script
+from galera_backup.models.runner import Script
 from galera_backup.runner import handshake, scripts
 from galera_backup.runner.container import MariadbContainer, dismiss
 from galera_backup.runner.pipeline import ahead
