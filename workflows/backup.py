@@ -22,8 +22,8 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.manifest import Manifest
     from galera_backup.rules.health import OTHERS_IN_SYNC, health_problems
     from galera_backup.rules.selection import select_replica
-    from galera_backup.runner import handshake
     from galera_backup.show import members_table
+    from galera_backup.storage import layout
 
 MARGIN = timedelta(minutes=30)
 """What check, desync, resync and prune may take beside the runner and the drain, before the lease ends by itself."""
@@ -65,7 +65,7 @@ class _Steps:
         pruned = await self._prune(manifest)
         return BackupResult(
             manifest=manifest,
-            path=f"{handshake.BACKUP_ROOT}/{manifest.cluster}/{manifest.backup_id}",
+            path=f"{self._request.backup_root}/{layout.backup(manifest.cluster, manifest.backup_id)}",
             phases=(),
             desynced_seconds=resynced.seconds,
             drained=resynced.drained,

@@ -177,7 +177,7 @@ class RestoreJob(BackupReader, Job[RestoreReport]):
     mode: Literal["restore"] = "restore"
     backup_id: BackupId
     restore_id: str
-    """Names this restore: marks the data volumes and the temporary directory."""
+    """Names this restore: marks the data volumes and the scratch directory."""
     ordinal: int
     last: bool
     safe_to_bootstrap: bool
@@ -194,7 +194,7 @@ class RestoreJob(BackupReader, Job[RestoreReport]):
 
 
 class UnpackJob(BackupReader, Job[UnpackReport]):
-    """Unpack and prepare a backup in the temporary directory of a restore, for its RestoreJobs to copy from."""
+    """Unpack and prepare a backup in the scratch directory of a restore, for its RestoreJobs to copy from."""
 
     mode: Literal["unpack"] = "unpack"
     backup_id: BackupId
@@ -210,7 +210,7 @@ class UnpackJob(BackupReader, Job[UnpackReport]):
 
 
 class DiscardJob(Job[Done]):
-    """Remove the temporary directories of restores from the backup volume."""
+    """Remove the scratch directories of restores from the backup volume."""
 
     mode: Literal["discard"] = "discard"
     keep: str | None = None

@@ -13,8 +13,9 @@ from galera_backup.runner.pipeline import Tally, ahead
 from galera_backup.runner.places import Places
 from galera_backup.runner.reporting import ProgressLine, log
 from galera_backup.runner.tool import Version
-from galera_backup.runner.volumes import copies_kb, free_kb, total_kb, used_kb
+from galera_backup.runner.volumes import copies_kb, used_kb
 from galera_backup.storage.archive import Archive, manifest_of
+from galera_backup.storage.space import free_kb, total_kb
 
 
 def check(job: CheckJob, places: Places, container: MariadbContainer) -> CheckReport:
@@ -37,7 +38,7 @@ def check(job: CheckJob, places: Places, container: MariadbContainer) -> CheckRe
         data_free_kb=free_kb(data),
         data_used_kb=used_kb(data),
         copies_kb=copies_kb(places.volume),
-        backup_free_kb=free_kb(places.backup_root),
+        backup_free_kb=places.scratch(job.cluster).free_kb(),
         manifest=manifest,
         server_version=str(version) if version else None,
     )

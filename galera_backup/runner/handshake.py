@@ -12,7 +12,8 @@ script holds open as long as it lives, the agent sees at once that the other con
 
 from __future__ import annotations
 
-BACKUP_ROOT = "/var/backup"
+from galera_backup.models.site import BACKUP_ROOT
+
 DATA_DIRECTORY = "/var/lib/mysql"
 """Where the agent sees the data volume; the mariadb container sees it where the server does (environment DATADIR)."""
 VOLUME = "/var/lib/galera-backup/volume"

@@ -20,8 +20,8 @@ from galera_backup.runner.pipeline import Tally, ahead, decompress
 from galera_backup.runner.places import Places
 from galera_backup.runner.reporting import ProgressLine, log
 from galera_backup.runner.tool import ToolFault, check_log, check_prepared
-from galera_backup.runner.volumes import free_kb
 from galera_backup.storage.archive import Archive
+from galera_backup.storage.space import free_kb
 
 _SPARE_KB = 64 * 1024
 """Beyond the stream itself: the redo log and undo that a prepare writes."""

@@ -6,7 +6,6 @@ from galera_backup.models.jobs import ListJob, ListReport, PruneJob, PruneReport
 from galera_backup.models.manifest import Manifest
 from galera_backup.runner.places import Places
 from galera_backup.runner.reporting import log, print_manifest
-from galera_backup.runner.restore.temporary import remove_temporary_directories
 from galera_backup.storage.archive import entries, newest_first
 
 _REPORTED_IDS = 100
@@ -29,7 +28,7 @@ def prune(job: PruneJob, places: Places) -> PruneReport:
         log.info("removing backup %s: %d are to be kept", backup_id, keep)
         archive.remove(backup_id)
     archive.remove_leftovers(keep_logs=False)
-    remove_temporary_directories(places.backup_root, job.cluster)
+    places.scratch(job.cluster).remove()
     log.info("removed %d backups, %d are left", len(surplus), len(complete) - len(surplus))
     return PruneReport(pruned=tuple(surplus[-_REPORTED_IDS:]), kept=len(complete) - len(surplus))
 

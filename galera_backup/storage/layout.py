@@ -47,12 +47,12 @@ def log(stored: StoredLog) -> PurePosixPath:
 
 
 def restores(reference: ClusterRef) -> PurePosixPath:
-    """The directory of the temporary directories of a cluster's restores."""
+    """The directory of the scratch directories of a cluster's restores."""
     return cluster(reference) / ".restore"
 
 
 def restore(reference: ClusterRef, restore_id: str) -> PurePosixPath:
-    """The temporary directory of one restore."""
+    """The scratch directory of one restore."""
     return restores(reference) / file_name(restore_id)
 
 

@@ -41,7 +41,7 @@ class Agents(Protocol):
         """OLD, RESTORED or MIXED."""
 
     def unpacked(self, cluster: ClusterRef = CLUSTER) -> set[str]:
-        """Ids of the restores of a cluster that have a temporary directory on the backup volume."""
+        """Ids of the restores of a cluster that have a scratch directory on the backup volume."""
 
 
 class RealAgents:

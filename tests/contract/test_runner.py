@@ -166,7 +166,7 @@ def test_pruning_keeps_the_newest(agents: Agents, keep: int, left: int) -> None:
     assert agents.unpacked() == set()
 
 
-# --- temporary directories
+# --- scratch directories
 
 
 @pytest.mark.usefixtures("stored")
