@@ -12,7 +12,7 @@ from typing import IO
 from pydantic import ValidationError
 
 from galera_backup.models.common import ClusterRef
-from galera_backup.models.manifest import Manifest
+from galera_backup.models.manifest import Manifest, is_backup_id
 from galera_backup.models.runner import StoredLog
 from galera_backup.storage import layout
 from galera_backup.storage.archive import Entry
@@ -37,7 +37,7 @@ class FileArchive:
     def ids(self) -> list[str]:
         if not self.directory.is_dir():
             return []
-        named = (path for path in self.directory.iterdir() if layout.is_backup_id(path.name))
+        named = (path for path in self.directory.iterdir() if is_backup_id(path.name))
         return sorted(path.name for path in named if path.is_dir())
 
     def entry(self, backup_id: str) -> Entry:
