@@ -15,7 +15,7 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup import names, workflow_types
     from galera_backup.errors import ClusterUnhealthy, GaleraBackupError, PruneFailed
     from galera_backup.models.activities import RunnerTask
-    from galera_backup.models.backup import BackupRequest, BackupResult
+    from galera_backup.models.backup import BackupFields, BackupRequest, BackupResult
     from galera_backup.models.cluster import ClusterObservation, MemberObservation
     from galera_backup.models.jobs import BackupJob, PruneJob, PruneReport
     from galera_backup.models.lease import DesyncCommand, LeaseReply
@@ -128,10 +128,9 @@ class _Steps:
             claim=claim.claim,
             claim_uid=claim.uid,
             lease_run=self._work.lease.ref.run_id,
-            required_space_ratio=request.required_space_ratio,
-            max_mb_per_second=request.max_mb_per_second,
             unsafe=bool(problems),
             problems=problems,
+            **{name: getattr(request, name) for name in BackupFields.model_fields},
         )
         pod = names.runner_pod(names.BACKUP_RUNNER_PREFIX, now)
         task: RunnerTask[BackupJob] = RunnerTask(

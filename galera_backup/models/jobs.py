@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from galera_backup.models.backup import BackupFields
 from galera_backup.models.clone import Clone
 from galera_backup.models.common import ClusterRef, Model
 from galera_backup.models.manifest import BackupId, Manifest
@@ -124,7 +125,7 @@ class ListReport(Model):
 # --- jobs
 
 
-class BackupJob(Job[Manifest]):
+class BackupJob(BackupFields, Job[Manifest]):
     """Check the space, store the stream of mariadb-backup, write the manifest."""
 
     mode: Literal["backup"] = "backup"
@@ -134,8 +135,6 @@ class BackupJob(Job[Manifest]):
     claim: str
     claim_uid: str
     lease_run: str
-    required_space_ratio: float
-    max_mb_per_second: float | None = None
     unsafe: bool = False
     problems: tuple[str, ...] = ()
 
@@ -248,7 +247,7 @@ class SwapJob(Job[SwapReport]):
 
     @property
     def needs(self) -> Needs:
-        return Needs(data="write", whole_volume=True, in_outage=True)
+        return Needs(data="write", whole_volume=True, in_outage=True, stays=True)
 
 
 class EmptyJob(Job[Done]):

@@ -35,6 +35,9 @@ class Needs:
     """Of the mariadb container: the account that takes backups, or the accounts whose passwords are compared."""
     in_outage: bool = False
     """The database is down until the job has ended: no commit waits for the processor that the job takes."""
+    stays: bool = False
+    """Once the job has succeeded on a stopped cluster, its pod stays to the end of the lease: the start of the cluster
+    does not wait for the removal."""
 
 
 @dataclass(frozen=True)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-
 from galera_backup.failure import AgentError
 from galera_backup.models.jobs import CheckJob, CheckReport
 from galera_backup.models.manifest import Manifest
 from galera_backup.runner import handshake
 from galera_backup.runner.container import MariadbContainer
-from galera_backup.runner.pipeline import Tally, ahead
 from galera_backup.runner.places import Places
-from galera_backup.runner.reporting import ProgressLine, log
+from galera_backup.runner.prepare import verify_stream
 from galera_backup.runner.tool import Version
 from galera_backup.runner.volumes import copies_kb, used_kb
-from galera_backup.storage.archive import Archive, manifest_of
+from galera_backup.storage.archive import manifest_of
 from galera_backup.storage.space import free_kb, total_kb
 
 
@@ -41,29 +38,6 @@ def check(job: CheckJob, places: Places, container: MariadbContainer) -> CheckRe
         backup_free_kb=places.scratch(job.cluster).free_kb(),
         manifest=manifest,
         server_version=str(version) if version else None,
-    )
-
-
-def verify_stream(archive: Archive, manifest: Manifest, places: Places) -> None:
-    """Read the whole stored stream. Error: `BackupDamaged`."""
-    tally = Tally()
-    progress = ProgressLine("verify", manifest.stored_bytes, places.progress_every)
-    with closing(ahead(archive.read(manifest))) as blocks:
-        for _ in tally.hashed(blocks):
-            progress.show(tally.bytes)
-    check_tally(manifest, tally)
-    log.info("backup %s: %d bytes, sha256 %s, as in its manifest", manifest.backup_id, tally.bytes, tally.sha256)
-
-
-def check_tally(manifest: Manifest, seen: Tally) -> None:
-    """Error: `BackupDamaged` when what was read is not what the manifest says was stored."""
-    if (seen.bytes, seen.sha256) == (manifest.stored_bytes, manifest.sha256):
-        return
-    raise AgentError(
-        "BackupDamaged",
-        f"reading {manifest.stream!r} of backup {manifest.backup_id!r} of {manifest.cluster}: expected "
-        f"{manifest.stored_bytes} bytes with sha256 {manifest.sha256}, seen {seen.bytes} bytes with sha256 "
-        f"{seen.sha256}. Choose another backup",
     )
 
 

@@ -5,7 +5,7 @@ Ids order backups by time. A backup counts from the moment at which its manifest
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -101,6 +101,15 @@ def newest_first(archive: Archive, before: str | None = None) -> Iterator[Manife
         manifest = archive.entry(backup_id).manifest
         if manifest is not None:
             yield manifest
+
+
+def surplus(found: Sequence[Entry], keep: int) -> list[str]:
+    """Ids of the complete backups beyond the newest `keep`, at least one; `found` is all of the archive, oldest first.
+
+    A backup that does not hold neither counts nor goes.
+    """
+    complete = [entry.backup_id for entry in found if entry.manifest]
+    return complete[: -max(keep, 1)]
 
 
 def manifest_of(archive: Archive, backup_id: str) -> Manifest:

@@ -190,7 +190,7 @@ class Pod:
 
     @staticmethod
     def backup_job(backup_id: str = BACKUP_ID, lease: str = "lease-1", ratio: float = 0.01) -> BackupJob:
-        return BackupJob(
+        job = BackupJob(
             cluster=CLUSTER,
             backup_id=backup_id,
             replica="mariadb-server-2",
@@ -198,8 +198,9 @@ class Pod:
             claim="mysql-data-mariadb-server-2",
             claim_uid="uid-2",
             lease_run=lease,
-            required_space_ratio=ratio,
         )
+        # More than a request may ask for, where the disk of this machine shall be too small for some KB.
+        return job.model_copy(update={"required_space_ratio": ratio})
 
     def check(
         self, backup_id: str | None = BACKUP_ID, data: Path | None = None, **changes: str
