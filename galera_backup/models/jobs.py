@@ -8,7 +8,7 @@ from pydantic import Field
 
 from galera_backup.models.backup import BackupFields
 from galera_backup.models.clone import Clone
-from galera_backup.models.common import ClusterRef, Model
+from galera_backup.models.common import ClusterRef, Facts, Model
 from galera_backup.models.manifest import BackupId, Manifest
 from galera_backup.models.passwords import PasswordMode, PasswordReport
 from galera_backup.models.previous import PreviousData
@@ -43,7 +43,7 @@ class Done(Model):
     """Report of a job that has nothing to report."""
 
 
-class CheckReport(Model):
+class CheckReport(Facts):
     """What a CheckJob saw. KB are 1024 bytes."""
 
     data_total_kb: int
@@ -54,8 +54,6 @@ class CheckReport(Model):
     """Used by what staged restores have left, or keep, on the volume."""
     backup_free_kb: int
     manifest: Manifest | None = None
-    server_version: str | None = None
-    """Version of the image's mariadb-backup, when a backup was verified."""
 
 
 class Inspection(Model):
@@ -99,12 +97,10 @@ class StageReport(Model):
     passwords: PasswordReport | None = None
 
 
-class SwapReport(Model):
+class SwapReport(Facts):
     """What a SwapJob left."""
 
     state: SwapState
-    renames: int
-    """In this pod."""
 
 
 class PruneReport(Model):

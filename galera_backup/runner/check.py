@@ -21,11 +21,11 @@ def check(job: CheckJob, places: Places, container: MariadbContainer) -> CheckRe
     `container`: the server's image; used with `backup_id` only.
     Errors: `BackupNotFound`, `BackupDamaged`, `VersionMismatch`.
     """
-    manifest, version = None, None
+    manifest = None
     if job.backup_id is not None:
         archive = places.archive(job.owner)
         manifest = manifest_of(archive, job.backup_id)
-        version = _check_version(manifest, container.answer(handshake.VERSION))
+        _check_version(manifest, container.answer(handshake.VERSION))
         verify_stream(archive, manifest, places)
     data = places.data_directory
     if not data.exists() and places.volume in data.parents:
@@ -37,11 +37,10 @@ def check(job: CheckJob, places: Places, container: MariadbContainer) -> CheckRe
         copies_kb=copies_kb(places.volume),
         backup_free_kb=places.scratch(job.cluster).free_kb(),
         manifest=manifest,
-        server_version=str(version) if version else None,
     )
 
 
-def _check_version(manifest: Manifest, output: str) -> Version:
+def _check_version(manifest: Manifest, output: str) -> None:
     """A physical backup is prepared by tools of its server's series (10.11, 11.4, ...) that are not older than it."""
     tool, server = Version.parse(output), Version.parse(manifest.server_version)
     if tool is None:
@@ -55,7 +54,7 @@ def _check_version(manifest: Manifest, output: str) -> Version:
             "BackupDamaged", f"the manifest of {manifest.backup_id!r} has server version {manifest.server_version!r}"
         )
     if tool.series == server.series and tool >= server:
-        return tool
+        return
     raise AgentError(
         "VersionMismatch",
         f"backup {manifest.backup_id!r} of {manifest.cluster} was taken from server {manifest.server_version!r}, the "

@@ -62,9 +62,12 @@ class RealAgents:
     def cut_swap(self, job: SwapJob) -> None:
         move = swap._Exchange.move
 
+        done: list[Path] = []
+
         def first_move_only(exchange: Any, *places: Path) -> None:
-            if exchange._renames:
+            if done:
                 raise OSError("killed")
+            done.extend(places)
             move(exchange, *places)
 
         with mock.patch.object(swap._Exchange, "move", first_move_only):

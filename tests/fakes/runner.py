@@ -222,7 +222,6 @@ class RunnerPod:
             data_used_kb=self.claim.used_kb,
             backup_free_kb=self.volume.free_kb,
             manifest=manifest,
-            server_version="10.11.19",
         )
 
     def _restore(self, job: RestoreJob) -> RestoreReport:

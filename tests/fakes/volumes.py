@@ -132,7 +132,7 @@ class Claim:
         if job.direction == "back":
             self._swap_back(job, journal)
         assert self.journal is not None
-        return SwapReport(state=self.journal.state, renames=2)
+        return SwapReport(state=self.journal.state)
 
     def _swap_back(self, job: SwapJob, journal: Journal) -> None:
         found = self._previous(journal)

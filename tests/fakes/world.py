@@ -441,7 +441,6 @@ class World:
             raise ClusterNotFound(f"StatefulSet {str(self.cluster)!r}: expected a container {container!r}")
         return StatefulSetFacts(
             cluster=self.cluster,
-            uid="statefulset-uid",
             resource_version=str(self.statefulset.version),
             replicas=self.statefulset.replicas,
             annotations=dict(self.statefulset.annotations),
@@ -472,7 +471,6 @@ class World:
         worlds = [self, *([self.joins] if self.joins is not None else [])]
         members = [member for world in worlds for member in world.members.values()]
         return GaleraGroup(
-            name="galera",
             address=self.address,
             incoming=(*(member.facts().ip for member in members), *(self.strangers if self._is_restored() else ())),
             state_uuid=self.cluster_uuid,
