@@ -12,7 +12,7 @@ from galera_backup.models.common import ClusterRef, Facts, Model
 from galera_backup.models.manifest import BackupId, Manifest
 from galera_backup.models.passwords import PasswordMode, PasswordReport
 from galera_backup.models.previous import PreviousData
-from galera_backup.models.runner import Job, Needs, Script, StoredLog
+from galera_backup.models.runner import Job, Needs, StoredLog
 from galera_backup.models.volumes import ClaimMarker, Journal, SwapState
 
 PAGE_LIMIT = 400
@@ -31,7 +31,7 @@ class BackupReader(Model):
         return self.clone.source if self.clone else self.cluster
 
     @property
-    def unpack_script(self) -> tuple[Script, ...]:
+    def unpack_script(self) -> tuple[str, ...]:
         """Unpack and prepare; then give the data the identity of the clone."""
         return ("unpack", "adopt") if self.clone else ("unpack",)
 
@@ -227,7 +227,7 @@ class StageJob(BackupReader, Job[StageReport]):
 
     @property
     def needs(self) -> Needs:
-        script: tuple[Script, ...] = (*self.unpack_script, "passwords")
+        script = (*self.unpack_script, "passwords")
         return Needs(backups="read", data="write", whole_volume=True, script=script, secrets="accounts")
 
 

@@ -15,8 +15,6 @@ from galera_backup.models.common import ClusterRef, Model
 
 Report = TypeVar("Report", bound=Model)
 Access = Literal["none", "read", "write"]
-Script = Literal["backup", "unpack", "adopt", "passwords", "version"]
-"""Parts of what the mariadb container runs, one after the other."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +27,9 @@ class Needs:
     """The data claim of one replica."""
     whole_volume: bool = False
     """Mount the data volume from its root, not only the data directory: renames do not cross mounts."""
-    script: tuple[Script, ...] = ()
-    """Empty: no tool of the server runs, so the pod has no mariadb container."""
+    script: tuple[str, ...] = ()
+    """Files of `runner/scripts` that the mariadb container runs, one after the other. Empty: no tool of the server
+    runs, so the pod has no mariadb container."""
     secrets: Literal["none", "credentials", "accounts"] = "none"
     """Of the mariadb container: the account that takes backups, or the accounts whose passwords are compared."""
     in_outage: bool = False
