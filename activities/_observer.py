@@ -34,7 +34,6 @@ class Observer:
         return ClusterObservation(
             cluster=cluster,
             replicas=statefulset.replicas,
-            data_directory=statefulset.data_path,
             members=self.members(request, ordinals),
             claims=tuple(self._claim(statefulset, ordinal) for ordinal in ordinals),
             primary_before=recipe.primary_pod if recipe else None,

@@ -13,9 +13,9 @@ from galera_backup import timing
 from galera_backup.kube.facts import PodFacts
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.models.activities import RunnerOutcome, RunnerTask
-from galera_backup.models.jobs import ListReport, RunnerError, RunnerErrorType, RunnerJob, RunnerLog
+from galera_backup.models.jobs import ListReport, RunnerJob
 from galera_backup.models.manifest import Manifest
-from galera_backup.runner import handshake
+from galera_backup.models.runner import RunnerError, RunnerErrorType, RunnerLog
 from galera_backup.runner.handshake import AGENT_CONTAINER, MARIADB_CONTAINER
 from galera_backup.storage import layout
 from galera_backup.text import bounded
@@ -130,7 +130,7 @@ def _log(task: RunnerTask[RunnerJob], pod: PodFacts | None, exit_code: int | Non
         node=pod.node if pod else "",
         exit_code=exit_code,
         tail=tail[-TAIL_CHARACTERS:],
-        path=f"{handshake.BACKUP_ROOT}/{layout.log(stored)}" if stored is not None else None,
+        path=f"{task.site.backup_root}/{layout.log(stored)}" if stored is not None else None,
     )
 
 

@@ -32,7 +32,8 @@ from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.kube.runner_pod import runner_pod
 from galera_backup.models.activities import RunnerTask
 from galera_backup.models.backup import BackupRequest, BackupResult
-from galera_backup.models.jobs import AnyJob, BackupJob
+from galera_backup.models.jobs import BackupJob
+from galera_backup.models.runner import AnyJob
 from galera_backup.runner import handshake
 
 BEFORE, SETTLE = 15, 5

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from galera_backup.models.jobs import RunnerError, RunnerErrorType
+from galera_backup.models.runner import RunnerError, RunnerErrorType
 from galera_backup.text import bounded
 
 

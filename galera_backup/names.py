@@ -66,11 +66,6 @@ def timestamp(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
 
 
-def backup_id(at: datetime) -> str:
-    """Id of a full backup that begins at `at`: `20261122T010000Z-full`."""
-    return f"{timestamp(at)}-full"
-
-
 def runner_pod(prefix: str, at: datetime, suffix: str = "") -> str:
     """Name of a runner pod: `<prefix>-20261122t010000z`, with `-<suffix>` where a run needs several."""
     name = f"{prefix}-{timestamp(at).lower()}"

@@ -18,7 +18,7 @@ ResultT = TypeVar("ResultT")
 
 @dataclass(frozen=True)
 class WorkflowType(Generic[RequestT, ResultT]):
-    """One workflow type. `word` stands for it in workflow ids, messages and the command line."""
+    """One workflow type. `word` stands for it in workflow ids, in messages, and in a lease that it holds."""
 
     name: str
     word: str
@@ -36,3 +36,6 @@ TIDY = WorkflowType("GaleraTidy", "tidy", TidyRequest, NoneType)
 JANITOR = WorkflowType("GaleraJanitor", "janitor", JanitorRequest, JanitorResult)
 CATALOG = WorkflowType("GaleraCatalog", "catalog", CatalogRequest, Catalog)
 LEASE = WorkflowType("GaleraLease", "lease", LeaseRequest, LeaseResult)
+
+OPERATIONS = (BACKUP, RESTORE, ROLLBACK, TIDY, JANITOR)
+"""Those that hold a cluster."""

@@ -6,6 +6,7 @@ and raw JSON take the same values, have the same defaults, and name all wrong fi
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -284,16 +285,21 @@ class TemporalOptions:
 
 
 @dataclass(frozen=True)
-class RunnerOptions:
-    """What the runner pods of every operation need."""
+class RequestOptions:
+    """Options for the fields of a request, whose names they have."""
+
+    def fields(self) -> dict[str, Any]:
+        """What was typed; for the rest the model's defaults count."""
+        return given(**{each.name: getattr(self, each.name) for each in dataclasses.fields(self)})
+
+
+@dataclass(frozen=True)
+class RunnerOptions(RequestOptions):
+    """What the runner pods of every operation need: of a `RunnerSite`."""
 
     backup_claim: BackupClaim = None
     container: Container = None
     run_as_user: RunAsUser = None
-
-    def fields(self) -> dict[str, Any]:
-        """Of a `RunnerSite`; what was not typed keeps the model's default."""
-        return given(backup_claim=self.backup_claim, container=self.container, run_as_user=self.run_as_user)
 
 
 @dataclass(frozen=True)
@@ -318,34 +324,22 @@ class PlaceOptions(RunnerOptions):
         )
         credentials = given(secret=self.secret, user_key=self.user_key, password_key=self.password_key)
         server = {"primary_label": None if self.primary_label_moved_by is LabelMover.NONE else label}
-        return super().fields() | given(credentials=credentials or None) | server
+        runners = RunnerOptions(self.backup_claim, self.container, self.run_as_user).fields()
+        return runners | given(credentials=credentials or None) | server
 
 
 @dataclass(frozen=True)
-class BackupOptions:
-    """What a backup is to do."""
+class BackupOptions(RequestOptions):
+    """What a backup is to do: of a `BackupRequest`."""
 
     replica: Replica = None
-    keep: Keep = None
-    space_ratio: SpaceRatio = None
+    backups_to_keep: Keep = None
+    required_space_ratio: SpaceRatio = None
     allow_unsafe: AllowUnsafe = False
     runner_timeout: RunnerTimeout = None
     drain_timeout: DrainTimeout = None
     give_back_when_degraded: GiveBack = True
     max_mb_per_second: MaxRate = None
-
-    def fields(self) -> dict[str, Any]:
-        """Of a `BackupRequest`."""
-        return given(
-            replica=self.replica,
-            backups_to_keep=self.keep,
-            required_space_ratio=self.space_ratio,
-            allow_unsafe=self.allow_unsafe,
-            give_back_when_degraded=self.give_back_when_degraded,
-            runner_timeout=self.runner_timeout,
-            drain_timeout=self.drain_timeout,
-            max_mb_per_second=self.max_mb_per_second,
-        )
 
 
 def given(**fields: Any) -> dict[str, Any]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from galera_backup.models.restore import RestoreRequest, Strategy
-from starters._options import REQUEST, RunnerTimeout, default_of, duration_option, given, request_option
+from starters._options import REQUEST, RequestOptions, RunnerTimeout, default_of, duration_option, request_option
 
 BackupIdArgument = Annotated[
     str, typer.Argument(metavar="BACKUP_ID", help="Which backup, for example 20261122T010000Z-full; see `list`.")
@@ -119,7 +118,7 @@ DecisionTimeout = Annotated[
 
 
 @dataclass(frozen=True)
-class OutageOptions:
+class OutageOptions(RequestOptions):
     """How an operation stops and starts the cluster."""
 
     replicas: Replicas = None
@@ -127,10 +126,6 @@ class OutageOptions:
     stop_timeout: StopTimeout = None
     ready_timeout: ReadyTimeout = None
     runner_pod_prefix: RunnerPrefix = None
-
-    def fields(self) -> dict[str, Any]:
-        """Of the request; every option has the name of its field."""
-        return given(**{each.name: getattr(self, each.name) for each in dataclasses.fields(self)})
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from galera_backup.models.lease import LeaseStatus
 from galera_backup.models.progress import Progress
 from galera_backup.temporal.attributes import CLUSTER
 from galera_backup.text import bounded
-from galera_backup.workflow_types import BACKUP, JANITOR, RESTORE, ROLLBACK, TIDY
+from galera_backup.workflow_types import JANITOR, OPERATIONS
 from starters import _schedules
 from starters._exit import failure
 from starters._grouped import grouped
@@ -35,7 +35,7 @@ from starters._session import Session
 
 LAST_OPERATIONS, LAST_JANITOR_RUNS = 5, 2
 """Of those that have ended. The janitor's are counted by themselves: it runs each few minutes."""
-OPERATIONS = (BACKUP, RESTORE, ROLLBACK, TIDY)
+_BUT_THE_JANITOR = tuple(each for each in OPERATIONS if each is not JANITOR)
 
 _PATIENCE = timedelta(seconds=5)
 _SILENT = (RPCError, WorkflowQueryFailedError, WorkflowQueryRejectedError, InvalidInput)
@@ -94,8 +94,8 @@ async def _operations(session: Session, cluster: ClusterRef) -> AsyncIterator[di
     """The operations that are open and the last ones that have ended, newest first; of a failed one also why."""
     found: dict[str, WorkflowExecution] = {}
     for types, ended, limit in (
-        ((*OPERATIONS, JANITOR), False, None),
-        (OPERATIONS, True, LAST_OPERATIONS),
+        (OPERATIONS, False, None),
+        (_BUT_THE_JANITOR, True, LAST_OPERATIONS),
         ((JANITOR,), True, LAST_JANITOR_RUNS),
     ):
         query = (

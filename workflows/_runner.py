@@ -17,8 +17,9 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.errors import GaleraBackupError, by_name
     from galera_backup.models.activities import RemoveRunners, RunnerOutcome, RunnerTask
     from galera_backup.models.common import ClusterRef, LeaseRef, Model
-    from galera_backup.models.jobs import AnyJob, Job, RunnerJob, RunnerLog, SwapJob
+    from galera_backup.models.jobs import RunnerJob
     from galera_backup.models.manifest import Manifest
+    from galera_backup.models.runner import AnyJob, Job, RunnerLog
 
 Report = TypeVar("Report", bound=Model)
 JobT = TypeVar("JobT", bound=AnyJob)
@@ -80,8 +81,8 @@ async def _run_once(task: RunnerTask[AnyJob], summary: str) -> RunnerOutcome:
     except GaleraBackupError:
         await uncancellable(_remove_if_possible(*removal))
         raise
-    if isinstance(task.job, SwapJob) and task.fence == "stopped" and outcome.error is None:
-        return outcome  # it has ended; the end of the lease removes it, and the start does not wait for that
+    if task.job.needs.stays and task.fence == "stopped" and outcome.error is None:
+        return outcome
     await _remove(*removal)
     return outcome
 

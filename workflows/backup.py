@@ -15,15 +15,15 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup import names, workflow_types
     from galera_backup.errors import ClusterUnhealthy, GaleraBackupError, PruneFailed
     from galera_backup.models.activities import RunnerTask
-    from galera_backup.models.backup import BackupRequest, BackupResult
+    from galera_backup.models.backup import BackupFields, BackupRequest, BackupResult
     from galera_backup.models.cluster import ClusterObservation, MemberObservation
     from galera_backup.models.jobs import BackupJob, PruneJob, PruneReport
     from galera_backup.models.lease import DesyncCommand, LeaseReply
-    from galera_backup.models.manifest import Manifest
+    from galera_backup.models.manifest import Manifest, new_backup_id
     from galera_backup.rules.health import OTHERS_IN_SYNC, health_problems
     from galera_backup.rules.selection import select_replica
-    from galera_backup.runner import handshake
     from galera_backup.show import members_table
+    from galera_backup.storage import layout
 
 MARGIN = timedelta(minutes=30)
 """What check, desync, resync and prune may take beside the runner and the drain, before the lease ends by itself."""
@@ -38,7 +38,7 @@ class GaleraBackup(Operation):
     @operation
     async def run(self, request: BackupRequest) -> BackupResult:
         """One backup, from the lease to the end of the lease."""
-        work = self._begin(request, "backup")
+        work = self._begin(request, workflow_types.BACKUP)
         steps = _Steps(request, work)
         ttl = request.runner_timeout * _runner.ATTEMPTS + request.drain_timeout + MARGIN
         with work.progress.shows_end():
@@ -65,7 +65,7 @@ class _Steps:
         pruned = await self._prune(manifest)
         return BackupResult(
             manifest=manifest,
-            path=f"{handshake.BACKUP_ROOT}/{manifest.cluster}/{manifest.backup_id}",
+            path=f"{self._request.backup_root}/{layout.backup(manifest.cluster, manifest.backup_id)}",
             phases=(),
             desynced_seconds=resynced.seconds,
             drained=resynced.drained,
@@ -116,7 +116,7 @@ class _Steps:
         self, seen: ClusterObservation, target: MemberObservation, problems: tuple[str, ...]
     ) -> _runner.Ran[Manifest]:
         request, now = self._request, workflow.now()
-        backup_id = names.backup_id(now)
+        backup_id = new_backup_id(now)
         self._work.enter("run", f"mariadb-backup of {target.pod} on node {target.node}")
         self._work.progress.backup(backup_id)
         claim = seen.claims[target.ordinal]
@@ -128,10 +128,9 @@ class _Steps:
             claim=claim.claim,
             claim_uid=claim.uid,
             lease_run=self._work.lease.ref.run_id,
-            required_space_ratio=request.required_space_ratio,
-            max_mb_per_second=request.max_mb_per_second,
             unsafe=bool(problems),
             problems=problems,
+            **{name: getattr(request, name) for name in BackupFields.model_fields},
         )
         pod = names.runner_pod(names.BACKUP_RUNNER_PREFIX, now)
         task: RunnerTask[BackupJob] = RunnerTask(

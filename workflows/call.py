@@ -43,13 +43,7 @@ _RETRY = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=tim
 
 def act_options() -> Options:
     """Of `act`."""
-    return Options(
-        start_to_close_timeout=timedelta(minutes=1),
-        schedule_to_close_timeout=timedelta(minutes=5),
-        heartbeat_timeout=timing.HEARTBEAT_TIMEOUT,
-        retry_policy=_RETRY,
-        cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-    )
+    return wait_options(timedelta(minutes=5)) | Options(start_to_close_timeout=timedelta(minutes=1))
 
 
 def wait_options(limit: timedelta) -> Options:

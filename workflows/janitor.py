@@ -74,7 +74,7 @@ class GaleraJanitor(Operation):
         shared = OperationRequest(
             cluster=request.cluster, credentials=request.credentials, container=request.container
         )  # without waiting for the cluster: whoever holds it undoes, or the next run does
-        work = self._begin(shared, "janitor")
+        work = self._begin(shared, workflow_types.JANITOR)
         steps = _Steps(request, work.lease, work.progress)
         with work.progress.shows_end():
             result = await steps.run()

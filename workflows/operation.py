@@ -14,9 +14,10 @@ from workflows.progress import ProgressReport
 
 with workflow.unsafe.imports_passed_through():
     from galera_backup.errors import InternalError
-    from galera_backup.models.lease import LeaseReply, OperationName
+    from galera_backup.models.lease import LeaseReply
     from galera_backup.models.progress import Progress
     from galera_backup.models.site import OperationRequest
+    from galera_backup.workflow_types import WorkflowType
 
 T = TypeVar("T")
 
@@ -50,8 +51,8 @@ class Operation:
     def __init__(self) -> None:
         self._work: Work | None = None
 
-    def _begin(self, request: OperationRequest, operation: OperationName) -> Work:
-        self._work = Work(LeaseHeld(request, operation), ProgressReport(operation, request.cluster))
+    def _begin(self, request: OperationRequest, kind: WorkflowType[Any, Any]) -> Work:
+        self._work = Work(LeaseHeld(request, kind.word), ProgressReport(kind.word, request.cluster))
         return self._work
 
     @workflow.signal

@@ -34,7 +34,7 @@ class GaleraRollback(Operation):
     @operation
     async def run(self, request: RollbackRequest) -> RollbackResult:
         """One rollback, from the plan to the end of the lease."""
-        work = self._begin(request, "rollback")
+        work = self._begin(request, workflow_types.ROLLBACK)
         cut = Cut(work)
         plan, emptied = await carry_out(work, cut, _ttl(request), _AIM, lambda: _roll_back(request, work, cut))
         return RollbackResult(

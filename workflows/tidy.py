@@ -32,7 +32,7 @@ class GaleraTidy(Operation):
     @operation
     async def run(self, request: TidyRequest) -> None:
         """Wait, hold the cluster, remove, let go. What is gone already is a success."""
-        work = self._begin(request, "tidy")
+        work = self._begin(request, workflow_types.TIDY)
         with work.progress.shows_end():
             text = f"the data from before restore {request.restore_id} is kept until {request.until}"
             work.progress.enter("wait", text)

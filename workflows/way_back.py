@@ -17,8 +17,9 @@ from workflows.gather import for_each
 with workflow.unsafe.imports_passed_through():
     from galera_backup.errors import GaleraBackupError
     from galera_backup.models.common import ClusterRef
-    from galera_backup.models.jobs import EmptyJob, InspectJob, Job, SwapJob
+    from galera_backup.models.jobs import EmptyJob, InspectJob, SwapJob
     from galera_backup.models.restore import ClaimReport, ClaimState, Strategy
+    from galera_backup.models.runner import Job
     from galera_backup.rules.claims import claim_state
     from galera_backup.rules.way_back import ClaimFound, WayBack
     from galera_backup.show import describe_claims

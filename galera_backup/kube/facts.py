@@ -57,7 +57,6 @@ class StatefulSetFacts:
     """The StatefulSet of a cluster, as far as a runner pod or a restore must fit it."""
 
     cluster: ClusterRef
-    uid: str
     resource_version: str
     replicas: int
     annotations: Mapping[str, str]
@@ -139,7 +138,6 @@ def statefulset_facts(statefulset: V1StatefulSet, cluster: ClusterRef, container
     pod_security, security = template.security_context, container.security_context
     return StatefulSetFacts(
         cluster=cluster,
-        uid=statefulset.metadata.uid,
         resource_version=statefulset.metadata.resource_version,
         replicas=statefulset.spec.replicas,
         annotations=statefulset.metadata.annotations or {},

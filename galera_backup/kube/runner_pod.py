@@ -35,7 +35,8 @@ from galera_backup.errors import InvalidInput
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.models.activities import RunnerTask
 from galera_backup.models.common import SecretRef
-from galera_backup.models.jobs import AnyJob, Needs
+from galera_backup.models.runner import AnyJob, Needs
+from galera_backup.models.site import BACKUP_ROOT
 from galera_backup.runner import handshake, scripts
 
 
@@ -60,7 +61,7 @@ def runner_pod(
     if needs.backups != "none":
         reads_only = needs.backups == "read"
         volumes.append(_claim_volume("backup", task.site.backup_claim, reads_only))
-        backup = V1VolumeMount(name="backup", mount_path=handshake.BACKUP_ROOT, read_only=reads_only)
+        backup = V1VolumeMount(name="backup", mount_path=BACKUP_ROOT, read_only=reads_only)
         agent_mounts.append(backup)
         mariadb_mounts.append(backup)
     environment: list[V1EnvVar] = []

@@ -8,9 +8,9 @@ from typing import Generic, Literal, TypeVar
 from pydantic import JsonValue
 
 from galera_backup.models.common import ClusterRef, LeaseRef, Model, SecretRef
-from galera_backup.models.jobs import RunnerError, RunnerLog
 from galera_backup.models.manifest import Manifest
 from galera_backup.models.mark import Mark
+from galera_backup.models.runner import RunnerError, RunnerLog
 from galera_backup.models.site import Site
 
 JobT_co = TypeVar("JobT_co", bound=Model, covariant=True)

@@ -8,21 +8,26 @@ from typing import Annotated
 from pydantic import Field
 
 from galera_backup.models.common import Model, PhaseTime, PositiveDuration
-from galera_backup.models.jobs import RunnerLog
 from galera_backup.models.manifest import Manifest
+from galera_backup.models.runner import RunnerLog
 from galera_backup.models.site import OperationRequest
 
 
-class BackupRequest(OperationRequest):
+class BackupFields(Model):
+    """How the agent takes a backup: the part of the request that the job has too."""
+
+    required_space_ratio: Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)] = 1.2
+    """The backup volume must have more free KB than the data directory's KB times this."""
+    max_mb_per_second: Annotated[float, Field(ge=1, le=1_000_000, allow_inf_nan=False)] | None = None
+    """At most so many 10^6 bytes of the uncompressed stream per second; None: 25 for each processor of the node."""
+
+
+class BackupRequest(BackupFields, OperationRequest):
     """A full backup of one replica, taken while that replica is out of flow control and out of the Services."""
 
     replica: Annotated[int, Field(ge=0)] | None = None
     """Ordinal of the replica to back up; None: the ready replica with the highest ordinal."""
     backups_to_keep: Annotated[int, Field(ge=1, le=10_000)] = 10
-    required_space_ratio: Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)] = 1.2
-    """The backup volume must have more free KB than the data directory's KB times this."""
-    max_mb_per_second: Annotated[float, Field(ge=1, le=1_000_000, allow_inf_nan=False)] | None = None
-    """At most so many 10^6 bytes of the uncompressed stream per second; None: 25 for each processor of the node."""
     allow_unsafe: bool = False
     """Back up although the cluster check failed. Recorded in the manifest."""
     give_back_when_degraded: bool = True

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from galera_backup.models.common import ClusterRef, Model
+from galera_backup.models.common import ClusterRef, Facts, Model
 from galera_backup.models.site import Site
 
 ClusterUuid = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
@@ -20,11 +20,9 @@ class Clone(Model):
     """wsrep_cluster_state_uuid, the same on all data volumes of the clone."""
 
 
-class GaleraGroup(Model):
+class GaleraGroup(Facts):
     """The group that a member is in, as its server reports it, and how it finds that group."""
 
-    name: str
-    """wsrep_cluster_name."""
     address: str
     """wsrep_cluster_address."""
     incoming: tuple[str, ...]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from galera_backup.models.common import ClusterRef, Model
+from galera_backup.models.common import ClusterRef, Facts, Model
 
 
-class WsrepStatus(Model):
+class WsrepStatus(Facts):
     """One member's own view of the cluster, from its status variables."""
 
     ready: bool
@@ -25,8 +25,6 @@ class WsrepStatus(Model):
     """Write-sets that wait to be applied."""
     pending_desync: bool
     """A `SET GLOBAL wsrep_desync` is still under way in some connection."""
-    server_version: str
-    data_directory: str
 
 
 class MemberObservation(Model):
@@ -56,14 +54,12 @@ class ClaimObservation(Model):
     uid: str
 
 
-class ClusterObservation(Model):
+class ClusterObservation(Facts):
     """The StatefulSet, its pods and its data claims."""
 
     cluster: ClusterRef
     replicas: int
     """`spec.replicas`."""
-    data_directory: str
-    """Mount path of the data claim in the server's container."""
     members: tuple[MemberObservation, ...]
     claims: tuple[ClaimObservation, ...]
     primary_before: str | None = None

@@ -20,6 +20,12 @@ class Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Facts(Model):
+    """Base of results from which a field was removed: histories keep results, and outlive the field."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
 class ClusterRef(Model):
     """A Galera cluster: the StatefulSet whose pods are its members."""
 

@@ -1,86 +1,22 @@
-"""The jobs of a runner pod: what each needs of the pod, where it is logged, and what the agent reports.
-
-A job travels as JSON in the agent container's environment (`GALERA_BACKUP_JOB`), its result as JSON in the termination
-message (at most 4096 bytes) and, for a list, as JSON lines in the agent's log.
-"""
+"""The jobs of a runner pod, each with its report. What all of them have is in `models.runner`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Any, Generic, Literal, TypeVar, cast
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
+from galera_backup.models.backup import BackupFields
 from galera_backup.models.clone import Clone
-from galera_backup.models.common import ClusterRef, Model
+from galera_backup.models.common import ClusterRef, Facts, Model
 from galera_backup.models.manifest import BackupId, Manifest
 from galera_backup.models.passwords import PasswordMode, PasswordReport
 from galera_backup.models.previous import PreviousData
+from galera_backup.models.runner import Job, Needs, StoredLog
 from galera_backup.models.volumes import ClaimMarker, Journal, SwapState
 
-Report = TypeVar("Report", bound=Model)
-Access = Literal["none", "read", "write"]
 PAGE_LIMIT = 400
 """Manifests in one answer: about 1 KB each, and Temporal takes 2 MiB, a node's log file 10 MiB."""
-Script = Literal["backup", "unpack", "adopt", "passwords", "version"]
-"""Parts of what the mariadb container runs, one after the other."""
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What a job needs of its pod. The pod gets nothing else."""
-
-    backups: Access = "none"
-    """The backup volume."""
-    data: Access = "none"
-    """The data claim of one replica."""
-    whole_volume: bool = False
-    """Mount the data volume from its root, not only the data directory: renames do not cross mounts."""
-    script: tuple[Script, ...] = ()
-    """Empty: no tool of the server runs, so the pod has no mariadb container."""
-    secrets: Literal["none", "credentials", "accounts"] = "none"
-    """Of the mariadb container: the account that takes backups, or the accounts whose passwords are compared."""
-    in_outage: bool = False
-    """The database is down until the job has ended: no commit waits for the processor that the job takes."""
-
-
-@dataclass(frozen=True)
-class StoredLog:
-    """A log that a job writes beside a backup: of the backup itself, or of a restore from it."""
-
-    owner: ClusterRef
-    """Whose backup it is."""
-    backup_id: str
-    restore_id: str | None = None
-    part: str = ""
-    """Of the restore: the ordinal of a claim, or `unpack`."""
-
-
-class Job(Model, Generic[Report]):
-    """Base of the jobs; the parameter is the model of the job's report."""
-
-    cluster: ClusterRef
-
-    @property
-    def needs(self) -> Needs:
-        """What the pod must have."""
-        raise NotImplementedError
-
-    @property
-    def stored_log(self) -> StoredLog | None:
-        """The log that the job leaves on the backup volume."""
-        return None
-
-    @classmethod
-    def report_type(cls) -> type[Report]:
-        """The model of the job's report."""
-        metadata = (getattr(each, "__pydantic_generic_metadata__", {}) for each in cls.__mro__)
-        return next(cast(type[Report], each["args"][0]) for each in metadata if each.get("origin") is Job)
-
-    @classmethod
-    def result_type(cls) -> type[RunnerResult[Report]]:
-        """The model of the job's result."""
-        return cast(type[RunnerResult[Report]], RunnerResult.__class_getitem__(cls.report_type()))
 
 
 class BackupReader(Model):
@@ -95,7 +31,7 @@ class BackupReader(Model):
         return self.clone.source if self.clone else self.cluster
 
     @property
-    def unpack_script(self) -> tuple[Script, ...]:
+    def unpack_script(self) -> tuple[str, ...]:
         """Unpack and prepare; then give the data the identity of the clone."""
         return ("unpack", "adopt") if self.clone else ("unpack",)
 
@@ -107,7 +43,7 @@ class Done(Model):
     """Report of a job that has nothing to report."""
 
 
-class CheckReport(Model):
+class CheckReport(Facts):
     """What a CheckJob saw. KB are 1024 bytes."""
 
     data_total_kb: int
@@ -118,8 +54,6 @@ class CheckReport(Model):
     """Used by what staged restores have left, or keep, on the volume."""
     backup_free_kb: int
     manifest: Manifest | None = None
-    server_version: str | None = None
-    """Version of the image's mariadb-backup, when a backup was verified."""
 
 
 class Inspection(Model):
@@ -163,12 +97,10 @@ class StageReport(Model):
     passwords: PasswordReport | None = None
 
 
-class SwapReport(Model):
+class SwapReport(Facts):
     """What a SwapJob left."""
 
     state: SwapState
-    renames: int
-    """In this pod."""
 
 
 class PruneReport(Model):
@@ -189,7 +121,7 @@ class ListReport(Model):
 # --- jobs
 
 
-class BackupJob(Job[Manifest]):
+class BackupJob(BackupFields, Job[Manifest]):
     """Check the space, store the stream of mariadb-backup, write the manifest."""
 
     mode: Literal["backup"] = "backup"
@@ -199,8 +131,6 @@ class BackupJob(Job[Manifest]):
     claim: str
     claim_uid: str
     lease_run: str
-    required_space_ratio: float
-    max_mb_per_second: float | None = None
     unsafe: bool = False
     problems: tuple[str, ...] = ()
 
@@ -242,7 +172,7 @@ class RestoreJob(BackupReader, Job[RestoreReport]):
     mode: Literal["restore"] = "restore"
     backup_id: BackupId
     restore_id: str
-    """Names this restore: marks the data volumes and the temporary directory."""
+    """Names this restore: marks the data volumes and the scratch directory."""
     ordinal: int
     last: bool
     safe_to_bootstrap: bool
@@ -259,7 +189,7 @@ class RestoreJob(BackupReader, Job[RestoreReport]):
 
 
 class UnpackJob(BackupReader, Job[UnpackReport]):
-    """Unpack and prepare a backup in the temporary directory of a restore, for its RestoreJobs to copy from."""
+    """Unpack and prepare a backup in the scratch directory of a restore, for its RestoreJobs to copy from."""
 
     mode: Literal["unpack"] = "unpack"
     backup_id: BackupId
@@ -275,7 +205,7 @@ class UnpackJob(BackupReader, Job[UnpackReport]):
 
 
 class DiscardJob(Job[Done]):
-    """Remove the temporary directories of restores from the backup volume."""
+    """Remove the scratch directories of restores from the backup volume."""
 
     mode: Literal["discard"] = "discard"
     keep: str | None = None
@@ -297,7 +227,7 @@ class StageJob(BackupReader, Job[StageReport]):
 
     @property
     def needs(self) -> Needs:
-        script: tuple[Script, ...] = (*self.unpack_script, "passwords")
+        script = (*self.unpack_script, "passwords")
         return Needs(backups="read", data="write", whole_volume=True, script=script, secrets="accounts")
 
 
@@ -313,7 +243,7 @@ class SwapJob(Job[SwapReport]):
 
     @property
     def needs(self) -> Needs:
-        return Needs(data="write", whole_volume=True, in_outage=True)
+        return Needs(data="write", whole_volume=True, in_outage=True, stays=True)
 
 
 class EmptyJob(Job[Done]):
@@ -380,52 +310,3 @@ RunnerJob = Annotated[
     | ListJob,
     Field(discriminator="mode"),
 ]
-AnyJob = Job[Any]
-
-
-# --- what the agent answers
-
-
-RunnerErrorType = Literal[
-    "NotEnoughSpace",
-    "BackupFailed",
-    "BackupNotFound",
-    "BackupDamaged",
-    "RestoreFailed",
-    "VersionMismatch",
-    "RunnerFailed",
-    "RunnerNotStarted",
-]
-
-
-class RunnerError(Model):
-    """Why the agent failed: the name of a class in `galera_backup.errors` and a sentence for an operator."""
-
-    type: RunnerErrorType
-    message: Annotated[str, Field(max_length=1500)]
-
-
-class RunnerResult(Model, Generic[Report]):
-    """How a job ended: a report or an error, exactly one of them."""
-
-    error: RunnerError | None = None
-    report: Report | None = None
-
-    @model_validator(mode="after")
-    def _one_of_them(self) -> RunnerResult[Report]:
-        if (self.error is None) == (self.report is None):
-            raise ValueError("expected a report or an error, exactly one of them")
-        return self
-
-
-class RunnerLog(Model):
-    """What is kept of a runner pod after it was removed."""
-
-    pod: str
-    node: str
-    exit_code: int | None
-    """Of the agent; None when it never ran to its end."""
-    tail: str
-    """Last lines of its log, at most 2000 characters."""
-    path: str | None = None
-    """Whole log on the backup volume."""

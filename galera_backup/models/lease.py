@@ -10,15 +10,13 @@ from galera_backup.models.mark import PrimaryMove, StartRecipe
 from galera_backup.models.restore import ClaimReport, Strategy
 from galera_backup.models.site import Site
 
-OperationName = Literal["backup", "restore", "rollback", "tidy", "janitor"]
-"""Who may hold a cluster."""
-
 
 class LeaseRequest(Model):
     """Hold the cluster for one operation, at most for `ttl`."""
 
     site: Site
-    operation: OperationName
+    operation: str
+    """The word of its workflow type."""
     owner: str
     """Workflow id of the operation."""
     ttl: timedelta

@@ -1,16 +1,30 @@
-"""The manifest: written last, beside the stream; a directory without one is not a backup."""
+"""The id of a backup, and its manifest: written last, beside the stream; without one there is no backup."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from galera_backup.models.common import ClusterRef, Model
 
 BackupId = Annotated[str, Field(pattern=r"^[0-9]{8}T[0-9]{6}Z-full$")]
-"""UTC time and type, for example `20261122T010000Z-full`."""
+"""UTC time and type, for example `20261122T010000Z-full`. As texts, ids are in the order of time."""
+_BACKUP_ID: TypeAdapter[str] = TypeAdapter(BackupId)
+
+
+def new_backup_id(at: datetime) -> str:
+    """Id of a full backup that begins at `at`."""
+    return f"{at.astimezone(UTC):%Y%m%dT%H%M%SZ}-full"
+
+
+def is_backup_id(text: str) -> bool:
+    """Whether it has the form of one."""
+    try:
+        return bool(_BACKUP_ID.validate_python(text))
+    except ValidationError:
+        return False
 
 
 class GaleraPosition(Model):

@@ -9,6 +9,9 @@ from pydantic import ConfigDict, Field
 
 from galera_backup.models.common import ClusterRef, KubernetesName, Model, PrimaryLabel, SecretRef
 
+BACKUP_ROOT = "/var/backup"
+"""Where a runner pod mounts the backup volume."""
+
 
 class RunnerSite(Model):
     """One Galera cluster as its runner pods need to know it. Everything else is discovered from the StatefulSet."""
@@ -20,6 +23,11 @@ class RunnerSite(Model):
     """Name of the StatefulSet's container that runs the server."""
     run_as_user: Annotated[int, Field(ge=1)] | None = None
     """Uid that owns the data directory; needed only where the StatefulSet names no `runAsUser`."""
+
+    @property
+    def backup_root(self) -> str:
+        """Where the names of `storage.layout` begin, as a person is told of them."""
+        return BACKUP_ROOT
 
 
 class Site(RunnerSite):

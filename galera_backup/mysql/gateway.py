@@ -82,8 +82,8 @@ class MysqlGateway:
                     f"reading the wsrep status of {server.pod!r}: expected a Galera member, "
                     f"the server has no {', '.join(missing)}"
                 )
-            cursor.execute("SELECT @@global.wsrep_desync, @@version, @@datadir")
-            desync, version, data_directory = _row(cursor.fetchone())
+            cursor.execute("SELECT @@global.wsrep_desync")
+            (desync,) = _row(cursor.fetchone())
             cursor.execute(
                 "SELECT COUNT(*) FROM information_schema.processlist"
                 " WHERE info LIKE 'set global wsrep_desync%%' AND id <> CONNECTION_ID()"
@@ -102,8 +102,6 @@ class MysqlGateway:
             desync_count=int(status["wsrep_desync_count"]),
             recv_queue=int(status["wsrep_local_recv_queue"]),
             pending_desync=int(pending) > 0,
-            server_version=str(version),
-            data_directory=str(data_directory),
         )
 
     def group(self, server: Endpoint) -> GaleraGroup:
@@ -115,8 +113,8 @@ class MysqlGateway:
                 f" WHERE variable_name IN ({names})"
             )
             status = {str(name): str(value) for name, value in cursor.fetchall()}
-            cursor.execute("SELECT @@global.wsrep_cluster_name, @@global.wsrep_cluster_address")
-            name, address = _row(cursor.fetchone())
+            cursor.execute("SELECT @@global.wsrep_cluster_address")
+            (address,) = _row(cursor.fetchone())
         missing = sorted(set(_GROUP) - set(status))
         if missing:
             raise DatabaseRefused(
@@ -124,7 +122,6 @@ class MysqlGateway:
                 f"{', '.join(missing)}"
             )
         return GaleraGroup(
-            name=str(name or ""),
             address=str(address or ""),
             incoming=incoming_hosts(status["wsrep_incoming_addresses"]),
             state_uuid=status["wsrep_cluster_state_uuid"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from galera_backup.models.jobs import Inspection
+from galera_backup.models.jobs import Inspection, RestoreJob
 from galera_backup.models.mark import StartRecipe
 from galera_backup.models.restore import ClaimReport, ClaimState, Strategy
 from galera_backup.models.volumes import SwapState
@@ -72,6 +72,23 @@ def replicas_on(claims: Sequence[ClaimReport], recipe: StartRecipe) -> int:
 def is_started_in_part(recipe: StartRecipe, replicas: int) -> bool:
     """Whether a rolling restore has started its first replica, and not yet the others: `replicas` is what runs."""
     return recipe.strategy == Strategy.ROLLING and 0 < replicas < recipe.replicas
+
+
+def restore_job(recipe: StartRecipe, ordinal: int, *, while_serving: bool = False) -> RestoreJob:
+    """What restores one claim by a restore that is not staged; claims are restored by ordinal, 0 first.
+
+    `while_serving`: the replicas of lower ordinals serve meanwhile.
+    """
+    return RestoreJob(
+        cluster=recipe.site.cluster,
+        clone=recipe.clone,
+        backup_id=recipe.backup_id,
+        restore_id=recipe.restore_id,
+        ordinal=ordinal,
+        last=ordinal == len(recipe.claims) - 1,
+        safe_to_bootstrap=ordinal == 0,
+        while_serving=while_serving,
+    )
 
 
 def must_be_finished(claims: Sequence[ClaimReport], serving: int = 0) -> bool:

@@ -14,26 +14,23 @@ from pydantic import TypeAdapter, ValidationError
 from galera_backup.failure import AgentError
 from galera_backup.models.common import Model
 from galera_backup.models.jobs import (
-    AnyJob,
     BackupJob,
     CheckJob,
     CheckReport,
     DiscardJob,
     EmptyJob,
     InspectJob,
-    Job,
     ListJob,
     PruneJob,
     RestoreJob,
-    RunnerError,
     RunnerJob,
-    RunnerResult,
     StageJob,
     SwapJob,
     TidyJob,
     UnpackJob,
 )
 from galera_backup.models.manifest import Manifest
+from galera_backup.models.runner import AnyJob, Job, RunnerError, RunnerResult
 from galera_backup.runner.backup import backup
 from galera_backup.runner.check import check
 from galera_backup.runner.container import MariadbContainer, dismiss

@@ -16,11 +16,10 @@ from galera_backup.runner.container import MariadbContainer
 from galera_backup.runner.pipeline import Tally, ahead, compress, paced
 from galera_backup.runner.places import Places
 from galera_backup.runner.reporting import ProgressLine, append_log, log, logged_to
-from galera_backup.runner.restore.temporary import remove_temporary_directories
 from galera_backup.runner.tool import BackupFacts, ToolFault, backup_facts
-from galera_backup.runner.volumes import FULL, free_kb, used_kb
-from galera_backup.storage import layout
-from galera_backup.storage.archive import Archive, NewBackup
+from galera_backup.runner.volumes import used_kb
+from galera_backup.storage.archive import Archive, Log, NewBackup
+from galera_backup.storage.space import FULL
 
 MB_PER_SECOND_AND_PROCESSOR = 25
 """Costs 6 to 8 % of the node's processors: benchmarks/load_during_backup.py."""
@@ -28,9 +27,10 @@ MB_PER_SECOND_AND_PROCESSOR = 25
 
 @dataclass(frozen=True)
 class _Stored:
-    stream_bytes: int
-    stored_bytes: int
-    sha256: str
+    stream: str
+    plain: Tally
+    packed: Tally
+    facts: BackupFacts
 
 
 def backup(job: BackupJob, places: Places, container: MariadbContainer) -> Manifest:
@@ -42,21 +42,22 @@ def backup(job: BackupJob, places: Places, container: MariadbContainer) -> Manif
     earlier = _earlier(job, archive)
     if earlier:
         return earlier
-    remove_temporary_directories(places.backup_root, job.cluster)
+    places.scratch(job.cluster).remove()
     archive.remove_leftovers(keep_logs=True)
-    log_path = places.backup_root / layout.log(job.stored_log)
+    kept = archive.log(job.stored_log)
     try:
         with archive.create(job.backup_id) as new:
-            with logged_to(log_path):
+            with logged_to(kept):
                 started_at = datetime.now(UTC)
-                data_kb = _check_space(job, places)
-                stored, facts = _store(job, new, places, container, data_kb * 1024)
-                log.info("position %s; %d bytes stored as %d", facts.position, stored.stream_bytes, stored.stored_bytes)
-            append_log(log_path, "mariadb-backup", container.log(handshake.BACKUP_LOG))
-            manifest = _manifest(job, started_at, data_kb * 1024, stored, facts)
+                data_kb = _check_space(job, archive, places)
+                stored = _store(job, new, kept, places, container, data_bytes=data_kb * 1024)
+                sizes = stored.plain.bytes, stored.packed.bytes
+                log.info("position %s; %d bytes stored as %d", stored.facts.position, *sizes)
+            append_log(kept, "mariadb-backup", container.log(handshake.BACKUP_LOG))
+            manifest = _manifest(job, started_at, data_kb * 1024, stored)
             new.put_manifest(manifest)
     except BaseException:
-        append_log(log_path, "mariadb-backup", container.log(handshake.BACKUP_LOG))
+        append_log(kept, "mariadb-backup", container.log(handshake.BACKUP_LOG))
         raise
     return manifest
 
@@ -77,9 +78,9 @@ def _earlier(job: BackupJob, archive: Archive) -> Manifest | None:
     )
 
 
-def _check_space(job: BackupJob, places: Places) -> int:
+def _check_space(job: BackupJob, archive: Archive, places: Places) -> int:
     """KB of data. Error: `NotEnoughSpace` unless free KB > data KB x ratio (the formula of MOSK's backup workflow)."""
-    data, free = used_kb(places.data_directory), free_kb(places.backup_root)
+    data, free = used_kb(places.data_directory), archive.free_kb()
     needed = int(data * job.required_space_ratio)
     log.info("space: %d KB free, %d KB data x %s = %d KB", free, data, job.required_space_ratio, needed)
     if free > needed:
@@ -93,13 +94,13 @@ def _check_space(job: BackupJob, places: Places) -> int:
 
 
 def _store(
-    job: BackupJob, new: NewBackup, places: Places, container: MariadbContainer, data_bytes: int
-) -> tuple[_Stored, BackupFacts]:
+    job: BackupJob, new: NewBackup, kept: Log, places: Places, container: MariadbContainer, *, data_bytes: int
+) -> _Stored:
     """Store the stream, and keep it once everything proves that it is whole."""
     progress = ProgressLine("backup", data_bytes, places.progress_every)
     rate = job.max_mb_per_second or MB_PER_SECOND_AND_PROCESSOR * len(os.sched_getaffinity(0))
     with _room_for_the_stream(job):
-        stored = _store_stream(new, paced(container.read_stream(), rate * 1e6), progress)
+        plain, packed = _store_stream(new, paced(container.read_stream(), rate * 1e6), progress)
     status = container.status(handshake.BACKUP_STATUS)
     try:
         if status != 0:
@@ -108,13 +109,12 @@ def _store(
     except ToolFault as fault:
         raise AgentError(
             "BackupFailed",
-            f"mariadb-backup of {job.backup_id!r} after {stored.stream_bytes} bytes: {fault}. Nothing that counts was "
-            f"left; its whole log is in {str(layout.log(job.stored_log))!r} on the backup volume, run the backup again "
+            f"mariadb-backup of {job.backup_id!r} after {plain.bytes} bytes: {fault}. Nothing that counts was "
+            f"left; its whole log is in {kept.name!r} on the backup volume, run the backup again "
             f"when the cause is gone. End of the log: {container.log_tail(handshake.BACKUP_LOG)}",
         ) from fault
     with _room_for_the_stream(job):
-        new.keep_stream()
-    return stored, facts
+        return _Stored(new.keep_stream(), plain, packed, facts)
 
 
 @contextmanager
@@ -132,16 +132,17 @@ def _room_for_the_stream(job: BackupJob) -> Generator[None]:
         ) from error
 
 
-def _store_stream(new: NewBackup, stream: Generator[bytes], progress: ProgressLine) -> _Stored:
+def _store_stream(new: NewBackup, stream: Generator[bytes], progress: ProgressLine) -> tuple[Tally, Tally]:
     plain, packed = Tally(), Tally()
     with closing(ahead(compress(plain.counted(ahead(stream))))) as blocks:
         for block in packed.hashed(blocks):
             new.write(block)
             progress.show(plain.bytes, packed.bytes)
-    return _Stored(plain.bytes, packed.bytes, packed.sha256)
+    return plain, packed
 
 
-def _manifest(job: BackupJob, started_at: datetime, data_bytes: int, stored: _Stored, facts: BackupFacts) -> Manifest:
+def _manifest(job: BackupJob, started_at: datetime, data_bytes: int, stored: _Stored) -> Manifest:
+    facts = stored.facts
     return Manifest(
         backup_id=job.backup_id,
         cluster=job.cluster,
@@ -154,11 +155,11 @@ def _manifest(job: BackupJob, started_at: datetime, data_bytes: int, stored: _St
         lsn=facts.lsn,
         server_version=facts.server_version,
         tool_version=facts.tool_version,
-        stream=layout.STREAM,
+        stream=stored.stream,
         data_bytes=data_bytes,
-        stream_bytes=stored.stream_bytes,
-        stored_bytes=stored.stored_bytes,
-        sha256=stored.sha256,
+        stream_bytes=stored.plain.bytes,
+        stored_bytes=stored.packed.bytes,
+        sha256=stored.packed.sha256,
         started_at=started_at,
         finished_at=datetime.now(UTC),
         unsafe=job.unsafe,

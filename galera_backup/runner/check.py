@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-
 from galera_backup.failure import AgentError
 from galera_backup.models.jobs import CheckJob, CheckReport
 from galera_backup.models.manifest import Manifest
 from galera_backup.runner import handshake
 from galera_backup.runner.container import MariadbContainer
-from galera_backup.runner.pipeline import Tally, ahead
 from galera_backup.runner.places import Places
-from galera_backup.runner.reporting import ProgressLine, log
+from galera_backup.runner.prepare import verify_stream
 from galera_backup.runner.tool import Version
-from galera_backup.runner.volumes import copies_kb, free_kb, total_kb, used_kb
-from galera_backup.storage.archive import Archive, manifest_of
+from galera_backup.runner.volumes import copies_kb, used_kb
+from galera_backup.storage.archive import manifest_of
+from galera_backup.storage.space import free_kb, total_kb
 
 
 def check(job: CheckJob, places: Places, container: MariadbContainer) -> CheckReport:
@@ -23,11 +21,11 @@ def check(job: CheckJob, places: Places, container: MariadbContainer) -> CheckRe
     `container`: the server's image; used with `backup_id` only.
     Errors: `BackupNotFound`, `BackupDamaged`, `VersionMismatch`.
     """
-    manifest, version = None, None
+    manifest = None
     if job.backup_id is not None:
         archive = places.archive(job.owner)
         manifest = manifest_of(archive, job.backup_id)
-        version = _check_version(manifest, container.answer(handshake.VERSION))
+        _check_version(manifest, container.answer(handshake.VERSION))
         verify_stream(archive, manifest, places)
     data = places.data_directory
     if not data.exists() and places.volume in data.parents:
@@ -37,36 +35,12 @@ def check(job: CheckJob, places: Places, container: MariadbContainer) -> CheckRe
         data_free_kb=free_kb(data),
         data_used_kb=used_kb(data),
         copies_kb=copies_kb(places.volume),
-        backup_free_kb=free_kb(places.backup_root),
+        backup_free_kb=places.scratch(job.cluster).free_kb(),
         manifest=manifest,
-        server_version=str(version) if version else None,
     )
 
 
-def verify_stream(archive: Archive, manifest: Manifest, places: Places) -> None:
-    """Read the whole stored stream. Error: `BackupDamaged`."""
-    tally = Tally()
-    progress = ProgressLine("verify", manifest.stored_bytes, places.progress_every)
-    with closing(ahead(archive.read(manifest))) as blocks:
-        for _ in tally.hashed(blocks):
-            progress.show(tally.bytes)
-    check_tally(manifest, tally)
-    log.info("backup %s: %d bytes, sha256 %s, as in its manifest", manifest.backup_id, tally.bytes, tally.sha256)
-
-
-def check_tally(manifest: Manifest, seen: Tally) -> None:
-    """Error: `BackupDamaged` when what was read is not what the manifest says was stored."""
-    if (seen.bytes, seen.sha256) == (manifest.stored_bytes, manifest.sha256):
-        return
-    raise AgentError(
-        "BackupDamaged",
-        f"reading {manifest.stream!r} of backup {manifest.backup_id!r} of {manifest.cluster}: expected "
-        f"{manifest.stored_bytes} bytes with sha256 {manifest.sha256}, seen {seen.bytes} bytes with sha256 "
-        f"{seen.sha256}. Choose another backup",
-    )
-
-
-def _check_version(manifest: Manifest, output: str) -> Version:
+def _check_version(manifest: Manifest, output: str) -> None:
     """A physical backup is prepared by tools of its server's series (10.11, 11.4, ...) that are not older than it."""
     tool, server = Version.parse(output), Version.parse(manifest.server_version)
     if tool is None:
@@ -80,7 +54,7 @@ def _check_version(manifest: Manifest, output: str) -> Version:
             "BackupDamaged", f"the manifest of {manifest.backup_id!r} has server version {manifest.server_version!r}"
         )
     if tool.series == server.series and tool >= server:
-        return tool
+        return
     raise AgentError(
         "VersionMismatch",
         f"backup {manifest.backup_id!r} of {manifest.cluster} was taken from server {manifest.server_version!r}, the "

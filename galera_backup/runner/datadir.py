@@ -16,8 +16,9 @@ from galera_backup.failure import AgentError
 from galera_backup.models.manifest import GaleraPosition
 from galera_backup.runner.reporting import ProgressLine, log
 from galera_backup.runner.tool import is_metadata
-from galera_backup.runner.volumes import LOST_AND_FOUND, MARKER, free_kb, tree
+from galera_backup.runner.volumes import LOST_AND_FOUND, MARKER, tree
 from galera_backup.storage.durable import remove, sync_directory, sync_file
+from galera_backup.storage.space import free_kb
 from galera_backup.text import bounded
 
 GRASTATE = "grastate.dat"

@@ -7,12 +7,14 @@ share the emptyDir WORK and meet in its FIFO.
 The handshake, in files of WORK. The agent makes its checks first, and then the FIFO `stream`; the script waits for it,
 or for `done`, which says that there is nothing (more) to do. What a tool answered is in a `*.status` file that the
 shell writes after the tool has ended: the end of a stream alone proves nothing. Through the FIFO `alive`, which the
-script holds open as long as it lives, the agent sees at once that the other container is gone.
+script holds open as long as it lives, the agent sees at once that the other container is gone. Names in WORK of one
+part of the scripts alone are beside the code that works with it: `adopt`, `staged.passwords`.
 """
 
 from __future__ import annotations
 
-BACKUP_ROOT = "/var/backup"
+from galera_backup.models.site import BACKUP_ROOT
+
 DATA_DIRECTORY = "/var/lib/mysql"
 """Where the agent sees the data volume; the mariadb container sees it where the server does (environment DATADIR)."""
 VOLUME = "/var/lib/galera-backup/volume"
@@ -61,18 +63,3 @@ UNPACK_LOG = "unpack.log"
 UNPACK_STATUS = "unpack.status"
 PREPARE_LOG = "prepare.log"
 PREPARE_STATUS = "prepare.status"
-ADOPT = "adopt"
-"""Made by the agent when the prepared data has a grastate.dat with the identity of a clone: a server may adopt it."""
-ADOPT_LOG = "adopt.log"
-RECOVER_LOG = "recover.log"
-"""Of the server that tells the position which InnoDB has then."""
-ADOPT_STATUS = "adopt.status"
-PASSWORDS = "passwords"
-"""Made by the agent when the staged data is prepared: `1` to set the passwords that differ, `0` to compare only."""
-SET_PASSWORD = "set_password.sql"
-"""Made by the agent before that: the statement that sets the password of one account, on one line."""
-PASSWORDS_LOG = "passwords.log"
-PASSWORDS_STATUS = "passwords.status"
-PASSWORDS_REPORT = "passwords.report"
-"""A line for each Secret (`asked USER`) and account (`same|different|MariaDB error USER HOST`), names in hexadecimal
-digits; then `end`."""

@@ -11,6 +11,7 @@ from galera_backup.models.common import ClusterRef
 from galera_backup.runner.handshake import PLACE_VARIABLES
 from galera_backup.storage.archive import Archive
 from galera_backup.storage.files import FileArchive
+from galera_backup.storage.scratch import Scratch
 
 
 @dataclass(frozen=True)
@@ -36,3 +37,7 @@ class Places:
     def archive(self, cluster: ClusterRef) -> Archive:
         """The backups of a cluster."""
         return FileArchive(self.backup_root, cluster)
+
+    def scratch(self, cluster: ClusterRef) -> Scratch:
+        """The scratch directories of a cluster's restores."""
+        return Scratch(self.backup_root, cluster)

@@ -1,4 +1,4 @@
-"""Unpack a backup into a directory and prepare it there, without filling the volume on which that is."""
+"""A stored backup is read: verified, or unpacked and prepared without filling the volume on which that is done."""
 
 from __future__ import annotations
 
@@ -14,17 +14,27 @@ from galera_backup.models.clone import Clone
 from galera_backup.models.manifest import GaleraPosition, Manifest
 from galera_backup.runner import handshake
 from galera_backup.runner.adopt import adopt
-from galera_backup.runner.check import check_tally, verify_stream
 from galera_backup.runner.container import MariadbContainer
 from galera_backup.runner.pipeline import Tally, ahead, decompress
 from galera_backup.runner.places import Places
 from galera_backup.runner.reporting import ProgressLine, log
 from galera_backup.runner.tool import ToolFault, check_log, check_prepared
-from galera_backup.runner.volumes import free_kb
 from galera_backup.storage.archive import Archive
+from galera_backup.storage.space import free_kb
 
 _SPARE_KB = 64 * 1024
 """Beyond the stream itself: the redo log and undo that a prepare writes."""
+
+
+def verify_stream(archive: Archive, manifest: Manifest, places: Places) -> None:
+    """Read the whole stored stream. Error: `BackupDamaged`."""
+    tally = Tally()
+    progress = ProgressLine("verify", manifest.stored_bytes, places.progress_every)
+    with closing(ahead(archive.read(manifest))) as blocks:
+        for _ in tally.hashed(blocks):
+            progress.show(tally.bytes)
+    _check_tally(manifest, tally)
+    log.info("backup %s: %d bytes, sha256 %s, as in its manifest", manifest.backup_id, tally.bytes, tally.sha256)
 
 
 @dataclass(frozen=True)
@@ -131,7 +141,7 @@ class Unpacking:
             return f"cannot decompress {self._manifest.stream!r} after {plain} bytes: {error}"
         if plain != self._manifest.stream_bytes:
             return f"the stream has {plain} bytes, expected {self._manifest.stream_bytes}"
-        check_tally(self._manifest, packed)
+        _check_tally(self._manifest, packed)
         log.info("unpacked %d bytes of %s", plain, self._manifest.backup_id)
         return None
 
@@ -142,3 +152,15 @@ class Unpacking:
             f"not touched; {free_kb(self._room.volume)} KB are free on {self._room.name}. End of the log: "
             f"{container.log_tail(log_name)}",
         )
+
+
+def _check_tally(manifest: Manifest, seen: Tally) -> None:
+    """Error: `BackupDamaged` when what was read is not what the manifest says was stored."""
+    if (seen.bytes, seen.sha256) == (manifest.stored_bytes, manifest.sha256):
+        return
+    raise AgentError(
+        "BackupDamaged",
+        f"reading {manifest.stream!r} of backup {manifest.backup_id!r} of {manifest.cluster}: expected "
+        f"{manifest.stored_bytes} bytes with sha256 {manifest.sha256}, seen {seen.bytes} bytes with sha256 "
+        f"{seen.sha256}. Choose another backup",
+    )

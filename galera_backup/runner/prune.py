@@ -6,8 +6,7 @@ from galera_backup.models.jobs import ListJob, ListReport, PruneJob, PruneReport
 from galera_backup.models.manifest import Manifest
 from galera_backup.runner.places import Places
 from galera_backup.runner.reporting import log, print_manifest
-from galera_backup.runner.restore.temporary import remove_temporary_directories
-from galera_backup.storage.archive import entries, newest_first
+from galera_backup.storage.archive import entries, newest_first, surplus
 
 _REPORTED_IDS = 100
 """The answer has to fit a termination message; the log names all."""
@@ -16,22 +15,21 @@ PAGE_BYTES = 512 * 1024
 
 
 def prune(job: PruneJob, places: Places) -> PruneReport:
-    """Keep the newest `keep` complete backups, at least one; a backup that does not hold neither counts nor goes."""
+    """Keep the newest `keep` complete backups, at least one, and say which ones do not hold."""
     archive = places.archive(job.cluster)
     found = entries(archive)
     for entry in found:
         if entry.damage:
             log.warning("backup %r does not count and is left alone: %s", entry.backup_id, entry.damage)
-    complete = [entry.backup_id for entry in found if entry.manifest]
-    keep = max(job.keep, 1)
-    surplus = complete[:-keep]
-    for backup_id in surplus:
-        log.info("removing backup %s: %d are to be kept", backup_id, keep)
+    removed = surplus(found, job.keep)
+    for backup_id in removed:
+        log.info("removing backup %s: %d are to be kept", backup_id, job.keep)
         archive.remove(backup_id)
     archive.remove_leftovers(keep_logs=False)
-    remove_temporary_directories(places.backup_root, job.cluster)
-    log.info("removed %d backups, %d are left", len(surplus), len(complete) - len(surplus))
-    return PruneReport(pruned=tuple(surplus[-_REPORTED_IDS:]), kept=len(complete) - len(surplus))
+    places.scratch(job.cluster).remove()
+    kept = sum(entry.manifest is not None for entry in found) - len(removed)
+    log.info("removed %d backups, %d are left", len(removed), kept)
+    return PruneReport(pruned=tuple(removed[-_REPORTED_IDS:]), kept=kept)
 
 
 def list_backups(job: ListJob, places: Places) -> ListReport:

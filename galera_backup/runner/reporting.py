@@ -9,10 +9,10 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
 
 from galera_backup.models.common import Model
 from galera_backup.models.manifest import Manifest
+from galera_backup.storage.archive import Log
 
 log = logging.getLogger("galera_backup.runner")
 _FORMAT = "%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s"
@@ -75,9 +75,9 @@ def log_to_stderr() -> None:
 
 
 @contextmanager
-def logged_to(path: Path) -> Generator[None]:
-    """Append the agent's lines, and the error that ended the work, to a file on the backup volume as well."""
-    handler = _formatted(logging.FileHandler(path, delay=True))
+def logged_to(kept: Log) -> Generator[None]:
+    """Append the agent's lines, and the error that ended the work, to a log beside a backup as well."""
+    handler = _formatted(_Appending(kept))
     log.addHandler(handler)
     try:
         yield
@@ -86,16 +86,28 @@ def logged_to(path: Path) -> Generator[None]:
         raise
     finally:
         log.removeHandler(handler)
-        handler.close()
 
 
-def append_log(path: Path, title: str, text: str) -> None:
+class _Appending(logging.Handler):
+    """Writes each line to a log beside a backup; as all handlers it lets no error out."""
+
+    def __init__(self, kept: Log) -> None:
+        super().__init__()
+        self._kept = kept
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._kept.append(f"{self.format(record)}\n")
+        except Exception:
+            self.handleError(record)
+
+
+def append_log(kept: Log, title: str, text: str) -> None:
     """Append a tool's log. Does not fail: a log is not worth more than what it is about."""
     try:
-        with path.open("a") as file:
-            file.write(f"--- {title}\n{text}")
+        kept.append(f"--- {title}\n{text}")
     except OSError as error:
-        log.warning("cannot append the log of %s to %r: %s", title, str(path), error)
+        log.warning("cannot append the log of %s to %r: %s", title, kept.name, error)
 
 
 def _formatted(handler: logging.Handler) -> logging.Handler:

@@ -1,8 +1,7 @@
-"""Sizes of the mounted volumes, and the marker that a restore leaves on a data volume. KB are 1024 bytes."""
+"""Sizes of what is on the mounted volumes, and the marker that a restore leaves on a data volume. KB are 1024 bytes."""
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -20,20 +19,6 @@ STAGED_RESTORES = ".galera-backup"
 LOST_AND_FOUND = "lost+found"
 _NOT_BACKED_UP = ("galera.cache", "gcache.page.", "ibtmp")
 """Starts of names at the top of a data directory that mariadb-backup leaves out: write-set cache, temporary tables."""
-FULL = (errno.ENOSPC, errno.EDQUOT)
-"""Error numbers that mean: the volume is full."""
-
-
-def free_kb(path: Path) -> int:
-    """What an ordinary user may still write to the volume."""
-    volume = os.statvfs(path)
-    return volume.f_bavail * volume.f_frsize // 1024
-
-
-def total_kb(path: Path) -> int:
-    """Size of the volume."""
-    volume = os.statvfs(path)
-    return volume.f_blocks * volume.f_frsize // 1024
 
 
 def used_kb(data_directory: Path) -> int:

@@ -5,7 +5,7 @@ Ids order backups by time. A backup counts from the moment at which its manifest
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,6 +13,7 @@ from typing import Protocol
 from galera_backup.failure import AgentError
 from galera_backup.models.common import ClusterRef
 from galera_backup.models.manifest import Manifest
+from galera_backup.models.runner import StoredLog
 
 _LISTED_IDS = 20
 
@@ -38,11 +39,22 @@ class NewBackup(Protocol):
     def write(self, block: bytes) -> None:
         """Append to the stream. Error: OSError; ENOSPC or EDQUOT when there is no room."""
 
-    def keep_stream(self) -> None:
-        """The stream is whole: it is durable and has its final name when this returns."""
+    def keep_stream(self) -> str:
+        """The stream is whole: it is durable when this returns its name, beside the manifest."""
 
     def put_manifest(self, manifest: Manifest) -> None:
         """The last step: it is a backup, durably, when this returns."""
+
+
+class Log(Protocol):
+    """A log beside a backup."""
+
+    @property
+    def name(self) -> str:
+        """As a person finds it where the backups are."""
+
+    def append(self, text: str) -> None:
+        """Nothing is there before the first text. Error: OSError."""
 
 
 class Archive(Protocol):
@@ -62,6 +74,12 @@ class Archive(Protocol):
 
     def create(self, backup_id: str) -> AbstractContextManager[NewBackup]:
         """Store a backup. When the block ends with an exception, the stream and the manifest are removed."""
+
+    def log(self, stored: StoredLog) -> Log:
+        """What a job leaves beside a backup that is there, or that is being stored."""
+
+    def free_kb(self) -> int:
+        """KB that may still be stored."""
 
     def remove(self, backup_id: str) -> None:
         """Remove a backup; once its manifest is gone it does not count any more, however far this comes."""
@@ -83,6 +101,15 @@ def newest_first(archive: Archive, before: str | None = None) -> Iterator[Manife
         manifest = archive.entry(backup_id).manifest
         if manifest is not None:
             yield manifest
+
+
+def surplus(found: Sequence[Entry], keep: int) -> list[str]:
+    """Ids of the complete backups beyond the newest `keep`, at least one; `found` is all of the archive, oldest first.
+
+    A backup that does not hold neither counts nor goes.
+    """
+    complete = [entry.backup_id for entry in found if entry.manifest]
+    return complete[: -max(keep, 1)]
 
 
 def manifest_of(archive: Archive, backup_id: str) -> Manifest:

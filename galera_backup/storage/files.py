@@ -12,10 +12,12 @@ from typing import IO
 from pydantic import ValidationError
 
 from galera_backup.models.common import ClusterRef
-from galera_backup.models.manifest import Manifest
+from galera_backup.models.manifest import Manifest, is_backup_id
+from galera_backup.models.runner import StoredLog
 from galera_backup.storage import layout
 from galera_backup.storage.archive import Entry
 from galera_backup.storage.durable import remove, sync_directory, write_atomically
+from galera_backup.storage.space import free_kb
 from galera_backup.text import bounded
 
 log = logging.getLogger("galera_backup.runner.storage")
@@ -35,7 +37,7 @@ class FileArchive:
     def ids(self) -> list[str]:
         if not self.directory.is_dir():
             return []
-        named = (path for path in self.directory.iterdir() if layout.is_backup_id(path.name))
+        named = (path for path in self.directory.iterdir() if is_backup_id(path.name))
         return sorted(path.name for path in named if path.is_dir())
 
     def entry(self, backup_id: str) -> Entry:
@@ -71,6 +73,12 @@ class FileArchive:
             new.discard()
             raise
 
+    def log(self, stored: StoredLog) -> FileLog:
+        return FileLog(self._root, str(layout.log(stored)))
+
+    def free_kb(self) -> int:
+        return free_kb(self._root)
+
     def remove(self, backup_id: str) -> None:
         path = self._path(backup_id)
         (path / layout.MANIFEST).unlink()
@@ -103,6 +111,18 @@ def read_file(path: Path) -> Generator[bytes]:
             yield block
 
 
+class FileLog:
+    """The `Log` of a FileArchive; `name` is its path below the root."""
+
+    def __init__(self, root: Path, name: str) -> None:
+        self.name = name
+        self._path = root / name
+
+    def append(self, text: str) -> None:
+        with self._path.open("a") as file:
+            file.write(text)
+
+
 class NewFiles:
     """The `NewBackup` of a FileArchive."""
 
@@ -123,12 +143,13 @@ class NewFiles:
             os.posix_fadvise(self._file.fileno(), self._synced, count, os.POSIX_FADV_DONTNEED)
             self._synced = self._written
 
-    def keep_stream(self) -> None:
+    def keep_stream(self) -> str:
         assert self._file is not None, "nothing was written"
         with self._file:
             os.fsync(self._file.fileno())
         (self._directory / layout.PART).rename(self._directory / layout.STREAM)
         sync_directory(self._directory)
+        return layout.STREAM
 
     def put_manifest(self, manifest: Manifest) -> None:
         write_atomically(self._directory / layout.MANIFEST, manifest.model_dump_json(indent=2).encode())

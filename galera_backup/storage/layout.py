@@ -13,11 +13,8 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
-from pydantic import TypeAdapter, ValidationError
-
 from galera_backup.models.common import ClusterRef
-from galera_backup.models.jobs import StoredLog
-from galera_backup.models.manifest import BackupId
+from galera_backup.models.runner import StoredLog
 
 STREAM = "backup.mbs.zst"
 PART = f"{STREAM}.part"
@@ -25,7 +22,6 @@ MANIFEST = "manifest.json"
 RUNNER_LOG = "runner.log"
 PREPARED_DATA = "data"
 PREPARED_MARKER = ".prepared"
-_BACKUP_ID: TypeAdapter[str] = TypeAdapter(BackupId)
 
 
 def cluster(reference: ClusterRef) -> PurePosixPath:
@@ -47,21 +43,13 @@ def log(stored: StoredLog) -> PurePosixPath:
 
 
 def restores(reference: ClusterRef) -> PurePosixPath:
-    """The directory of the temporary directories of a cluster's restores."""
+    """The directory of the scratch directories of a cluster's restores."""
     return cluster(reference) / ".restore"
 
 
 def restore(reference: ClusterRef, restore_id: str) -> PurePosixPath:
-    """The temporary directory of one restore."""
+    """The scratch directory of one restore."""
     return restores(reference) / file_name(restore_id)
-
-
-def is_backup_id(name: str) -> bool:
-    """Whether a name in a cluster's directory is that of a backup. Other names are not ours."""
-    try:
-        return bool(_BACKUP_ID.validate_python(name))
-    except ValidationError:
-        return False
 
 
 def file_name(identifier: str) -> str:

@@ -10,7 +10,8 @@ from kubernetes.client import ApiClient
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.models.clone import Clone
 from galera_backup.models.common import ClusterRef
-from galera_backup.models.jobs import AnyJob, ListJob, UnpackJob
+from galera_backup.models.jobs import ListJob, UnpackJob
+from galera_backup.models.runner import AnyJob
 from tests.fakes.bench import Bench
 from tests.fakes.gateways import FakeKube
 

@@ -12,7 +12,8 @@ from typing import Any, Protocol, TypeVar
 from unittest import mock
 
 from galera_backup.models.common import ClusterRef, Model
-from galera_backup.models.jobs import BackupJob, Job, RunnerResult, SwapJob
+from galera_backup.models.jobs import BackupJob, SwapJob
+from galera_backup.models.runner import Job, RunnerResult
 from galera_backup.runner.handshake import AGENT_CONTAINER
 from galera_backup.runner.staged import swap
 from galera_backup.storage import layout
@@ -40,7 +41,7 @@ class Agents(Protocol):
         """OLD, RESTORED or MIXED."""
 
     def unpacked(self, cluster: ClusterRef = CLUSTER) -> set[str]:
-        """Ids of the restores of a cluster that have a temporary directory on the backup volume."""
+        """Ids of the restores of a cluster that have a scratch directory on the backup volume."""
 
 
 class RealAgents:
@@ -61,9 +62,12 @@ class RealAgents:
     def cut_swap(self, job: SwapJob) -> None:
         move = swap._Exchange.move
 
+        done: list[Path] = []
+
         def first_move_only(exchange: Any, *places: Path) -> None:
-            if exchange._renames:
+            if done:
                 raise OSError("killed")
+            done.extend(places)
             move(exchange, *places)
 
         with mock.patch.object(swap._Exchange, "move", first_move_only):

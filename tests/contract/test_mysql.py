@@ -34,8 +34,6 @@ def test_members_in_sync(subject: Subject) -> None:
         assert (each.cluster_status, each.cluster_size) == ("Primary", 3)
         assert (each.local_state, each.local_state_comment) == (SYNCED, "Synced")
         assert (each.desync, each.desync_count, each.pending_desync) == (False, 0, False)
-        assert each.server_version.startswith("10.11.")
-        assert each.data_directory == "/var/lib/mysql/"
     assert len({(each.cluster_state_uuid, each.cluster_conf_id) for each in found}) == 1
 
 
@@ -45,7 +43,6 @@ def test_the_group(subject: Subject) -> None:
         assert group.address.startswith("gcomm://")
         assert sorted(group.incoming) == sorted(subject.pod(ordinal).ip for ordinal in range(3))
         assert (group.size, group.state_uuid) == (3, status(subject).cluster_state_uuid)
-    assert len({group.name for group in groups}) == 1
 
 
 def test_the_time_of_the_server(subject: Subject) -> None:

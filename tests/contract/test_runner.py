@@ -9,7 +9,6 @@ import pytest
 
 from galera_backup.models.common import ClusterRef, Model
 from galera_backup.models.jobs import (
-    AnyJob,
     BackupJob,
     CheckJob,
     DiscardJob,
@@ -18,13 +17,13 @@ from galera_backup.models.jobs import (
     ListJob,
     PruneJob,
     RestoreJob,
-    RunnerResult,
     StageJob,
     SwapJob,
     TidyJob,
     UnpackJob,
 )
 from galera_backup.models.manifest import Manifest
+from galera_backup.models.runner import AnyJob, RunnerResult
 from galera_backup.models.volumes import SwapState
 from galera_backup.runner import prepare
 from galera_backup.runner.staged import stage as stage_module
@@ -167,7 +166,7 @@ def test_pruning_keeps_the_newest(agents: Agents, keep: int, left: int) -> None:
     assert agents.unpacked() == set()
 
 
-# --- temporary directories
+# --- scratch directories
 
 
 @pytest.mark.usefixtures("stored")

@@ -187,6 +187,4 @@ class Member:
             desync_count=self.desync_count,
             recv_queue=queue,
             pending_desync=bool(self.late) and not self.late_is_hidden,
-            server_version="10.11.19-MariaDB",
-            data_directory="/var/lib/mysql/",
         )

@@ -15,7 +15,6 @@ from galera_backup.failure import AgentError
 from galera_backup.kube.facts import ContainerEnd, PodFacts
 from galera_backup.models.common import ClusterRef, Model
 from galera_backup.models.jobs import (
-    AnyJob,
     BackupJob,
     CheckJob,
     CheckReport,
@@ -29,10 +28,7 @@ from galera_backup.models.jobs import (
     PruneReport,
     RestoreJob,
     RestoreReport,
-    RunnerError,
-    RunnerErrorType,
     RunnerJob,
-    RunnerResult,
     StageJob,
     StageReport,
     SwapJob,
@@ -42,6 +38,7 @@ from galera_backup.models.jobs import (
 )
 from galera_backup.models.manifest import Manifest
 from galera_backup.models.passwords import PasswordReport
+from galera_backup.models.runner import AnyJob, RunnerError, RunnerErrorType, RunnerResult
 from galera_backup.models.volumes import ClaimMarker, SwapState
 from galera_backup.runner.handshake import AGENT_CONTAINER, JOB_VARIABLE, MARIADB_CONTAINER
 from tests.fakes.timeline import Timeline
@@ -225,7 +222,6 @@ class RunnerPod:
             data_used_kb=self.claim.used_kb,
             backup_free_kb=self.volume.free_kb,
             manifest=manifest,
-            server_version="10.11.19",
         )
 
     def _restore(self, job: RestoreJob) -> RestoreReport:

@@ -132,7 +132,7 @@ class Claim:
         if job.direction == "back":
             self._swap_back(job, journal)
         assert self.journal is not None
-        return SwapReport(state=self.journal.state, renames=2)
+        return SwapReport(state=self.journal.state)
 
     def _swap_back(self, job: SwapJob, journal: Journal) -> None:
         found = self._previous(journal)
@@ -161,7 +161,7 @@ class BackupVolume:
 
     manifests: dict[str, Manifest] = field(default_factory=dict)
     unpacked: set[tuple[ClusterRef, str]] = field(default_factory=set)
-    """Restores whose temporary directory is there, with the cluster that is restored."""
+    """Restores whose scratch directory is there, with the cluster that is restored."""
     free_kb: int = 10_000_000
     passwords: PasswordReport = field(default_factory=lambda: PasswordReport(same=1))
     """What comparing them finds."""
@@ -196,5 +196,5 @@ class BackupVolume:
         return manifest
 
     def remove_unpacked(self, cluster: ClusterRef, keep: str | None = None) -> None:
-        """Remove the temporary directories of a cluster's restores, but that of the restore `keep`."""
+        """Remove the scratch directories of a cluster's restores, but that of the restore `keep`."""
         self.unpacked = {each for each in self.unpacked if each[0] != cluster or each[1] == keep}

@@ -15,9 +15,10 @@ from galera_backup.errors import ClusterNotFound, KubernetesUnavailable
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.models.clone import GaleraGroup
 from galera_backup.models.common import ClusterRef
-from galera_backup.models.jobs import BackupJob, EmptyJob, RestoreJob, RunnerErrorType, SwapJob
+from galera_backup.models.jobs import BackupJob, EmptyJob, RestoreJob, SwapJob
 from galera_backup.models.mark import Mark
 from galera_backup.models.restore import Strategy
+from galera_backup.models.runner import RunnerErrorType
 from galera_backup.rules.formed import RESTARTS
 from galera_backup.runner.handshake import AGENT_CONTAINER
 from tests.fakes.faults import Faults
@@ -440,7 +441,6 @@ class World:
             raise ClusterNotFound(f"StatefulSet {str(self.cluster)!r}: expected a container {container!r}")
         return StatefulSetFacts(
             cluster=self.cluster,
-            uid="statefulset-uid",
             resource_version=str(self.statefulset.version),
             replicas=self.statefulset.replicas,
             annotations=dict(self.statefulset.annotations),
@@ -471,7 +471,6 @@ class World:
         worlds = [self, *([self.joins] if self.joins is not None else [])]
         members = [member for world in worlds for member in world.members.values()]
         return GaleraGroup(
-            name="galera",
             address=self.address,
             incoming=(*(member.facts().ip for member in members), *(self.strangers if self._is_restored() else ())),
             state_uuid=self.cluster_uuid,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from dev.tools import source
+from tests.support.reach import reach
 
 RESTORE = ("workflows.restore.restore", "workflows.tidy", "workflows.lease.lease")
 ROOTS = {
@@ -21,4 +21,4 @@ ROOTS = {
 def scope(operation: str, *, janitor: bool = False) -> str:
     """Hash of what an operation can reach. `janitor`: a janitor runs after it."""
     roots = {*ROOTS[operation], *(ROOTS["janitor"] if janitor else ())}
-    return source.reach(sorted(roots))
+    return reach(sorted(roots))

@@ -19,6 +19,4 @@ GOOD = WsrepStatus(
     desync_count=0,
     recv_queue=0,
     pending_desync=False,
-    server_version="10.11.19",
-    data_directory="/var/lib/mysql/",
 )

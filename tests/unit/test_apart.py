@@ -23,7 +23,7 @@ SERVICES = ("mariadb", "mariadb-discovery")
 def side(cluster: ClusterRef, network: str, uuid: str, **group: Any) -> Side:
     """Three members that see each other."""
     ips = [f"{network}.{each}" for each in range(1, 4)]
-    seen = GaleraGroup(name="galera", address="gcomm://", incoming=tuple(ips), state_uuid=uuid, size=3)
+    seen = GaleraGroup(address="gcomm://", incoming=tuple(ips), state_uuid=uuid, size=3)
     seen = seen.model_copy(update=group)
     members = [GroupMember(pod=f"{cluster.statefulset}-{each}", ip=ip, group=seen) for each, ip in enumerate(ips)]
     return Side(cluster=cluster, members=tuple(members), services=SERVICES)
@@ -155,7 +155,7 @@ def test_clone_whose_member_does_not_answer() -> None:
 def test_clone_that_starts(wsrep: dict[str, Any], strange: bool) -> None:
     member = MemberObservation(pod="c-0", ordinal=0, exists=True, wsrep=GOOD.model_copy(update=wsrep))
     silent = MemberObservation(pod="c-1", ordinal=1, exists=True, error="starting")
-    seen = ClusterObservation(cluster=BESIDE, replicas=2, data_directory="/d", members=(member, silent), claims=())
+    seen = ClusterObservation(cluster=BESIDE, replicas=2, members=(member, silent), claims=())
     assert (in_another_group(seen, OWN) is not None) == strange
 
 

@@ -18,11 +18,11 @@ from galera_backup.models.jobs import (
     PruneReport,
     RestoreJob,
     RunnerJob,
-    StoredLog,
     TidyJob,
     UnpackJob,
 )
 from galera_backup.models.manifest import Manifest
+from galera_backup.models.runner import StoredLog
 from galera_backup.runner import agent
 from galera_backup.storage import layout
 

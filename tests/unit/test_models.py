@@ -11,10 +11,10 @@ from pydantic import ValidationError
 
 from galera_backup.credentials import Credentials
 from galera_backup.models.backup import BackupRequest
-from galera_backup.models.jobs import RunnerError
 from galera_backup.models.manifest import Manifest
 from galera_backup.models.mark import Mark
 from galera_backup.models.restore import RestoreRequest
+from galera_backup.models.runner import RunnerError
 from galera_backup.temporal.converter import invalid_input
 from tests.fakes.volumes import BackupVolume
 from tests.fakes.world import fresh_cluster

@@ -31,7 +31,7 @@ def member(ordinal: int, ready: bool = True, role: str | None = None) -> MemberO
 
 
 def _asked(*members: MemberObservation, label: PrimaryLabel | None = None) -> str | None:
-    seen = ClusterObservation(cluster=CLUSTER, replicas=3, data_directory="/d", members=members, claims=())
+    seen = ClusterObservation(cluster=CLUSTER, replicas=3, members=members, claims=())
     found = replica_to_ask(seen, label)
     return found.pod if found is not None else None
 

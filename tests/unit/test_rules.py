@@ -27,9 +27,7 @@ def cluster(replicas: int = 3, odd: int = 1, member: dict[str, Any] | None = Non
         values |= {"ready": True, "node": "n", "wsrep": status} | ((member or {}) if ordinal == odd else {})
         members.append(MemberObservation.model_validate(values))
     claims = [ClaimObservation(ordinal=each, claim=f"c-{each}", uid="u") for each in range(replicas)]
-    return ClusterObservation(
-        cluster=CLUSTER, replicas=replicas, data_directory="/d", members=tuple(members), claims=tuple(claims)
-    )
+    return ClusterObservation(cluster=CLUSTER, replicas=replicas, members=tuple(members), claims=tuple(claims))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from dev.tools import source
+from tests.support.reach import reach, reached
 from tests.support.scope import ROOTS
 
 RULES = '''"""Rules."""
@@ -62,7 +63,7 @@ def changed(checkout: Path, name: str, old: str, new: str) -> tuple[bool, bool, 
 
 
 def _hashes(checkout: Path) -> tuple[str, str, str]:
-    return source.product(checkout), source.reach(BACKUP, checkout), source.reach(RESTORE, checkout)
+    return source.product(checkout), reach(BACKUP, checkout), reach(RESTORE, checkout)
 
 
 @pytest.mark.parametrize(
@@ -115,12 +116,12 @@ def test_a_new_file_changes_the_product(checkout: Path) -> None:
 @pytest.mark.parametrize("module", ["workflows.moved", "workflows"])
 def test_a_module_that_has_moved_is_told(checkout: Path, module: str) -> None:
     with pytest.raises(LookupError, match=module):
-        source.reach([module], checkout)
+        reach([module], checkout)
 
 
 @pytest.mark.parametrize("operation", ROOTS)
 def test_every_operation_reaches_its_lease_its_activities_and_its_gateways(operation: str) -> None:
-    found = {path.as_posix() for path in source.reached(ROOTS[operation])}
+    found = {path.as_posix() for path in reached(ROOTS[operation])}
     for module in ROOTS[operation]:
         assert any(path.startswith(module.replace(".", "/")) for path in found)
     assert found >= {"activities/galera.py", "activities/kubernetes.py", "activities/runner.py", "activities/_fence.py"}

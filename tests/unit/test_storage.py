@@ -10,6 +10,7 @@ import pytest
 from galera_backup.failure import AgentError
 from galera_backup.models.common import ClusterRef
 from galera_backup.models.manifest import GaleraPosition, LogSequenceNumbers, Manifest
+from galera_backup.models.runner import StoredLog
 from galera_backup.storage import layout
 from galera_backup.storage.archive import Archive, entries, manifest_of, newest_first
 from galera_backup.storage.files import FileArchive
@@ -98,6 +99,20 @@ def test_removed(archive: Archive) -> None:
     assert archive.ids() == [IDS[1]]
     with pytest.raises(AgentError, match=IDS[1]):
         manifest_of(archive, IDS[0])
+
+
+def test_a_log_grows_beside_its_backup(archive: Archive, tmp_path: Path) -> None:
+    store(archive, IDS[0])
+    for text in ("one\n", "two\n"):
+        archive.log(StoredLog(CLUSTER, IDS[0])).append(text)
+    name = archive.log(StoredLog(CLUSTER, IDS[0])).name
+    assert (tmp_path / name).read_text() == "one\ntwo\n"
+    assert name == str(layout.backup(CLUSTER, IDS[0]) / layout.RUNNER_LOG)
+
+
+def test_a_log_of_a_backup_that_is_not_there_is_an_error(archive: Archive) -> None:
+    with pytest.raises(FileNotFoundError):
+        archive.log(StoredLog(CLUSTER, IDS[0])).append("one\n")
 
 
 def test_damaged_is_not_left_over(archive: Archive, tmp_path: Path) -> None:

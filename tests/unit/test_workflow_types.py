@@ -11,6 +11,7 @@ from temporalio import workflow
 
 from galera_backup import workflow_types
 from galera_backup.workflow_types import WorkflowType
+from workflows.operation import Operation
 from workflows.registry import GUARDS, OPERATIONS
 
 TYPES = [each for each in vars(workflow_types).values() if isinstance(each, WorkflowType)]
@@ -22,6 +23,12 @@ CLASSES: dict[str, type[Any]] = {
 def test_each_workflow_has_a_type() -> None:
     assert sorted(CLASSES) == sorted(each.name for each in TYPES)
     assert len({each.word for each in TYPES}) == len(TYPES)
+
+
+def test_operations_are_those_that_hold_a_cluster() -> None:
+    assert {each.name for each in workflow_types.OPERATIONS} == {
+        name for name, each in CLASSES.items() if issubclass(each, Operation)
+    }
 
 
 @pytest.mark.parametrize("workflow_type", TYPES, ids=str)

@@ -16,8 +16,9 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup import names
     from galera_backup.errors import GaleraBackupError, LeaseLost
     from galera_backup.models.activities import RunnerTask
-    from galera_backup.models.jobs import InspectJob, Job, RestoreJob
     from galera_backup.models.restore import ClaimReport, ClaimState, Strategy
+    from galera_backup.models.runner import Job
+    from galera_backup.rules.claims import restore_job
     from galera_backup.show import describe_claims
 
 if TYPE_CHECKING:
@@ -36,8 +37,7 @@ def of_restore(stopped: Stopped, serving: int = 0) -> Claims:
     cluster, recipe = stopped.site.cluster, stopped.recipe
 
     async def run(name: str, job: Job[Report], ordinal: int, claim: str, summary: str) -> Report:
-        only_looks = isinstance(job, InspectJob)
-        if only_looks:
+        if job.needs.data == "read":  # it only looks
             pods = Pods(stopped.site, stopped.undoer.lease, recipe.runner_pod_prefix, recipe.restore_id)
             replica = names.pod(cluster, ordinal) if ordinal < serving else None
             task = pods.beside(f"look-{ordinal}", job, INSPECTION_LIMIT, claim=claim, replica=replica)
@@ -61,7 +61,9 @@ async def finish(
     done = list(claims)
     for claim in those:
         try:
-            await _run(stopped, _restore_task(stopped, claim), f"finish: restore {claim.claim}, or see that it is")
+            job = restore_job(stopped.recipe, claim.ordinal)
+            task = _task(stopped, claim.ordinal, claim.claim, "finish", job)
+            await _run(stopped, task, f"finish: restore {claim.claim}, or see that it is")
         except GaleraBackupError as error:
             workflow.logger.error("a claim cannot be restored", extra={"claim": claim.claim, "error": str(error)})
             return tuple(done)
@@ -81,20 +83,6 @@ async def _run(stopped: Stopped, task: RunnerTask[Job[Report]], summary: str) ->
             if not found.marked or found.replicas > task.stopped_from:
                 raise
     return await _runner.run(task, summary)
-
-
-def _restore_task(stopped: Stopped, claim: ClaimReport) -> RunnerTask[RestoreJob]:
-    recipe = stopped.recipe
-    job = RestoreJob(
-        cluster=stopped.site.cluster,
-        clone=recipe.clone,
-        backup_id=recipe.backup_id,
-        restore_id=recipe.restore_id,
-        ordinal=claim.ordinal,
-        last=claim.ordinal == len(recipe.claims) - 1,
-        safe_to_bootstrap=claim.ordinal == 0,
-    )
-    return _task(stopped, claim.ordinal, claim.claim, "finish", job)
 
 
 def _task(stopped: Stopped, ordinal: int, claim: str, name: str, job: JobT) -> RunnerTask[JobT]:

@@ -18,9 +18,10 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.errors import GaleraBackupError, RestoreFailed
     from galera_backup.models.activities import RunnerTask
     from galera_backup.models.common import LeaseRef
-    from galera_backup.models.jobs import AnyJob, DiscardJob, TidyJob
+    from galera_backup.models.jobs import DiscardJob, TidyJob
     from galera_backup.models.lease import CleanUpCommand
     from galera_backup.models.restore import Strategy, TidyRequest
+    from galera_backup.models.runner import AnyJob
     from galera_backup.models.site import Site
     from galera_backup.rules.claims import are_restored
 

@@ -35,7 +35,6 @@ with workflow.unsafe.imports_passed_through():
         LeaseReply,
         LeaseRequest,
         LeaseResult,
-        OperationName,
         StartCommand,
         StopCommand,
         SwapCommand,
@@ -58,9 +57,9 @@ REPORT_LIMIT = timedelta(seconds=10)
 class LeaseHeld:
     """The lease of one operation, from its start as a child workflow to its end."""
 
-    def __init__(self, request: OperationRequest, operation: OperationName) -> None:
+    def __init__(self, request: OperationRequest, operation: str) -> None:
         self._request = request
-        self._operation: OperationName = operation
+        self._operation = operation
         self._lease: Lease | None = None
         self._replies: dict[tuple[str, str], LeaseReply] = {}
         self._stakes: list[Stake] = []

@@ -9,9 +9,9 @@ from workflows.restore.plan import Plan, Restore
 
 with workflow.unsafe.imports_passed_through():
     from galera_backup.models.cluster import ClaimObservation
-    from galera_backup.models.jobs import RestoreJob
     from galera_backup.models.manifest import Manifest
     from galera_backup.models.restore import ClaimRestore
+    from galera_backup.rules.claims import restore_job
 
 
 async def restore_claim(
@@ -23,16 +23,7 @@ async def restore_claim(
     """
     what = "unpack, prepare and restore" if claim.ordinal == 0 else "restore"
     restore.work.enter(f"restore-{claim.ordinal}", f"{what} {manifest.backup_id} to {claim.claim}")
-    job = RestoreJob(
-        cluster=plan.seen.cluster,
-        clone=plan.clone,
-        backup_id=manifest.backup_id,
-        restore_id=plan.restore_id,
-        ordinal=claim.ordinal,
-        last=claim.ordinal == len(plan.claims) - 1,
-        safe_to_bootstrap=claim.ordinal == 0,
-        while_serving=while_serving,
-    )
+    job = restore_job(plan.recipe, claim.ordinal, while_serving=while_serving)
     first_stopped = claim.ordinal if while_serving else 0
     limit = restore.request.runner_timeout
     task = plan.pods.stopped(str(claim.ordinal), job, limit, claim=claim.claim, first=first_stopped)

@@ -18,9 +18,10 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup import names
     from galera_backup.errors import RestoreFailed
     from galera_backup.models.cluster import ClaimObservation
-    from galera_backup.models.jobs import Job, SwapJob
+    from galera_backup.models.jobs import SwapJob
     from galera_backup.models.lease import StartCommand, SwapCommand
     from galera_backup.models.restore import ClaimReport, ClaimState, OutageRequest
+    from galera_backup.models.runner import Job
     from galera_backup.rules.claims import are_restored, may_start
     from galera_backup.rules.way_back import ClaimFound, WayBack, way_back
     from galera_backup.show import describe_claims

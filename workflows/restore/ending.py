@@ -16,7 +16,6 @@ from workflows.restore.cut import Cut
 
 with workflow.unsafe.imports_passed_through():
     from galera_backup.errors import GaleraBackupError, RestoreFailed
-    from galera_backup.models.lease import OperationName
     from galera_backup.models.restore import ClaimState
     from galera_backup.show import describe_claims
 
@@ -30,7 +29,7 @@ MARGIN = timedelta(minutes=30)
 class Aim:
     """What an operation is for: a cancel that comes too late must not hide that it is done."""
 
-    operation: OperationName
+    operation: str
     state: ClaimState
     """Of a claim on which it is done."""
     text: str

@@ -56,7 +56,7 @@ class GaleraRestore(Operation):
     @operation
     async def run(self, request: RestoreRequest) -> RestoreResult:
         """One restore, from the plan to the end of the lease."""
-        work = self._begin(request, "restore")
+        work = self._begin(request, workflow_types.RESTORE)
         restore, cut = Restore(request, work, self._questions), Cut(work)
         sequence = _SEQUENCES[request.strategy]
         restored = await carry_out(work, cut, sequence.ttl(request), _AIM, lambda: sequence.run(restore, cut))

@@ -13,11 +13,11 @@ from galera_backup.runner import datadir
 from galera_backup.runner.container import MariadbContainer
 from galera_backup.runner.places import Places
 from galera_backup.runner.reporting import log, logged_to
-from galera_backup.runner.restore.temporary import TemporaryDirectory, remove_temporary_directories
+from galera_backup.runner.restore.scratch import ScratchDirectory
 from galera_backup.runner.restore.unpack import append_tool_logs, make_ready
-from galera_backup.runner.volumes import FULL, read_marker, tree, write_marker
-from galera_backup.storage import layout
+from galera_backup.runner.volumes import read_marker, tree, write_marker
 from galera_backup.storage.archive import manifest_of
+from galera_backup.storage.space import FULL
 
 
 def restore(job: RestoreJob, places: Places, container: MariadbContainer) -> RestoreReport:
@@ -28,10 +28,10 @@ def restore(job: RestoreJob, places: Places, container: MariadbContainer) -> Res
     """
     archive = places.archive(job.owner)
     manifest = manifest_of(archive, job.backup_id)
-    log_path = places.backup_root / layout.log(job.stored_log)
-    with logged_to(log_path):
-        temporary = TemporaryDirectory(job, archive, manifest, places)
-        remove_temporary_directories(places.backup_root, job.cluster, keep=job.restore_id)
+    kept = archive.log(job.stored_log)
+    with logged_to(kept):
+        scratch = ScratchDirectory(job, archive, manifest, places)
+        places.scratch(job.cluster).remove(keep=job.restore_id)
         if _is_restored(job, places):
             log.info("%r is already restored from %s", str(places.data_directory), job.backup_id)
             report = RestoreReport(
@@ -41,21 +41,19 @@ def restore(job: RestoreJob, places: Places, container: MariadbContainer) -> Res
                 restored_bytes=sum(tree(places.data_directory).values()),
             )
         else:
-            report = _restore(job, temporary, places, container)
+            report = _restore(job, scratch, places, container)
         if job.last:
-            temporary.remove()
-            log.info("removed the temporary directory %r", str(temporary.directory))
+            scratch.remove()
+            log.info("removed the scratch directory %r", str(scratch.directory))
         log.info("restored: %s", report)
-    append_tool_logs(log_path, container)
+    append_tool_logs(kept, container)
     return report
 
 
-def _restore(
-    job: RestoreJob, temporary: TemporaryDirectory, places: Places, container: MariadbContainer
-) -> RestoreReport:
-    prepared, unpacked = make_ready(temporary, container)
+def _restore(job: RestoreJob, scratch: ScratchDirectory, places: Places, container: MariadbContainer) -> RestoreReport:
+    prepared, unpacked = make_ready(scratch, container)
     began = time.monotonic()
-    copied = _fill(job, prepared.position, temporary, places)
+    copied = _fill(job, prepared.position, scratch, places)
     return RestoreReport(
         unpack_seconds=unpacked.unpack_seconds,
         prepare_seconds=unpacked.prepare_seconds,
@@ -64,20 +62,20 @@ def _restore(
     )
 
 
-def _fill(job: RestoreJob, position: GaleraPosition, temporary: TemporaryDirectory, places: Places) -> int:
+def _fill(job: RestoreJob, position: GaleraPosition, scratch: ScratchDirectory, places: Places) -> int:
     """Replace the content of the data directory; returns the bytes copied."""
     data = places.data_directory
-    datadir.check_room(temporary.data, data)
+    datadir.check_room(scratch.data, data)
     _mark(job, places, "restoring")
     try:
         datadir.wipe(data)
-        copied = datadir.copy(temporary.data, data, places.progress_every)
+        copied = datadir.copy(scratch.data, data, places.progress_every)
         datadir.write_grastate(data, position, job.safe_to_bootstrap)
         _mark(job, places, "restored")
     except OSError as error:
         raise AgentError(
             "NotEnoughSpace" if error.errno in FULL else "RestoreFailed",
-            f"copying {str(temporary.data)!r} to {str(data)!r}: {error}. The data directory is incomplete and marked "
+            f"copying {str(scratch.data)!r} to {str(data)!r}: {error}. The data directory is incomplete and marked "
             "as 'restoring'; run the restore again when the cause is gone",
         ) from error
     return copied

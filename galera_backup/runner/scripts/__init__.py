@@ -1,6 +1,7 @@
 """The scripts of the mariadb container, as package data: `sh -c` of a joined program, SQL as one statement.
 
-Values that differ from pod to pod come from the environment or from files of WORK; `handshake` has their names.
+Values that differ from pod to pod come from the environment or from files of WORK; `handshake` has their names,
+or the module that works with the part.
 """
 
 from __future__ import annotations
@@ -8,10 +9,8 @@ from __future__ import annotations
 from functools import cache
 from importlib import resources
 
-from galera_backup.models.jobs import Script
 
-
-def program(*parts: Script) -> str:
+def program(*parts: str) -> str:
     """What the mariadb container runs: the parts, one after the other."""
     return "\n".join(_text(f"{name}.sh") for name in ("prelude", *parts))
 

@@ -11,10 +11,20 @@ from pathlib import Path
 
 from galera_backup.failure import AgentError
 from galera_backup.models.passwords import PasswordMode, PasswordReport
-from galera_backup.runner import handshake, scripts
+from galera_backup.runner import scripts
 from galera_backup.runner.container import MariadbContainer
 from galera_backup.runner.reporting import log
 from galera_backup.text import bounded
+
+PASSWORDS = "passwords"
+"""Made by the agent when the staged data is prepared: `1` to set the passwords that differ, `0` to compare only."""
+SET_PASSWORD = "set_password.sql"
+"""Made by the agent before that: the statement that sets the password of one account, on one line."""
+PASSWORDS_LOG = "passwords.log"
+PASSWORDS_STATUS = "passwords.status"
+PASSWORDS_REPORT = "passwords.report"
+"""A line for each Secret (`asked USER`) and account (`same|different|MariaDB error USER HOST`), names in hexadecimal
+digits; then `end`."""
 
 _OF_INNODB = ("ibdata", "ib_logfile", "undo")
 _HAS_NO_PASSWORD = ("1699", "1524")
@@ -31,17 +41,17 @@ def settle_passwords(staged: Path, mode: PasswordMode, container: MariadbContain
     or InnoDB's files changed.
     """
     before = _innodb_files(staged)
-    container.tell(handshake.SET_PASSWORD, f"{scripts.statement('set_password.sql')}\n")
-    container.tell(handshake.PASSWORDS, f"{int(mode == 'reset')}\n")
-    status = container.status(handshake.PASSWORDS_STATUS)
-    rows = container.log(handshake.PASSWORDS_REPORT).split("\n")
+    container.tell(SET_PASSWORD, f"{scripts.statement('set_password.sql')}\n")
+    container.tell(PASSWORDS, f"{int(mode == 'reset')}\n")
+    status = container.status(PASSWORDS_STATUS)
+    rows = container.log(PASSWORDS_REPORT).split("\n")
     if _innodb_files(staged) != before:
         raise _failed(mode, staged, "InnoDB's files are not as they were, expected them untouched", container)
     if status or _END not in rows:
         seen = f"the server's exit status is {status}, expected 0 and a report"
         if mode == "reset":
             raise _failed(mode, staged, seen, container)
-        problem = bounded(f"{seen}. End of its log: {container.log_tail(handshake.PASSWORDS_LOG)}", _NAMES_LIMIT)
+        problem = bounded(f"{seen}. End of its log: {container.log_tail(PASSWORDS_LOG)}", _NAMES_LIMIT)
         log.warning("passwords not compared: %s", problem)
         return PasswordReport(problem=problem)
     return _report([row.split(" ") for row in rows if row and row != _END], mode, staged, container)
@@ -100,5 +110,5 @@ def _failed(mode: PasswordMode, staged: Path, seen: str, container: MariadbConta
         "RestoreFailed",
         f"{doing} the passwords of the backup in {str(staged)!r}: {seen}. The data directory was not touched; start "
         f"the restore without 'reset_passwords_from_secrets', or with strategy 'in_place'. End of the server's log: "
-        f"{container.log_tail(handshake.PASSWORDS_LOG)}",
+        f"{container.log_tail(PASSWORDS_LOG)}",
     )

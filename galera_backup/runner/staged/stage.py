@@ -19,9 +19,10 @@ from galera_backup.runner.reporting import log
 from galera_backup.runner.staged.journal import StagedRestore, locked
 from galera_backup.runner.staged.passwords import settle_passwords
 from galera_backup.runner.tool import is_metadata
-from galera_backup.runner.volumes import FULL, LOST_AND_FOUND, MARKER, STAGED_RESTORES, total_kb, tree
+from galera_backup.runner.volumes import LOST_AND_FOUND, MARKER, STAGED_RESTORES, tree
 from galera_backup.storage.archive import manifest_of
 from galera_backup.storage.durable import remove, sync_tree
+from galera_backup.storage.space import FULL, total_kb
 
 _NEVER_STAGED = (LOST_AND_FOUND, MARKER, STAGED_RESTORES)
 """They belong to the volume, or to the data directory that a swap moves aside."""

@@ -134,7 +134,6 @@ class _Exchange:
     def __init__(self, restore: StagedRestore, journal: Journal) -> None:
         self._restore = restore
         self._journal = journal
-        self._renames = 0
 
     @property
     def state(self) -> SwapState:
@@ -169,7 +168,7 @@ class _Exchange:
         write_marker(data, marker)
 
     def report(self) -> SwapReport:
-        return SwapReport(state=self.state, renames=self._renames)
+        return SwapReport(state=self.state)
 
     def _rename(self, source: Path, target: Path) -> None:
         if os.path.lexists(target):
@@ -179,4 +178,3 @@ class _Exchange:
                 "expected in one; nothing was overwritten, move one of them away by hand",
             )
         os.rename(source, target)
-        self._renames += 1

@@ -11,7 +11,6 @@ from galera_backup.models.backup import BackupRequest, BackupResult
 from galera_backup.models.catalog import Catalog, CatalogRequest
 from galera_backup.models.common import ClusterRef, PhaseTime
 from galera_backup.models.janitor import Finding, JanitorRequest, JanitorResult, Mended, Verdict
-from galera_backup.models.jobs import RunnerLog
 from galera_backup.models.lease import LeaseStatus
 from galera_backup.models.manifest import GaleraPosition, LogSequenceNumbers, Manifest
 from galera_backup.models.passwords import PasswordReport
@@ -25,6 +24,7 @@ from galera_backup.models.restore import (
     RollbackResult,
     TidyRequest,
 )
+from galera_backup.models.runner import RunnerLog
 
 AT = datetime(2026, 11, 22, 1, tzinfo=UTC)
 ID = "20261122T010000Z-full"

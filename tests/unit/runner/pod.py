@@ -17,12 +17,10 @@ from galera_backup.models.jobs import (
     CheckReport,
     DiscardJob,
     Done,
-    Job,
     PruneJob,
     PruneReport,
     RestoreJob,
     RestoreReport,
-    RunnerResult,
     StageJob,
     StageReport,
     SwapJob,
@@ -33,6 +31,7 @@ from galera_backup.models.jobs import (
 )
 from galera_backup.models.manifest import Manifest
 from galera_backup.models.passwords import PasswordMode
+from galera_backup.models.runner import Job, RunnerResult
 from galera_backup.runner import agent, scripts
 from galera_backup.runner.container import dismiss
 from galera_backup.runner.places import Places
@@ -191,7 +190,7 @@ class Pod:
 
     @staticmethod
     def backup_job(backup_id: str = BACKUP_ID, lease: str = "lease-1", ratio: float = 0.01) -> BackupJob:
-        return BackupJob(
+        job = BackupJob(
             cluster=CLUSTER,
             backup_id=backup_id,
             replica="mariadb-server-2",
@@ -199,8 +198,9 @@ class Pod:
             claim="mysql-data-mariadb-server-2",
             claim_uid="uid-2",
             lease_run=lease,
-            required_space_ratio=ratio,
         )
+        # More than a request may ask for, where the disk of this machine shall be too small for some KB.
+        return job.model_copy(update={"required_space_ratio": ratio})
 
     def check(
         self, backup_id: str | None = BACKUP_ID, data: Path | None = None, **changes: str

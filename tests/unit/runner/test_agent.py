@@ -12,20 +12,9 @@ from typing import Any
 
 import pytest
 
-from galera_backup.models.jobs import (
-    AnyJob,
-    CheckJob,
-    ListJob,
-    ListReport,
-    RestoreJob,
-    RunnerError,
-    RunnerJob,
-    RunnerResult,
-    StageJob,
-    SwapJob,
-    TidyJob,
-)
+from galera_backup.models.jobs import CheckJob, ListJob, ListReport, RestoreJob, RunnerJob, StageJob, SwapJob, TidyJob
 from galera_backup.models.manifest import Manifest
+from galera_backup.models.runner import AnyJob, RunnerError, RunnerResult
 from galera_backup.runner import agent, handshake, scripts
 from tests.unit.runner.pod import BACKUP_ID, CLUSTER, Pod
 
@@ -36,7 +25,7 @@ from galera_backup.runner import agent
 
 def run(job, places):
     print(os.nice(0), os.sched_getscheduler(0) == os.SCHED_IDLE)
-    return SwapReport(renames=0)
+    return SwapReport(state="swapped")
 
 agent.run = run
 sys.exit(agent.main(os.environ))

@@ -55,9 +55,7 @@ def test_manifest_that_cannot_be_read(pod: Pod) -> None:
 @pytest.mark.parametrize("version", ["10.11.19", "10.11.20"])
 def test_tools_that_fit(pod: Pod, version: str) -> None:
     pod.backup()
-    report = pod.check(FAKE_VERSION=version).report
-    assert report is not None
-    assert report.server_version == version
+    assert pod.check(FAKE_VERSION=version).report is not None
 
 
 @pytest.mark.parametrize("version", ["10.11.18", "10.6.30", "11.4.20"])

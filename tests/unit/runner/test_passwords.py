@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from galera_backup.models.jobs import RunnerResult, StageReport
+from galera_backup.models.jobs import StageReport
 from galera_backup.models.passwords import PasswordReport
+from galera_backup.models.runner import RunnerResult
 from galera_backup.runner.staged.passwords import _some
 from tests.unit.runner.pod import Pod, failure
 

@@ -14,10 +14,11 @@ from typing import get_args
 
 import pytest
 
-from galera_backup.models.jobs import Script
-from galera_backup.runner import handshake, scripts
+from galera_backup.models.jobs import RunnerJob
+from galera_backup.runner import adopt, handshake, scripts
 from galera_backup.runner.container import MariadbContainer, dismiss
 from galera_backup.runner.pipeline import ahead
+from galera_backup.runner.staged import passwords
 from tests.unit.runner.pod import Pod
 
 PASSWORDS = [
@@ -152,18 +153,27 @@ FILES = sorted(Path(scripts.__file__).parent.glob("*.sh"))
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_scripts_and_agent_use_the_same_names(path: Path) -> None:
-    """Names of WORK that a script waits for, publishes or reads are those of the handshake."""
+    """Names of WORK that a script waits for, publishes or reads are those of the agent."""
     text = path.read_text()
     used = set(re.findall(r"(?:await|publish|run|serve_alone) ([a-z_.]+)", text)) | set(
         re.findall(r"\$WORK/([a-z_]+(?:\.report|_password\.sql)?)\b(?![/.])", text)
     )
-    names = {value for name, value in vars(handshake).items() if name.isupper() and isinstance(value, str)}
+    modules = (handshake, adopt, passwords)
+    names = {
+        value for module in modules for name, value in vars(module).items() if name.isupper() and isinstance(value, str)
+    }
     of_the_script_alone = {"tmp", "backup", "log"}
     assert used - names <= of_the_script_alone
 
 
-def test_every_part_is_a_file() -> None:
-    assert {path.stem for path in FILES} == {"prelude", *get_args(Script)}
+def test_every_part_is_a_file_and_every_file_a_part() -> None:
+    parts = {
+        part
+        for job in get_args(get_args(RunnerJob)[0])
+        for clone in (None, "a clone")
+        for part in job.model_construct(backup_id="b", clone=clone, while_serving=False).needs.script
+    }
+    assert {path.stem for path in FILES} == {"prelude", *parts}
 
 
 def test_statement_is_one_line_without_comments() -> None:

@@ -12,7 +12,8 @@ from typing import Literal
 
 import pytest
 
-from galera_backup.models.jobs import Inspection, InspectJob, RunnerResult
+from galera_backup.models.jobs import Inspection, InspectJob
+from galera_backup.models.runner import RunnerResult
 from galera_backup.models.volumes import Journal, SwapState
 from galera_backup.runner import prepare
 from galera_backup.runner.staged import journal as journal_module

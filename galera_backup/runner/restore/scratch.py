@@ -1,35 +1,21 @@
-"""The temporary directory of a restore on the backup volume: the backup, unpacked and prepared, once for all claims."""
+"""The scratch directory of a restore on the backup volume: the backup, unpacked and prepared, once for all claims."""
 
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 from pydantic import ValidationError
 
-from galera_backup.models.common import ClusterRef, Model
+from galera_backup.models.common import Model
 from galera_backup.models.jobs import RestoreJob, UnpackJob
 from galera_backup.models.manifest import GaleraPosition, Manifest
 from galera_backup.runner.container import MariadbContainer
 from galera_backup.runner.places import Places
 from galera_backup.runner.prepare import Room, Unpacking
-from galera_backup.runner.reporting import log
 from galera_backup.runner.volumes import tree
 from galera_backup.storage import layout
 from galera_backup.storage.archive import Archive
 from galera_backup.storage.durable import remove, sync_tree, write_atomically
-
-
-def remove_temporary_directories(root: Path, cluster: ClusterRef, keep: str | None = None) -> None:
-    """Remove those of all restores of the cluster, but that of the restore `keep`: one operation works at a time."""
-    parent = root / layout.restores(cluster)
-    if not parent.is_dir():
-        return
-    kept = layout.restore(cluster, keep).name if keep is not None else None
-    for path in sorted(parent.iterdir()):
-        if path.name != kept:
-            log.info("removing the temporary directory %r of an earlier restore", path.name)
-            remove(path)
 
 
 class Prepared(Model):
@@ -43,16 +29,17 @@ class Prepared(Model):
     bytes: int
 
 
-class TemporaryDirectory:
-    """One restore's temporary directory. A half-made one is never continued, but made again."""
+class ScratchDirectory:
+    """One restore's scratch directory. A half-made one is never continued, but made again."""
 
     def __init__(self, job: RestoreJob | UnpackJob, archive: Archive, manifest: Manifest, places: Places) -> None:
         # Under the cluster that is restored: a clone's source may have a restore of its own under way.
-        self.directory = places.backup_root / layout.restore(job.cluster, job.restore_id)
+        scratch = places.scratch(job.cluster)
+        self.directory = scratch.directory(job.restore_id)
         self.data = self.directory / layout.PREPARED_DATA
         self._restore_id = job.restore_id
         self._backup_id = manifest.backup_id
-        room = Room(places.backup_root, "the backup volume", "Enlarge the backup claim or remove old backups")
+        room = Room(scratch.volume, "the backup volume", "Enlarge the backup claim or remove old backups")
         self._unpacking = Unpacking(archive, manifest, self.data, room, places)
         self._clone = job.clone
 
