@@ -27,13 +27,13 @@ class Reporting:
         name = next((value for key, value in report.user_properties if key == CELL), None)
         if name is None:
             return
-        from tests.matrix import run  # noqa: PLC0415
+        from tests.matrix import operations, run  # noqa: PLC0415
 
         self._seen = True
         if run.WHOLE and (report.when == "call" or report.failed):
             if source.product() != self._began_with:
                 pytest.exit("the product's source changed while its cells ran: start dev/test --matrix again")
-            cell = run.CELLS[str(name)]
+            cell = operations.CELLS[str(name)]
             proofs.MATRIX.keep(cell.name, cell.scope, passed=report.passed)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
