@@ -13,6 +13,7 @@ from temporalio.service import RPCError
 
 from galera_backup import names
 from tests.fakes.kill import Kill, kill
+from tests.fakes.safety import faults_left
 from tests.fakes.stage import Stage, assert_eventually, serving
 from tests.fakes.world import World
 from tests.matrix.table import Call, Cell, Hold, Scene, Way
@@ -126,7 +127,7 @@ async def _both_terminated(scene: Scene, cell: Cell) -> None:
     hold.go()
     await asyncio.sleep(HEARD)
     with world.lock:
-        scene.left = tuple(world.look().faults_left())
+        scene.left = tuple(faults_left(world.look()))
         scene.replicas_left = world.statefulset.replicas
         scene.data_left = tuple(claim.data for claim in world.claims.values())
     scene.janitor = await stage.janitor(world)

@@ -103,7 +103,7 @@ async def test_stopped_by_a_person_is_only_told(stage: Stage) -> None:
     world = stage.world()
     with world.lock:
         world.statefulset.replicas = 0
-        world._reconcile_soon()
+        world.controller.reconcile_soon()
     result = await clean(stage, world)
     assert verdicts(result) == {"mariadb-server": Verdict.FOREIGN}
     assert result.mended == ()
