@@ -12,7 +12,8 @@ from galera_backup.models.janitor import Verdict
 from tests.fakes.kill import Step, reset, workflow_tasks
 from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, failure_of
 from tests.fakes.world import BACKUP, PRIMARY, RunnerPlan, World
-from tests.matrix.rolling import OUTAGE, assert_whole, scaled
+from tests.matrix.ends import assert_whole
+from tests.matrix.rolling import OUTAGE, scaled
 from tests.matrix.table import started
 
 BY_WHOM = 2
