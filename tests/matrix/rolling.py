@@ -38,7 +38,7 @@ AGAIN = ("start first", "start all", "first formed", "remove-1")
 """The lease that finishes the restore takes these steps again."""
 LATE = ("start first", "first formed", "start all")
 HOLDING = ("stopped", "restore-0", "start first", "first formed", "restore-1", "restore-2", "start all")
-"""Steps in which the StatefulSet has the mark, and in which it is removed."""
+"""Steps in which somebody removes the mark."""
 
 
 def _row(step: str) -> Row:

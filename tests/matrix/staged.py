@@ -41,7 +41,7 @@ OUTAGE = {
 }
 STEPS = {**BEFORE, **OUTAGE}
 HOLDING = ("stopped", "swap", "scale up", "formed")
-"""Steps in which the StatefulSet has the mark, and in which it is removed."""
+"""Steps in which somebody removes the mark."""
 NO_FAILURE = ("remove", "formed")
 """Steps without the way `fails`: their failure is retried, or is that of another test."""
 
