@@ -110,7 +110,7 @@ async def test_runner_on_the_volume_of_a_pod_that_is_not_gone_yet(bench: Bench, 
     """Somebody scaled it up, and down again."""
     task = await first_alone(bench, fence)
     with bench.world.lock:
-        bench.world._create(1)
+        bench.world.controller.create(1)
         bench.world.violations.clear()
     with pytest.raises(LeaseLost, match="found mariadb-server-1, which may use the volumes"):
         await bench.run(bench.runner.run_runner, task)

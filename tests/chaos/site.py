@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import time
 from collections.abc import Callable
@@ -16,10 +15,10 @@ from kubernetes.client import ApiException
 from pymysql.connections import Connection
 from urllib3.exceptions import HTTPError
 
-from dev.stack import certificates, cluster, images, paths, programs, settings, volumes
+from dev.stack import certificates, paths, programs, settings
 from dev.stack.console import StackError
-from dev.stack.volumes import Volume
 from galera_backup.models.common import ClusterRef
+from tests.support.small_cluster import SmallCluster
 
 T = TypeVar("T")
 
@@ -29,8 +28,6 @@ PRIMARY, TARGET = PODS[0], PODS[-1]
 """TARGET is what a backup selects: the highest ordinal."""
 USER, PASSWORD = "chaos", "chaos"
 JOURNAL = "chaos.journal"
-_DATA_GIB = 2
-_READY_SECONDS = 240
 
 
 def persistent(call: Callable[[], T], within: float = 120) -> T:
@@ -61,8 +58,7 @@ class Site:
         self.discovery = kubernetes.client.DiscoveryV1Api(api)
         self.control = paths.STATE / "chaos" / self.namespace
         self.control.mkdir(parents=True, exist_ok=True)
-        self._data = [Volume(f"{self.namespace}-data-{ordinal}", _DATA_GIB) for ordinal in range(settings.REPLICAS)]
-        self._backup = Volume(f"{self.namespace}-backup", _DATA_GIB)
+        self._small = SmallCluster(self.namespace)
 
     @property
     def lease_id(self) -> str:
@@ -74,12 +70,12 @@ class Site:
     @property
     def backup_mount(self) -> Path:
         """The backup volume, as the node sees it."""
-        return self._backup.mount
+        return self._small.mount(settings.BACKUP_CLAIM)
 
     @property
     def data_mounts(self) -> list[Path]:
         """The data volumes, as the node sees them."""
-        return [volume.mount for volume in self._data]
+        return [self._small.mount(f"mysql-data-{pod}") for pod in PODS]
 
     @property
     def backups(self) -> Path:
@@ -88,49 +84,9 @@ class Site:
 
     def make(self) -> None:
         """Bring the cluster up; what is there already stays."""
-        claims = [
-            *((volume, f"mysql-data-{pod}") for volume, pod in zip(self._data, PODS, strict=True)),
-            (self._backup, settings.BACKUP_CLAIM),
-        ]
-        volumes.up([volume for volume, _ in claims])
-        documents = [f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: {self.namespace}}}\n"]
-        documents += [
-            cluster.manifest(
-                "volume",
-                volume=volume.claim,
-                claim=claim,
-                gib=volume.gib,
-                mount=volume.mount,
-                namespace=self.namespace,
-                node=settings.NODE_NAME,
-            )
-            for volume, claim in claims
-        ]
-        documents.append(
-            cluster.manifest(
-                "galera",
-                namespace=self.namespace,
-                statefulset=STATEFULSET,
-                container=settings.CONTAINER,
-                replicas=settings.REPLICAS,
-                uid=settings.MYSQL_UID,
-                image=images.mariadb().reference,
-                backup_volume=self._backup.claim,
-                cpu="20m",
-                memory="128Mi",
-            )
-        )
-        data = {"username": settings.BACKUP_USER, "password": f"{self.namespace}-password"}
-        metadata = {"name": settings.BACKUP_SECRET, "namespace": self.namespace}
-        documents.append(json.dumps({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data}))
-        cluster.apply("\n---\n".join(documents))
-        self._wait_ready()
-        self.core.patch_namespaced_pod(PRIMARY, self.namespace, {"metadata": {"labels": {"mariadb-role": "primary"}}})
-        account = (paths.DEV / "data" / "backup-account.sql").read_text()
-        for name, value in data.items():
-            account = account.replace(f"${{{name}}}", value)
+        self._small.up()
         self.root_sql(
-            f"{account}\nCREATE USER IF NOT EXISTS {USER}@'%' IDENTIFIED BY '{PASSWORD}';"
+            f"CREATE USER IF NOT EXISTS {USER}@'%' IDENTIFIED BY '{PASSWORD}';"
             f"GRANT ALL ON *.* TO {USER}@'%'; CREATE DATABASE IF NOT EXISTS chaos;"
             f"CREATE TABLE IF NOT EXISTS {JOURNAL} (id BIGINT PRIMARY KEY, text TEXT);"
             "CREATE TABLE IF NOT EXISTS chaos.ballast (id INT AUTO_INCREMENT PRIMARY KEY, content LONGBLOB);"
@@ -144,21 +100,9 @@ class Site:
         self.make()
 
     def remove(self) -> None:
-        """Delete the namespace, its volumes and what is in them."""
+        """Delete the namespace, its volumes and what is in them, as far as the API server answers."""
         with suppress(StackError):
-            cluster.kubectl("delete", "namespace", self.namespace, "--ignore-not-found", timeout=180)
-            names = [volume.claim for volume in (*self._data, self._backup)]
-            cluster.kubectl("delete", "persistentvolume", *names, "--ignore-not-found", timeout=60)
-        for volume in (*self._data, self._backup):
-            subprocess.run(["umount", "-l", volume.mount], capture_output=True, check=False)
-            volume.file.unlink(missing_ok=True)
-
-    def _wait_ready(self) -> None:
-        deadline = time.monotonic() + _READY_SECONDS
-        while not all(self.is_ready(pod) for pod in PODS):
-            if time.monotonic() > deadline:
-                raise StackError(self.namespace, f"its replicas are not ready after {_READY_SECONDS} s")
-            time.sleep(0.5)
+            self._small.remove()
 
     # --- Kubernetes
 

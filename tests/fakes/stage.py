@@ -32,6 +32,7 @@ from galera_backup.models.restore import RestoreRequest, RestoreResult, Rollback
 from galera_backup.mysql.gateway import MysqlGateway
 from galera_backup.settings import WorkerSettings
 from tests.fakes.gateways import FakeKube, FakeMysql, Worlds
+from tests.fakes.safety import faults_left
 from tests.fakes.world import World, fresh_cluster
 from tests.support.eventually import NotSeen, assert_eventually
 from tests.support.where import where_all_is
@@ -170,10 +171,10 @@ class Stage:
             await self.end_of(self.lease(world))
         except NotSeen as error:
             raise AssertionError(f"open lease; {world.events}") from error
-        await assert_eventually(lambda: not world.look().faults_left(), lambda: f"{world.faults_left()} {world.events}")
+        await assert_eventually(lambda: not faults_left(world.look()), lambda: f"{faults_left(world)} {world.events}")
         until = time.monotonic() + 0.8  # longer than any delay of the fakes
         while time.monotonic() < until:
-            assert not world.look().faults_left(), world.events
+            assert not faults_left(world.look()), world.events
             await asyncio.sleep(0.05)
         assert len(world.members) == world.statefulset.replicas
         assert world.labels() == (world.labels_before if labels is None else labels)

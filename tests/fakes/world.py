@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from kubernetes.client import V1Pod
 
@@ -15,24 +15,21 @@ from galera_backup.errors import ClusterNotFound, KubernetesUnavailable
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.models.clone import GaleraGroup
 from galera_backup.models.common import ClusterRef
-from galera_backup.models.jobs import BackupJob, EmptyJob, RestoreJob, SwapJob
 from galera_backup.models.mark import Mark
-from galera_backup.models.restore import Strategy
 from galera_backup.models.runner import RunnerErrorType
-from galera_backup.rules.formed import RESTARTS
 from galera_backup.runner.handshake import AGENT_CONTAINER
+from tests.fakes import safety
 from tests.fakes.faults import Faults
 from tests.fakes.member import Delays, Member
 from tests.fakes.proof import ProofAnswers
 from tests.fakes.runner import End, RunnerPod
+from tests.fakes.statefulset import Controller, StatefulSet
 from tests.fakes.timeline import Timeline
 from tests.fakes.volumes import CLUSTER_UUID, BackupVolume, Claim
 
 SERVER = {"app": "mariadb"}
 """Labels of the StatefulSet's template."""
 PRIMARY = {"mariadb-role": "primary"}
-WRITES_DATA = RestoreJob | SwapJob | EmptyJob
-"""Jobs on the volume of a stopped replica."""
 BACKUP = {"mariadb-role": "backup"}
 
 
@@ -46,17 +43,6 @@ class RunnerPlan:
     error: RunnerErrorType = "RunnerFailed"
     held: bool = False
     times: int = 1
-
-
-@dataclass
-class StatefulSet:
-    """`spec.replicas`, annotations and the resource version that a patch must name."""
-
-    replicas: int
-    annotations: dict[str, str] = field(default_factory=dict)
-    version: int = 1
-    strategy: Strategy | None = None
-    """Of the restore that has scaled it last; remembered when somebody removes its mark."""
 
 
 class World:
@@ -82,6 +68,7 @@ class World:
         self.violations: list[str] = []
         """What must never happen."""
         self.statefulset = StatefulSet(replicas)
+        self.controller = Controller(self)
         self.claims = {self.claim_name(each): Claim(self.claim_name(each)) for each in range(replicas)}
         self.volume = BackupVolume()
         self.services: dict[str, dict[str, str]] = {"mariadb": dict(SERVER)}
@@ -111,11 +98,7 @@ class World:
         self.ends_on: set[str] = set()
         """Data on which a server ends again and again."""
         for ordinal in range(replicas):
-            labels = {} if primary is None else (PRIMARY if ordinal == primary else {})
-            member = self._member(ordinal, labels)
-            member.ready = member.listed = True
-            member.listed_labels = dict(member.labels)
-            self.members[member.name] = member
+            self._serve(self.new_member(ordinal, PRIMARY if ordinal == primary else {}))
         if primary is not None:
             self.services["mariadb-primary"] = {**SERVER, **PRIMARY}
         self.labels_before = self.labels()
@@ -164,7 +147,7 @@ class World:
     def recreate(self, ordinal: int) -> None:
         """The pod is deleted and comes again, with the labels of the template and wsrep_desync OFF."""
         with self.lock:
-            self._delete(self.member(ordinal))
+            self.controller.delete(self.member(ordinal))
 
     def claims_are_incomplete(self) -> bool:
         """A claim on which no server may start."""
@@ -182,29 +165,7 @@ class World:
         if leaving not in ([], [facts.name]):
             self.violations.append(f"{facts.name} was told to go while {leaving} left")
         if not member.deleting:
-            self._delete(member)
-
-    def faults_left(self) -> list[str]:
-        """What a finished operation must not leave."""
-        found = [f"runner pod {pod.name}" for pod in self.present_runners()]
-        found += [f"restore {restore_id} unpacked" for _, restore_id in self.volume.unpacked]
-        if names.LEASE_ANNOTATION in self.statefulset.annotations:
-            found.append("mark on the StatefulSet")
-        for claim in self.claims.values():
-            copied = claim.journal is not None or claim.staged or claim.previous
-            if copied and not self.copies_may_stay:
-                found.append(f"copies of the data on {claim.name}")
-        for member in self.members.values():
-            if names.LEASE_ANNOTATION in member.annotations:
-                found.append(f"mark on {member.name}")
-            if member.desync or member.late or member.state != 4:
-                found.append(f"{member.name} desynced")
-            if not member.ready:
-                found.append(f"{member.name} Not Ready")
-            missing = [name for name in self.selecting(member.labels) if name not in self.listing(member.name)]
-            if missing:
-                found.append(f"{member.name} not in {missing}")
-        return found
+            self.controller.delete(member)
 
     # --- Services
 
@@ -257,10 +218,8 @@ class World:
         self.patch_statefulset(facts.resource_version, replicas, annotations)
         self.events.append(f"scale {replicas}")
         self.statefulset.strategy = mark.start.strategy if mark.start is not None else None
-        working = [pod.name for pod in self.runners.values() if pod.working and isinstance(pod.job, WRITES_DATA)]
-        if replicas and working:
-            self.violations.append(f"scaled up while {working} worked")
-        self._reconcile_soon()
+        safety.check_scale(self, replicas)
+        self.controller.reconcile_soon()
 
     def create_runner(self, pod: V1Pod) -> None:
         """Schedule a runner pod; one of this name that is there already stays as it is."""
@@ -282,7 +241,7 @@ class World:
             volume=self.volume,
             time=self.time,
             note=self.events.append,
-            check=self._check_runner,
+            check=lambda pod: safety.check_runner(self, pod),
         )
         ordinal = names.ordinal(claimed["data"]) if "data" in claimed else None
         for plan in self.plans:
@@ -311,7 +270,8 @@ class World:
 
     # --- what goes by itself
 
-    def _member(self, ordinal: int, labels: dict[str, str]) -> Member:
+    def new_member(self, ordinal: int, labels: dict[str, str]) -> Member:
+        """A pod of the template, with these labels too; it is not in `members` yet."""
         member = Member(
             name=names.pod(self.cluster, ordinal),
             ordinal=ordinal,
@@ -324,10 +284,15 @@ class World:
         member.on_changed = lambda: self._on_readiness(member)
         return member
 
+    def _serve(self, member: Member) -> None:
+        member.ready = member.listed = True
+        member.listed_labels = dict(member.labels)
+        self.members[member.name] = member
+
     def _on_readiness(self, member: Member) -> None:
         if self.controller_moves_label:
             self._move_label()
-        self._reconcile_soon()
+        self.controller.reconcile_soon()
 
     def _move_label(self) -> None:
         """The cluster's own controller: the first Ready member is the primary."""
@@ -341,97 +306,6 @@ class World:
                     member.labels["mariadb-role"] = wanted
                 member.version += 1
                 member.follow_labels()
-
-    def _reconcile_soon(self) -> None:
-        self.time.after(self.delays.pod, self._reconcile)
-
-    def _reconcile(self) -> None:
-        """The StatefulSet controller: one pod at a time, up in order, down in reverse order."""
-        present = sorted(self.members.values(), key=lambda member: member.ordinal)
-        if any(member.deleting for member in present):
-            return
-        surplus = [member for member in present if member.ordinal >= self.statefulset.replicas]
-        if surplus:
-            self._delete(surplus[-1])
-            return
-        for ordinal in range(self.statefulset.replicas):
-            member = self.members.get(names.pod(self.cluster, ordinal))
-            if member is None:
-                self._create(ordinal)
-                return
-            if not member.ready and member.uid not in self._old_pods():
-                return
-
-    def _old_pods(self) -> set[str]:
-        """A pod that is Not Ready since it is desynced does not hold up others."""
-        return {member.uid for member in self.members.values() if member.desync}
-
-    def _delete(self, member: Member) -> None:
-        member.deleting, member.ready, member.up = True, False, False
-        member.version += 1
-        member.follow_labels()
-        self.time.after(self.delays.pod / 2, lambda: setattr(member, "ended", True))
-        self.time.after(self.delays.pod, lambda: self._gone(member))
-
-    def _gone(self, member: Member) -> None:
-        if self.members.get(member.name) is member:
-            del self.members[member.name]
-            self.events.append(f"{member.name} gone")
-        self._reconcile_soon()
-
-    def _create(self, ordinal: int) -> None:
-        claim = self.claims.setdefault(self.claim_name(ordinal), Claim(self.claim_name(ordinal)))
-        member = self._member(ordinal, {})
-        self.members[member.name] = member
-        self.events.append(f"{member.name} created on {claim.data}")
-        data = {self.claims[self.claim_name(each.ordinal)].data for each in self.members.values()}
-        if claim.data == "empty" and ordinal > 0 and len(data) == 2:
-            data.discard("empty")
-            [claim.data] = data
-            self.events.append(f"state transfer to {member.name}")
-        if "incomplete" in data or len(data) > 1:
-            self.violations.append(f"{member.name} started beside {sorted(data)}")
-            member.up = False
-        working = [pod.name for pod in self.runners.values() if pod.working and member in self._in_the_way(pod)]
-        if working:
-            self.violations.append(f"{member.name} started while {working} worked")
-        if ordinal in self.never_ready or claim.data in self.never_ready_on:
-            member.up = False
-        if claim.data in self.ends_on:
-            member.up, member.restarts = False, RESTARTS
-        member.follow_state()
-
-    def _check_runner(self, pod: RunnerPod) -> None:
-        """A backup reads a desynced replica; a restore writes to volumes that nobody else uses."""
-        if isinstance(pod.job, BackupJob):
-            member = self.members.get(pod.job.replica)
-            if member is None or not member.desync:
-                self.violations.append(f"{pod.name} worked on {pod.job.replica} in sync")
-        if isinstance(pod.job, WRITES_DATA):
-            in_the_way = [member.name for member in self._in_the_way(pod)]
-            if in_the_way:
-                self.violations.append(f"{pod.name} wrote while {in_the_way} ran")
-            others = [
-                each.name
-                for each in self.runners.values()
-                if each.working and each is not pod and (each.claim is pod.claim or isinstance(pod.job, RestoreJob))
-            ]
-            if others:
-                self.violations.append(f"{pod.name} wrote beside {others}")
-
-    def _in_the_way(self, pod: RunnerPod) -> list[Member]:
-        """Members that must not run while this pod works: none may but in a rolling restore those that are restored,
-        below its claim."""
-        if not isinstance(pod.job, WRITES_DATA):
-            return []
-        job = pod.job
-        if self.statefulset.strategy != Strategy.ROLLING or not isinstance(job, RestoreJob):
-            return list(self.members.values())
-        return [
-            member
-            for member in self.members.values()
-            if member.ordinal >= job.ordinal or self.claims[self.claim_name(member.ordinal)].data != job.backup_id
-        ]
 
     # --- facts
 

@@ -15,6 +15,7 @@ from tests.matrix.ends import STATUSES, ended, is_for_an_operator
 from tests.matrix.table import (
     ALL,
     JANITOR,
+    REMOVED,
     REPEATS,
     UNDONE,
     WORKING,
@@ -40,6 +41,7 @@ STEPS = {
     "desync": Step("desync", "set_desync"),
     "out of service": Step("wait_out_of_service", "services_that_list"),
     "run": Step("run_runner", "create_pod", lambda arguments: not _is_prune(arguments), by_lease=False),
+    "release": Step("run_runner", "release_pod", by_lease=False),
     "remove": Step("remove_runners", "delete_pod", by_lease=False),
     "prune": Step("run_runner", "create_pod", _is_prune, by_lease=False),
     "resync": Step("resync", "set_desync"),
@@ -57,17 +59,18 @@ def _row(step: str, *ways: Way, **options: Any) -> Row:
 ROWS = (
     _row("check", *ALL),
     _row("mark", *ALL),
-    _row("move primary", *ALL, *JANITOR),
+    _row("move primary", *ALL, *JANITOR, *REMOVED),
     _row("between the labels", *JANITOR),
-    _row("desync", *ALL, *JANITOR),
-    _row("out of service", *ALL, *JANITOR),
-    _row("run", *ALL),
+    _row("desync", *ALL, *JANITOR, *REMOVED),
+    _row("out of service", *ALL, *JANITOR, *REMOVED),
+    _row("run", *ALL, *REMOVED),
+    _row("release", *REMOVED, part_of="run"),
     _row("remove", *ALL, fails=1),
     _row("prune", *ALL),
-    _row("resync", *UNDONE, *JANITOR, fails=2),
-    _row("in service", *UNDONE, *JANITOR, fails=1),
-    _row("move primary back", *UNDONE, *JANITOR, fails=1),
-    _row("unmark", *UNDONE, *JANITOR, fails=1),
+    _row("resync", *UNDONE, *JANITOR, *REMOVED, fails=2),
+    _row("in service", *UNDONE, *JANITOR, *REMOVED, fails=1),
+    _row("move primary back", *UNDONE, *JANITOR, *REMOVED, fails=1),
+    _row("unmark", *UNDONE, *JANITOR, *REMOVED, fails=1),
     Row("the runner works", Works("backup", times=9), WORKING),
     Row("ON is blocked", Blocked(), WORKING),
 )
@@ -78,7 +81,7 @@ async def _prepare(scene: Scene) -> None:
     """A healthy cluster."""
 
 
-async def _start(scene: Scene, **options: Any) -> Handle:
+async def start(scene: Scene, **options: Any) -> Handle:
     return await scene.stage.backup(scene.world, **options)
 
 
@@ -99,14 +102,16 @@ async def _check(scene: Scene) -> None:
             assert list(world.volume.manifests) == [result.manifest.backup_id]
         case Way.BOTH | Way.BOTH_LOST:
             await _check_janitor(scene)
+        case way if way in REMOVED:
+            await ended(scene)
         case _:
             await _check_end(scene)
     if scene.way in REPEATS or step == "the runner works":
         assert sum(event.endswith("started: backup") for event in world.events) == 1
-    await _check_undone(scene)
+    await check_undone(scene)
 
 
-async def _check_undone(scene: Scene) -> None:
+async def check_undone(scene: Scene) -> None:
     """In sync, in service, labels as before, no mark, no runner, no lease; and in the right order."""
     await scene.stage.assert_settled(scene.world)
     switched = [each for each in scene.world.events if each.startswith("desync O") and not each.endswith("blocked")]
@@ -146,9 +151,10 @@ BACKUP = Operation(
     "backup",
     ROWS,
     _prepare,
-    _start,
+    start,
     _check,
     world={"primary": 2},  # the replica that is backed up: so every step happens
     times_out=("run", timedelta(seconds=40)),
+    marked=2,
 )
-BACKUP_OF_ANOTHER = Operation("backup, not of the primary", "backup", PLAIN, _prepare, _start, _check)
+BACKUP_OF_ANOTHER = Operation("backup, not of the primary", "backup", PLAIN, _prepare, start, _check)

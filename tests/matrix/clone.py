@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from tests.fakes.kill import Step
+from tests.fakes.safety import faults_left
 from tests.fakes.stage import BACKUP_ID, Handle, failure_of
 from tests.fakes.volumes import CLUSTER_UUID
 from tests.fakes.world import World
@@ -52,7 +53,7 @@ async def _check(scene: Scene) -> None:
         [uuid] = {claim.cluster_uuid for claim in world.claims.values()}
         assert uuid not in ("", CLUSTER_UUID)
     assert source.look().events == []
-    assert not source.faults_left()
+    assert not faults_left(source)
     assert await stage.status(stage.lease(source)) is None
 
 

@@ -6,7 +6,8 @@ from temporalio.client import WorkflowExecutionStatus
 
 from galera_backup.errors import GaleraBackupError
 from galera_backup.models.janitor import Mended
-from tests.fakes.stage import assert_eventually, failure_of
+from tests.fakes.stage import BACKUP_ID, Stage, assert_eventually, failure_of
+from tests.fakes.world import World
 from tests.matrix.table import Scene, Way
 
 STATUSES = {
@@ -41,6 +42,21 @@ async def failure_of_a_killed_restore(scene: Scene) -> GaleraBackupError | None:
     failure = await failure_of(scene.handle)
     assert failure.type in ("RestoreFailed", "LeaseLost")
     return failure
+
+
+async def assert_whole(stage: Stage, world: World) -> str:
+    """All replicas on the data from before the restore, or all on the restored; which."""
+    await stage.assert_settled(world)
+    assert world.statefulset.replicas == 3
+    [data] = {claim.data for claim in world.claims.values()}
+    assert data in ("live", BACKUP_ID)
+    return data
+
+
+async def check_mark_removed(scene: Scene) -> None:
+    """However the operation ends, the cluster is whole."""
+    await ended(scene)
+    await assert_whole(scene.stage, scene.world)
 
 
 async def mended_statefulset(scene: Scene) -> Mended:

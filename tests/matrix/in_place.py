@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -12,12 +12,9 @@ from temporalio.exceptions import ApplicationError
 from tests.fakes.kill import Step
 from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, failure_of
 from tests.fakes.world import World
-from tests.matrix.ends import failure_of_a_killed_restore, mended_statefulset
-from tests.matrix.table import ALL, KILLS, REPEATS, WORKING, Call, Operation, Row, Scene, Way, Works
-
-
-def _is_restore_of(ordinal: int) -> Callable[[Mapping[str, Any]], bool]:
-    return lambda arguments: str(arguments["pod"].metadata.name).endswith(f"z-{ordinal}")
+from tests.matrix.ends import assert_whole, check_mark_removed, failure_of_a_killed_restore, mended_statefulset
+from tests.matrix.steps import FORMED, UNMARK, create, release
+from tests.matrix.table import ALL, KILLS, REMOVED, REPEATS, WORKING, Call, Operation, Row, Scene, Way, Works
 
 
 def _is_down(arguments: Mapping[str, Any]) -> bool:
@@ -31,14 +28,14 @@ BEFORE = {
 }
 OUTAGE = {
     "stopped": Step("wait_stopped", "members"),
-    "restore-0": Step("run_runner", "create_pod", _is_restore_of(0), by_lease=False),
-    "restore-1": Step("run_runner", "create_pod", _is_restore_of(1), by_lease=False),
-    "restore-2": Step("run_runner", "create_pod", _is_restore_of(2), by_lease=False),
+    "restore-0": create("0"),
+    "restore-1": create("1"),
+    "restore-2": create("2"),
     "remove": Step("remove_runners", "delete_pod", lambda arguments: arguments["name"].endswith("z-1"), by_lease=False),
 }
 START = {
     "scale up": Step("scale_up", "scale"),
-    "formed": Step("wait_formed", "members"),
+    "formed": FORMED,
 }
 STEPS = {**BEFORE, **OUTAGE, **START}
 TOUCHED = {"restore-1", "restore-2", "remove"}
@@ -51,13 +48,15 @@ def _row(step: str, *ways: Way, **options: Any) -> Row:
 
 ROWS = (
     *(_row(step, *ALL) for step in BEFORE),
-    _row("stopped", *ALL, Way.BOTH),
-    _row("restore-0", *ALL, Way.BOTH_LOST),
-    _row("restore-1", *ALL, Way.BOTH_LOST),
-    _row("restore-2", *ALL),
+    _row("stopped", *ALL, Way.BOTH, *REMOVED),
+    _row("restore-0", *ALL, Way.BOTH_LOST, *REMOVED),
+    _row("restore-1", *ALL, Way.BOTH_LOST, *REMOVED),
+    _row("restore-2", *ALL, *REMOVED),
+    *(Row(f"release-{each}", Call(release(each)), REMOVED, part_of=f"restore-{each}") for each in "012"),
     _row("remove", *ALL, fails=1),
-    _row("scale up", Way.FAILS, *REPEATS, *KILLS, Way.BOTH_LOST, fails=1),  # tried until it works
-    _row("formed", *REPEATS, *KILLS),
+    _row("scale up", Way.FAILS, *REPEATS, *KILLS, Way.BOTH_LOST, *REMOVED, fails=1),  # tried until it works
+    _row("formed", *REPEATS, *KILLS, *REMOVED),
+    Row("unmark", Call(UNMARK), REMOVED),
     Row("the runner of claim 0 works", Works("restore", 0, started=1), WORKING),
     Row("the runner of claim 1 works", Works("restore", 1, started=2), WORKING),
 )
@@ -67,7 +66,7 @@ async def _prepare(scene: Scene) -> None:
     """A healthy cluster with a backup."""
 
 
-async def _start(scene: Scene, **options: Any) -> Handle:
+async def start(scene: Scene, **options: Any) -> Handle:
     return await scene.stage.restore(scene.world, **options)
 
 
@@ -89,6 +88,8 @@ async def _check(scene: Scene) -> None:
             assert [event for event in world.events if event.startswith("scale")] == ["scale 0", "scale 3"]
         case Way.BOTH | Way.BOTH_LOST:
             await _check_janitor(scene)
+        case way if way in REMOVED:
+            await check_mark_removed(scene)
         case _:
             await failure_of_a_killed_restore(scene)
             await assert_whole_or_told(stage, world, scene.handle)
@@ -125,7 +126,7 @@ async def assert_whole_or_told(stage: Stage, world: World, handle: Handle) -> No
     """Up on data that fits together; or at 0, the state of each claim is told, and a second restore mends it."""
     await assert_eventually(lambda: stage.lease_is_closed(world), lambda: f"open lease; {world.events}")
     if world.look().statefulset.replicas:
-        await stage.assert_settled(world)
+        await assert_whole(stage, world)
         return
     assert not world.members
     assert not list(world.present_runners())
@@ -159,7 +160,7 @@ IN_PLACE = Operation(
     "restore",
     ROWS,
     _prepare,
-    _start,
+    start,
     _check,
     world={"backups": (BACKUP_ID,)},
     times_out=("check", timedelta(seconds=30)),

@@ -14,6 +14,7 @@ from galera_backup.models.janitor import JanitorResult
 from galera_backup.models.mark import Mark, PrimaryMove, ResyncRecipe, StartRecipe
 from galera_backup.models.site import Site
 from tests.fakes.kill import Step
+from tests.fakes.safety import faults_left
 from tests.fakes.stage import BACKUP_ID, Handle, assert_eventually
 from tests.fakes.world import World
 from tests.matrix.ends import ended
@@ -55,7 +56,7 @@ def stop(world: World) -> None:
     """Scale it to 0, as the operation had that is lost."""
     with world.lock:
         world.statefulset.replicas = 0
-        world._reconcile_soon()
+        world.controller.reconcile_soon()
 
 
 STEPS = {
@@ -95,7 +96,7 @@ async def _check(scene: Scene) -> None:
     await ended(scene)
     await assert_eventually(lambda: scene.stage.lease_is_closed(world))
     await _next_janitor(scene)
-    await assert_eventually(lambda: not world.look().faults_left(), lambda: f"{world.faults_left()} {world.events}")
+    await assert_eventually(lambda: not faults_left(world.look()), lambda: f"{faults_left(world)} {world.events}")
     await scene.stage.assert_settled(world, labels=world.labels())
 
 

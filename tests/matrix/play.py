@@ -13,9 +13,10 @@ from temporalio.service import RPCError
 
 from galera_backup import names
 from tests.fakes.kill import Kill, kill
+from tests.fakes.safety import faults_left
 from tests.fakes.stage import Stage, assert_eventually, serving
 from tests.fakes.world import World
-from tests.matrix.table import Call, Cell, Hold, Scene, Way
+from tests.matrix.table import REMOVED, REMOVED_IN_UNDO, Call, Cell, Hold, Scene, Way
 
 DEAD = ConnectionError("the worker is dead")
 """Of a call that never has its effect; its activity is not tried again, because its workflow is gone."""
@@ -24,6 +25,11 @@ LONGER_THAN_AN_UNDO = 1.5
 HEARD = 2.5
 """Seconds in which a step that was under way has its effect, and hears that its workflow is gone."""
 _BY_WAY: dict[Way, Kill] = {Way(how): how for how in get_args(Kill)}
+_BEFORE_THE_UNDO: dict[Way, Kill] = {
+    Way.TERMINATE_MARK_REMOVED: "terminate",
+    Way.TERMINATE_ANNOTATIONS_REMOVED: "terminate",
+    Way.TERMINATE_LEASE_ANNOTATIONS_REMOVED: "terminate lease",
+}
 
 
 async def play(stage: Stage, cell: Cell) -> None:
@@ -39,6 +45,10 @@ async def play(stage: Stage, cell: Cell) -> None:
             await _both_terminated(scene, cell)
         case Way.TIME_OUT:
             await _timed_out(scene, cell)
+        case way if way in REMOVED:
+            await _mark_removed(scene, cell)
+        case way if way in REMOVED_IN_UNDO:
+            await _mark_removed_in_undo(scene, cell)
         case _:
             await _killed(scene, cell, _BY_WAY[cell.way])
     await cell.operation.check(scene)
@@ -102,6 +112,35 @@ async def _has_timed_out(scene: Scene) -> bool:
     return await scene.stage.status(scene.handle) == WorkflowExecutionStatus.TIMED_OUT
 
 
+async def _mark_removed(scene: Scene, cell: Cell) -> None:
+    hold = cell.row.place.hold(scene.world)
+    scene.handle = await cell.operation.start(scene)
+    await _remove_mark(scene, cell, hold)
+
+
+async def _mark_removed_in_undo(scene: Scene, cell: Cell) -> None:
+    assert cell.operation.dies is not None
+    dying = cell.operation.dies.hold(scene.world)
+    scene.handle = await cell.operation.start(scene)
+    await assert_eventually(dying.entered, lambda: f"nothing to undo; {scene.world.events}")
+    hold = cell.row.place.hold(scene.world)
+    await kill(scene.stage, scene.world, scene.handle, _BEFORE_THE_UNDO[cell.way])
+    await _remove_mark(scene, cell, hold)
+
+
+async def _remove_mark(scene: Scene, cell: Cell, hold: Hold) -> None:
+    world, ordinal = scene.world, cell.operation.marked
+    try:
+        await _entered(scene, hold)
+        with world.lock:
+            carrier = world.statefulset if ordinal is None else world.member(ordinal)
+            assert _is_marked(carrier.annotations), f"no mark to remove; {world.events}"
+            only_mark = cell.way in (Way.MARK_REMOVED, Way.TERMINATE_MARK_REMOVED)
+            world.remove_mark(ordinal, all_annotations=not only_mark)
+    finally:
+        hold.go()
+
+
 async def _both_terminated(scene: Scene, cell: Cell) -> None:
     stage, world = scene.stage, scene.world
     hold = cell.row.place.hold(world)
@@ -126,7 +165,7 @@ async def _both_terminated(scene: Scene, cell: Cell) -> None:
     hold.go()
     await asyncio.sleep(HEARD)
     with world.lock:
-        scene.left = tuple(world.look().faults_left())
+        scene.left = tuple(faults_left(world.look()))
         scene.replicas_left = world.statefulset.replicas
         scene.data_left = tuple(claim.data for claim in world.claims.values())
     scene.janitor = await stage.janitor(world)

@@ -12,8 +12,15 @@ from galera_backup.models.restore import TidyRequest
 from tests.fakes.kill import Step
 from tests.fakes.stage import BACKUP_ID, Handle, failure_of
 from tests.fakes.world import World
-from tests.matrix.ends import ended, failure_of_a_killed_restore, is_for_an_operator, mended_statefulset
-from tests.matrix.table import KILLS, REPEATS, WORKING, Call, Operation, Row, Scene, Way, Works
+from tests.matrix.ends import (
+    check_mark_removed,
+    ended,
+    failure_of_a_killed_restore,
+    is_for_an_operator,
+    mended_statefulset,
+)
+from tests.matrix.steps import FORMED, NOTE_SWAP, UNMARK, release
+from tests.matrix.table import KILLS, REMOVED, REPEATS, WORKING, Call, Operation, Row, Scene, Way, Works
 
 HOUR = 3600
 
@@ -28,14 +35,18 @@ STEPS = {
     "stopped": Step("wait_stopped", "members"),
     "swap": Step("run_runner", "create_pod", _pod("back-1"), by_lease=False),
     "scale up": Step("scale_up", "scale"),
-    "formed": Step("wait_formed", "members"),
+    "formed": FORMED,
 }
 ROWS = (
+    *(Row(step, Call(STEPS[step]), (Way.FAILS, *REPEATS, *KILLS), fails=1) for step in ("check", "scale down")),
     *(
-        Row(step, Call(STEPS[step]), (Way.FAILS, *REPEATS, *KILLS), fails=1)
-        for step in ("check", "scale down", "stopped", "swap", "scale up")
+        Row(step, Call(STEPS[step]), (Way.FAILS, *REPEATS, *KILLS, *REMOVED), fails=1)
+        for step in ("stopped", "swap", "scale up")
     ),
-    Row("formed", Call(STEPS["formed"]), (*REPEATS, *KILLS)),
+    Row("formed", Call(STEPS["formed"]), (*REPEATS, *KILLS, *REMOVED)),
+    Row("note swap", Call(NOTE_SWAP), REMOVED),
+    Row("release", Call(release("back-1")), REMOVED, part_of="swap"),
+    Row("unmark", Call(UNMARK), REMOVED),
     Row("the swap of claim 2 works", Works("swap", 2, started=3), (Way.BOTH,)),
 )
 TIDY_ROWS = (
@@ -65,6 +76,9 @@ async def _start(scene: Scene, **options: Any) -> Handle:
 
 async def _check(scene: Scene) -> None:
     world = scene.world
+    if scene.way in REMOVED:
+        await check_mark_removed(scene)
+        return
     if scene.way in REPEATS:
         await scene.handle.result()
     elif scene.way == Way.FAILS and scene.step != "scale up":  # that is tried until it works

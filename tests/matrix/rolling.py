@@ -2,42 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
+from tests.fakes.faults import ALWAYS
 from tests.fakes.kill import Step
-from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, failure_of
+from tests.fakes.stage import BACKUP_ID, Handle, assert_eventually, failure_of
 from tests.fakes.world import World
-from tests.matrix.ends import failure_of_a_killed_restore
-from tests.matrix.table import KILLS, REPEATS, WORKING, Call, Operation, Row, Scene, Way, Works
-
-
-def _pod(name: str) -> Callable[[Mapping[str, Any]], bool]:
-    return lambda arguments: str(arguments["pod"].metadata.name).endswith(f"z-{name}")
-
-
-def _to(replicas: int) -> Callable[[Mapping[str, Any]], bool]:
-    return lambda arguments: bool(arguments["replicas"] == replicas)
-
+from tests.matrix.ends import assert_whole, check_mark_removed, failure_of_a_killed_restore
+from tests.matrix.steps import FORMED, UNMARK, create, release, scale_to
+from tests.matrix.table import KILLS, REMOVED, REPEATS, WORKING, Call, Later, Operation, Row, Scene, Way, Works
 
 BEFORE = {
-    "tidy": Step("run_runner", "create_pod", _pod("discard")),
-    "check": Step("run_runner", "create_pod", _pod("check-1"), by_lease=False),
-    "unpack": Step("run_runner", "create_pod", _pod("unpack"), by_lease=False),
-    "scale down": Step("scale_down", "scale", _to(0)),
+    "tidy": create("discard", by_lease=True),
+    "check": create("check-1"),
+    "unpack": create("unpack"),
+    "scale down": Step("scale_down", "scale"),
 }
 OUTAGE = {
     "stopped": Step("wait_stopped", "members"),
-    "restore-0": Step("run_runner", "create_pod", _pod("0"), by_lease=False),
-    "start first": Step("scale_up", "scale", _to(1)),
-    "first formed": Step("wait_formed", "members"),
+    "restore-0": create("0"),
+    "start first": scale_to(1),
+    "first formed": FORMED,
 }
 SERVING = {
-    "restore-1": Step("run_runner", "create_pod", _pod("1"), by_lease=False),
+    "restore-1": create("1"),
     "remove-1": Step("remove_runners", "delete_pod", lambda arguments: arguments["name"].endswith("z-1"), False),
-    "restore-2": Step("run_runner", "create_pod", _pod("2"), by_lease=False),
-    "start all": Step("scale_up", "scale", _to(3)),
+    "restore-2": create("2"),
+    "start all": scale_to(3),
 }
 STEPS = {**BEFORE, **OUTAGE, **SERVING}
 EITHER = ("stopped", "restore-0")
@@ -45,29 +37,26 @@ EITHER = ("stopped", "restore-0")
 AGAIN = ("start first", "start all", "first formed", "remove-1")
 """The lease that finishes the restore takes these steps again."""
 LATE = ("start first", "first formed", "start all")
+HOLDING = ("stopped", "restore-0", "start first", "first formed", "restore-1", "restore-2", "start all")
+"""Steps in which somebody removes the mark."""
 
 
 def _row(step: str) -> Row:
     ways = (Way.FAILS, *REPEATS, *KILLS, *((Way.BOTH_LATE,) if step in LATE else ()))
-    return Row(step, Call(STEPS[step]), ways, **({"fails": 1} if step in AGAIN else {}))
+    ways = (*ways, *REMOVED) if step in HOLDING else ways
+    return Row(step, Call(STEPS[step]), ways, fails=1 if step in AGAIN else ALWAYS)
 
 
 ROWS = (
     *(_row(step) for step in STEPS),
+    *(Row(f"release-{each}", Call(release(each)), REMOVED, part_of=f"restore-{each}") for each in "012"),
+    Row("formed", Later(FORMED, "scale 3"), REMOVED),
+    Row("unmark", Call(UNMARK), REMOVED),
     *(
         Row(f"the runner of claim {ordinal} works", Works("restore", ordinal, ordinal + 1), (*WORKING, Way.BOTH))
         for ordinal in (0, 1, 2)
     ),
 )
-
-
-async def assert_whole(stage: Stage, world: World) -> str:
-    """All replicas on the old data, or all on the restored; which."""
-    await stage.assert_settled(world)
-    assert world.statefulset.replicas == 3
-    [data] = {claim.data for claim in world.claims.values()}
-    assert data in ("live", BACKUP_ID)
-    return data
 
 
 def scaled(world: World) -> list[str]:
@@ -84,7 +73,7 @@ async def _prepare(scene: Scene) -> None:
     """A healthy cluster with a backup."""
 
 
-async def _start(scene: Scene, **options: Any) -> Handle:
+async def start(scene: Scene, **options: Any) -> Handle:
     return await scene.stage.restore(scene.world, strategy="rolling", **options)
 
 
@@ -98,6 +87,8 @@ async def _check(scene: Scene) -> None:
             assert await assert_whole(stage, world) == BACKUP_ID
         case Way.BOTH | Way.BOTH_LATE:
             await _check_janitor(scene)
+        case way if way in REMOVED:
+            await check_mark_removed(scene)
         case _:
             await _check_end(scene)
     if scene.way == Way.BOTH:
@@ -148,7 +139,7 @@ ROLLING = Operation(
     "restore",
     ROWS,
     _prepare,
-    _start,
+    start,
     _check,
     world={"backups": (BACKUP_ID,)},
     times_out=("tidy", timedelta(seconds=30)),

@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
+from tests.fakes.faults import ALWAYS
 from tests.fakes.kill import Step
-from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, failure_of
+from tests.fakes.stage import BACKUP_ID, Handle, assert_eventually, failure_of
 from tests.fakes.world import World
-from tests.matrix.ends import failure_of_a_killed_restore, mended_statefulset
-from tests.matrix.table import KILLS, REPEATS, Call, Operation, Row, Scene, Way, Works
+from tests.matrix.ends import assert_whole, check_mark_removed, failure_of_a_killed_restore, mended_statefulset
+from tests.matrix.steps import NOTE_SWAP, UNMARK, create, release
+from tests.matrix.table import KILLS, REMOVED, REPEATS, Call, Operation, Row, Scene, Way, Works
 
 
 def _pod(name: str) -> Callable[[Mapping[str, Any]], bool]:
@@ -38,35 +40,43 @@ OUTAGE = {
     "prove": Step("check_tables", "check_table", by_lease=False),
 }
 STEPS = {**BEFORE, **OUTAGE}
+HOLDING = ("stopped", "swap", "scale up", "formed")
+"""Steps in which somebody removes the mark."""
 NO_FAILURE = ("remove", "formed")
 """Steps without the way `fails`: their failure is retried, or is that of another test."""
 
 
 def _row(step: str) -> Row:
     ways = (*REPEATS, *KILLS) if step in NO_FAILURE else (Way.FAILS, *REPEATS, *KILLS)
-    return Row(step, Call(STEPS[step]), ways, **({"fails": 1} if step == "scale up" else {}))
+    ways = (*ways, *REMOVED) if step in HOLDING else ways
+    return Row(step, Call(STEPS[step]), ways, fails=1 if step == "scale up" else ALWAYS)
 
 
 ROWS = (
     *(_row(step) for step in STEPS),
+    Row("note swap", Call(NOTE_SWAP), REMOVED),
+    Row("release", Call(release("in-1")), REMOVED, part_of="swap"),
+    Row("unmark", Call(UNMARK), REMOVED),
     Row("the swap of claim 0 works", Works("swap", 0, started=3), (Way.BOTH,)),
     Row("the swap of claim 2 works", Works("swap", 2, started=3), (Way.BOTH,)),
 )
-
-
-async def assert_one_of_two(stage: Stage, world: World) -> str:
-    """All replicas on the old data, or all on the restored; which."""
-    await stage.assert_settled(world)
-    [data] = {claim.data for claim in world.claims.values()}
-    assert data in ("live", BACKUP_ID)
-    return data
+BACK_ROWS = (
+    Row("note swap", Call(NOTE_SWAP), REMOVED),
+    Row("swap back", Call(create("back-1")), REMOVED),
+    Row("release", Call(release("back-1")), REMOVED, part_of="swap back"),
+)
 
 
 async def _prepare(scene: Scene) -> None:
     """A healthy cluster with a backup."""
 
 
-async def _start(scene: Scene, **options: Any) -> Handle:
+async def _prepare_to_go_back(scene: Scene) -> None:
+    """Servers on the restored data end again and again."""
+    scene.world.ends_on = {BACKUP_ID}
+
+
+async def start(scene: Scene, **options: Any) -> Handle:
     return await scene.stage.restore(scene.world, strategy="staged", **options)
 
 
@@ -76,16 +86,18 @@ async def _check(scene: Scene) -> None:
         case Way.FAILS:
             failure = await failure_of(scene.handle)
             assert "Check the worker's role" in failure.message or step == "tidy"
-            assert await assert_one_of_two(stage, world) == "live"
+            assert await assert_whole(stage, world) == "live"
         case Way.RESULT_LOST | Way.WORKER_KILLED:
             await scene.handle.result()
-            assert await assert_one_of_two(stage, world) == BACKUP_ID
+            assert await assert_whole(stage, world) == BACKUP_ID
             assert [event for event in world.events if event.startswith("scale")] == ["scale 0", "scale 3"]
         case Way.BOTH:  # the janitor finds a mixture, and puts the old data back
             ordinal = 0 if "claim 0" in step else 2
             assert scene.data_left[ordinal] == "incomplete"
             assert f"{world.claim_name(ordinal)} untouched" in (await mended_statefulset(scene)).text
-            assert await assert_one_of_two(stage, world) == "live"
+            assert await assert_whole(stage, world) == "live"
+        case way if way in REMOVED:
+            await check_mark_removed(scene)
         case _:
             await _check_end(scene)
 
@@ -96,8 +108,8 @@ async def _check_end(scene: Scene) -> None:
     await assert_eventually(lambda: not _is_dirty(world) or way == Way.TERMINATE_LEASE)
     if way == Way.TERMINATE_LEASE:  # nobody is left who would remove the copies: the next staged restore does
         await assert_eventually(lambda: stage.lease_is_closed(world))
-        await (await _start(scene)).result()
-    data = await assert_one_of_two(stage, world)
+        await (await start(scene)).result()
+    data = await assert_whole(stage, world)
     if scene.step in BEFORE and way != Way.TERMINATE_LEASE:
         assert data == "live"
 
@@ -111,8 +123,17 @@ STAGED = Operation(
     "restore",
     ROWS,
     _prepare,
-    _start,
+    start,
     _check,
     world={"backups": (BACKUP_ID,)},
     times_out=("tidy", timedelta(seconds=30)),
+)
+STAGED_AND_BACK = Operation(
+    "staged, goes back",
+    "restore",
+    BACK_ROWS,
+    _prepare_to_go_back,
+    start,
+    check_mark_removed,
+    world={"backups": (BACKUP_ID,)},
 )

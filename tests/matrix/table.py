@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Protocol
@@ -36,6 +36,14 @@ class Way(StrEnum):
     """As BOTH, but the call never has its effect."""
     BOTH_LATE = "both terminated, effect late"
     """As BOTH, but the call has its effect while the janitor runs."""
+    MARK_REMOVED = "mark removed"
+    """Nothing dies: somebody removes the mark, and the operation goes on."""
+    ANNOTATIONS_REMOVED = "annotations removed"
+    """As MARK_REMOVED, but somebody sets all annotations whole."""
+    TERMINATE_MARK_REMOVED = "terminate, mark removed"
+    """The operation is terminated at `Operation.dies`; the mark goes in a step of the undo."""
+    TERMINATE_ANNOTATIONS_REMOVED = "terminate, annotations removed"
+    TERMINATE_LEASE_ANNOTATIONS_REMOVED = "terminate lease, annotations removed"
 
 
 KILLS = (Way.CANCEL, Way.TERMINATE, Way.CANCEL_LEASE, Way.TERMINATE_LEASE)
@@ -47,6 +55,12 @@ WORKING = (Way.WORKER_KILLED, *KILLS)
 JANITOR = (Way.BOTH, Way.BOTH_LOST)
 REPEATS = (Way.RESULT_LOST, Way.WORKER_KILLED)
 """The step's activity runs again, and the operation ends well."""
+REMOVED = (Way.MARK_REMOVED, Way.ANNOTATIONS_REMOVED)
+REMOVED_IN_UNDO = (
+    Way.TERMINATE_MARK_REMOVED,
+    Way.TERMINATE_ANNOTATIONS_REMOVED,
+    Way.TERMINATE_LEASE_ANNOTATIONS_REMOVED,
+)
 
 
 @dataclass
@@ -86,6 +100,24 @@ class Call:
         fault = world.faults.add(self.step.held(result_is_lost=result_is_lost))
         assert fault.gate is not None
         return Hold(fault.gate.entered.is_set, fault.gate.open, fault.gate.open, fault)
+
+
+@dataclass(frozen=True)
+class Later:
+    """At the first such call after this event of the world."""
+
+    step: Step
+    event: str
+
+    @property
+    def by_lease(self) -> bool:
+        return self.step.by_lease
+
+    def hold(self, world: World, *, result_is_lost: bool = False) -> Hold:
+        def is_due(arguments: Mapping[str, Any]) -> bool:
+            return self.event in world.events and self.step.when(arguments)
+
+        return Call(replace(self.step, when=is_due)).hold(world, result_is_lost=result_is_lost)
 
 
 @dataclass(frozen=True)
@@ -131,6 +163,8 @@ class Row:
     ways: tuple[Way, ...] = ALL
     fails: int = ALWAYS
     """Attempts that fail in the way `fails`."""
+    part_of: str = ""
+    """The step that it is a part of: one cell covers the step with all its parts."""
 
 
 @dataclass
@@ -206,6 +240,10 @@ class Operation:
     times_out: tuple[str, timedelta] | None = None
     """The one step in which it times out, and the execution timeout with which it comes there on a busy machine. For
     the lease it is the same event as a termination of the operation; it takes that much of wall clock."""
+    marked: int | None = None
+    """Ordinal of the replica that has its mark; None: the StatefulSet has it."""
+    dies: Place | None = None
+    """Where it dies, of an operation whose rows are the steps of its undo."""
 
     def ways(self, row: Row) -> tuple[Way, ...]:
         """All ways to die in a step."""
@@ -229,7 +267,7 @@ class Cell:
     @property
     def step_name(self) -> str:
         """Of its step, with its operation."""
-        return f"{self.operation.name}/{self.row.step}"
+        return f"{self.operation.name}/{self.row.part_of or self.row.step}"
 
     @property
     def scope(self) -> str:

@@ -34,8 +34,13 @@ class SmallCluster:
         return self._volumes[claim].mount
 
     def make(self) -> None:
-        """From nothing to three members in sync, with the primary label, the backup's account and sample data."""
+        """From nothing to three members in sync, with sample data."""
         self.remove()
+        self.up()
+        data.load(_DATA_UNITS, self.namespace)
+
+    def up(self) -> None:
+        """Three members in sync, with the primary label and the backup's account; what is there already stays."""
         volumes.up(self._volumes.values())
         documents = [f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: {self.namespace}}}\n"]
         for claim, volume in self._volumes.items():
@@ -60,20 +65,27 @@ class SmallCluster:
         cluster.kubectl(*self._where, "label", "pod", first, settings.PRIMARY_LABEL, "--overwrite")
         grants = Template((paths.DEV / "data" / "backup-account.sql").read_text()).substitute(account)
         cluster.sql(grants, first, namespace=self.namespace)
-        data.load(_DATA_UNITS, self.namespace)
 
     def remove(self) -> None:
-        """The namespace, the volumes and what is in them; gone already is success."""
+        """The namespace, the volumes and what is in them; gone already is success.
+
+        The files go also when the API server does not answer, which is an error.
+        """
+        try:
+            self._remove_objects()
+        finally:
+            for volume in self._volumes.values():
+                if volume.mount.is_mount():
+                    run("volumes", ["umount", "--lazy", str(volume.mount)])
+                volume.file.unlink(missing_ok=True)
+
+    def _remove_objects(self) -> None:
         pods = [*self._where, "delete", "pods", "--all", "--grace-period=1", "--wait=false"]
         cluster.kubectl("delete", "namespace", self.namespace, "--ignore-not-found", "--wait=false")
         cluster.kubectl(*pods)
         cluster.kubectl("delete", "namespace", self.namespace, "--ignore-not-found", timeout=180)
         names = [volume.claim for volume in self._volumes.values()]
         cluster.kubectl("delete", "persistentvolume", *names, "--ignore-not-found", timeout=60)
-        for volume in self._volumes.values():
-            if volume.mount.is_mount():
-                run("volumes", ["umount", "--lazy", str(volume.mount)])
-            volume.file.unlink(missing_ok=True)
 
     def _galera(self) -> str:
         return cluster.manifest(

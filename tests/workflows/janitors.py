@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 from galera_backup.models.janitor import JanitorResult, Verdict
 from tests.fakes.stage import Handle, Stage, assert_eventually
 from tests.fakes.world import RunnerPlan, World
+from tests.matrix.janitor import put_mark
+
+SHORT = timedelta(seconds=2)
+"""What a janitor may wait that is not to wait for long."""
+
+
+def left_desynced(world: World, ordinal: int = 2, **mark: Any) -> None:
+    """As an operation has left this replica that was lost with its lease."""
+    put_mark(world, ordinal, **mark)
+    with world.lock:
+        world.member(ordinal).set_desync(True)
 
 
 async def kill_both(stage: Stage, world: World, operation: Handle) -> None:

@@ -13,6 +13,7 @@ from galera_backup.models.plan import Answer, Decision, RestorePlan
 from galera_backup.models.restore import RestoreResult
 from tests.fakes.faults import ALWAYS, Fault
 from tests.fakes.kill import Step
+from tests.fakes.safety import faults_left
 from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, failure_of
 from tests.fakes.volumes import CLUSTER_UUID
 from tests.fakes.world import RunnerPlan, World
@@ -47,7 +48,7 @@ async def assert_not_begun(stage: Stage, target: World) -> None:
 
 async def assert_untouched(stage: Stage, source: World) -> None:
     assert source.look().events == []
-    assert not source.faults_left()
+    assert not faults_left(source)
     assert await stage.status(stage.lease(source)) is None
 
 

@@ -13,10 +13,7 @@ from tests.fakes.kill import Step
 from tests.fakes.stage import Stage, assert_eventually, failure_of
 from tests.fakes.world import RunnerPlan
 from tests.matrix.janitor import put_mark
-from tests.workflows.janitors import clean, has, kill_both, verdicts, working_backup
-
-SHORT = timedelta(seconds=2)
-
+from tests.workflows.janitors import SHORT, clean, has, kill_both, left_desynced, verdicts, working_backup
 
 # --- nothing to do
 
@@ -137,9 +134,7 @@ async def test_on_that_lands_late_is_waited_for(stage: Stage) -> None:
 async def test_all_members_are_mended(stage: Stage) -> None:
     world = stage.world()
     for ordinal in range(3):
-        put_mark(world, ordinal)
-        with world.lock:
-            world.member(ordinal).set_desync(True)
+        left_desynced(world, ordinal)
     assert len((await clean(stage, world)).mended) == 3
     await stage.assert_settled(world)
 
@@ -149,9 +144,7 @@ async def test_all_members_are_mended(stage: Stage) -> None:
 
 async def test_two_janitors_at_once(stage: Stage) -> None:
     world = stage.world()
-    put_mark(world)
-    with world.lock:
-        world.member(2).set_desync(True)
+    left_desynced(world)
     results = await asyncio.gather(*[(await stage.janitor(world)).result() for _ in range(4)])
     mended = [each for result in results for each in result.mended]
     assert [each.name for each in mended] == ["mariadb-server-2"]
@@ -160,9 +153,7 @@ async def test_two_janitors_at_once(stage: Stage) -> None:
 
 async def test_busy_cluster_is_left_to_its_holder(stage: Stage) -> None:
     world, backup = await working_backup(stage, give_back_when_degraded=False)  # for two desynced at once
-    put_mark(world, 1)
-    with world.lock:
-        world.member(1).set_desync(True)
+    left_desynced(world, 1)
     result = await clean(stage, world)
     assert verdicts(result)["mariadb-server-1"] == Verdict.ABANDONED
     assert (result.busy, result.mended) == (backup.id, ())
@@ -175,9 +166,7 @@ async def test_busy_cluster_is_left_to_its_holder(stage: Stage) -> None:
 
 async def test_what_cannot_be_mended_in_time_fails_the_run(stage: Stage) -> None:
     world = stage.world()
-    put_mark(world)
-    with world.lock:
-        world.member(2).set_desync(True)
+    left_desynced(world)
     fault = world.faults.add(Step("resync", "set_desync").fails(times=ALWAYS))
     failure = await failure_of(await stage.janitor(world, drain_timeout=SHORT, step_timeout=SHORT))
     assert failure.type == "JanitorFailed"
@@ -189,9 +178,7 @@ async def test_what_cannot_be_mended_in_time_fails_the_run(stage: Stage) -> None
 
 async def test_backup_after_the_janitor(stage: Stage) -> None:
     world = stage.world()
-    put_mark(world)
-    with world.lock:
-        world.member(2).set_desync(True)
+    left_desynced(world)
     await clean(stage, world)
     await (await stage.backup(world)).result()
     await stage.assert_settled(world)

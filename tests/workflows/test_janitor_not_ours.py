@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from galera_backup.models.janitor import Verdict
 from tests.fakes.stage import Stage, assert_eventually
 from tests.matrix.janitor import put_mark
-from tests.workflows.janitors import clean, has, verdicts
-
-SHORT = timedelta(seconds=2)
+from tests.workflows.janitors import SHORT, clean, has, left_desynced, verdicts
 
 
 async def test_desync_of_an_operator_is_not_touched(stage: Stage) -> None:
@@ -40,9 +36,7 @@ async def test_desync_of_an_operator_beside_one_of_ours(stage: Stage) -> None:
 
 async def test_work_from_another_temporal_namespace_is_not_touched(stage: Stage) -> None:
     world = stage.world()
-    put_mark(world, namespace="another")
-    with world.lock:
-        world.member(2).set_desync(True)
+    left_desynced(world, namespace="another")
     result = await clean(stage, world)
     assert verdicts(result)["mariadb-server-2"] == Verdict.FOREIGN
     assert "'another'" in result.left_alone[0]
@@ -62,9 +56,8 @@ async def test_donor_is_not_touched(stage: Stage) -> None:
 
 async def test_our_desync_of_a_donor_is_taken_back_and_the_donation_goes_on(stage: Stage) -> None:
     world = stage.world()
-    put_mark(world)
+    left_desynced(world)
     with world.lock:
-        world.member(2).set_desync(True)
         world.member(2).other_holders = 1
     janitor = await stage.janitor(world)
     await assert_eventually(lambda: not world.look().member(2).desync)
@@ -78,9 +71,8 @@ async def test_our_desync_of_a_donor_is_taken_back_and_the_donation_goes_on(stag
 
 async def test_donation_that_outlasts_the_janitor_is_no_failure(stage: Stage) -> None:
     world = stage.world()
-    put_mark(world)
+    left_desynced(world)
     with world.lock:
-        world.member(2).set_desync(True)
         world.member(2).other_holders = 1
     result = await clean(stage, world, drain_timeout=SHORT, step_timeout=SHORT)
     assert verdicts(result)["mariadb-server-2"] == Verdict.DONOR
@@ -103,7 +95,7 @@ async def test_stopped_by_a_person_is_only_told(stage: Stage) -> None:
     world = stage.world()
     with world.lock:
         world.statefulset.replicas = 0
-        world._reconcile_soon()
+        world.controller.reconcile_soon()
     result = await clean(stage, world)
     assert verdicts(result) == {"mariadb-server": Verdict.FOREIGN}
     assert result.mended == ()

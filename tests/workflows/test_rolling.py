@@ -12,7 +12,8 @@ from galera_backup.models.janitor import Verdict
 from tests.fakes.kill import Step, reset, workflow_tasks
 from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, failure_of
 from tests.fakes.world import BACKUP, PRIMARY, RunnerPlan, World
-from tests.matrix.rolling import OUTAGE, assert_whole, scaled
+from tests.matrix.ends import assert_whole
+from tests.matrix.rolling import OUTAGE, scaled
 from tests.matrix.table import started
 
 BY_WHOM = 2
@@ -234,7 +235,7 @@ async def test_next_restore_of_a_cluster_left_in_part(stage: Stage, strategy: st
     with world.lock:
         world.statefulset.replicas = 0
         world.statefulset.version += 1
-        world._reconcile_soon()
+        world.controller.reconcile_soon()
     await assert_eventually(lambda: not world.look().members)
     await (await stage.restore(world, strategy=strategy, replicas=3)).result()
     assert {claim.data for claim in world.claims.values()} == {BACKUP_ID}
@@ -264,7 +265,7 @@ async def test_first_replica_that_a_person_started_on_its_old_data(stage: Stage)
     with world.lock:
         world.statefulset.replicas = 1
         world.statefulset.version += 1
-        world._reconcile_soon()
+        world.controller.reconcile_soon()
     await assert_eventually(lambda: bool(world.look().members))
     gate.open()
     failure = await failure_of(handle)

@@ -11,7 +11,8 @@ from galera_backup.models.volumes import SwapState
 from tests.fakes.kill import kill
 from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, failure_of
 from tests.fakes.world import RunnerPlan, World
-from tests.matrix.staged import STEPS, assert_one_of_two
+from tests.matrix.ends import assert_whole
+from tests.matrix.staged import STEPS
 
 
 async def restore(stage: Stage, world: World, **fields: Any) -> Handle:
@@ -21,7 +22,7 @@ async def restore(stage: Stage, world: World, **fields: Any) -> Handle:
 async def test_what_happens_in_which_order(stage: Stage) -> None:
     world = stage.world(backups=(BACKUP_ID,))
     result = await (await restore(stage, world)).result()
-    assert await assert_one_of_two(stage, world) == BACKUP_ID
+    assert await assert_whole(stage, world) == BACKUP_ID
     phases = ["lease", "plan", "check", "tidy", "stage", "verify", "stop", "swap", "start", "prove"]
     assert [each.phase for each in result.phases] == phases
     assert [each.claim for each in result.claims] == [world.claim_name(ordinal) for ordinal in range(3)]
@@ -46,7 +47,7 @@ async def test_claims_are_staged_and_swapped_beside_each_other(stage: Stage) -> 
             for pod in world.runners.values():
                 pod.let_go()
     await handle.result()
-    assert await assert_one_of_two(stage, world) == BACKUP_ID
+    assert await assert_whole(stage, world) == BACKUP_ID
 
 
 async def test_no_room_for_a_second_copy(stage: Stage) -> None:
@@ -70,7 +71,7 @@ async def test_failure_before_the_cut_leaves_the_cluster_alone(stage: Stage, mod
     world.plan(RunnerPlan(mode, end="fails", error="NotEnoughSpace"))
     failure = await failure_of(await restore(stage, world))
     assert failure.type == ("NotEnoughSpace" if mode == "stage" else "RestoreFailed")
-    assert await assert_one_of_two(stage, world) == "live"
+    assert await assert_whole(stage, world) == "live"
     assert "scale 0" not in world.events
 
 
@@ -88,7 +89,7 @@ async def test_state_transfer_that_wipes_what_is_staged(stage: Stage) -> None:
     assert failure.type == "RestoreFailed"
     expected = f"verifying what is staged on {world.claim_name(1)!r}: expected all of it, it is gone or not whole"
     assert failure.message.startswith(expected)
-    assert await assert_one_of_two(stage, world) == "live"
+    assert await assert_whole(stage, world) == "live"
     assert "scale 0" not in world.events
 
 
@@ -99,7 +100,7 @@ async def test_swap_that_fails_on_one_claim(stage: Stage) -> None:
     assert failure.type == "RestoreFailed"
     assert "The previous data was swapped back" in failure.message
     assert f"{world.claim_name(2)} untouched" in failure.message
-    assert await assert_one_of_two(stage, world) == "live"
+    assert await assert_whole(stage, world) == "live"
     assert not any("-look-" in event for event in world.events)
 
 
@@ -109,7 +110,7 @@ async def test_cluster_that_does_not_form_on_the_restored_data(stage: Stage) -> 
     failure = await failure_of(await restore(stage, world, ready_timeout=4))
     assert failure.type == "RestoreFailed"
     assert "The previous data was swapped back" in failure.message
-    assert await assert_one_of_two(stage, world) == "live"
+    assert await assert_whole(stage, world) == "live"
     assert [event for event in world.events if event.startswith("scale")] == ["scale 0", "scale 3"] * 2
 
 
@@ -119,7 +120,7 @@ async def test_server_that_ends_on_the_restored_data_is_not_waited_for(stage: St
     failure = await failure_of(await restore(stage, world, ready_timeout=600))
     assert "mariadb-server-0: expected its server to start on this data" in failure.message
     assert "The previous data was swapped back" in failure.message
-    assert await assert_one_of_two(stage, world) == "live"
+    assert await assert_whole(stage, world) == "live"
 
 
 async def test_cluster_that_is_not_the_restored_one(stage: Stage) -> None:
@@ -129,7 +130,7 @@ async def test_cluster_that_is_not_the_restored_one(stage: Stage) -> None:
     world.volume.manifests[BACKUP_ID] = manifest.model_copy(update={"position": other})
     failure = await failure_of(await restore(stage, world))
     assert "expected wsrep_cluster_state_uuid 11111111" in failure.message
-    assert await assert_one_of_two(stage, world) == "live"
+    assert await assert_whole(stage, world) == "live"
 
 
 async def test_cancelled_after_the_swap(stage: Stage) -> None:
@@ -143,7 +144,7 @@ async def test_cancelled_after_the_swap(stage: Stage) -> None:
     fault.gate.open()
     failure = await failure_of(handle)
     assert "runs on the restored data" in failure.message
-    assert await assert_one_of_two(stage, world) == BACKUP_ID
+    assert await assert_whole(stage, world) == BACKUP_ID
 
 
 async def test_clients_write_while_the_others_join(stage: Stage) -> None:
@@ -159,4 +160,4 @@ async def test_clients_write_while_the_others_join(stage: Stage) -> None:
             late.up = True
             late.follow_state()
     await handle.result()
-    assert await assert_one_of_two(stage, world) == BACKUP_ID
+    assert await assert_whole(stage, world) == BACKUP_ID

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import Any
 
 import pytest
 from temporalio.testing import WorkflowEnvironment
 
 from starters import cli
+
+FOLLOWS_WITHIN = 15
+"""Seconds in which visibility has followed."""
 
 
 class Cli:
@@ -37,6 +41,18 @@ class Cli:
                 heard += self._capture.readouterr().err
                 await asyncio.sleep(0.1)
         return heard
+
+    async def operations(self, cluster: str, expected: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Type and status of what `status` shows, newest first: as soon as it is as expected, or what it is in the end.
+
+        Visibility follows the runs a moment later: one that has ended is seen as running until then.
+        """
+        deadline = time.monotonic() + FOLLOWS_WITHIN
+        while True:
+            _, document = await self.json("status", cluster)
+            shown = [(each["type"], each["status"]) for each in document["operations"]]
+            if shown == expected or time.monotonic() > deadline:
+                return shown
 
     async def json(self, *arguments: str, queue: str | None = None) -> tuple[int, Any]:
         code, out = await self(*arguments, "--json", queue=queue)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
-from typing import Any
 
 from temporalio.testing import WorkflowEnvironment
 
@@ -52,11 +50,11 @@ async def test_status_tells_holder_progress_and_last_operations(run: Cli, tempor
     lease = await client.start_workflow(
         "GaleraLease", id=names.lease_id(ClusterRef(namespace="held", statefulset="db")), task_queue=run.queue
     )
-    assert (await run("backup", "broken/db"))[0] == 1
-    document: dict[str, Any] = {}
-    async with asyncio.timeout(15):  # visibility follows the run a moment later
-        while not document.get("operations"):
-            _, document = await run.json("status", "broken/db")
+    broken = f"broken/db-{uuid.uuid4().hex[:8]}"
+    assert (await run("backup", broken))[0] == 1
+    expected = [("GaleraBackup", "failed")]
+    assert await run.operations(broken, expected) == expected
+    _, document = await run.json("status", broken)
     assert document["operations"][0]["error"]["type"] == "InternalError"
     assert document["worker"] is True
     code, out = await run("status", "held/db")
@@ -82,20 +80,13 @@ async def test_status_shows_every_operation(run: Cli, temporal_env: WorkflowEnvi
         assert (await run("janitor", name))[0] == 0
     for _ in range(LAST_OPERATIONS):
         assert (await run("list", name))[0] == 0
-    shown: list[str] = []
-    async with asyncio.timeout(15):  # visibility follows the runs a moment later
-        while len(shown) < LAST_JANITOR_RUNS + 3:
-            _, document = await run.json("status", name)
-            shown = [each["type"] for each in document["operations"]]
-    assert shown == [*["GaleraJanitor"] * LAST_JANITOR_RUNS, "GaleraRollback", "GaleraRestore", "GaleraTidy"]
+    janitors, open_tidy = [("GaleraJanitor", "completed")] * LAST_JANITOR_RUNS, ("GaleraTidy", "running")
+    expected = [*janitors, ("GaleraRollback", "completed"), ("GaleraRestore", "completed"), open_tidy]
+    assert await run.operations(name, expected) == expected
     for _ in range(LAST_OPERATIONS):
         assert (await run("backup", name))[0] == 0
-    async with asyncio.timeout(15):
-        while shown.count("GaleraBackup") < LAST_OPERATIONS:
-            _, document = await run.json("status", name)
-            shown = [each["type"] for each in document["operations"]]
-    assert shown == [*["GaleraBackup"] * LAST_OPERATIONS, *["GaleraJanitor"] * LAST_JANITOR_RUNS, "GaleraTidy"]
-    assert document["operations"][-1]["status"] == "running"
+    expected = [*[("GaleraBackup", "completed")] * LAST_OPERATIONS, *janitors, open_tidy]
+    assert await run.operations(name, expected) == expected
     await tidy.terminate()
 
 

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from galera_backup.runner import prepare
 from galera_backup.runner.reporting import log
+from galera_backup.runner.staged import stage
 from tests.unit.runner.pod import Pod, make_pod
+from tests.unit.runner.staged import TOTAL_KB
 
 
 @pytest.fixture
@@ -54,3 +57,10 @@ def data(request: pytest.FixtureRequest, pod: Pod, tmp_path: Path) -> Path:
     (directory / "ibdata1").write_bytes(b"old")
     (directory / "galera.cache").write_bytes(b"old")
     return directory
+
+
+@pytest.fixture
+def volume_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A volume with room, whatever the machine has."""
+    monkeypatch.setattr(stage, "total_kb", lambda path: TOTAL_KB)
+    monkeypatch.setattr(prepare, "free_kb", lambda path: TOTAL_KB // 2)
