@@ -221,7 +221,7 @@ class Stopped:
         decided = way_back(found, was_up=recipe.replicas_before > 0, may_be_restored=not recipe.restored_failed)
         workflow.logger.warning("a staged restore ended half way", extra={"decided": str(decided)})
         done = await volumes.follow(decided, found)
-        return _Held(done, 0, decided.why if decided.start_on is None else "")
+        return _Held(done.claims, 0, decided.why if decided.start_on is None else "")
 
     async def _finish(self, held: _Held) -> _Held:
         if self.recipe.strategy == Strategy.ROLLING:
