@@ -17,7 +17,7 @@ from galera_backup import names
 from galera_backup.errors import LeaseLost
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.kube.gateway import KubeGateway
-from galera_backup.marks import is_revoked, mark_of
+from galera_backup.marks import is_revoked, is_unreadable, mark_of
 from galera_backup.models.common import ClusterRef, LeaseRef
 
 
@@ -106,11 +106,12 @@ def _may_change(annotations: Mapping[str, str], lease: LeaseRef, what: str, mark
 def _has_mark(annotations: Mapping[str, str], lease: LeaseRef, what: str) -> None:
     mark = mark_of(annotations)
     if mark is None or mark.lease != lease:
-        saw = (
-            f"that of {mark.lease.workflow_id!r}, run {mark.lease.run_id}, which has taken over"
-            if mark
-            else "none: it was created again, or somebody removed the mark"
-        )
+        if mark is not None:
+            saw = f"that of {mark.lease.workflow_id!r}, run {mark.lease.run_id}, which has taken over"
+        elif is_unreadable(annotations):
+            saw = "one that cannot be read: a newer version of galera-backup wrote it, or it is damaged"
+        else:
+            saw = "none: it was created again, or somebody removed the mark"
         raise LeaseLost(
             f"{what}: expected the mark of lease {lease.workflow_id!r}, run {lease.run_id}, it has {saw}. "
             "Nothing was done; start the operation again"

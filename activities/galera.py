@@ -58,6 +58,7 @@ class GaleraActivities:
         """Write the lease's mark on the replica, with the successor if it carries the primary label.
 
         A mark that a dead lease left is replaced: the cluster check has seen the replica in sync.
+        Errors: `DesyncFailed`; `MarkUnreadable`, where a recipe would be lost that this version cannot read or follow.
         """
         pod = await self._fence.replica(task.site.cluster, task.pod, task.lease, marked=False)
         present = mark_of(pod.annotations)

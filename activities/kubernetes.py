@@ -9,10 +9,10 @@ from temporalio import activity
 from activities._fence import Fence
 from activities._heartbeat import in_thread, pause
 from galera_backup import names
-from galera_backup.errors import LeaseLost, ScaleFailed
+from galera_backup.errors import LeaseLost
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.kube.gateway import KubeGateway
-from galera_backup.marks import mark_of
+from galera_backup.marks import check_overwrite, mark_of
 from galera_backup.models.activities import ReplicaTask, Revoked, ScaleTask
 from galera_backup.models.common import LeaseRef
 from galera_backup.models.mark import Mark, PrimaryMove
@@ -145,16 +145,10 @@ class KubernetesActivities:
         """Scale the StatefulSet to 0 and leave the lease's mark on it, in one patch.
 
         A lease that stops a second time has a later mark: an attempt at the first one comes too late then. The mark
-        of another lease is replaced, but not one of a newer version: what that says of the data would be lost.
+        of another lease is replaced. Error: `MarkUnreadable`, where what that says of the data would be lost.
         """
         statefulset = await self._fence.statefulset(task.site.cluster, task.site.container, task.mark.lease)
         present = mark_of(statefulset.annotations)
-        if present is not None and present.is_newer:
-            raise ScaleFailed(
-                f"scaling StatefulSet {str(task.site.cluster)!r} to 0: it carries the mark of {present.owner!r}, which "
-                "a newer version of galera-backup wrote. Nothing was changed; run the janitor of that version, or "
-                f"remove the annotation {names.LEASE_ANNOTATION!r}"
-            )
         if present is None or present.lease != task.mark.lease or _is_later(task.mark, present):
             await in_thread(self._kube.scale, statefulset, 0, task.mark)
 
@@ -186,6 +180,7 @@ class KubernetesActivities:
 
         The StatefulSet is changed, marked or not, so that one that has checked its lease already meets a conflict. One
         that is stopped and has lost its mark is marked again: the fence of the pods that undo needs the mark.
+        Error: `MarkUnreadable`, until a person has removed a mark on it that cannot be read.
         """
         statefulset = await in_thread(self._kube.statefulset, task.site.cluster, task.site.container)
         lease, replicas = task.mark.lease, statefulset.replicas
@@ -201,7 +196,7 @@ class KubernetesActivities:
     async def renew_mark(self, task: ScaleTask) -> None:
         """Replace the lease's mark on the StatefulSet that it stopped, as its recipe has changed; or write it again.
 
-        Error: `LeaseLost`, when the StatefulSet was started or another lease has marked it.
+        Errors: `LeaseLost`, when the StatefulSet was started or another lease has marked it; `MarkUnreadable`.
         """
         cluster, lease = task.site.cluster, task.mark.lease
         statefulset = await self._fence.statefulset(cluster, task.site.container, lease)
@@ -220,12 +215,14 @@ class KubernetesActivities:
         """Scale the StatefulSet back; the mark stays until all is in order.
 
         Conditional on the mark being this lease's; or on there being none, if it is known that this lease stopped it.
+        Errors: `LeaseLost`; `MarkUnreadable`, until a person has removed a mark on it that cannot be read.
         """
         statefulset = await in_thread(self._kube.statefulset, task.site.cluster, task.site.container)
         mark = mark_of(statefulset.annotations)
         if statefulset.replicas > task.serving:
             return  # done by an earlier attempt, or by a person
         if mark is None:
+            check_overwrite(statefulset.annotations, task.mark, f"scaling StatefulSet {str(task.site.cluster)!r} back")
             if task.known_by is None:
                 return  # a person has removed the mark, and decides
             await self._fence.lease_is_open(task.known_by)
@@ -264,7 +261,10 @@ def _moved_on(pod: PodFacts | None) -> PrimaryMove | None:
 
 
 def _lost_its_mark(statefulset: StatefulSetFacts, task: ScaleTask) -> bool:
-    """Somebody has removed the mark from a StatefulSet that is still stopped, or started in part, by its lease."""
+    """A StatefulSet that is still stopped, or started in part, by its lease has no mark: somebody has removed it.
+
+    So it is too with a mark that cannot be read, which is not overwritten.
+    """
     if task.known_by is None or mark_of(statefulset.annotations) is not None:
         return False
     recipe = task.mark.start

@@ -4,7 +4,7 @@
     ├── InvalidInput, InternalError, NotYet*
     ├── ClusterError          the cluster, or what an operation did to it
     │   ├── ClusterBusy, ClusterNotFound, ClusterUnhealthy, ClusterDegraded, LeaseLost
-    │   ├── DesyncFailed, ScaleFailed, ClusterNotFormed, ClusterLeftStopped, ClusterLeftPartial
+    │   ├── DesyncFailed, ScaleFailed, ClusterNotFormed, ClusterLeftStopped, ClusterLeftPartial, MarkUnreadable
     │   └── RestoreRejected, JanitorFailed
     ├── RunnerPodError        a runner pod and its work on backups and data
     │   ├── RunnerFailed, RunnerNotStarted, NotEnoughSpace, VersionMismatch
@@ -76,6 +76,10 @@ class ClusterDegraded(ClusterError):
 
 class LeaseLost(ClusterError):
     """The lease ended, or the mark on the cluster names another one: the caller must not act any more."""
+
+
+class MarkUnreadable(ClusterError):
+    """An object carries a mark that this version cannot read, or cannot follow: it was not overwritten."""
 
 
 class DesyncFailed(ClusterError):

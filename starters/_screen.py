@@ -1,4 +1,4 @@
-"""Where a command writes: its answer on stdout, everything else on stderr."""
+"""The output of a command: its answer on stdout, everything else on stderr."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from galera_backup.durations import duration_text
 from starters._exit import ExitCode, Failure, failure
 
 PIPE_WIDTH = 500
-"""Columns of a pipe or a file: nothing is cut off there."""
+"""Columns of a pipe or a file, so many that nothing is cut off."""
 
 
 class Screen:
-    """One command's output. With `as_json` stdout gets exactly one JSON document."""
+    """Writes one command's output. With `as_json` stdout gets exactly one JSON document."""
 
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
@@ -36,11 +36,11 @@ class Screen:
         self.run_id: str | None = None
 
     def say(self, text: str) -> None:
-        """A line for the person; never part of the answer."""
+        """Print a line for the person on stderr; it is not a part of the answer."""
         self.err.print(text)
 
     def answer(self, document: BaseModel | Mapping[str, Any], *shown: RenderableType) -> None:
-        """The command's answer: the document as JSON, or what is shown in its place."""
+        """Print the command's answer: the document as JSON, or `shown` instead."""
         if self.as_json:
             self._json(document)
             return
@@ -48,7 +48,7 @@ class Screen:
             self.out.print(each)
 
     def error(self, problem: Failure) -> None:
-        """Why the command failed."""
+        """Print why the command failed."""
         if self.as_json:
             self._json({"error": problem.model_dump(exclude_none=True)})
         self.say(f"{problem.type}: {problem.message}")
@@ -87,7 +87,7 @@ def _fail(screen: Screen, problem: Failure) -> None:
 
 
 def table(*headers: str) -> Table:
-    """A table whose first column is never broken, and whose others lose nothing when the terminal is narrow."""
+    """A table for a terminal of any width: its first column is not wrapped, the others are wrapped and not cut."""
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, header in enumerate(headers):
         made.add_column(header, no_wrap=index == 0, overflow="fold")
@@ -95,7 +95,7 @@ def table(*headers: str) -> Table:
 
 
 def facts(pairs: Mapping[str, str | None]) -> Table:
-    """Names and values in two columns; what is None is left out."""
+    """Names and values in two columns, without the values that are None."""
     table = Table.grid(padding=(0, 2))
     for name, value in pairs.items():
         if value is not None:

@@ -1,4 +1,4 @@
-"""`galera-backup janitor`: mend what an operation left whose lease was lost with it."""
+"""`galera-backup janitor`: mend what an operation left when its lease was lost together with it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ from starters._session import Session, cluster_attributes, details
 EVERY = "5m"
 SHORTEST = timedelta(minutes=1)
 CATCH_UP = timedelta(minutes=5)
-"""A look that was missed by more than this is not made up for: the next one sees the same."""
+"""Temporal does not start a look that it missed by more than this: the next look sees the same."""
 
 Every = Annotated[
     str,
@@ -114,8 +114,8 @@ def janitor(
 ) -> None:
     """Look once for what a lost operation left on the cluster, and mend it.
 
-    For a lease that was terminated by hand with its operation, and for a Temporal database that was lost. What is not
-    the work of this tool is told, and not touched.
+    For a lease that was terminated by hand with its operation, and for a Temporal database that was lost. It reports
+    what galera-backup did not do, and does not touch that.
     """
     limits = {"drain_timeout": drain_timeout, "step_timeout": step_timeout}
 

@@ -37,7 +37,7 @@ from starters.backup import backup_fields
 from starters.janitor import EVERY, Every, interval, janitor_fields, janitor_schedule
 
 CATCH_UP = timedelta(hours=1)
-"""A run that Temporal missed by more than this, being down, is not made up for. The server's default is a year."""
+"""Temporal does not start a run that it missed by more than this while it was down. The server's default is a year."""
 DAILY_AT = "01:00"
 WAIT_FOR_CLUSTER = "30m"
 
@@ -102,9 +102,9 @@ def set_(
     janitor_every: Every = EVERY,
     as_json: AsJson = False,
 ) -> None:
-    """Create the schedules of the backup and of the janitor, or bring them to what these options say.
+    """Create the schedules of the backup and of the janitor, or change them to these options.
 
-    A paused one stays paused and keeps its note.
+    A paused schedule stays paused and keeps its note.
     """
 
     async def work(screen: Screen) -> None:
@@ -140,7 +140,7 @@ def show(*, cluster: Cluster, temporal: TemporalOptions, as_json: AsJson = False
 @app.command(epilog=EXIT_CODES)
 @grouped
 def pause(*, cluster: Cluster, temporal: TemporalOptions, note: Note = None, as_json: AsJson = False) -> None:
-    """Start no more backups until `resume`. One that is running goes on, and so does the janitor."""
+    """Start no more backups until `resume`. A running backup and the janitor go on."""
     _on_existing(cluster, temporal, as_json, lambda handle: handle.pause(note=note or "paused by galera-backup"))
 
 
@@ -161,7 +161,7 @@ def trigger(*, cluster: Cluster, temporal: TemporalOptions, as_json: AsJson = Fa
 @app.command(epilog=EXIT_CODES)
 @grouped
 def delete(*, cluster: Cluster, temporal: TemporalOptions, as_json: AsJson = False) -> None:
-    """Remove both schedules. Their runs and the backups stay. Succeeds when there is none."""
+    """Remove both schedules. Their runs and the backups stay. Succeeds too when there is none."""
 
     async def work(screen: Screen) -> None:
         where = cluster_of(cluster)

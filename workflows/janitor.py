@@ -51,6 +51,7 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.mark import Mark, StartRecipe
     from galera_backup.models.restore import Strategy
     from galera_backup.models.site import OperationRequest, Site
+    from galera_backup.rules.claims import replicas_on
     from galera_backup.rules.triage import JANITOR_IS_CONTENT, JANITOR_MENDS, triage
     from galera_backup.show import describe_claims, findings_table
     from galera_backup.text import first_sentence_of
@@ -252,8 +253,10 @@ class _Steps:
                 f"starting StatefulSet {str(request.cluster)!r}: expected all replicas in one cluster within {limit}. "
                 "The next run tries again; look at the failures of this run's activities"
             ) from None
-        started = f"started; claims: {describe_claims(ended.claims)}"
-        text = started if ended.claims else "primary label as before, mark removed"
+        text = "primary label as before, mark removed"
+        if ended.claims:
+            started = "started" if replicas_on(ended.claims, recipe) else "left at 0 replicas, as it was before"
+            text = f"{started}; claims: {describe_claims(ended.claims)}"
         if recipe.strategy != Strategy.IN_PLACE:
             await self._copies(site, recipe).undo(ended)
             if ended.untidy:

@@ -23,7 +23,11 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.restore import ClaimState, RollbackRequest, RollbackResult, Strategy
     from galera_backup.models.volumes import SwapState
 
-_AIM = Aim("rollback", ClaimState.UNTOUCHED, "The cluster runs on the data that it had before the restore")
+_AIM = Aim(
+    "rollback",
+    ClaimState.UNTOUCHED,
+    "The cluster runs on the data that it had before the restore. To have the restored data, start the restore again",
+)
 
 
 @workflow.defn(name=workflow_types.ROLLBACK.name)

@@ -33,6 +33,20 @@ class OnClaim(Protocol):
 
 
 @dataclass(frozen=True)
+class Followed:
+    """What the claims hold after the way back, and why it failed on some."""
+
+    claims: tuple[ClaimReport, ...]
+    problems: tuple[str, ...] = ()
+
+    @staticmethod
+    def of(parts: Sequence[Followed]) -> Followed:
+        """Of several claims; each problem is said once."""
+        problems = dict.fromkeys(problem for part in parts for problem in part.problems)
+        return Followed(tuple(claim for part in parts for claim in part.claims), tuple(problems))
+
+
+@dataclass(frozen=True)
 class Claims:
     """The claims of one restore, by ordinal, and how jobs are run on them."""
 
@@ -56,23 +70,23 @@ class Claims:
         state = claim_state(seen, self.restore_id, self.strategy)
         return ClaimFound(claim=claim, ordinal=ordinal, state=state, seen=seen)
 
-    async def follow(self, decided: WayBack, found: Sequence[ClaimFound]) -> tuple[ClaimReport, ...]:
+    async def follow(self, decided: WayBack, found: Sequence[ClaimFound]) -> Followed:
         """Do with the claims what was decided; the claims as they are afterwards, `incomplete` where that failed.
 
         Claims are emptied only when all others have their previous data back.
         """
         claims = tuple(each.report for each in found)
         if decided.start_on != ClaimState.UNTOUCHED:
-            return claims
+            return Followed(claims)
         workflow.logger.warning("swapping the previous data back", extra={"claims": describe_claims(claims)})
-        done = await for_each(claims, lambda each: self._swap_back(each, decided))
-        if any(each.state == ClaimState.INCOMPLETE for each in done if each.ordinal not in decided.emptied):
-            return tuple(done)
-        return tuple(await for_each(done, lambda each: self._empty(each, decided)))
+        done = Followed.of(await for_each(claims, lambda each: self._swap_back(each, decided)))
+        if any(each.state == ClaimState.INCOMPLETE for each in done.claims if each.ordinal not in decided.emptied):
+            return done
+        return Followed.of(await for_each(done.claims, lambda each: self._empty(each, decided)))
 
-    async def _swap_back(self, claim: ClaimReport, decided: WayBack) -> ClaimReport:
+    async def _swap_back(self, claim: ClaimReport, decided: WayBack) -> Followed:
         if claim.ordinal in decided.emptied:
-            return claim
+            return Followed((claim,))
         job = SwapJob(
             cluster=self.cluster,
             restore_id=self.restore_id,
@@ -83,18 +97,18 @@ class Claims:
             "back", job, claim, f"rename the previous data of {claim.claim} back", ClaimState.UNTOUCHED
         )
 
-    async def _empty(self, claim: ClaimReport, decided: WayBack) -> ClaimReport:
+    async def _empty(self, claim: ClaimReport, decided: WayBack) -> Followed:
         if claim.ordinal not in decided.emptied:
-            return claim
+            return Followed((claim,))
         job = EmptyJob(cluster=self.cluster, restore_id=self.restore_id)
         return await self._changed("empty", job, claim, f"empty {claim.claim} for a state transfer", ClaimState.EMPTIED)
 
     async def _changed(
         self, name: str, job: Job[Report], claim: ClaimReport, summary: str, done: ClaimState
-    ) -> ClaimReport:
+    ) -> Followed:
         try:
             await self.run(name, job, claim.ordinal, claim.claim, summary)
         except GaleraBackupError as error:
             workflow.logger.error("a claim is not done", extra={"claim": claim.claim, "error": error.message})
-            done = ClaimState.INCOMPLETE
-        return claim.model_copy(update={"state": done})
+            return Followed((claim.model_copy(update={"state": ClaimState.INCOMPLETE}),), (error.message,))
+        return Followed((claim.model_copy(update={"state": done}),))

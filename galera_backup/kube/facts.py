@@ -1,4 +1,4 @@
-"""What the project reads of Kubernetes objects, taken from the client library's models once, here."""
+"""The facts of Kubernetes objects that the project uses; only this module reads them from the library's models."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ class PodFacts:
     waiting: Mapping[str, ContainerEnd]
     """Containers that have not started, by name."""
     unscheduled: str
-    """Why the scheduler finds no node; empty when it did."""
+    """Why the scheduler finds no node; empty when it found one."""
     gated: bool = False
-    """The scheduler does not look at it yet."""
+    """It has a scheduling gate, so the scheduler ignores it."""
     restarts: Mapping[str, int] = field(default_factory=dict)
     """How often each container was started again."""
 
 
 @dataclass(frozen=True)
 class StatefulSetFacts:
-    """The StatefulSet of a cluster, as far as a runner pod or a restore must fit it."""
+    """What runner pods and restores need to know of a cluster's StatefulSet."""
 
     cluster: ClusterRef
     resource_version: str
@@ -75,7 +75,7 @@ class StatefulSetFacts:
     service: str = ""
     """The Service that gives the pods their names."""
     labels: Mapping[str, str] = field(repr=False, default_factory=dict)
-    """Of its pods, as the template has them."""
+    """Labels of its pods, from the template."""
     settings: tuple[str, ...] = field(repr=False, default=())
     """Command, arguments and values of the environment of the server's container."""
 

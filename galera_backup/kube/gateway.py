@@ -38,7 +38,8 @@ class KubeGateway:
     """Reads and changes what an operation needs of a cluster.
 
     Errors of every method: `KubernetesUnavailable` when a retry can help (connection, 409, 429, 5xx),
-    `KubernetesRefused` when it cannot, `ClusterNotFound` for an object that must exist and does not.
+    `KubernetesRefused` when it cannot, `ClusterNotFound` for an object that must exist and does not. Of a method that
+    writes or removes a mark also `MarkUnreadable`, before anything is sent.
     """
 
     def __init__(self, api_client: ApiClient) -> None:
@@ -46,7 +47,7 @@ class KubeGateway:
         self._apps = client.AppsV1Api(api_client)
         self._discovery = client.DiscoveryV1Api(api_client)
 
-    # --- what there is
+    # --- reading
 
     def statefulset(self, cluster: ClusterRef, container: str) -> StatefulSetFacts:
         """The cluster's StatefulSet; `container` is the name of the server's container."""
@@ -116,7 +117,7 @@ class KubeGateway:
         )
 
     def services_of(self, statefulset: StatefulSetFacts) -> list[str]:
-        """Services by whose names its pods are found: the one that names them, and all that select them."""
+        """The Services under whose names its pods are found: the one that names them, and all that select them."""
         namespace = statefulset.cluster.namespace
         services = _call(f"listing Services of {namespace!r}", self._core.list_namespaced_service, namespace)
         selecting = {
@@ -143,18 +144,19 @@ class KubeGateway:
         )
         return list(slices.items)
 
-    # --- what the lease changes: each patch only if the object has not changed since it was read, else a 409
+    # --- changes by the lease: each patch names the version that was read, so an object that has changed gives a 409
 
     def set_mark(self, namespace: str, pod: PodFacts, mark: Mark | None) -> None:
         """Write or remove the lease's mark on a pod."""
-        self._patch_pod(namespace, pod, annotations=annotations_of(mark))
+        doing = f"marking pod {pod.name!r}"
+        self._patch_pod(namespace, pod, annotations=annotations_of(pod.annotations, mark, doing))
 
     def set_label(self, namespace: str, pod: PodFacts, key: str, value: str | None) -> None:
         """Set a label of a pod; None removes it."""
         self._patch_pod(namespace, pod, labels={key: value})
 
     def revoke(self, namespace: str, pod: PodFacts, lease_run: str) -> None:
-        """Note on a pod that this run of a lease may not change it any more."""
+        """Note on a pod that this run of a lease must not change it any more."""
         self._patch_pod(namespace, pod, annotations=revocation(lease_run))
 
     def _patch_pod(self, namespace: str, pod: PodFacts, spec: Mapping[str, Any] | None = None, **metadata: Any) -> None:
@@ -163,35 +165,36 @@ class KubeGateway:
 
     def scale(self, statefulset: StatefulSetFacts, replicas: int, mark: Mark, revoked_run: str | None = None) -> None:
         """Set `spec.replicas` and the mark in one patch; and, as `revoke_statefulset`, note a run of a lease."""
-        self._patch_statefulset("scaling", statefulset, annotations_of(mark, revoked_run), {"replicas": replicas})
+        self._patch_marked("scaling", statefulset, mark, revoked_run, {"replicas": replicas})
 
     def mark_statefulset(
         self, statefulset: StatefulSetFacts, mark: Mark | None, revoked_run: str | None = None
     ) -> None:
         """Replace the mark, or remove it; and, as `revoke_statefulset`, note a run of a lease."""
-        self._patch_statefulset("marking", statefulset, annotations_of(mark, revoked_run), {})
+        self._patch_marked("marking", statefulset, mark, revoked_run, {})
 
     def revoke_statefulset(self, statefulset: StatefulSetFacts, lease_run: str) -> None:
-        """Note on a StatefulSet that this run of a lease may not scale it down any more."""
-        self._patch_statefulset("marking", statefulset, revocation(lease_run), {})
+        """Note on a StatefulSet that this run of a lease must not scale it down any more."""
+        doing = f"marking StatefulSet {str(statefulset.cluster)!r}"
+        self._patch_statefulset(doing, statefulset, revocation(lease_run), {})
+
+    def _patch_marked(
+        self, verb: str, found: StatefulSetFacts, mark: Mark | None, revoked_run: str | None, spec: Mapping[str, Any]
+    ) -> None:
+        doing = f"{verb} StatefulSet {str(found.cluster)!r}"
+        self._patch_statefulset(doing, found, annotations_of(found.annotations, mark, doing, revoked_run), spec)
 
     def _patch_statefulset(
         self, doing: str, found: StatefulSetFacts, annotations: Mapping[str, str | None], spec: Mapping[str, Any]
     ) -> None:
         metadata = {"resourceVersion": found.resource_version, "annotations": annotations}
         cluster, patch = found.cluster, self._apps.patch_namespaced_stateful_set
-        _call(
-            f"{doing} StatefulSet {str(cluster)!r}",
-            patch,
-            cluster.statefulset,
-            cluster.namespace,
-            {"metadata": metadata, "spec": spec},
-        )
+        _call(doing, patch, cluster.statefulset, cluster.namespace, {"metadata": metadata, "spec": spec})
 
     # --- runner pods
 
     def create_pod(self, namespace: str, pod: V1Pod) -> None:
-        """Create a pod; one of this name that is there already is success."""
+        """Create a pod; success too when a pod of this name exists already."""
         try:
             self._core.create_namespaced_pod(namespace, pod, _request_timeout=_TIMEOUT)
         except ApiException as error:
@@ -206,21 +209,21 @@ class KubeGateway:
         self._patch_pod(namespace, pod, {"schedulingGates": None})
 
     def delete_pod(self, namespace: str, name: str) -> None:
-        """Delete a pod; one that is gone already is success. Returns before the pod is gone."""
+        """Delete a pod; success too when it is gone already. Returns before the pod is gone."""
         try:
             _call(f"deleting pod {name!r}", self._core.delete_namespaced_pod, name, namespace)
         except ClusterNotFound:
             return
 
     def delete_member(self, namespace: str, pod: PodFacts) -> None:
-        """Delete this very pod, not one that has come in its place; gone already is success."""
+        """Delete exactly this pod, not a later one of its name; success too when it is gone already."""
         options = V1DeleteOptions(preconditions=V1Preconditions(uid=pod.uid))
         doing = f"deleting pod {pod.name!r}"
         with suppress(ClusterNotFound):
             _call(doing, self._core.delete_namespaced_pod, pod.name, namespace, body=options)
 
     def runner_pods(self, cluster: ClusterRef, lease_run: str | None) -> list[PodFacts]:
-        """The runner pods that work under one run of the cluster's lease; None: under whatever run."""
+        """The runner pods that work under one run of the cluster's lease; None: under any run."""
         of_lease = names.LEASE_LABEL if lease_run is None else f"{names.LEASE_LABEL}={lease_run}"
         managed = f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY},{names.CLUSTER_LABEL}={cluster.statefulset}"
         pods = _call(
@@ -234,7 +237,7 @@ class KubeGateway:
     def log(self, namespace: str, pod: str, container: str, tail_lines: int) -> str:
         """The last lines of a container's log; empty when it has none.
 
-        The API's limit in bytes would not do: it gives the first ones.
+        The API's limit in bytes does not help: it returns the first bytes.
         """
         try:
             text = _call(

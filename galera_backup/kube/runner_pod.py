@@ -45,7 +45,8 @@ def runner_pod(
 ) -> V1Pod:
     """The pod for one job, as the job's `needs` say.
 
-    `replica`: the member whose node the pod must share. Error: `InvalidInput` when nobody says as whom to run.
+    `replica`: the member whose node the pod must share. Error: `InvalidInput` when neither request nor
+    StatefulSet names a user.
     """
     user = task.site.run_as_user or statefulset.user
     if not user:
@@ -116,7 +117,7 @@ def runner_pod(
 
 
 def _gates(task: RunnerTask[AnyJob]) -> list[V1PodSchedulingGate] | None:
-    """Creating a pod cannot be conditional: what works under a lease waits until the lease is checked once more."""
+    """A pod cannot be created on a condition, so one that works under a lease waits until that is checked once more."""
     return None if task.fence == "none" else [V1PodSchedulingGate(name=names.LEASE_GATE)]
 
 
@@ -164,7 +165,7 @@ def _labels(task: RunnerTask[AnyJob]) -> dict[str, str]:
 def _share(needs: Needs) -> V1ResourceRequirements:
     """A small CPU weight: compression at full weight slows commits on the whole cluster to a fifth.
 
-    In the outage there is no commit; then as much as still finds room on the node of a stopped server.
+    In the outage nothing commits. Then the weight is larger, but still fits on the node of a stopped server.
     """
     cpu = "100m" if needs.in_outage else "10m"
     return V1ResourceRequirements(requests={"cpu": cpu, "memory": "64Mi"})
@@ -221,7 +222,7 @@ def _keys(reference: SecretRef, directory: str = "") -> list[V1KeyToPath]:
 
 def _same_node(replica: PodFacts | None) -> V1Affinity | None:
     """Bind the runner to the replica's node by affinity, so that the scheduler still looks at its volumes."""
-    if replica is None or not replica.node:  # nobody uses the volume
+    if replica is None or not replica.node:  # no pod uses the volume
         return None
     on_its_node = V1NodeSelectorTerm(
         match_fields=[V1NodeSelectorRequirement(key="metadata.name", operator="In", values=[replica.node])]

@@ -67,7 +67,7 @@ class MemberSeen(Model):
     member: MemberObservation
     mark: MarkSeen | None = None
     unreadable: bool = False
-    """It has an annotation in the place of the mark that is not one."""
+    """It carries a mark that cannot be read."""
 
 
 class RunnerSeen(Model):
@@ -88,7 +88,7 @@ class Survey(Model):
     mark: MarkSeen | None = None
     """On the StatefulSet."""
     unreadable: bool = False
-    """The StatefulSet has an annotation in the place of the mark that is not one."""
+    """The StatefulSet carries a mark that cannot be read."""
     runners: tuple[RunnerSeen, ...] = ()
     holder: str | None = None
     """Who holds the cluster's lease; None: nobody."""
@@ -115,6 +115,8 @@ class Verdict(StrEnum):
     STALE_MARK = "stale mark"
     """All is well but for the mark of an operation that is gone."""
     DONOR = "donor"
+    UNREADABLE = "unreadable mark"
+    """It carries a mark that this version cannot read: a newer version wrote it, or it is damaged."""
     FOREIGN = "not ours"
     """Desynced, or scaled to 0, without our mark."""
     UNREACHABLE = "unreachable"

@@ -1,11 +1,16 @@
-"""The mark that a lease leaves on what it changes, and the recipe in it: how to undo the change without the lease."""
+"""The mark that a lease leaves on what it changes, and the recipe in it: how to undo the change without the lease.
+
+One rule for a mark and for all that lies inside it: a field that this version does not know is left out when the mark
+is read, because a newer worker may have written it. A field that must not be ignored needs a new `RECIPE_VERSION`. Some
+models inside a mark are in requests too (`ClusterRef`, `SecretRef`, ...); there they still refuse an unknown field.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import ConfigDict, Discriminator, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Tag, model_validator
 
 from galera_backup.models.clone import Clone
 from galera_backup.models.common import LeaseRef, Model, PrimaryLabel
@@ -13,13 +18,44 @@ from galera_backup.models.restore import Strategy
 from galera_backup.models.site import Site
 
 RECIPE_VERSION = 1
-"""Increased when an older janitor would undo wrongly what a recipe says; not for a new field with a default."""
+"""Increased when an older janitor would undo wrongly what a recipe says; not for a new field with a default, which an
+older version ignores, and loses when it writes the mark again."""
+
+
+class _InMark(Model):
+    """Base of a mark and of its recipes: fields that this version does not know are left out, at any depth."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_what_is_newer(cls, value: Any) -> Any:
+        return _known(cls, value)
+
+
+def _known(model: type[BaseModel], value: Any) -> Any:
+    """`value` with the fields alone that the model has."""
+    if not isinstance(value, dict):
+        return value
+    fields = model.model_fields
+    return {name: _known_to(fields[name].annotation, each) for name, each in value.items() if name in fields}
+
+
+def _known_to(annotation: Any, value: Any) -> Any:
+    """The same for a field of this type. Of several models, as the recipes, each looks for itself."""
+    models = set(_models_in(annotation))
+    if len(models) != 1:
+        return value
+    (model,) = models
+    return [_known(model, each) for each in value] if isinstance(value, list) else _known(model, value)
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for each in get_args(annotation) for model in _models_in(each)]
 
 
 class PrimaryMove(Model):
     """The primary label was moved from the replica to a successor; undone by moving it back."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")  # part of a mark
 
     label: PrimaryLabel
     successor: str
@@ -27,10 +63,8 @@ class PrimaryMove(Model):
     """Value of the label on the successor before; None: it had none."""
 
 
-class Recipe(Model):
+class Recipe(_InMark):
     """Base of the recipes that this version can follow."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")  # the same version with a field more
 
     version: int = RECIPE_VERSION
 
@@ -103,10 +137,8 @@ UndoRecipe = Annotated[
 """How to undo one change."""
 
 
-class Mark(Model):
+class Mark(_InMark):
     """The annotation `galera-backup/lease`: on a pod that a lease desynced, or on a StatefulSet that it stopped."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")  # a newer worker may have written more
 
     lease: LeaseRef
     owner: str

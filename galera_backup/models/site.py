@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from galera_backup.models.common import ClusterRef, KubernetesName, Model, PrimaryLabel, SecretRef
 
@@ -33,17 +33,13 @@ class RunnerSite(Model):
 class Site(RunnerSite):
     """One Galera cluster, how its server is reached, and where its backups are. Requests have these fields flat."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")  # part of a mark: a newer worker may have written more
-
     credentials: SecretRef = SecretRef()
     primary_label: PrimaryLabel | None = PrimaryLabel()
     """None: no Service of this cluster follows a label."""
 
 
 class SiteRequest(Site):
-    """Base of a request: the fields of its site, and an unknown field is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    """Base of a request: the fields of its site."""
 
     @property
     def site(self) -> Site:

@@ -11,13 +11,13 @@ from galera_backup.models.volumes import SwapState
 
 
 def as_found(recipe: StartRecipe) -> tuple[ClaimReport, ...]:
-    """The claims as they are until the operation works on them."""
+    """The state of the claims before the operation changes them."""
     state = ClaimState.RESTORED if recipe.is_rollback else ClaimState.UNTOUCHED
     return tuple(ClaimReport(claim=claim, ordinal=ordinal, state=state) for ordinal, claim in enumerate(recipe.claims))
 
 
 def are_as_found(recipe: StartRecipe) -> bool:
-    """Whether that is known without a look at the volumes: a staged restore, or a rollback, only renames."""
+    """Whether that is known without a look at the volumes: a staged restore or a rollback renamed nothing yet."""
     return recipe.strategy == Strategy.STAGED and not recipe.renames_may_have_begun
 
 
@@ -37,8 +37,8 @@ _BY_JOURNAL = {
 def claim_state(seen: Inspection, restore_id: str, strategy: Strategy) -> ClaimState:
     """What one restore has done to a data claim, from its journal on the volume or the marker in the data directory.
 
-    A staged restore is asked about once its renames may have begun. A claim without its journal may hold anything then,
-    because something may have removed the journal; only the marker can still prove the restored data.
+    For a staged restore this is called only when its renames may have begun. Then a claim without its journal may hold
+    anything, because something may have removed the journal; only the marker can still prove the restored data.
     """
     if seen.restored_whole:
         return ClaimState.RESTORED
@@ -54,7 +54,7 @@ def claim_state(seen: Inspection, restore_id: str, strategy: Strategy) -> ClaimS
 def may_start(claims: Sequence[ClaimReport]) -> bool:
     """Whether the cluster can start on this data: all previous, or all restored.
 
-    A member left on its previous data has the same cluster UUID and another history: it must never meet restored ones.
+    A member on its previous data has the same cluster UUID and another history: it must never join restored members.
     A claim that was emptied gets the data of the others by a state transfer; ordinal 0 has to form the cluster first.
     """
     states = {claim.state for claim in claims}
@@ -70,7 +70,10 @@ def replicas_on(claims: Sequence[ClaimReport], recipe: StartRecipe) -> int:
 
 
 def is_started_in_part(recipe: StartRecipe, replicas: int) -> bool:
-    """Whether a rolling restore has started its first replica, and not yet the others: `replicas` is what runs."""
+    """Whether a rolling restore has started its first replica, and not yet the others.
+
+    `replicas`: of the StatefulSet, now.
+    """
     return recipe.strategy == Strategy.ROLLING and 0 < replicas < recipe.replicas
 
 
@@ -92,10 +95,10 @@ def restore_job(recipe: StartRecipe, ordinal: int, *, while_serving: bool = Fals
 
 
 def must_be_finished(claims: Sequence[ClaimReport], serving: int = 0) -> bool:
-    """Whether the only way to a cluster that can start is to restore the claims that are left.
+    """Whether the cluster can start only after the remaining claims are restored.
 
-    Not when a volume could not be read: what is on it may still be the old data, and whole.
-    `serving`: so many replicas run already; one on old data must not meet restored ones.
+    False when a volume could not be read: it may still hold the whole old data.
+    `serving`: how many replicas run already; one on old data must not join restored ones.
     """
     states = {claim.state for claim in claims}
     fits = {claim.state for claim in claims[:serving]} <= {ClaimState.RESTORED}

@@ -31,7 +31,7 @@ def triage(seen: Survey, now: datetime) -> tuple[Finding, ...]:
     members = [
         Finding(kind="replica", name=member.member.pod, verdict=verdict, text=text)
         for member in seen.members
-        for verdict, text in (_judge_member(member),)
+        for verdict, text in (_unreadable() if member.unreadable else _judge_member(member),)
     ]
     return (*runners, *_judge_statefulset(seen, now), *members)
 
@@ -81,24 +81,22 @@ def _judge_desync(seen: MemberSeen) -> tuple[Verdict, str]:
         mark = seen.mark.mark
         since = f" since {mark.since:%Y-%m-%d %H:%M:%S}Z" if mark.since else ""
         return Verdict.ABANDONED, f"desynced by {mark.owner!r}{since}, which is closed, as is its lease"
-    unreadable = f", and its annotation {LEASE_ANNOTATION!r} cannot be read" if seen.unreadable else ""
     return Verdict.FOREIGN, (
-        f"wsrep_desync=ON without our mark{unreadable}: somebody else desynced it. When nobody needs that any more, "
-        "run SET GLOBAL wsrep_desync=OFF on it"
+        "wsrep_desync=ON without our mark: galera-backup did not set it. When it is not needed any more, run "
+        "SET GLOBAL wsrep_desync=OFF on the server"
     )
 
 
 def _judge_statefulset(seen: Survey, now: datetime) -> Iterable[Finding]:
-    verdict, text = _statefulset_verdict(seen, now)
+    verdict, text = _unreadable() if seen.unreadable else _statefulset_verdict(seen, now)
     if verdict is not None:
         yield Finding(kind="statefulset", name=seen.cluster.statefulset, verdict=verdict, text=text)
 
 
 def _statefulset_verdict(seen: Survey, now: datetime) -> tuple[Verdict | None, str]:
     if seen.mark is None:
-        unreadable = f", and its annotation {LEASE_ANNOTATION!r} cannot be read" if seen.unreadable else ""
         stopped = seen.replicas == 0
-        return (Verdict.FOREIGN if stopped else None), f"scaled to 0 without our mark{unreadable}: by somebody else"
+        return (Verdict.FOREIGN if stopped else None), "scaled to 0 without our mark. Scale it up when it should run"
     if seen.mark.lease_open or seen.mark.owner_open or seen.mark.elsewhere:
         return _in_good_hands(seen.mark)
     mark, recipe = seen.mark.mark, seen.mark.mark.start
@@ -117,7 +115,7 @@ def _started_verdict(seen: Survey, text: str) -> tuple[Verdict, str]:
     if all(each.member.ready and is_synced(each.member.wsrep) for each in seen.members):
         return Verdict.STALE_MARK, text
     return Verdict.NOT_IN_SYNC, (
-        f"{text}. It was started, and is not whole yet: when all replicas are Ready and in sync, the next run puts the "
+        f"{text}. It was started, but not all replicas are Ready and in sync yet. When they are, the next run puts the "
         "primary label back and removes the mark"
     )
 
@@ -132,19 +130,27 @@ def _without_recipe(mark: Mark) -> tuple[Verdict, str]:
 def _newer(mark: Mark) -> tuple[Verdict, str]:
     return Verdict.NEWER, (
         f"carries the mark of {mark.owner!r}, which is closed, as is its lease. A newer version of galera-backup wrote "
-        "how to undo what that did, so this one does not touch it. Run the janitor of that version"
+        "its recipe, so this version does not touch it. Run the janitor of the newer version"
+    )
+
+
+def _unreadable() -> tuple[Verdict, str]:
+    return Verdict.UNREADABLE, (
+        f"its annotation {LEASE_ANNOTATION!r} cannot be read: a newer version of galera-backup wrote it, or it is "
+        "damaged. It may say how to undo what an operation did, so nothing is touched, and no backup or restore begins "
+        "here. Run the janitor of the newer version; or read the annotation, undo by hand what it says, and remove it"
     )
 
 
 def _in_good_hands(mark: MarkSeen) -> tuple[Verdict, str]:
     if mark.elsewhere:
         return Verdict.FOREIGN, (
-            f"the work of {mark.mark.owner!r} in the Temporal namespace {mark.mark.namespace!r}, which is another one. "
-            "Run the janitor there"
+            f"{mark.mark.owner!r} changed it from another Temporal namespace, {mark.mark.namespace!r}. Run the janitor "
+            "there"
         )
     if mark.lease_open:
         return Verdict.HELD, f"held by {mark.mark.owner!r}, whose lease is open"
     return Verdict.OWNED, (
-        f"the lease is closed, but {mark.mark.owner!r} is open, and undoes what its lease did. If it hangs, terminate "
-        "it: then the janitor does"
+        f"the lease is closed, but {mark.mark.owner!r} is open and undoes what the lease did. If it hangs, terminate "
+        "it; then the next run of the janitor undoes that"
     )

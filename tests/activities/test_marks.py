@@ -9,7 +9,7 @@ import pytest
 from temporalio.client import WorkflowExecutionStatus
 
 from galera_backup import names
-from galera_backup.errors import KubernetesUnavailable, LeaseLost, ScaleFailed
+from galera_backup.errors import KubernetesUnavailable, LeaseLost, MarkUnreadable
 from galera_backup.marks import mark_of
 from galera_backup.models.activities import Revoked, ScaleTask
 from galera_backup.models.common import LeaseRef
@@ -190,7 +190,84 @@ async def test_mark_of_a_newer_version_is_not_replaced(bench: Bench) -> None:
     newer = {"version": RECIPE_VERSION + 1, "undo": "start", "what": "nobody knows"}
     mark = Mark.model_validate({"lease": OTHER, "owner": "tomorrow", "until": datetime.now(UTC), "undo": newer})
     bench.world.statefulset.annotations[names.LEASE_ANNOTATION] = mark.model_dump_json()
-    with pytest.raises(ScaleFailed, match="newer version"):
+    with pytest.raises(MarkUnreadable, match="newer version"):
         await bench.run(bench.kubernetes.scale_down, bench.scale(0))
     assert mark_of(bench.world.statefulset.annotations) == mark
     assert bench.world.statefulset.replicas == 3
+
+
+# --- a mark that cannot be read
+
+DAMAGED, FUTURE = "{", '{"lease": {"by": "name"}, "whatever": 1}'
+UNREADABLE = pytest.mark.parametrize("text", [DAMAGED, FUTURE], ids=["damaged", "future"])
+
+
+def write(bench: Bench, text: str, ordinal: int | None = None) -> None:
+    carrier = bench.world.statefulset if ordinal is None else bench.world.member(ordinal)
+    carrier.annotations[names.LEASE_ANNOTATION] = text
+    carrier.version += 1
+
+
+def written(bench: Bench, ordinal: int | None = None) -> str:
+    carrier = bench.world.statefulset if ordinal is None else bench.world.member(ordinal)
+    return carrier.annotations[names.LEASE_ANNOTATION]
+
+
+@UNREADABLE
+async def test_cluster_whose_mark_cannot_be_read_is_not_stopped(bench: Bench, text: str) -> None:
+    write(bench, text)
+    with pytest.raises(MarkUnreadable, match="Run the janitor of the newer version; or read the annotation"):
+        await bench.run(bench.kubernetes.scale_down, undo(bench, 0))
+    assert (bench.world.statefulset.replicas, written(bench)) == (3, text)
+
+
+@UNREADABLE
+async def test_mark_that_cannot_be_read_any_more_is_not_overwritten(bench: Bench, text: str) -> None:
+    """Every step on the stopped cluster is refused until a person has removed it; then the undo goes on."""
+    await stopped(bench)
+    write(bench, text)
+    for activity, task in (
+        (bench.kubernetes.renew_mark, renamed(bench)),
+        (bench.kubernetes.scale_up, undo(bench)),
+        (bench.kubernetes.scale_up, undo(bench, known_by=None)),
+        (bench.kubernetes.revoke_statefulset, undo(bench)),
+        (bench.kubernetes.scale_up, undo(bench)),
+    ):
+        with pytest.raises(MarkUnreadable, match="cannot be read"):
+            await bench.run(activity, task)
+    with pytest.raises(LeaseLost, match="it has one that cannot be read"):
+        await bench.run(bench.runner.run_runner, bench.job("undo"))
+    await bench.run(bench.kubernetes.unmark_statefulset, undo(bench))
+    assert (bench.world.statefulset.replicas, written(bench)) == (0, text)
+    bench.world.remove_mark()
+    assert (await bench.run(bench.kubernetes.revoke_statefulset, undo(bench))).marked
+    await bench.run(bench.kubernetes.scale_up, undo(bench))
+    assert bench.world.statefulset.replicas == 3
+
+
+@UNREADABLE
+async def test_replica_whose_mark_cannot_be_read_is_not_marked(bench: Bench, text: str) -> None:
+    write(bench, text, 2)
+    with pytest.raises(MarkUnreadable, match="marking pod 'mariadb-server-2': its annotation"):
+        await bench.run(bench.galera.mark_replica, bench.replica())
+    assert written(bench, 2) == text
+
+
+async def test_mark_of_a_newer_version_on_a_replica_is_not_replaced(bench: Bench) -> None:
+    newer = {"version": RECIPE_VERSION + 1, "undo": "resync", "what": "nobody knows"}
+    mark = Mark.model_validate({"lease": OTHER, "owner": "tomorrow", "until": datetime.now(UTC), "undo": newer})
+    write(bench, mark.model_dump_json(), 2)
+    with pytest.raises(MarkUnreadable, match="newer version"):
+        await bench.run(bench.galera.mark_replica, bench.replica())
+    assert mark_of(bench.world.member(2).annotations) == mark
+
+
+async def test_replica_whose_mark_was_damaged_is_resynced(bench: Bench) -> None:
+    """The lease knows that it has desynced it. What is written there stays."""
+    task = (await bench.desynced()).model_copy(update={"only_if_marked": False})
+    write(bench, DAMAGED, 2)
+    await bench.run(bench.kubernetes.revoke_replica, task)
+    await bench.run(bench.galera.resync, task)
+    await bench.run(bench.kubernetes.unmark_replica, task)
+    assert not bench.world.look().member(2).desync
+    assert written(bench, 2) == DAMAGED

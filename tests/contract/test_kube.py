@@ -10,7 +10,7 @@ import pytest
 from kubernetes.client import V1Pod
 
 from galera_backup import names
-from galera_backup.errors import ClusterNotFound, KubernetesUnavailable
+from galera_backup.errors import ClusterNotFound, KubernetesUnavailable, MarkUnreadable
 from galera_backup.kube.facts import PodFacts
 from galera_backup.kube.runner_pod import runner_pod
 from galera_backup.marks import is_revoked, mark_of
@@ -20,6 +20,7 @@ from galera_backup.models.jobs import ListJob, ListReport
 from galera_backup.models.mark import Mark
 from galera_backup.models.runner import RunnerResult
 from galera_backup.models.site import Site
+from galera_backup.names import LEASE_ANNOTATION
 from galera_backup.runner.handshake import AGENT_CONTAINER
 from tests.contract.clusters import Subject
 from tests.support.eventually import eventually
@@ -195,6 +196,21 @@ def test_a_statefulset_that_has_changed_is_not_patched(subject: Subject) -> None
     assert is_revoked(free.annotations, LEASE)
     kube.revoke_statefulset(free, "another-run")
     assert not is_revoked(subject.statefulset().annotations, LEASE)
+
+
+def test_a_mark_that_cannot_be_read_is_not_overwritten(subject: Subject) -> None:
+    """Decided from what was read, so nothing is sent."""
+    kube, pod, statefulset = subject.kube, subject.pod(2), subject.statefulset()
+    damaged = {LEASE_ANNOTATION: "{"}
+    damaged_pod, damaged_set = replace(pod, annotations=damaged), replace(statefulset, annotations=damaged)
+    for mark in (MARK, None):
+        with pytest.raises(MarkUnreadable, match="marking pod"):
+            kube.set_mark(subject.namespace, damaged_pod, mark)
+        with pytest.raises(MarkUnreadable, match="marking StatefulSet"):
+            kube.mark_statefulset(damaged_set, mark)
+    with pytest.raises(MarkUnreadable, match="scaling StatefulSet"):
+        kube.scale(damaged_set, 0, MARK)
+    assert (subject.pod(2), subject.statefulset()) == (pod, statefulset)
 
 
 # --- deleting, and runner pods

@@ -14,6 +14,7 @@ from galera_backup import names
 from galera_backup.credentials import Credentials
 from galera_backup.errors import ClusterNotFound, DatabaseRefused, DatabaseUnavailable
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
+from galera_backup.marks import check_overwrite
 from galera_backup.models.clone import GaleraGroup
 from galera_backup.models.cluster import WsrepStatus
 from galera_backup.models.common import ClusterRef, SecretRef
@@ -151,6 +152,8 @@ class FakeKube(_Fake):
 
     @_call
     def set_mark(self, namespace: str, pod: PodFacts, mark: Mark | None) -> None:
+        check_overwrite(pod.annotations, mark, f"marking pod {pod.name!r}")
+
         def change(member: Member) -> None:
             if mark is None:
                 member.annotations.pop(names.LEASE_ANNOTATION, None)

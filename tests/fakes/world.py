@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from kubernetes.client import V1Pod
@@ -13,6 +13,7 @@ from galera_backup import names
 from galera_backup.credentials import Credentials
 from galera_backup.errors import ClusterNotFound, KubernetesUnavailable
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
+from galera_backup.marks import check_overwrite
 from galera_backup.models.clone import GaleraGroup
 from galera_backup.models.common import ClusterRef
 from galera_backup.models.mark import Mark
@@ -209,12 +210,12 @@ class World:
 
     def mark_statefulset(self, facts: StatefulSetFacts, mark: Mark | None, revoked_run: str | None = None) -> None:
         """Replace the mark, or remove it; and note a run of a lease."""
-        annotations = _annotated(facts.annotations, mark, revoked_run)
+        annotations = _annotated(facts, mark, "marking", revoked_run)
         self.patch_statefulset(facts.resource_version, self.statefulset.replicas, annotations)
 
     def scale(self, facts: StatefulSetFacts, replicas: int, mark: Mark, revoked_run: str | None = None) -> None:
         """Replica count, mark and note in one patch."""
-        annotations = _annotated(facts.annotations, mark, revoked_run)
+        annotations = _annotated(facts, mark, "scaling", revoked_run)
         self.patch_statefulset(facts.resource_version, replicas, annotations)
         self.events.append(f"scale {replicas}")
         self.statefulset.strategy = mark.start.strategy if mark.start is not None else None
@@ -360,8 +361,9 @@ def fresh_cluster(statefulset: str = "mariadb-server") -> ClusterRef:
     return ClusterRef(namespace=f"openstack-{uuid.uuid4().hex[:12]}", statefulset=statefulset)
 
 
-def _annotated(before: Mapping[str, str], mark: Mark | None, revoked_run: str | None) -> dict[str, str]:
-    annotations = {name: text for name, text in before.items() if name != names.LEASE_ANNOTATION}
+def _annotated(facts: StatefulSetFacts, mark: Mark | None, verb: str, revoked_run: str | None) -> dict[str, str]:
+    check_overwrite(facts.annotations, mark, f"{verb} StatefulSet {str(facts.cluster)!r}")
+    annotations = {name: text for name, text in facts.annotations.items() if name != names.LEASE_ANNOTATION}
     if mark is not None:
         annotations[names.LEASE_ANNOTATION] = mark.model_dump_json()
     if revoked_run is not None:

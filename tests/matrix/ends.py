@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from temporalio.client import WorkflowExecutionStatus
 
 from galera_backup.errors import GaleraBackupError
@@ -18,9 +20,12 @@ STATUSES = {
 """Of operations, where the lease has nothing else to say."""
 
 
+_NEXT_STEP = re.compile(r"\b(check|look at|mend|make room|start (the|a)|run the|restore a backup)\b", re.IGNORECASE)
+
+
 def is_for_an_operator(message: str) -> bool:
-    """It says what to do next."""
-    return any(word in message for word in ("Check", "start the ", "again", "Look at", "make room"))
+    """It says what to do next; that something "was started again" does not."""
+    return _NEXT_STEP.search(message) is not None
 
 
 async def ended(scene: Scene) -> WorkflowExecutionStatus:
@@ -36,11 +41,12 @@ async def _is_closed(scene: Scene) -> bool:
 
 
 async def failure_of_a_killed_restore(scene: Scene) -> GaleraBackupError | None:
-    """Wait for the end; its failure, if it failed, has one of two types."""
+    """Wait for the end; its failure, if it failed, has one of two types and names the next step."""
     if await ended(scene) != WorkflowExecutionStatus.FAILED:
         return None
     failure = await failure_of(scene.handle)
     assert failure.type in ("RestoreFailed", "LeaseLost")
+    assert is_for_an_operator(failure.message), failure.message
     return failure
 
 

@@ -18,8 +18,8 @@ from galera_backup.models.common import ClusterRef
 from galera_backup.mysql.gateway import Endpoint, MysqlGateway
 
 CLUSTER = ClusterRef(namespace="openstack", statefulset="mariadb-server")
-POD = cast(PodFacts, SimpleNamespace(name="p", resource_version="5"))
-STATEFULSET = cast(StatefulSetFacts, SimpleNamespace(cluster=CLUSTER, resource_version="7"))
+POD = cast(PodFacts, SimpleNamespace(name="p", resource_version="5", annotations={}))
+STATEFULSET = cast(StatefulSetFacts, SimpleNamespace(cluster=CLUSTER, resource_version="7", annotations={}))
 SERVER = Endpoint("openstack", "p", "10.0.0.1", Credentials("u", "p"))
 
 

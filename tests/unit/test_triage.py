@@ -70,7 +70,9 @@ ELSEWHERE = mark(elsewhere=True, namespace="another")
         (member({}, OPEN), Verdict.HELD),
         (member({}, OWNED), Verdict.OWNED),
         (member(ON), Verdict.FOREIGN),
-        (member(ON, unreadable=True), Verdict.FOREIGN),
+        (member(ON, unreadable=True), Verdict.UNREADABLE),
+        (member({}, unreadable=True), Verdict.UNREADABLE),
+        (member(None, unreadable=True, error="2003"), Verdict.UNREADABLE),
         (member(ON, ABANDONED), Verdict.ABANDONED),
         (member(ON, ABANDONED, ready=False), Verdict.ABANDONED),
         (member(ON, OPEN), Verdict.HELD),
@@ -107,9 +109,9 @@ def test_member(seen: MemberSeen, verdict: Verdict) -> None:
     ("seen", "verdict"),
     [
         (survey(), None),
-        (survey(unreadable=True), None),
+        (survey(unreadable=True), Verdict.UNREADABLE),
         (survey(replicas=0), Verdict.FOREIGN),
-        (survey(replicas=0, unreadable=True), Verdict.FOREIGN),
+        (survey(replicas=0, unreadable=True), Verdict.UNREADABLE),
         (survey(replicas=0, mark=mark(undo=RECIPE)), Verdict.ABANDONED),
         (survey(replicas=0, mark=mark(lease_open=True, undo=RECIPE)), Verdict.HELD),
         (survey(replicas=0, mark=mark(owner_open=True, undo=RECIPE)), Verdict.OWNED),
@@ -190,6 +192,7 @@ def test_every_verdict_is_mended_or_left_alone_or_fine() -> None:
         Verdict.NOT_IN_SYNC,
         Verdict.STAYS_STOPPED,
         Verdict.NEWER,
+        Verdict.UNREADABLE,
     }
 
 

@@ -78,7 +78,7 @@ async def test_recipe_of_a_newer_version_is_reported_and_not_touched(stage: Stag
     assert verdicts(result)[name] == Verdict.NEWER
     assert result.mended == ()
     [text] = result.left_alone
-    assert "Run the janitor of that version" in text
+    assert "Run the janitor of the newer version" in text
     carrier = world.look().statefulset if ordinal is None else world.member(ordinal)
     assert mark_of(carrier.annotations) == mark
     assert world.statefulset.replicas == (0 if ordinal is None else 3)

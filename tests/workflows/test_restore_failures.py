@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from galera_backup import names
 from galera_backup.errors import KubernetesUnavailable
+from galera_backup.models.restore import Strategy
 from tests.fakes.faults import ALWAYS, Fault
-from tests.fakes.kill import Step, reset, workflow_tasks
+from tests.fakes.kill import Kill, Step, kill, reset, workflow_tasks
 from tests.fakes.stage import BACKUP_ID, Stage, assert_eventually, failure_of
-from tests.fakes.world import RunnerPlan
+from tests.fakes.world import RunnerPlan, World
 from tests.matrix.in_place import assert_whole_or_told
 
 BY_WHOM = 2
@@ -145,3 +149,113 @@ async def test_second_restore_in_the_outage_is_refused(stage: Stage) -> None:
     world.let_go()
     await handle.result()
     await stage.assert_settled(world)
+
+
+# --- a cluster that was at 0 replicas before
+
+
+def at_zero(stage: Stage) -> World:
+    world = stage.world(backups=(BACKUP_ID,))
+    world.statefulset.replicas = 0
+    world.members.clear()
+    return world
+
+
+async def assert_at_zero(stage: Stage, world: World) -> None:
+    """As it was found, and nothing of the restore is left on it; the next restore works."""
+    await stage.end_of(stage.lease(world))
+    await assert_eventually(lambda: names.LEASE_ANNOTATION not in world.look().statefulset.annotations)
+    assert world.statefulset.replicas == 0
+    assert not world.look().members
+    assert {claim.data for claim in world.claims.values()} == {"live"}
+    await (await stage.restore(world, replicas=3)).result()
+    assert {claim.data for claim in world.claims.values()} == {BACKUP_ID}
+    await stage.end_of(stage.lease(world))
+    assert names.LEASE_ANNOTATION not in world.statefulset.annotations
+
+
+STOPPED = Step("wait_stopped", "members")
+BOTH: tuple[Kill, ...] = ("terminate", "terminate lease")
+STRATEGIES = pytest.mark.parametrize("strategy", list(Strategy))
+
+
+@STRATEGIES
+async def test_undone_to_0_replicas_it_is_unmarked(stage: Stage, strategy: Strategy) -> None:
+    world = at_zero(stage)
+    world.faults.add(STOPPED.fails(1))
+    failure = await failure_of(await stage.restore(world, strategy=strategy, replicas=3))
+    assert failure.type == "RestoreFailed"
+    assert "Check the worker's role" in failure.message
+    assert "The StatefulSet stays at 0 replicas, as it was before" in failure.message
+    await assert_at_zero(stage, world)
+
+
+@pytest.mark.parametrize("removed", [False, True])
+@pytest.mark.parametrize("how", [("cancel",), ("terminate",), ("terminate lease",), BOTH], ids=", ".join)
+@STRATEGIES
+async def test_killed_at_0_replicas_it_is_unmarked(
+    stage: Stage, strategy: Strategy, how: tuple[Kill, ...], removed: bool
+) -> None:
+    world = at_zero(stage)
+    fault = world.faults.add(STOPPED.held())
+    assert fault.gate is not None
+    handle = await stage.restore(world, strategy=strategy, replicas=3)
+    await assert_eventually(fault.gate.entered.is_set)
+    if removed:
+        world.remove_mark()
+    for each in how:
+        await kill(stage, world, handle, each)
+    fault.gate.open()
+    await stage.end_of(handle)
+    if how == BOTH:
+        result = await (await stage.janitor(world)).result()
+        assert removed or "left at 0 replicas, as it was before" in result.mended[0].text
+    await assert_at_zero(stage, world)
+
+
+async def test_gone_back_to_0_replicas_it_is_unmarked(stage: Stage) -> None:
+    """The restored data was started and failed; the previous data is not started, because it did not run."""
+    world = at_zero(stage)
+    world.ends_on = {BACKUP_ID}
+    failure = await failure_of(await stage.restore(world, strategy="staged", replicas=3))
+    assert "expected its server to start on this data" in failure.message
+    assert "The previous data was swapped back" in failure.message
+    assert "The StatefulSet stays at 0 replicas, as it was before" in failure.message
+    world.ends_on = set()
+    await assert_at_zero(stage, world)
+
+
+# --- an undo that fails too
+
+
+async def test_undo_by_the_owner_that_fails_does_not_hide_why_it_began(stage: Stage) -> None:
+    world = stage.world(backups=(BACKUP_ID,))
+    world.plan(RunnerPlan("restore", ordinal=1, held=True))
+    handle = await stage.restore(world)
+    await assert_eventually(lambda: sum("started: restore" in event for event in world.look().events) == 2)
+    world.plan(RunnerPlan("restore", ordinal=1, end="fails", error="RestoreFailed", times=2))
+    await stage.lease(world).terminate("by a test")
+    failure = await failure_of(handle)
+    assert failure.type == "RestoreFailed"
+    assert "ended while the operation needed it: Terminated" in failure.message
+    assert "What it had changed was undone" not in failure.message
+    assert "stays at 0 replicas: expected all data claims untouched or all restored" in failure.message
+    await assert_whole_or_told(stage, world, handle)
+
+
+async def test_lease_that_cannot_undo_after_all_steps_is_a_failure(stage: Stage) -> None:
+    """The restored cluster was proved, and breaks before the lease has removed its mark."""
+    world = stage.world(backups=(BACKUP_ID,))
+    fault = world.faults.add(Step("revoke_statefulset", "revoke_statefulset").held())
+    assert fault.gate is not None
+    handle = await stage.restore(world, strategy="staged", ready_timeout=4)
+    await assert_eventually(fault.gate.entered.is_set, lambda: world.events)
+    with world.lock:
+        world.member(2).up = False
+        world.member(2).follow_state()
+    fault.gate.open()
+    failure = await failure_of(handle)
+    assert failure.type == "RestoreFailed"
+    assert "all steps of the restore were done" in failure.message
+    assert "was scaled back to 3 on restored data" in failure.message
+    assert "Look at the logs of its pods" in failure.message

@@ -8,7 +8,7 @@ import pytest
 
 from galera_backup.models.plan import RestorePlan
 from galera_backup.models.volumes import SwapState
-from tests.fakes.kill import kill
+from tests.fakes.kill import Kill, Step, kill
 from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, failure_of
 from tests.fakes.world import RunnerPlan, World
 from tests.matrix.ends import assert_whole
@@ -161,3 +161,54 @@ async def test_clients_write_while_the_others_join(stage: Stage) -> None:
             late.follow_state()
     await handle.result()
     assert await assert_whole(stage, world) == BACKUP_ID
+
+
+# --- a way back that fails too
+
+
+def fails_and_goes_back(world: World) -> None:
+    """The first server ends on the restored data."""
+    world.ends_on = {BACKUP_ID}
+
+
+WHY = "expected its server to start on this data"
+BACK = Step(
+    "run_runner", "create_pod", lambda arguments: "z-back-1" in str(arguments["pod"].metadata.name), by_lease=False
+)
+
+
+async def test_way_back_that_fails_does_not_hide_why_it_was_taken(stage: Stage) -> None:
+    world = stage.world(backups=(BACKUP_ID,))
+    fails_and_goes_back(world)
+    world.faults.add(BACK.fails(1))
+    failure = await failure_of(await restore(stage, world))
+    assert failure.type == "RestoreFailed"
+    assert WHY in failure.message
+    assert "Going back to the previous data failed too: swapping the previous data back: expected" in failure.message
+    assert f"The cluster was started again; claims: {world.claim_name(0)} untouched" in failure.message
+    assert await assert_whole(stage, world) == "live"
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("cancel", "the restore was cancelled"),
+        ("terminate lease", "the lease of cluster"),
+        ("cancel lease", "the lease of cluster"),
+    ],
+)
+async def test_way_back_that_is_cut_short_does_not_hide_why_it_was_taken(stage: Stage, how: Kill, said: str) -> None:
+    world = stage.world(backups=(BACKUP_ID,))
+    fails_and_goes_back(world)
+    fault = world.faults.add(BACK.held())
+    assert fault.gate is not None
+    handle = await restore(stage, world)
+    await assert_eventually(fault.gate.entered.is_set, lambda: world.events)
+    await kill(stage, world, handle, how)
+    fault.gate.open()
+    failure = await failure_of(handle)
+    assert failure.type == "RestoreFailed"
+    assert WHY in failure.message.partition(". While that was undone: ")[0]
+    assert failure.message.partition(". While that was undone: ")[2].startswith(said)
+    world.copies_may_stay = how == "terminate lease"  # the next restore removes them
+    assert await assert_whole(stage, world) == "live"

@@ -68,7 +68,9 @@ class LeaseHeld:
         self.result: LeaseResult | None = None
         """How the lease ended, once it has."""
         self.failure: GaleraBackupError | None = None
-        """Why the lease could not undo what it did, once it has ended."""
+        """Why the lease, or this operation for it, could not undo what it did, once it has ended."""
+        self.goes_back_after: GaleraBackupError | None = None
+        """Why the operation undoes something itself, before its end: no later failure hides that."""
 
     @property
     def ref(self) -> LeaseRef:
@@ -160,21 +162,52 @@ class LeaseHeld:
         """Run the operation's body under the lease; whatever ends it, all is undone when this returns.
 
         `enter` shows phase and text of what this operation has to undo by itself, because the lease was terminated.
+        Error: what failed first; its message says too why something could not be undone.
         """
+        try:
+            result = await self._guard(body, enter)
+        except asyncio.CancelledError as error:
+            first = self.goes_back_after or self.failure
+            if first is None:
+                raise
+            raise self._told(type(first)(f"the {self._operation} was cancelled")) from error
+        except GaleraBackupError as error:
+            told = self._told(error)
+            if told is error:
+                raise
+            raise told from error
+        if self.failure is not None:
+            done = f"all steps of the {self._operation} were done, but what its lease had changed could not be undone"
+            raise type(self.failure)(f"{done}: {self.failure.message}") from self.failure
+        return result
+
+    async def _guard(self, body: Coroutine[Any, Any, T], enter: Callable[[str, str], None]) -> T:
         assert self._lease is not None
         task = asyncio.ensure_future(body)
         ends = asyncio.ensure_future(workflow.wait_condition(lambda: self._end_reply() is not None))
+        lost: str | None = None
         try:
             await workflow.wait([task, self._lease, ends], return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
-                raise LeaseLost(
-                    f"the lease of cluster {str(self._request.cluster)!r} ended while the operation needed it: "
-                    f"{self._end_of_lease()}. What it had changed was undone; start the operation again"
-                )
-            return task.result()
+                lost = self._end_of_lease()
         finally:
             ends.cancel()
             await uncancellable(self._end(task, enter))
+        if lost is None:
+            return task.result()
+        undone = "" if self.failure else ". What it had changed was undone; start the operation again"
+        raise LeaseLost(
+            f"the lease of cluster {str(self._request.cluster)!r} ended while the operation needed it: {lost}{undone}"
+        )
+
+    def _told(self, last: GaleraBackupError) -> GaleraBackupError:
+        """The failure of the operation: why it undid something already, what ended it, and why its undo failed."""
+        first, failure, message = self.goes_back_after, self.failure, last.message
+        if first is not None and first.message not in message:
+            message = f"{first.message}. While that was undone: {message}"
+        if failure is not None and failure.message not in message:
+            message = f"{message}. {failure.message}"
+        return last if message == last.message else type(last)(message, *last.details)
 
     async def desync(self, command: DesyncCommand) -> None:
         """Have a replica taken out of flow control and out of the Services. Errors: `DesyncFailed`, `LeaseLost`."""
@@ -295,12 +328,16 @@ class LeaseHeld:
             await self._undo(enter)
 
     async def _undo(self, enter: Callable[[str, str], None]) -> None:
-        """Undo without the lease what it would have undone. Error: of a stake that cannot be undone."""
+        """Undo without the lease what it would have undone; `failure` is that of a stake that cannot be undone."""
         ended = Ended()
         try:
             for stake in reversed(self._stakes):
                 enter(stake.phase, f"the lease was terminated: {stake.undoing} from here")
                 await stake.undo(ended)
+        except GaleraBackupError as error:
+            workflow.logger.error("not undone by the owner either", extra={"error": error.message})
+            self.failure = error
+            return
         finally:
             await _runner.remove_all(self._request.cluster, self.ref)
         reason = "it was terminated, and undone by its owner"

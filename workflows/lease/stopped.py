@@ -182,8 +182,9 @@ class Stopped:
             raise self._left(held)
         replicas = replicas_on(held.claims, recipe)
         serving = held.serving if held.serving < replicas else 0
-        summary = f"scale StatefulSet back to {replicas}"
-        await persist(KubernetesActivities.scale_up, self._scale(replicas, serving, undoing=True), summary, queue)
+        if replicas:
+            summary = f"scale StatefulSet back to {replicas}"
+            await persist(KubernetesActivities.scale_up, self._scale(replicas, serving, undoing=True), summary, queue)
         restored = held.claims[0].state == ClaimState.RESTORED
         data = "restored" if restored else "its old"
         how = f"was scaled back to {replicas} on {data} data ({describe_claims(held.claims)})"
@@ -191,9 +192,14 @@ class Stopped:
         return held.claims
 
     async def revoke(self) -> Revoked:
-        """The lease itself does nothing more to it. One that is stopped and has lost its mark is marked again."""
+        """The lease itself does nothing more to it. One that is stopped and has lost its mark is marked again.
+
+        Where a mark cannot be read this goes on when a person has removed it; not where nothing has to be started.
+        """
         summary = "the StatefulSet is scaled back from here on"
         task = self._scale(0, undoing=True)
+        if self.known is not None and may_start(self.known) and not replicas_on(self.known, self.recipe):
+            task = task.model_copy(update={"known_by": None})
         return await persist(KubernetesActivities.revoke_statefulset, task, summary, self.undoer.queue)
 
     async def _claims(self, serving: int) -> _Held:
@@ -215,7 +221,7 @@ class Stopped:
         decided = way_back(found, was_up=recipe.replicas_before > 0, may_be_restored=not recipe.restored_failed)
         workflow.logger.warning("a staged restore ended half way", extra={"decided": str(decided)})
         done = await volumes.follow(decided, found)
-        return _Held(done, 0, decided.why if decided.start_on is None else "")
+        return _Held(done.claims, 0, decided.why if decided.start_on is None else "")
 
     async def _finish(self, held: _Held) -> _Held:
         if self.recipe.strategy == Strategy.ROLLING:

@@ -20,9 +20,10 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.cluster import ClaimObservation
     from galera_backup.models.jobs import SwapJob
     from galera_backup.models.lease import StartCommand, SwapCommand
+    from galera_backup.models.mark import StartRecipe
     from galera_backup.models.restore import ClaimReport, ClaimState, OutageRequest
     from galera_backup.models.runner import Job
-    from galera_backup.rules.claims import are_restored, may_start
+    from galera_backup.rules.claims import are_restored, may_start, replicas_on
     from galera_backup.rules.way_back import ClaimFound, WayBack, way_back
     from galera_backup.show import describe_claims
 
@@ -46,6 +47,8 @@ class Cut:
         """The whole cluster is up on the data on which it was started."""
         self.seconds: float | None = None
         """How long the database was down; None: no start has ended the outage."""
+        self._recipe: StartRecipe | None = None
+        """Of what was stopped."""
 
     @staticmethod
     def limit(request: OutageRequest) -> timedelta:
@@ -55,7 +58,7 @@ class Cut:
     async def stop(self, plan: Plan) -> None:
         """Phase stop: all pods of the cluster are gone. Errors: `RestoreFailed`, `ScaleFailed`."""
         self._work.enter("stop", f"scaling {plan.seen.cluster} to 0: the database is not available from now on")
-        self.has_begun, self.is_formed, self.seconds = True, False, None
+        self.has_begun, self.is_formed, self.seconds, self._recipe = True, False, None, plan.recipe
         await self._work.lease.stop(plan.stop)
         self._is_stopped = True
 
@@ -99,8 +102,9 @@ class Cut:
         Errors: `RestoreFailed`, `ClusterNotFormed`, `ScaleFailed`.
         """
         if not self._may_have_renamed:
-            await self._start(plan, "start-old", _all(plan, ClaimState.UNTOUCHED), may_stop_again=True)
-            return "No data was renamed, and the cluster was started again on it"
+            untouched = _all(plan, ClaimState.UNTOUCHED)
+            await self._start(plan, "start-old", untouched, may_stop_again=True)
+            return f"No data was renamed. {self.outcome(untouched)}"
         self._work.enter("back", "proving on every claim that the previous data is whole")
         restored_failed = self._failed_to_form or plan.clone is not None
         if self.is_formed and not restored_failed:
@@ -113,6 +117,11 @@ class Cut:
         if decided.start_on == ClaimState.RESTORED:
             return f"Not swapped back: {decided.why}. The cluster was started again on the restored data"
         return f"The previous data was swapped back{f'; {decided.why}' if decided.why else ''}"
+
+    def outcome(self, claims: Sequence[ClaimReport]) -> str:
+        """What became of the cluster after a failure, when its claims hold this."""
+        stays = self._recipe is not None and not replicas_on(claims, self._recipe)
+        return "The StatefulSet stays at 0 replicas, as it was before" if stays else "The cluster was started again"
 
     async def swap_back(
         self, plan: Plan, phase: str, *, restored_failed: bool = False, may_stop_again: bool = False
@@ -127,13 +136,13 @@ class Cut:
         decided = self._decide(plan, found, may_be_restored=not restored_failed)
         if decided.start_on is None:
             raise RestoreFailed(f"swapping the previous data back: {decided.why}")
-        claims = await volumes.follow(decided, found)
-        if not may_start(claims):
+        done = await volumes.follow(decided, found)
+        if not may_start(done.claims):
             raise RestoreFailed(
                 "swapping the previous data back: expected it on every claim, saw "
-                f"{describe_claims(claims)}. Look at the failures of this workflow's activities"
+                f"{describe_claims(done.claims)}: {'; '.join(done.problems)}"
             )
-        await self._start(plan, phase, claims, may_stop_again=may_stop_again)
+        await self._start(plan, phase, done.claims, may_stop_again=may_stop_again)
         return decided
 
     def _decide(self, plan: Plan, found: Sequence[ClaimFound], *, may_be_restored: bool = True) -> WayBack:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -16,7 +16,7 @@ from workflows.restore.cut import Cut
 
 with workflow.unsafe.imports_passed_through():
     from galera_backup.errors import GaleraBackupError, RestoreFailed
-    from galera_backup.models.restore import ClaimState
+    from galera_backup.models.restore import ClaimReport, ClaimState
     from galera_backup.show import describe_claims
 
 T = TypeVar("T")
@@ -33,7 +33,11 @@ class Aim:
     state: ClaimState
     """Of a claim on which it is done."""
     text: str
-    """What runs then."""
+    """What runs then, and how to go back from that."""
+
+    def is_reached(self, claims: Sequence[ClaimReport]) -> bool:
+        """The cluster runs on it, although the operation failed or was cancelled: what undid it went on to its end."""
+        return any(claim.state == self.state for claim in claims)
 
 
 async def carry_out(work: Work, cut: Cut, ttl: timedelta, aim: Aim, steps: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -52,15 +56,13 @@ async def carry_out(work: Work, cut: Cut, ttl: timedelta, aim: Aim, steps: Calla
         except GaleraBackupError as error:
             if not cut.has_begun:
                 raise
-            raise RestoreFailed(_after_the_stop(work.lease, error)) from error
+            raise RestoreFailed(_after_the_stop(work.lease, cut, error, aim)) from error
 
 
 def _cancelled_too_late(lease: LeaseHeld, aim: Aim) -> RestoreFailed | None:
-    """What a status "cancelled" would hide: that the database is down, or that its data was replaced."""
-    if lease.failure is not None:
-        return RestoreFailed(f"the {aim.operation} was cancelled. {lease.failure.message}")
+    """What a status "cancelled" would hide: that data was replaced."""
     claims = lease.result.claims if lease.result is not None else ()
-    if any(claim.state == aim.state for claim in claims):
+    if aim.is_reached(claims):
         return RestoreFailed(
             f"the {aim.operation} was cancelled when claims were changed already, so it was finished: "
             f"{describe_claims(claims)}. {aim.text}"
@@ -68,11 +70,13 @@ def _cancelled_too_late(lease: LeaseHeld, aim: Aim) -> RestoreFailed | None:
     return None
 
 
-def _after_the_stop(lease: LeaseHeld, error: GaleraBackupError) -> str:
-    """What failed, and what became of the cluster and each claim."""
+def _after_the_stop(lease: LeaseHeld, cut: Cut, error: GaleraBackupError, aim: Aim) -> str:
+    """What failed, what became of the cluster and each claim, and what is left to do."""
     if lease.failure is not None:
-        state = lease.failure.message
-        return state if state == error.message else f"{error.message}. {state}"
-    if lease.result is not None and lease.result.claims:
-        return f"{error.message}. The cluster was started again; claims: {describe_claims(lease.result.claims)}"
-    return f"{error.message}. See the lease for the state of the cluster"
+        return error.message  # which says it all
+    again = f"Mend what failed, then start the {aim.operation} again"
+    claims = lease.result.claims if lease.result is not None else ()
+    if not claims:
+        return f"{error.message}. Look at lease {lease.ref.workflow_id!r} for the state of the cluster. {again}"
+    next_step = aim.text if aim.is_reached(claims) else again
+    return f"{error.message}. {cut.outcome(claims)}; claims: {describe_claims(claims)}. {next_step}"
