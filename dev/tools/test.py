@@ -18,8 +18,10 @@ from dev.stack import cli, console, environment, lifecycle, paths, processes
 from dev.stack.console import StackError, say
 from dev.tools import times
 
-FAST = ("-m", "not integration", "--numprocesses=auto", "--maxprocesses=4", "--dist=loadscope")
-"""Of all folders below tests/: what needs the stack is marked. Several processes take one module after another."""
+_PROCESSES = min((os.cpu_count() or 1) + 1, 8)
+"""One more than processors: some modules wait most of their time."""
+FAST = ("-m", "not integration", f"--numprocesses={_PROCESSES}", "--dist=loadscope")
+"""Of all folders below tests/: what needs the stack is marked. Each process takes one module after another."""
 ON_STACK = ("-m", "integration")
 _FAST_REPORT, _REPORT = paths.LOGS / "tests-fast.xml", paths.LOGS / "tests.xml"
 

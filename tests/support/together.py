@@ -21,8 +21,8 @@ from dev.tools.times import OWN_SECONDS
 from tests.conftest import dev_server
 from tests.fakes.stage import Stage, open_stage
 
-AT_ONCE = 24
-"""Enough to fill the waits, and few enough for two cores: a case is waiting for 90 % of its time."""
+AT_ONCE = 16
+"""Enough to fill the waits, and few enough for two cores: beside this module another one runs."""
 LONGEST = timedelta(seconds=200)
 """Of one test, from its own begin: a stage that hangs shows in all of them at once, and not one after another."""
 

@@ -38,15 +38,23 @@ def claims(tmp_path: Path) -> list[Path]:
     return found
 
 
-@pytest.fixture(params=["volume", "subdirectory"])
-def data(request: pytest.FixtureRequest, pod: Pod, tmp_path: Path) -> Path:
-    """A small data directory with a server's files, which is the volume or in it; and a small backup."""
+@pytest.fixture(scope="session")
+def small_backup(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A backup volume with one small backup; to be copied."""
+    pod = make_pod(tmp_path_factory.mktemp("small"))
     shutil.rmtree(pod.data)
     for name in ("nova", "mysql"):
         (pod.data / name).mkdir(parents=True)
         (pod.data / name / "t.ibd").write_bytes(f"backup of {name}".encode())
     (pod.data / "ibdata1").write_bytes(b"backup")
     assert pod.backup().error is None
+    return pod.root
+
+
+@pytest.fixture(params=["volume", "subdirectory"])
+def data(request: pytest.FixtureRequest, pod: Pod, small_backup: Path, tmp_path: Path) -> Path:
+    """A small data directory with a server's files, which is the volume or in it; and a small backup."""
+    shutil.copytree(small_backup, pod.root, dirs_exist_ok=True)
     pod.volume = tmp_path / "claim"
     directory = pod.volume / "mysql" if request.param == "subdirectory" else pod.volume
     (directory / "nova").mkdir(parents=True)
