@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 EVER_FAILED = Path(__file__).parent / "ever_failed.txt"
-SAMPLE = 24
+SAMPLE = 12
 """Cells beyond those that must run: what fits into the time that the tests on fakes may take."""
 
 

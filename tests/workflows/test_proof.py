@@ -86,36 +86,19 @@ async def test_checks_that_hold(stage: Stage) -> None:
     assert result.proof.passwords == PasswordReport(same=1)
 
 
-@pytest.mark.parametrize(
-    ("answer", "seen"),
-    [
-        ((1, ["2"]), "seen '2'"),
-        ((1, [None]), "seen NULL"),
-        ((0, [None]), "seen 0 rows with 1 columns"),
-        ((2, ["3"]), "seen more than 1 rows"),
-        (1146, "seen MariaDB error 1146"),
-        (1969, "seen MariaDB error 1969"),
-    ],
-)
-async def test_check_that_fails_goes_back(stage: Stage, answer: Any, seen: str) -> None:
-    world = proved(stage, answer)
-    message = await failed(stage, world, after_the_cut=True, checks=[CHECK])
-    assert f"check 1 of 1 '{QUERY}' on 'mariadb-server-2': expected '3', {seen}" in message
+async def test_check_that_fails_goes_back(stage: Stage) -> None:
+    message = await failed(stage, proved(stage, (1, ["2"])), after_the_cut=True, checks=[CHECK])
+    assert f"check 1 of 1 '{QUERY}' on 'mariadb-server-2': expected '3', seen '2'" in message
 
 
-@pytest.mark.parametrize("live", [(1, ["2"]), (0, [None]), 1146, 1049, 1054, 1932])
-async def test_live_data_may_be_the_disaster(stage: Stage, live: Any) -> None:
-    assert_held(await restored(stage, proved(stage, live=live), checks=[CHECK]))
+async def test_live_data_may_be_the_disaster(stage: Stage) -> None:
+    assert_held(await restored(stage, proved(stage, live=1146), checks=[CHECK]))
 
 
-@pytest.mark.parametrize(
-    ("live", "seen"),
-    [(1064, "1064"), (1142, "1142"), (1792, "1792"), (1969, "1969"), ((1, ["3", "3"]), "seen 2 columns")],
-)
-async def test_check_that_cannot_work_is_refused_before_the_outage(stage: Stage, live: Any, seen: str) -> None:
-    message = await failed(stage, proved(stage, live=live), after_the_cut=False, checks=[CHECK])
+async def test_check_that_cannot_work_is_refused_before_the_outage(stage: Stage) -> None:
+    message = await failed(stage, proved(stage, live=1064), after_the_cut=False, checks=[CHECK])
     assert message.startswith(f"InvalidInput: checks: trying check 1 of 1 '{QUERY}'")
-    assert seen in message
+    assert "1064" in message
 
 
 async def test_secret_that_is_not_there_is_refused_before_the_outage(stage: Stage) -> None:

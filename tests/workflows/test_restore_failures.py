@@ -190,9 +190,17 @@ async def test_undone_to_0_replicas_it_is_unmarked(stage: Stage, strategy: Strat
     await assert_at_zero(stage, world)
 
 
+KILLED: list[tuple[Strategy, tuple[Kill, ...]]] = [
+    *((strategy, ("cancel",)) for strategy in Strategy),
+    (Strategy.STAGED, ("terminate",)),
+    (Strategy.ROLLING, ("terminate lease",)),
+    (Strategy.IN_PLACE, BOTH),
+]
+"""Each strategy and each way; the table of the matrix has both for a cluster that ran before."""
+
+
 @pytest.mark.parametrize("removed", [False, True])
-@pytest.mark.parametrize("how", [("cancel",), ("terminate",), ("terminate lease",), BOTH], ids=", ".join)
-@STRATEGIES
+@pytest.mark.parametrize(("strategy", "how"), KILLED)
 async def test_killed_at_0_replicas_it_is_unmarked(
     stage: Stage, strategy: Strategy, how: tuple[Kill, ...], removed: bool
 ) -> None:
