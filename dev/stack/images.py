@@ -20,6 +20,7 @@ _MARIADB_FILES = {
     "usr/local/bin/galera-start": ("galera-start", 0o755),
     "usr/local/bin/galera-ready": ("galera-ready", 0o755),
     "usr/local/bin/galera-alive": ("galera-alive", 0o755),
+    "usr/local/bin/galera-answer": ("galera-answer", 0o755),
 }
 
 
