@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +20,8 @@ from dev.tools import times
 
 _PROCESSES = min((os.cpu_count() or 1) + 1, 8)
 """One more than processors: some modules wait most of their time."""
-FAST = ("-m", "not integration", f"--numprocesses={_PROCESSES}", "--dist=loadscope")
+_FAST = ("-m", "not integration", f"--numprocesses={_PROCESSES}", "--dist=loadscope")
 """Of all folders below tests/: what needs the stack is marked. Each process takes one module after another."""
-ON_STACK = ("-m", "integration")
 _FAST_REPORT, _REPORT = paths.LOGS / "tests-fast.xml", paths.LOGS / "tests.xml"
 
 
@@ -32,6 +31,9 @@ class Step:
 
     name: str
     argv: tuple[str, ...]
+
+
+_ON_STACK = Step("tests on the stack", ("pytest", f"--junitxml={_REPORT}", "-m", "integration"))
 
 
 def main() -> int:
@@ -75,14 +77,17 @@ def _interrupt(*_: object) -> None:
 def _run(fast: bool, keep: bool, pytest_arguments: list[str]) -> int:
     started = time.monotonic()
     venv = environment.ensure()
-    with _stack(wanted=not fast, keep=keep):
-        variables = environment.variables(venv)
-        if not fast:
+    variables = environment.variables(venv)
+    for report in (_FAST_REPORT, _REPORT):
+        report.unlink(missing_ok=True)
+    chosen = Step("pytest", ("pytest", f"--junitxml={_REPORT}", *pytest_arguments)) if pytest_arguments else None
+    first = _without_stack() if chosen is None else [chosen] if fast else []
+    failed = _failed(first, venv, variables)
+    if not fast:
+        with _stack(keep=keep):
             variables |= cli.environment()
             variables["PATH"] = f"{variables['PATH']}:{paths.BIN}"
-        for report in (_FAST_REPORT, _REPORT):
-            report.unlink(missing_ok=True)
-        failed = [step.name for step in _steps(fast, pytest_arguments) if not _passes(step, venv, variables)]
+            failed += _failed([chosen or _ON_STACK], venv, variables)
     reports = [report for report in (_FAST_REPORT, _REPORT) if report.exists()]
     if tests := [test for report in reports for test in times.read(report)]:
         print(f"\n{times.table(tests)}\n\nall of them: {' '.join(map(str, reports))}")
@@ -95,18 +100,20 @@ def _run(fast: bool, keep: bool, pytest_arguments: list[str]) -> int:
     return 0
 
 
-def _steps(fast: bool, pytest_arguments: list[str]) -> list[Step]:
-    pytest = ("pytest", "--color=auto")
-    if pytest_arguments:
-        return [Step("pytest", (*pytest, f"--junitxml={_REPORT}", *pytest_arguments))]
-    steps = [
+def _failed(steps: Iterable[Step], venv: Path, variables: dict[str, str]) -> list[str]:
+    """Run all of them; the names of those that did not pass."""
+    return [step.name for step in steps if not _passes(step, venv, variables)]
+
+
+def _without_stack() -> list[Step]:
+    """They come before the stack is up: it would take a tenth of two processors from them."""
+    return [
         Step("ruff check", ("ruff", "check", ".")),
         Step("ruff format", ("ruff", "format", "--check", ".")),
         Step("mypy", ("mypy",)),
         Step("shellcheck", ("shellcheck", *_shell_scripts())),
-        Step("fast tests", (*pytest, f"--junitxml={_FAST_REPORT}", *FAST)),
+        Step("fast tests", ("pytest", f"--junitxml={_FAST_REPORT}", *_FAST)),
     ]
-    return steps if fast else [*steps, Step("tests on the stack", (*pytest, f"--junitxml={_REPORT}", *ON_STACK))]
 
 
 def _shell_scripts() -> list[str]:
@@ -152,11 +159,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def _stack(*, wanted: bool, keep: bool) -> Iterator[None]:
+def _stack(*, keep: bool) -> Iterator[None]:
     """The stack, up; down again afterwards if it was down before."""
-    if not wanted:
-        yield
-        return
     was_up = processes.running("kube-apiserver") is not None
     try:
         lifecycle.up()

@@ -15,7 +15,7 @@ from tests.chaos.engine import Engine
 from tests.chaos.lanes import open_lanes
 from tests.chaos.record import Record
 
-LANES = 3
+LANES = 4
 
 
 @pytest.mark.integration
