@@ -17,7 +17,6 @@ from dev.stack.console import StackError, say
 
 LOCK = paths.CHECKOUT / "requirements.lock"
 _PART = "python"
-_MEMORY, _ROOM = Path("/dev/shm"), 2 * 2**30
 _INTERPRETER = os.path.realpath(sys.executable)
 """Of the system, also where a command of dev/ was started by the environment's own Python."""
 
@@ -77,12 +76,6 @@ def variables(venv: Path) -> dict[str, str]:
     environment = {name: value for name, value in os.environ.items() if name not in not_ours}
     # A workflow's sandbox imports its modules in each run: without bytecode it compiles them each time.
     environment["PYTHONPYCACHEPREFIX"] = str(paths.CACHE / "bytecode")
-    environment["MYPY_CACHE_DIR"] = str(paths.CACHE / "mypy")
-    environment.setdefault("GOGC", "400")  # of a test's Temporal server: it has memory, and no processor to spare
-    if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _ROOM:
-        environment.setdefault(
-            "PYTEST_DEBUG_TEMPROOT", str(_MEMORY)
-        )  # what tests of the agent sync, thousands of times
     environment["VIRTUAL_ENV"] = str(venv)
     environment["PATH"] = f"{venv / 'bin'}:{environment.get('PATH', os.defpath)}"
     environment["PYTHONPATH"] = str(paths.CHECKOUT)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from temporalio.client import WorkflowFailureError
 
 from tests.fakes.stage import Handle, Stage
-from tests.fakes.world import World
+from tests.fakes.world import RunnerPlan, World
 from tests.support.eventually import assert_eventually
 
 Branch = Callable[[Stage, World], Awaitable[Handle]]
@@ -33,3 +35,16 @@ async def ended(handle: Handle) -> Handle:
 async def working(world: World, mode: str, count: int = 1) -> None:
     """So many runner pods have been started."""
     await assert_eventually(lambda: sum(f"started: {mode}" in event for event in world.look().events) >= count)
+
+
+async def backup_in_run(stage: Stage, world: World, **fields: Any) -> Handle:
+    """A backup whose runner pod works until the world lets it go."""
+    world.plan(RunnerPlan("backup", held=True))
+    handle = await stage.backup(world, **fields)
+    await working(world, "backup")
+    return handle
+
+
+async def abandoned(stage: Stage, world: World, handle: Handle) -> None:
+    """The operation and its lease are terminated."""
+    await asyncio.gather(stage.lease(world).terminate("recording"), handle.terminate("recording"))

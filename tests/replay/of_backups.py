@@ -11,7 +11,7 @@ from galera_backup.models.catalog import CatalogRequest
 from tests.fakes.faults import ALWAYS, Fault
 from tests.fakes.stage import Handle, Stage
 from tests.fakes.world import RunnerPlan, World
-from tests.replay.branch import Branches, ended, working
+from tests.replay.branch import Branches, backup_in_run, ended
 from tests.support.eventually import assert_eventually
 
 branch = Branches()
@@ -47,27 +47,21 @@ async def backup_with_a_second_runner(stage: Stage, world: World) -> Handle:
 
 @branch
 async def backup_cancelled_in_run(stage: Stage, world: World) -> Handle:
-    world.plan(RunnerPlan("backup", held=True))
-    handle = await stage.backup(world)
-    await working(world, "backup")
+    handle = await backup_in_run(stage, world)
     await handle.cancel()
     return await ended(handle)
 
 
 @branch
 async def backup_terminated_in_run(stage: Stage, world: World) -> Handle:
-    world.plan(RunnerPlan("backup", held=True))
-    handle = await stage.backup(world)
-    await working(world, "backup")
+    handle = await backup_in_run(stage, world)
     await handle.terminate("recording")
     return await ended(handle)
 
 
 @branch
 async def backup_busy(stage: Stage, world: World) -> Handle:
-    world.plan(RunnerPlan("backup", held=True))
-    first = await stage.backup(world)
-    await working(world, "backup")
+    first = await backup_in_run(stage, world)
     refused = await ended(await stage.backup(world))
     world.let_go()
     await ended(first)
@@ -76,9 +70,7 @@ async def backup_busy(stage: Stage, world: World) -> Handle:
 
 @branch
 async def backup_that_waited(stage: Stage, world: World) -> Handle:
-    world.plan(RunnerPlan("backup", held=True))
-    first = await stage.backup(world)
-    await working(world, "backup")
+    first = await backup_in_run(stage, world)
     second = await stage.backup(world, wait_for_cluster=timedelta(minutes=1))
     await asyncio.sleep(1)
     world.let_go()
@@ -97,27 +89,21 @@ async def backup_with_on_that_lands_late(stage: Stage, world: World) -> Handle:
 
 @branch
 async def backup_with_its_lease_cancelled(stage: Stage, world: World) -> Handle:
-    world.plan(RunnerPlan("backup", held=True))
-    handle = await stage.backup(world)
-    await working(world, "backup")
+    handle = await backup_in_run(stage, world)
     await stage.lease(world).cancel()
     return await ended(handle)
 
 
 @branch
 async def backup_with_its_lease_terminated(stage: Stage, world: World) -> Handle:
-    world.plan(RunnerPlan("backup", held=True))
-    handle = await stage.backup(world)
-    await working(world, "backup")
+    handle = await backup_in_run(stage, world)
     await stage.lease(world).terminate("recording")
     return await ended(handle)
 
 
 @branch
 async def backup_given_up_because_the_cluster_degraded(stage: Stage, world: World) -> Handle:
-    world.plan(RunnerPlan("backup", held=True))
-    handle = await stage.backup(world)
-    await working(world, "backup")
+    handle = await backup_in_run(stage, world)
     world.member(1).up = False
     return await ended(handle)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime, timedelta
 
 from galera_backup.errors import DatabaseRefused, DatabaseUnavailable
@@ -12,7 +11,7 @@ from galera_backup.models.site import Site
 from tests.fakes.faults import ALWAYS, Fault, Gate
 from tests.fakes.stage import BACKUP_ID, Handle, Stage
 from tests.fakes.world import RunnerPlan, World
-from tests.replay.branch import Branches, ended, working
+from tests.replay.branch import Branches, abandoned, backup_in_run, ended, working
 from tests.support.eventually import assert_eventually
 
 branch = Branches()
@@ -20,10 +19,7 @@ branch = Branches()
 
 async def abandoned_backup(stage: Stage, world: World) -> None:
     """Its lease and itself were terminated while the runner worked; the runner is still there."""
-    world.plan(RunnerPlan("backup", held=True))
-    handle = await stage.backup(world, replica=0)
-    await working(world, "backup")
-    await asyncio.gather(stage.lease(world).terminate("recording"), handle.terminate("recording"))
+    await abandoned(stage, world, await backup_in_run(stage, world, replica=0))
 
 
 async def abandoned_restore(stage: Stage, world: World, ordinal: int) -> None:
@@ -31,7 +27,7 @@ async def abandoned_restore(stage: Stage, world: World, ordinal: int) -> None:
     world.plan(RunnerPlan("restore", ordinal=ordinal, held=True))
     handle = await stage.restore(world)
     await working(world, "restore", ordinal + 1)
-    await asyncio.gather(stage.lease(world).terminate("recording"), handle.terminate("recording"))
+    await abandoned(stage, world, handle)
     await assert_eventually(lambda: not list(world.look().present_runners()))
 
 
@@ -48,9 +44,7 @@ async def janitor_of_a_backup(stage: Stage, world: World) -> Handle:
 
 @branch
 async def janitor_of_a_held_cluster(stage: Stage, world: World) -> Handle:
-    world.plan(RunnerPlan("backup", held=True))
-    backup = await stage.backup(world)
-    await working(world, "backup")
+    backup = await backup_in_run(stage, world)
     handle = await ended(await stage.janitor(world))
     world.let_go()
     await ended(backup)
@@ -98,7 +92,7 @@ async def janitor_of_a_staged_restore(stage: Stage, world: World) -> Handle:
     world.plan(RunnerPlan("swap", held=True, times=1))
     handle = await stage.restore(world, strategy="staged")
     await working(world, "swap", 3)
-    await asyncio.gather(stage.lease(world).terminate("recording"), handle.terminate("recording"))
+    await abandoned(stage, world, handle)
     await assert_eventually(lambda: not any(pod.working for pod in world.look().present_runners()))
     return await ended(await stage.janitor(world))
 

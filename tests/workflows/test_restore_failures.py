@@ -176,10 +176,9 @@ async def assert_at_zero(stage: Stage, world: World) -> None:
 
 STOPPED = Step("wait_stopped", "members")
 BOTH: tuple[Kill, ...] = ("terminate", "terminate lease")
-STRATEGIES = pytest.mark.parametrize("strategy", list(Strategy))
 
 
-@STRATEGIES
+@pytest.mark.parametrize("strategy", list(Strategy))
 async def test_undone_to_0_replicas_it_is_unmarked(stage: Stage, strategy: Strategy) -> None:
     world = at_zero(stage)
     world.faults.add(STOPPED.fails(1))
