@@ -27,7 +27,6 @@ from galera_backup.kube.runner_pod import runner_pod
 from galera_backup.models.activities import RunnerTask
 from galera_backup.models.common import ClusterRef
 from galera_backup.models.jobs import BackupJob
-from galera_backup.models.manifest import new_backup_id
 from galera_backup.models.site import Site
 
 CLUSTER = ClusterRef(namespace=settings.NAMESPACE, statefulset=settings.STATEFULSET)
@@ -100,7 +99,7 @@ class Bench:
 
     def _pod(self, name: str) -> tuple[V1Pod, str]:
         replica = self._kube.pod(CLUSTER.namespace, REPLICA)
-        backup_id = new_backup_id(datetime.now(UTC))
+        backup_id = names.backup_id(datetime.now(UTC))
         job = BackupJob(
             cluster=CLUSTER,
             backup_id=backup_id,

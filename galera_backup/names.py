@@ -61,6 +61,11 @@ def janitor_schedule_id(cluster: ClusterRef) -> str:
     return f"galera-janitor/{cluster}"
 
 
+def backup_id(at: datetime) -> str:
+    """Id of a full backup that begins at `at`: a `models.manifest.BackupId`."""
+    return f"{timestamp(at)}-full"
+
+
 def timestamp(at: datetime) -> str:
     """UTC, to the second: `20261122T010000Z`."""
     return at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")

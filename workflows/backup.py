@@ -19,7 +19,7 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.cluster import ClusterObservation, MemberObservation
     from galera_backup.models.jobs import BackupJob, PruneJob, PruneReport
     from galera_backup.models.lease import DesyncCommand, LeaseReply
-    from galera_backup.models.manifest import Manifest, new_backup_id
+    from galera_backup.models.manifest import Manifest
     from galera_backup.rules.health import OTHERS_IN_SYNC, health_problems
     from galera_backup.rules.selection import select_replica
     from galera_backup.show import members_table
@@ -116,7 +116,7 @@ class _Steps:
         self, seen: ClusterObservation, target: MemberObservation, problems: tuple[str, ...]
     ) -> _runner.Ran[Manifest]:
         request, now = self._request, workflow.now()
-        backup_id = new_backup_id(now)
+        backup_id = names.backup_id(now)
         self._work.enter("run", f"mariadb-backup of {target.pod} on node {target.node}")
         self._work.progress.backup(backup_id)
         claim = seen.claims[target.ordinal]

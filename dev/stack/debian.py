@@ -65,7 +65,7 @@ _MYSQL = f"install -o {settings.MYSQL_UID} -g {settings.MYSQL_UID}"
 
 MARIADB = RootFs(
     name="mariadb-base",
-    packages=("mariadb-server", "mariadb-backup", "galera-4", "catatonit", "procps", "zstd"),
+    packages=("mariadb-server", "mariadb-backup", "galera-4", "libdbd-mariadb-perl", "catatonit", "procps", "zstd"),
     before=(
         # Before the package makes the user itself: so its number is fixed.
         f'echo "mysql:x:{settings.MYSQL_UID}:" >> "$1/etc/group"',

@@ -18,9 +18,7 @@ _MARIADB_FILES = {
     "etc/mysql/mariadb.conf.d/98-galera.cnf": ("galera.cnf", 0o644),
     "usr/local/share/galera/init.sql": ("init.sql", 0o644),
     "usr/local/bin/galera-start": ("galera-start", 0o755),
-    "usr/local/bin/galera-ready": ("galera-ready", 0o755),
-    "usr/local/bin/galera-alive": ("galera-alive", 0o755),
-    "usr/local/bin/galera-answer": ("galera-answer", 0o755),
+    "usr/local/bin/galera-probes": ("galera-probes", 0o755),
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -12,11 +12,6 @@ from galera_backup.models.common import ClusterRef, Model
 BackupId = Annotated[str, Field(pattern=r"^[0-9]{8}T[0-9]{6}Z-full$")]
 """UTC time and type, for example `20261122T010000Z-full`. As texts, ids are in the order of time."""
 _BACKUP_ID: TypeAdapter[str] = TypeAdapter(BackupId)
-
-
-def new_backup_id(at: datetime) -> str:
-    """Id of a full backup that begins at `at`."""
-    return f"{at.astimezone(UTC):%Y%m%dT%H%M%SZ}-full"
 
 
 def is_backup_id(text: str) -> bool:

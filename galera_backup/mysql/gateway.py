@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -39,6 +40,15 @@ _STATUS = (
 _GROUP = ("wsrep_cluster_state_uuid", "wsrep_cluster_size", "wsrep_incoming_addresses")
 _UNKNOWN = ("", "AUTO", "unspecified")
 """In wsrep_incoming_addresses, for a member that does not tell where its clients connect."""
+
+_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""TLS where the server offers it, without a look at its certificate, as PyMySQL does by itself.
+
+One for all connections: PyMySQL makes one for each and reads the system's certificates for it, which took more than
+half of a worker's processor time.
+"""
+_TLS.check_hostname = False
+_TLS.verify_mode = ssl.CERT_NONE
 
 _REFUSED = {
     ER.ACCESS_DENIED_ERROR,
@@ -186,8 +196,12 @@ class MysqlGateway:
                 write_timeout=_LIMIT_SECONDS,
                 autocommit=True,
                 conv=conv,
+                ssl_disabled=True,  # for the constructor; `_TLS` is for what is sent
+                defer_connect=True,
             )
+            connection.ssl, connection.ctx = True, _TLS  # type: ignore[attr-defined]
             try:
+                connection.connect()
                 yield connection
             finally:
                 if connection.open:

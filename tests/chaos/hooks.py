@@ -96,23 +96,23 @@ class _HeldWorker(Worker):
         super().__init__(*args, **options, interceptors=[Hold()])
 
 
-def _connect(*args: Any, **options: Any) -> Any:
-    try:
-        way = (CONTROL / "database").read_text().strip()
-    except FileNotFoundError:
-        way = ""
-    if not way:
-        return pymysql.Connection(*args, **options)
-    if way == "refuse":
-        return pymysql.Connection(*args, **{**options, "host": "127.0.0.1", "port": 1})
-    connection = pymysql.Connection(*args, **options, defer_connect=True)
-    sock = socket.create_connection(("127.0.0.1", int(way)), timeout=5)
-    sock.sendall(f"{options['host']} {options['port']}\n".encode())
-    connection.connect(sock)
-    return connection
+class _Led(pymysql.Connection[Any]):
+    """Connects as the file `database` says at that moment."""
+
+    def connect(self, sock: socket.socket | None = None) -> None:
+        try:
+            way = (CONTROL / "database").read_text().strip()
+        except FileNotFoundError:
+            way = ""
+        if way == "refuse":
+            self.host, self.port = "127.0.0.1", 1
+        elif way:
+            sock = socket.create_connection(("127.0.0.1", int(way)), timeout=5)
+            sock.sendall(f"{self.host} {self.port}\n".encode())
+        super().connect(sock)
 
 
 if __name__ == "__main__":
     worker.Worker = _HeldWorker  # type: ignore[attr-defined]
-    pymysql.connect = _connect  # type: ignore[assignment]
+    pymysql.connect = _Led
     worker.main()

@@ -194,6 +194,7 @@ def connect(address: str, timeout: int = 5) -> Connection[Any]:
         read_timeout=60,
         write_timeout=60,
         autocommit=True,
+        ssl_disabled=True,  # PyMySQL reads the system's certificates for each connection
     )
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 from galera_backup import names
 from galera_backup.models.common import ClusterRef
-from galera_backup.models.manifest import is_backup_id, new_backup_id
+from galera_backup.models.manifest import is_backup_id
 
 CLUSTER = ClusterRef(namespace="openstack", statefulset="mariadb-server")
 AT = datetime(2026, 11, 22, 2, 0, 0, tzinfo=timezone(timedelta(hours=1)))
@@ -23,8 +23,8 @@ def test_of_a_cluster() -> None:
 
 def test_times_are_utc() -> None:
     assert names.timestamp(AT) == "20261122T010000Z"
-    assert new_backup_id(AT) == "20261122T010000Z-full"
-    assert is_backup_id(new_backup_id(AT))
+    assert names.backup_id(AT) == "20261122T010000Z-full"
+    assert is_backup_id(names.backup_id(AT))
 
 
 def test_ordinals_are_numbers() -> None:
