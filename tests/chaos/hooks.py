@@ -96,7 +96,7 @@ class _HeldWorker(Worker):
         super().__init__(*args, **options, interceptors=[Hold()])
 
 
-class _Led(pymysql.Connection[Any]):
+class _Led(pymysql.Connection):
     """Connects as the file `database` says at that moment."""
 
     def connect(self, sock: socket.socket | None = None) -> None:
@@ -114,5 +114,5 @@ class _Led(pymysql.Connection[Any]):
 
 if __name__ == "__main__":
     worker.Worker = _HeldWorker  # type: ignore[attr-defined]
-    pymysql.connect = _Led
+    pymysql.connect = _Led  # type: ignore[assignment]
     worker.main()
