@@ -1,7 +1,8 @@
 """What the whole kill matrix and the whole of `dev/chaos` have shown: a record of each case, and a stamp at the end.
 
 Both are files in the repository, so that the cases can be spread over many runs and machines. A record counts as long
-as the source that its case can reach is the one that it was made of; a stamp counts for exactly one source.
+as the source that its case can reach is the one that it was made of, and where the cases take minutes and not hours,
+also what judged it; a stamp counts for exactly one source.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Stamp:
     source: str
     """Hash of the product."""
     harness: str
-    """Hash of what judged it."""
+    """Hash of the harness on that day; it judged every case where the proof has `judged_again`."""
     cases: int
     date: str
 
@@ -39,7 +40,9 @@ class Proof:
     command: str
     """What makes the stamp, and goes on where an earlier run has ended."""
     judges: tuple[str, ...]
-    """Folders of the harness."""
+    """Folders and files of the harness."""
+    judged_again: bool
+    """Whether a change of the harness makes a record void. Each record names the one that judged it."""
     folder: Path = FOLDER
     checkout: Path = paths.CHECKOUT
 
@@ -60,19 +63,21 @@ class Proof:
 
     def keep(self, case: str, scope: str, *, passed: bool, seen: Mapping[str, Any] | None = None) -> None:
         """Add a record. `scope`: hash of what the case can reach; `seen`: whatever a report is made of."""
-        record = {**(seen or {}), "case": case, "scope": scope, "passed": passed, "date": _now()}
+        outcome = {"case": case, "scope": scope, "harness": self._harness(), "passed": passed, "date": _now()}
+        record = {**(seen or {}), **outcome}
         self.records.parent.mkdir(parents=True, exist_ok=True)
         with self.records.open("a") as file:
             file.write(json.dumps(record) + "\n")
 
     def missing(self, cases: Mapping[str, str]) -> list[str]:
         """Which of these cases (name: hash of what it can reach) have not passed with the present source."""
-        found = self.read()
-        return [
-            name
-            for name, scope in cases.items()
-            if name not in found or not found[name]["passed"] or found[name]["scope"] != scope
-        ]
+        found, harness = self.read(), self._harness()
+
+        def counts(record: Mapping[str, Any], scope: str) -> bool:
+            judged = not self.judged_again or record.get("harness") == harness
+            return bool(record["passed"]) and record["scope"] == scope and judged
+
+        return [name for name, scope in cases.items() if name not in found or not counts(found[name], scope)]
 
     def finish(self, cases: Mapping[str, str]) -> Stamp | None:
         """Sort the records, drop those of cases that are no more; write the stamp if no case is missing."""
@@ -84,7 +89,7 @@ class Proof:
         new.replace(self.records)
         if not cases or self.missing(cases):
             return None
-        stamp = Stamp(source.product(self.checkout), source.harness(self.judges, self.checkout), len(cases), _now())
+        stamp = Stamp(source.product(self.checkout), self._harness(), len(cases), _now())
         self.stamp.write_text(json.dumps(asdict(stamp), indent=1) + "\n")
         return stamp
 
@@ -93,7 +98,7 @@ class Proof:
         if not self.stamp.exists():
             return f"{self.name}: no stamp. Run {self.command}, as often as it takes"
         stamp = Stamp(**json.loads(self.stamp.read_text()))
-        present = source.product(self.checkout), source.harness(self.judges, self.checkout)
+        present = source.product(self.checkout), self._harness()
         for what, of_stamp, now in zip(
             ("the product", "its tests"), (stamp.source, stamp.harness), present, strict=True
         ):
@@ -104,11 +109,14 @@ class Proof:
                 )
         return None
 
+    def _harness(self) -> str:
+        return source.harness(self.judges, self.checkout)
+
 
 def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-MATRIX = Proof("matrix", "dev/test --matrix", ("tests/matrix", "tests/fakes"))
-CHAOS = Proof("chaos", "dev/chaos --all", ("tests/chaos",))
+MATRIX = Proof("matrix", "dev/test --matrix", ("tests/matrix", "tests/fakes"), judged_again=True)
+CHAOS = Proof("chaos", "dev/chaos --all", ("tests/chaos", "tests/support/small_cluster.py"), judged_again=False)
 ALL = (MATRIX, CHAOS)

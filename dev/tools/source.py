@@ -22,9 +22,10 @@ def product(root: Path = paths.CHECKOUT) -> str:
     return digest(root, files(root))
 
 
-def harness(folders: Iterable[str], root: Path = paths.CHECKOUT) -> str:
-    """Hash of all Python files in these folders: of what judges the product."""
-    return digest(root, [path.relative_to(root) for name in folders for path in (root / name).rglob("*.py")])
+def harness(names: Iterable[str], root: Path = paths.CHECKOUT) -> str:
+    """Hash of these files, and of all Python files in these folders: of what judges the product."""
+    found = [path for name in names for path in (root / name, *(root / name).rglob("*.py")) if path.is_file()]
+    return digest(root, [path.relative_to(root) for path in found])
 
 
 def files(root: Path) -> list[Path]:

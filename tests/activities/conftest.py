@@ -14,6 +14,7 @@ from temporalio.testing import ActivityEnvironment
 from activities._fence import Fence
 from activities.galera import GaleraActivities
 from activities.kubernetes import KubernetesActivities
+from activities.prove import ProveActivities
 from activities.runner import RunnerActivities
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.mysql.gateway import MysqlGateway
@@ -41,6 +42,7 @@ async def bench() -> AsyncIterator[Bench]:
             GaleraActivities(kube, mysql, fence),
             KubernetesActivities(kube, fence),
             RunnerActivities(kube, mysql, fence, "agent:1"),
+            ProveActivities(kube, mysql),
             env,
             beats,
         )

@@ -15,6 +15,7 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.galera import GaleraActivities
 from activities.kubernetes import KubernetesActivities
+from activities.prove import ProveActivities
 from activities.runner import RunnerActivities
 from galera_backup import names
 from galera_backup.models.activities import ReplicaTask, RunnerTask, ScaleTask
@@ -68,6 +69,7 @@ class Bench:
     galera: GaleraActivities
     kubernetes: KubernetesActivities
     runner: RunnerActivities
+    prove: ProveActivities
     env: ActivityEnvironment
     beats: list[tuple[Any, ...]]
 

@@ -84,10 +84,18 @@ class Stage:
         return await where_all_is(self.client, (self.queue, names.lease_queue(self.queue)))
 
     def world(
-        self, replicas: int = 3, primary: int | None = 0, backups: tuple[str, ...] = (), network: str = "10.0.0"
+        self,
+        replicas: int = 3,
+        primary: int | None = 0,
+        backups: tuple[str, ...] = (),
+        network: str = "10.0.0",
+        at_zero: bool = False,
     ) -> World:
-        """A cluster of its own for one test."""
+        """A cluster of its own for one test; `at_zero`: its StatefulSet is at 0 and its claims are there."""
         world = self.worlds.add(World(fresh_cluster(), replicas, primary, network))
+        if at_zero:
+            world.statefulset.replicas = 0
+            world.members.clear()
         for backup_id in backups:
             world.volume.store(backup_id, world.cluster)
         return world

@@ -138,6 +138,13 @@ class World:
                 carrier.annotations = kept
                 carrier.version += 1
 
+    def scale_by_hand(self, replicas: int) -> None:
+        """A person scales the StatefulSet; its controller follows."""
+        with self.lock:
+            self.statefulset.replicas = replicas
+            self.statefulset.version += 1
+            self.controller.reconcile_soon()
+
     def let_go(self) -> None:
         """Held runner pods finish."""
         with self.lock:

@@ -52,13 +52,6 @@ def recipe(world: World, **fields: Any) -> StartRecipe:
     return StartRecipe.model_validate(values | fields)
 
 
-def stop(world: World) -> None:
-    """Scale it to 0, as the operation had that is lost."""
-    with world.lock:
-        world.statefulset.replicas = 0
-        world.controller.reconcile_soon()
-
-
 STEPS = {
     "survey": Step("survey_cluster", "statefulset", by_lease=False),
     "resync": Step("resync", "set_desync", by_lease=False),
@@ -116,7 +109,7 @@ async def _next_janitor(scene: Scene) -> JanitorResult:
 async def _prepare_stopped(scene: Scene) -> None:
     """A StatefulSet at 0 with the mark of a restore in place that is lost, and has touched no claim."""
     put_mark(scene.world, None, undo=recipe(scene.world))
-    stop(scene.world)
+    scene.world.scale_by_hand(0)  # as the operation had that is lost
 
 
 async def _check_stopped(scene: Scene) -> None:

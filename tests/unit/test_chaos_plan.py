@@ -85,7 +85,7 @@ def test_what_a_case_can_reach() -> None:
 
 
 def test_records_are_kept_and_read(tmp_path: Path) -> None:
-    proof = Proof("chaos", "dev/chaos --all", ("tests/chaos",), tmp_path)
+    proof = Proof("chaos", "dev/chaos --all", ("tests/chaos",), False, tmp_path)
     case = CASES[0]
     first = Record(case.name, case.operation, case.fault, str(case.point), "COMPLETED", 12.5, outage=3.0)
     report.keep(proof, "source", first)

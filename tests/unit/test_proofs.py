@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ def proof(tmp_path: Path) -> Proof:
     for name in ("workflows/backup.py", "galera_backup/rules.py", "tests/matrix/table.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("x = 1\n")
-    return Proof("matrix", "dev/test --matrix", ("tests/matrix",), tmp_path / "proofs", tmp_path)
+    return Proof("matrix", "dev/test --matrix", ("tests/matrix",), True, tmp_path / "proofs", tmp_path)
 
 
 def pass_all(proof: Proof) -> None:
@@ -87,8 +88,14 @@ def test_a_stamp_is_for_one_source(proof: Proof, name: str, what: str) -> None:
         (proof.checkout / name).write_text("x = 2\n")
     assert f"is for {what} at" in str(proof.wrong())
     assert "Run dev/test --matrix" in str(proof.wrong())
-    proof.finish(CASES)  # what the change can reach has passed
-    assert proof.wrong() is None
+
+
+@pytest.mark.parametrize(("judged_again", "missing"), [(True, ["a", "b", "c"]), (False, [])])
+def test_another_harness_judges(proof: Proof, judged_again: bool, missing: list[str]) -> None:
+    proof = replace(proof, judged_again=judged_again)
+    pass_all(proof)
+    (proof.checkout / "tests/matrix/table.py").write_text("x = 2\n")
+    assert proof.missing(CASES) == missing
 
 
 def test_an_old_stamp_stays_when_something_is_missing(proof: Proof) -> None:
@@ -100,7 +107,7 @@ def test_an_old_stamp_stays_when_something_is_missing(proof: Proof) -> None:
 
 
 def test_release_check(proof: Proof, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    other = Proof("chaos", "dev/chaos --all", ("tests/matrix",), proof.folder, proof.checkout)
+    other = Proof("chaos", "dev/chaos --all", ("tests/matrix/table.py",), False, proof.folder, proof.checkout)
     monkeypatch.setattr(proofs, "ALL", (proof, other))
     monkeypatch.setattr("sys.argv", ["dev/release-check"])
     pass_all(proof)

@@ -22,22 +22,16 @@ from tests.workflows.test_questions import in_phase
 STRATEGIES = ("staged", "rolling", "in_place")
 
 
-def two(stage: Stage) -> tuple[World, World]:
-    """A source with a backup, and a target that sees the same backup volume."""
+def two(stage: Stage, *, empty: bool = False) -> tuple[World, World]:
+    """A source with a backup, and a target that sees the same backup volume. `empty`: one that has never run."""
     source = stage.world(backups=(BACKUP_ID,))
-    target = stage.world(network="10.0.7")
+    target = stage.world(network="10.0.7", at_zero=empty)
     target.volume = source.volume
     return source, target
 
 
 async def clone(stage: Stage, source: World, target: World, **fields: Any) -> Handle:
     return await stage.restore(target, **({"source": source.cluster, "strategy": "staged"} | fields))
-
-
-def empty(world: World) -> None:
-    """A StatefulSet that has never run."""
-    world.statefulset.replicas = 0
-    world.members.clear()
 
 
 async def assert_not_begun(stage: Stage, target: World) -> None:
@@ -71,8 +65,7 @@ async def test_clone_is_a_cluster_of_its_own(stage: Stage, strategy: str) -> Non
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 async def test_into_a_statefulset_that_has_never_run(stage: Stage, strategy: str) -> None:
-    source, target = two(stage)
-    empty(target)
+    source, target = two(stage, empty=True)
     result: RestoreResult = await (await clone(stage, source, target, strategy=strategy, replicas=3)).result()
     assert result.replicas == len(target.look().members) == 3
     assert {claim.data for claim in target.claims.values()} == {BACKUP_ID}
@@ -131,8 +124,7 @@ async def test_target_that_is_told_the_sources_service_meanwhile(stage: Stage, s
 
 
 async def test_stopped_target_that_is_told_the_sources_pods(stage: Stage) -> None:
-    source, target = two(stage)
-    empty(target)
+    source, target = two(stage, empty=True)
     host = f"mariadb-server-0.mariadb-discovery.{source.cluster.namespace}.svc.cluster.local"
     target.settings = (f"--wsrep-cluster-address=gcomm://{host}",)
     failure = await failure_of(await clone(stage, source, target, replicas=3))

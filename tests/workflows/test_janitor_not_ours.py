@@ -93,9 +93,7 @@ async def test_unreachable_member_is_reported(stage: Stage) -> None:
 
 async def test_stopped_by_a_person_is_only_told(stage: Stage) -> None:
     world = stage.world()
-    with world.lock:
-        world.statefulset.replicas = 0
-        world.controller.reconcile_soon()
+    world.scale_by_hand(0)
     result = await clean(stage, world)
     assert verdicts(result) == {"mariadb-server": Verdict.FOREIGN}
     assert result.mended == ()

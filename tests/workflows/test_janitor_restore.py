@@ -14,7 +14,7 @@ from tests.fakes.kill import Step
 from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, failure_of
 from tests.fakes.world import RunnerPlan, World
 from tests.matrix.in_place import STEPS
-from tests.matrix.janitor import put_mark, recipe, stop
+from tests.matrix.janitor import put_mark, recipe
 from tests.matrix.play import DEAD
 from tests.workflows.janitors import clean, kill_both, verdicts
 
@@ -50,7 +50,7 @@ async def assert_mixture_is_refused(stage: Stage, world: World, janitor: Handle)
 async def test_mixture_is_looked_at_again_after_an_hour(stage: Stage) -> None:
     world = stage.world()
     put_mark(world, None, undo=recipe(world), tried="a mixture", tried_at=datetime.now(UTC) - timedelta(hours=2))
-    stop(world)
+    world.scale_by_hand(0)
     assert len((await clean(stage, world)).mended) == 1
     await stage.assert_settled(world)
 
@@ -58,7 +58,7 @@ async def test_mixture_is_looked_at_again_after_an_hour(stage: Stage) -> None:
 async def test_stopped_with_a_mark_that_does_not_say_how_to_start_is_reported(stage: Stage) -> None:
     world = stage.world()
     put_mark(world, None)
-    stop(world)
+    world.scale_by_hand(0)
     result = await clean(stage, world)
     assert verdicts(result) == {"mariadb-server": Verdict.STAYS_STOPPED}
     assert "'replicas' set to the size" in result.left_alone[0]
@@ -69,7 +69,7 @@ async def test_recipe_of_a_newer_version_is_reported_and_not_touched(stage: Stag
     world = stage.world()
     mark = put_mark(world, ordinal, undo={"version": RECIPE_VERSION + 1, "undo": "resync", "unheard": "of"})
     if ordinal is None:
-        stop(world)
+        world.scale_by_hand(0)
     else:
         with world.lock:
             world.member(ordinal).set_desync(True)
@@ -89,7 +89,7 @@ async def test_restored_cluster_gets_its_new_size(stage: Stage) -> None:
     world = stage.world(backups=(BACKUP_ID,))
     fault = world.faults.add(Step("scale_up", "scale").held())
     assert fault.gate is not None
-    stop(world)
+    world.scale_by_hand(0)
     await assert_eventually(lambda: not world.look().members)
     restore = await stage.restore(world, replicas=3)
     await assert_eventually(fault.gate.entered.is_set, lambda: world.events, seconds=100)

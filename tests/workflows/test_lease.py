@@ -204,9 +204,7 @@ async def test_replica_that_restarts_is_waited_for(stage: Stage) -> None:
 
 async def test_replica_that_is_not_wanted_any_more_ends_the_wait(stage: Stage) -> None:
     world, handle = await held_backup(stage)
-    with world.lock:
-        world.statefulset.replicas = 2
-        world.controller.reconcile_soon()
+    world.scale_by_hand(2)
     await assert_eventually(lambda: "mariadb-server-2 gone" in world.look().events)
     await handle.cancel()
     await assert_eventually(lambda: is_at(stage, handle, WorkflowExecutionStatus.CANCELED))

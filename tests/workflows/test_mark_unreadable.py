@@ -34,10 +34,7 @@ def is_damaged(world: World, ordinal: int | None = None) -> bool:
 @pytest.mark.parametrize("strategy", ["staged", "rolling", "in_place"])
 @pytest.mark.parametrize("replicas", [3, 0])
 async def test_restore_does_not_stop_the_cluster(stage: Stage, strategy: str, replicas: int) -> None:
-    world = stage.world(backups=(BACKUP_ID,))
-    if not replicas:
-        world.statefulset.replicas = 0
-        world.members.clear()
+    world = stage.world(backups=(BACKUP_ID,), at_zero=not replicas)
     damage(world)
     failure = await failure_of(await stage.restore(world, strategy=strategy, replicas=3))
     assert failure.type == "RestoreFailed"

@@ -159,9 +159,7 @@ async def test_confirmation_that_does_not_repeat_the_cluster(stage: Stage) -> No
 
 
 async def test_cluster_at_zero_replicas_needs_its_size(stage: Stage) -> None:
-    world = stage.world(backups=(BACKUP_ID,))
-    world.statefulset.replicas = 0
-    world.members.clear()
+    world = stage.world(backups=(BACKUP_ID,), at_zero=True)
     failure = await failure_of(await stage.restore(world))
     assert failure.type == "InvalidInput"
     assert "Set 'replicas'" in failure.message

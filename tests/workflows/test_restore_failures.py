@@ -154,13 +154,6 @@ async def test_second_restore_in_the_outage_is_refused(stage: Stage) -> None:
 # --- a cluster that was at 0 replicas before
 
 
-def at_zero(stage: Stage) -> World:
-    world = stage.world(backups=(BACKUP_ID,))
-    world.statefulset.replicas = 0
-    world.members.clear()
-    return world
-
-
 async def assert_at_zero(stage: Stage, world: World) -> None:
     """As it was found, and nothing of the restore is left on it; the next restore works."""
     await stage.end_of(stage.lease(world))
@@ -180,7 +173,7 @@ BOTH: tuple[Kill, ...] = ("terminate", "terminate lease")
 
 @pytest.mark.parametrize("strategy", list(Strategy))
 async def test_undone_to_0_replicas_it_is_unmarked(stage: Stage, strategy: Strategy) -> None:
-    world = at_zero(stage)
+    world = stage.world(backups=(BACKUP_ID,), at_zero=True)
     world.faults.add(STOPPED.fails(1))
     failure = await failure_of(await stage.restore(world, strategy=strategy, replicas=3))
     assert failure.type == "RestoreFailed"
@@ -203,7 +196,7 @@ KILLED: list[tuple[Strategy, tuple[Kill, ...]]] = [
 async def test_killed_at_0_replicas_it_is_unmarked(
     stage: Stage, strategy: Strategy, how: tuple[Kill, ...], removed: bool
 ) -> None:
-    world = at_zero(stage)
+    world = stage.world(backups=(BACKUP_ID,), at_zero=True)
     fault = world.faults.add(STOPPED.held())
     assert fault.gate is not None
     handle = await stage.restore(world, strategy=strategy, replicas=3)
@@ -222,7 +215,7 @@ async def test_killed_at_0_replicas_it_is_unmarked(
 
 async def test_gone_back_to_0_replicas_it_is_unmarked(stage: Stage) -> None:
     """The restored data was started and failed; the previous data is not started, because it did not run."""
-    world = at_zero(stage)
+    world = stage.world(backups=(BACKUP_ID,), at_zero=True)
     world.ends_on = {BACKUP_ID}
     failure = await failure_of(await stage.restore(world, strategy="staged", replicas=3))
     assert "expected its server to start on this data" in failure.message

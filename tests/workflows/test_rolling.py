@@ -81,9 +81,7 @@ async def test_single_replica_is_restored_as_in_place(stage: Stage) -> None:
 
 
 async def test_cluster_at_zero_replicas(stage: Stage) -> None:
-    world = stage.world(backups=(BACKUP_ID,))
-    world.statefulset.replicas = 0
-    world.members.clear()
+    world = stage.world(backups=(BACKUP_ID,), at_zero=True)
     await (await restore(stage, world, replicas=3)).result()
     assert world.statefulset.replicas == 3
     assert {claim.data for claim in world.claims.values()} == {BACKUP_ID}
@@ -232,10 +230,7 @@ async def test_next_restore_of_a_cluster_left_in_part(stage: Stage, strategy: st
         assert failure.type == "InvalidInput"
         assert "1 of 3 replicas" in failure.message
         assert_serves_alone(world)
-    with world.lock:
-        world.statefulset.replicas = 0
-        world.statefulset.version += 1
-        world.controller.reconcile_soon()
+    world.scale_by_hand(0)
     await assert_eventually(lambda: not world.look().members)
     await (await stage.restore(world, strategy=strategy, replicas=3)).result()
     assert {claim.data for claim in world.claims.values()} == {BACKUP_ID}
@@ -262,10 +257,7 @@ async def test_first_replica_that_a_person_started_on_its_old_data(stage: Stage)
     assert gate is not None
     handle = await restore(stage, world)
     await assert_eventually(gate.entered.is_set)
-    with world.lock:
-        world.statefulset.replicas = 1
-        world.statefulset.version += 1
-        world.controller.reconcile_soon()
+    world.scale_by_hand(1)
     await assert_eventually(lambda: bool(world.look().members))
     gate.open()
     failure = await failure_of(handle)
