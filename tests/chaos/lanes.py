@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 
 from kubernetes.client import ApiException
@@ -15,11 +16,15 @@ from tests.chaos.lane import Lane
 from tests.chaos.site import Site
 
 CLUSTER_ATTRIBUTE = "GaleraCluster"
+_THREADS = 12
+"""Of each lane: for its proxy, and for what looks at its cluster."""
 
 
 @asynccontextmanager
 async def open_lanes(client: Client, count: int, *, keep: bool = False) -> AsyncIterator[list[Lane]]:
     """So many lanes, each with a healthy cluster and a worker. `keep`: leave the clusters there."""
+    # The default has as many threads as processors, and four: the looks of some lanes would hold up the proxies of others.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS * count))
     lanes = [Lane(Site(number + 1), client) for number in range(count)]
     try:
         await asyncio.gather(*(fresh(client, lane.site) for lane in lanes))

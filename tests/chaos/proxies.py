@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import ssl
 from typing import Literal
+
+import urllib3
+from urllib3.exceptions import HTTPError
 
 from dev.stack import certificates, settings
 from tests.chaos.site import Site
@@ -18,6 +20,7 @@ _ANSWERS = {
     "429": b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
     "500": b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
 }
+_OF_CONNECTION = {"connection", "content-length", "transfer-encoding"}
 _HANGING = 60
 """Seconds; longer than any client waits."""
 _at_work: set[asyncio.Task[None]] = set()
@@ -40,8 +43,17 @@ class ApiProxy:
         """Requests that it has spoilt."""
         self.kubeconfig = site.control / "kubeconfig"
         self._server: asyncio.Server | None = None
-        self._context = ssl.create_default_context(cafile=str(certificates.certificate("ca")))
-        self._context.load_cert_chain(certificates.certificate("admin"), certificates.key("admin"))
+        self._pool = urllib3.HTTPSConnectionPool(
+            settings.NODE_IP,
+            settings.API_PORT,
+            maxsize=16,
+            timeout=_HANGING,
+            retries=False,
+            ca_certs=str(certificates.certificate("ca")),
+            cert_file=str(certificates.certificate("admin")),
+            key_file=str(certificates.key("admin")),
+        )
+        """One handshake for each request would take a tenth of the machine."""
 
     async def start(self) -> None:
         """Listen, and write a kubeconfig that leads here."""
@@ -64,34 +76,33 @@ class ApiProxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         _kept()
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        with contextlib.suppress(OSError, HTTPError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             head = await reader.readuntil(b"\r\n\r\n")
             body = await reader.readexactly(_length(head))
             mode = self.mode
             if mode == "pass":
-                await self._forward(_with_close(head) + body, writer)
+                writer.write(await asyncio.to_thread(self._answer, head, body))
+                await writer.drain()
             else:
                 self.refused += 1
             if mode == "hang":
                 await asyncio.sleep(_HANGING)
             if mode == "drop":  # the effect is there, its answer is lost
-                await self._forward(_with_close(head) + body, None)
+                await asyncio.to_thread(self._answer, head, body)
             if mode in _ANSWERS:
                 writer.write(_ANSWERS[mode])
                 await writer.drain()
         writer.close()
 
-    async def _forward(self, request: bytes, writer: asyncio.StreamWriter | None) -> None:
-        upstream, sender = await asyncio.open_connection(settings.NODE_IP, settings.API_PORT, ssl=self._context)
-        try:
-            sender.write(request)
-            await sender.drain()
-            while chunk := await upstream.read(65536):
-                if writer is not None:
-                    writer.write(chunk)
-                    await writer.drain()
-        finally:
-            sender.close()
+    def _answer(self, head: bytes, body: bytes) -> bytes:
+        first, *lines = head.decode("latin-1").split("\r\n")
+        method, target, _ = first.split(" ")
+        headers = dict(line.split(": ", 1) for line in lines if line)
+        answer = self._pool.urlopen(method, target, body, headers, decode_content=False)
+        kept = {name: value for name, value in answer.headers.items() if name.lower() not in _OF_CONNECTION}
+        kept |= {"Content-Length": str(len(answer.data)), "Connection": "close"}
+        told = [f"HTTP/1.1 {answer.status} {answer.reason}", *(f"{name}: {value}" for name, value in kept.items())]
+        return "\r\n".join([*told, "", ""]).encode("latin-1") + answer.data
 
 
 def _length(head: bytes) -> int:
@@ -99,11 +110,6 @@ def _length(head: bytes) -> int:
         if line.startswith(b"content-length:"):
             return int(line.split(b":")[1])
     return 0
-
-
-def _with_close(head: bytes) -> bytes:
-    lines = [line for line in head.split(b"\r\n") if line and not line.lower().startswith(b"connection:")]
-    return b"\r\n".join([*lines, b"Connection: close", b"", b""])
 
 
 class DatabaseProxy:
