@@ -23,7 +23,7 @@ _THREADS = 12
 @asynccontextmanager
 async def open_lanes(client: Client, count: int, *, keep: bool = False) -> AsyncIterator[list[Lane]]:
     """So many lanes, each with a healthy cluster and a worker. `keep`: leave the clusters there."""
-    # The default has as many threads as processors, and four: the looks of some lanes would hold up the proxies of others.
+    # The default has four threads more than processors: the looks of some lanes would hold up the proxies of others.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS * count))
     lanes = [Lane(Site(number + 1), client) for number in range(count)]
     try:
