@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from dev.stack import containers, debian, oci, packages, paths, settings
@@ -96,34 +97,53 @@ def _cached_layer(name: str, files: dict[str, tuple[Path | bytes, int]] | dict[s
 
 def _package_layer() -> oci.Layer:
     root = paths.CHECKOUT / "galera_backup"
-    if not root.is_dir():
-        say("agent image", "this checkout has no galera_backup/ yet: an image without it")
-    return _cached_layer("agent-package", _tree(root, f"{_AGENT_ROOT}/galera_backup"))
-
-
-def _tree(root: Path, target: str, *, bytecode: bool = False) -> dict[str, tuple[Path, int]]:
-    return {
-        f"{target}/{file.relative_to(root)}": (file, 0o755 if os.access(file, os.X_OK) else 0o644)
-        for file in sorted(root.rglob("*"))
-        if file.is_file() and (bytecode or "__pycache__" not in file.parts)
-    }
+    files = [file for file in sorted(root.rglob("*")) if file.is_file() and "__pycache__" not in file.parts]
+    parts = [part for file in files for part in (str(file.relative_to(root)), oct(_mode(file)), file.read_bytes())]
+    without_bytecode = shutil.ignore_patterns("__pycache__")
+    return _python_layer(
+        "agent-package",
+        parts,
+        f"{_AGENT_ROOT}/galera_backup",
+        lambda to: shutil.copytree(root, to, ignore=without_bytecode),
+    )
 
 
 def _wheels_layer() -> oci.Layer:
     lock = paths.CHECKOUT / "requirements-agent.lock"
-    path = paths.LAYERS / f"agent-wheels-{oci.content_hash([lock.read_bytes()])[:12]}.tar"
+    return _python_layer("agent-wheels", [lock.read_bytes()], f"{_AGENT_ROOT}/lib", lambda to: _pip_install(lock, to))
+
+
+def _python_layer(name: str, parts: list[str | bytes], target: str, make: Callable[[Path], object]) -> oci.Layer:
+    """A layer of Python files and their bytecode, cached by `parts`; `make` puts the files into a folder."""
+    path = paths.LAYERS / f"{name}-{oci.content_hash([target, *parts])[:12]}.tar"
     if not path.exists():
-        say("agent image", f"installing what {lock.name} pins")
         folder = path.with_suffix(f".{os.getpid()}")
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            _pip_install(lock, folder)
-            oci.write_layer(path, dict(_tree(folder, f"{_AGENT_ROOT}/lib", bytecode=True)))
+            make(folder)
+            _compile(folder, target)
+            files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
+            oci.write_layer(path, {f"{target}/{file.relative_to(folder)}": (file, _mode(file)) for file in files})
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     return oci.Layer.of(path)
 
 
+def _mode(file: Path) -> int:
+    return 0o755 if os.access(file, os.X_OK) else 0o644
+
+
+def _compile(folder: Path, target: str) -> None:
+    """The agent cannot write to its image, and without bytecode it starts a second later."""
+    if sys.version_info[:2] != _AGENT_PYTHON:
+        return
+    # The check by time stamp would reject it: layers have no times.
+    argv = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
+    run("agent image", [*argv, "-s", str(folder), "-p", f"/{target}", str(folder)])
+
+
 def _pip_install(lock: Path, folder: Path) -> None:
+    say("agent image", f"installing what {lock.name} pins")
     version = ".".join(map(str, _AGENT_PYTHON))
     pip = [sys.executable, "-m", "pip"]
     if subprocess.run([*pip, "--version"], capture_output=True, check=False).returncode:
@@ -135,11 +155,6 @@ def _pip_install(lock: Path, folder: Path) -> None:
     with log.open("wb") as output:
         if subprocess.run(argv, stdout=output, stderr=output, check=False).returncode:
             raise StackError("agent image", "pip install failed", log)
-    if sys.version_info[:2] == _AGENT_PYTHON:
-        # The agent cannot write to its image, and without bytecode it starts a second later. The check by time stamp
-        # would reject it: layers have no times.
-        compileall = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", str(folder)]
-        run("agent image", compileall)
 
 
 def _which(program: str) -> str:
