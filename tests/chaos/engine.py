@@ -270,9 +270,9 @@ class Engine:
         return []
 
     async def _settled(self, lane: Lane, handle: Handle) -> None:
-        await eventually(lambda: self._is_closed(handle), SETTLED_WITHIN, f"{handle.id} is closed", every=0.2)
+        await eventually(lambda: self._is_closed(handle), SETTLED_WITHIN, f"{handle.id} is closed", every=0.5)
         lease = lane.client.get_workflow_handle(lane.site.lease_id)
-        await eventually(lambda: self._is_closed(lease), SETTLED_WITHIN, f"{lease.id} is closed", every=0.2)
+        await eventually(lambda: self._is_closed(lease), SETTLED_WITHIN, f"{lease.id} is closed", every=0.5)
 
     async def _is_closed(self, handle: Handle) -> bool:
         try:

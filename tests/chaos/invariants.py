@@ -105,12 +105,22 @@ def copies_left(site: Site) -> list[str]:
 
 def rows_of(site: Site, pod: str) -> set[int]:
     """Ids in the journal, once the member has applied what was committed anywhere."""
+    return {int(row) for (row,) in _ask_of_journal(site, pod, "id")}
+
+
+def sum_of_rows(site: Site, pod: str) -> tuple[Any, ...]:
+    """The same for the same ids; all ids of three members would take seconds after an hour."""
+    [found] = _ask_of_journal(site, pod, "COUNT(*), SUM(id), BIT_XOR(CRC32(id))")
+    return found
+
+
+def _ask_of_journal(site: Site, pod: str, what: str) -> list[tuple[Any, ...]]:
     connection = site.connect(pod, 30)
     try:
         with connection.cursor() as cursor:
             cursor.execute("SET SESSION wsrep_sync_wait = 1")
-            cursor.execute(f"SELECT id FROM {JOURNAL}")
-            return {int(row) for (row,) in cursor.fetchall()}
+            cursor.execute(f"SELECT {what} FROM {JOURNAL}")
+            return [tuple(row) for row in cursor.fetchall()]
     finally:
         connection.close()
 
@@ -126,9 +136,10 @@ class Expected:
 
 def compare_rows(site: Site, histories: Sequence[Expected]) -> tuple[str | None, list[str]]:
     """Which of these the cluster is at, the first that fits; and what is wrong with its rows."""
-    found = {pod: rows_of(site, pod) for pod in PODS}
-    rows = found[PRIMARY]
-    wrong = [f"{pod} and {PRIMARY} differ in {len(found[pod] ^ rows)} rows" for pod in PODS if found[pod] != rows]
+    rows = rows_of(site, PRIMARY)
+    sums = {pod: sum_of_rows(site, pod) for pod in PODS}
+    others = [pod for pod in PODS if sums[pod] != sums[PRIMARY]]
+    wrong = [f"{pod} and {PRIMARY} differ in {len(rows_of(site, pod) ^ rows)} rows" for pod in others]
     for each in histories:
         if each.must <= rows and not each.must_not & rows:
             return each.name, wrong

@@ -15,8 +15,8 @@ from urllib3.exceptions import HTTPError
 from tests.chaos.site import JOURNAL, PODS, Site, connect
 
 _TROUBLE = (pymysql.MySQLError, OSError, ApiException, HTTPError)
-_WRITE_EVERY = 0.05
-_LOOK_EVERY = 0.2
+_WRITE_EVERY = 0.1
+_LOOK_EVERY = 0.25
 _OUTAGE = 5.0
 """Seconds: no single replica that goes away keeps the writer for so long, a cluster that is stopped does."""
 
