@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -122,4 +123,6 @@ def _report(seen: list[Record], scopes: dict[str, str], *, whole: bool, took: st
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    os._exit(code)  # the SDK's threads abort the interpreter's own clean-up now and then (sdk-python#300)

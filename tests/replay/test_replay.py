@@ -18,7 +18,7 @@ from workflows.registry import GUARDS, OPERATIONS
 
 FILES = sorted(HISTORIES.rglob("*.json"))
 REPLAY = """
-import asyncio, pathlib, sys
+import asyncio, os, pathlib, sys
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 from galera_backup.temporal.plugin import plugin
@@ -33,6 +33,8 @@ async def main():
             print("refused", path.stem, "TMPRL1100" in str(error))
 
 asyncio.run(main())
+sys.stdout.flush()
+os._exit(0)  # the SDK's threads abort the interpreter's own clean-up now and then (sdk-python#300)
 """
 
 
