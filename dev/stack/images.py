@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from dev.stack import containers, debian, oci, packages, paths, settings
@@ -83,15 +83,15 @@ def ensure_loaded(image: oci.Image) -> bool:
     return True
 
 
-def _cached_layer(name: str, files: dict[str, tuple[Path | bytes, int]] | dict[str, tuple[Path, int]]) -> oci.Layer:
+def _cached_layer(name: str, files: Mapping[str, tuple[Path, int]]) -> oci.Layer:
     """A layer of a few files, cached by their contents."""
     parts: list[str | bytes] = []
     for target, (content, mode) in sorted(files.items()):
-        parts += [target, oct(mode), content if isinstance(content, bytes) else content.read_bytes()]
+        parts += [target, oct(mode), content.read_bytes()]
     path = paths.LAYERS / f"{name}-{oci.content_hash(parts)[:12]}.tar"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        oci.write_layer(path, dict(files))
+        oci.write_layer(path, files)
     return oci.Layer.of(path)
 
 
