@@ -20,7 +20,9 @@ from tests.chaos.site import JOURNAL, PODS, PRIMARY, TARGET, Site
 
 MARK = "galera-backup/lease"
 _ROLES = {PRIMARY: "primary"}
-_NEXT_STEP = re.compile(r"\b(start|check|look|mend|make|set|grant|leave|name|enlarge|scale|wait|remove)\b", re.I)
+_NEXT_STEP = re.compile(
+    r"\b(start|check|look|mend|make|set|grant|leave|name|enlarge|scale|wait|remove|restore a backup)\b", re.I
+)
 _VERIFY = r"""
 set -e
 rm -rf /tmp/verify; mkdir /tmp/verify; cd /tmp/verify
