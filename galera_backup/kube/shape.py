@@ -1,0 +1,193 @@
+"""The shape of a cluster, from the API server's objects: what the preflight judges and nothing else needs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from kubernetes.client import V1Container, V1PersistentVolumeClaim, V1Pod, V1StatefulSet, V2HorizontalPodAutoscaler
+
+from galera_backup import names
+from galera_backup.kube.facts import StatefulSetFacts
+from galera_backup.models.shape import (
+    Autoscaler,
+    ClaimShape,
+    Mount,
+    Owner,
+    PodShape,
+    StatefulSetShape,
+    VolumeKind,
+    Writer,
+)
+
+_REVISION = "controller-revision-hash"
+_VARIABLE = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)")
+_VOLUMES: Mapping[str, tuple[VolumeKind, str]] = {
+    "persistent_volume_claim": ("claim", "claim_name"),
+    "secret": ("secret", "secret_name"),
+    "config_map": ("configMap", "name"),
+    "host_path": ("hostPath", "path"),
+    "empty_dir": ("emptyDir", ""),
+    "projected": ("projected", ""),
+}
+"""Field of a pod's volume: its kind, and the field of that which names its source."""
+_ARGO = ("argocd.argoproj.io/tracking-id", "argocd.argoproj.io/instance")
+_FLUX = {
+    "kustomize.toolkit.fluxcd.io": "Flux Kustomization",
+    "helm.toolkit.fluxcd.io": "Flux HelmRelease",
+}
+
+
+def statefulset_shape(found: V1StatefulSet, facts: StatefulSetFacts, container: str) -> StatefulSetShape:
+    """Of a StatefulSet; `facts` are its own."""
+    metadata, spec, status = found.metadata, found.spec, found.status
+    retention, strategy = spec.persistent_volume_claim_retention_policy, spec.update_strategy
+    rolling = strategy.rolling_update if strategy is not None else None
+    return StatefulSetShape(
+        cluster=facts.cluster,
+        uid=metadata.uid,
+        replicas=spec.replicas,
+        first_ordinal=(spec.ordinals.start or 0) if spec.ordinals is not None else 0,
+        deleting=metadata.deletion_timestamp is not None,
+        observed=(status.observed_generation or 0) >= (metadata.generation or 0),
+        claims_when_scaled=(retention.when_scaled if retention is not None else None) or "Retain",
+        claims_when_deleted=(retention.when_deleted if retention is not None else None) or "Retain",
+        update_strategy=(strategy.type if strategy is not None else None) or "RollingUpdate",
+        partition=(rolling.partition or 0) if rolling is not None else 0,
+        current_revision=status.current_revision or "",
+        update_revision=status.update_revision or "",
+        pod_management=spec.pod_management_policy or "OrderedReady",
+        owners=tuple(_owners(metadata.owner_references)),
+        image=facts.image,
+        container=container,
+        data_template=facts.data_volume,
+        writers=tuple(_writers(metadata.managed_fields or ())),
+        delivered_by=tuple(_delivered_by({**(metadata.labels or {}), **(metadata.annotations or {})})),
+    )
+
+
+def pod_shape(found: V1Pod, container: str | None) -> PodShape:
+    """Of a pod. `container`: the server's, of a member; None: all containers of a pod that is not one."""
+    metadata, spec, status = found.metadata, found.spec, found.status
+    containers = [each for each in spec.containers if container is None or each.name == container]
+    if container is None:
+        containers += spec.init_containers or []
+    volumes = {volume.name: volume for volume in spec.volumes or []}
+    return PodShape(
+        name=metadata.name,
+        uid=metadata.uid,
+        phase=status.phase or "",
+        deleting=metadata.deletion_timestamp is not None,
+        node=spec.node_name or "",
+        ip=status.pod_ip or "",
+        owners=tuple(_owners(metadata.owner_references)),
+        revision=(metadata.labels or {}).get(_REVISION, ""),
+        image=containers[0].image if container is not None and containers else "",
+        mounts=tuple(
+            _mount(mount, volumes.get(mount.name), found, each)
+            for each in containers
+            for mount in each.volume_mounts or []
+        ),
+    )
+
+
+def claim_shape(found: V1PersistentVolumeClaim, ordinal: int | None) -> ClaimShape:
+    """Of a claim; `ordinal` of the replica whose data it holds, None: it is the backup claim."""
+    metadata, spec, status = found.metadata, found.spec, found.status
+    return ClaimShape(
+        name=metadata.name,
+        ordinal=ordinal,
+        uid=metadata.uid,
+        phase=status.phase or "",
+        deleting=metadata.deletion_timestamp is not None,
+        owners=tuple(_owners(metadata.owner_references)),
+        access_modes=tuple(spec.access_modes or ()),
+        volume_mode=spec.volume_mode or "Filesystem",
+        volume=spec.volume_name or "",
+    )
+
+
+def autoscalers(found: Iterable[V2HorizontalPodAutoscaler], statefulset: str) -> tuple[Autoscaler, ...]:
+    """Those that scale this StatefulSet, by the name of what made them where that is KEDA."""
+    return tuple(
+        _autoscaler(each)
+        for each in found
+        if each.spec.scale_target_ref.kind == "StatefulSet" and each.spec.scale_target_ref.name == statefulset
+    )
+
+
+def _autoscaler(found: V2HorizontalPodAutoscaler) -> Autoscaler:
+    for owner in found.metadata.owner_references or []:
+        if owner.kind == "ScaledObject":
+            return Autoscaler(kind=owner.kind, name=owner.name)
+    return Autoscaler(kind="HorizontalPodAutoscaler", name=found.metadata.name)
+
+
+def _owners(references: Sequence[Any] | None) -> Iterator[Owner]:
+    for each in references or ():
+        yield Owner(
+            api_version=each.api_version,
+            kind=each.kind,
+            name=each.name,
+            uid=each.uid,
+            controller=bool(each.controller),
+        )
+
+
+def _writers(managed: Iterable[Any]) -> Iterator[Writer]:
+    for entry in managed:
+        if entry.manager != names.MANAGED_BY and "f:replicas" in ((entry.fields_v1 or {}).get("f:spec") or {}):
+            yield Writer(manager=entry.manager, operation=entry.operation, subresource=entry.subresource or "")
+
+
+def _delivered_by(notes: Mapping[str, str]) -> Iterator[str]:
+    """`notes`: labels and annotations."""
+    argo = next((notes[key] for key in _ARGO if key in notes), None)
+    if argo is not None:
+        yield f"Argo CD application {argo.partition(':')[0]!r}"
+    for domain, kind in _FLUX.items():
+        if (name := notes.get(f"{domain}/name")) is not None:
+            yield f"{kind} {notes.get(f'{domain}/namespace', '')}/{name}"
+
+
+def _mount(mount: Any, volume: Any, pod: V1Pod, container: V1Container) -> Mount:
+    kind, source = _source(volume)
+    sub_path, unresolved = mount.sub_path or "", ""
+    if mount.sub_path_expr:
+        resolved = _expand(mount.sub_path_expr, container, pod)
+        sub_path, unresolved = (resolved, "") if resolved is not None else ("", mount.sub_path_expr)
+    return Mount(
+        path=mount.mount_path,
+        volume=mount.name,
+        kind=kind,
+        source=source,
+        sub_path=sub_path,
+        unresolved=unresolved,
+        read_only=bool(mount.read_only),
+    )
+
+
+def _source(volume: Any) -> tuple[VolumeKind, str]:
+    for field, (kind, name) in _VOLUMES.items():
+        if (found := getattr(volume, field, None)) is not None:
+            return kind, (getattr(found, name) or "") if name else ""
+    return "other", ""
+
+
+def _expand(expression: str, container: V1Container, pod: V1Pod) -> str | None:
+    """A `subPathExpr` as the kubelet mounts it; None: a variable's value comes from elsewhere than the pod's spec."""
+    values = {each.name: _value(each, pod) for each in container.env or []}
+    wanted = _VARIABLE.findall(expression)
+    if any(values.get(name) is None for name in wanted):
+        return None
+    return _VARIABLE.sub(lambda found: str(values[found[1]]), expression)
+
+
+def _value(variable: Any, pod: V1Pod) -> str | None:
+    if variable.value_from is None:
+        value = variable.value or ""
+        return None if _VARIABLE.search(value) else value
+    field = variable.value_from.field_ref
+    known = {"metadata.name": pod.metadata.name, "metadata.namespace": pod.metadata.namespace}
+    return known.get(field.field_path) if field is not None else None

@@ -1,0 +1,30 @@
+"""Where on its volume a server keeps its files."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from galera_backup.models.common import Model
+
+
+class NamedDirectory(Model):
+    """A directory below the data directory that the server's configuration names."""
+
+    variable: str
+    path: str
+    """From the data directory."""
+
+
+class Layout(Model):
+    """The data directory on a data volume, and the directories in it without which its server does not start."""
+
+    sub_path: str = ""
+    """From the root of the volume to what the server's container mounts; empty: it mounts the root."""
+    below: str = ""
+    """From there to the data directory; empty: the mount is the data directory."""
+    directories: tuple[NamedDirectory, ...] = ()
+
+    @property
+    def data_directory(self) -> PurePosixPath:
+        """From the root of the volume."""
+        return PurePosixPath(self.sub_path, self.below)

@@ -1,0 +1,92 @@
+"""One server's settings, as the preflight needs them, over one connection."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pymysql.connections import Connection
+
+from galera_backup.models.server import ServerSettings, Setting
+from galera_backup.mysql.gateway import incoming_hosts
+
+FILE_VARIABLES = (
+    "aria_log_dir_path",
+    "file_key_management_filekey",
+    "file_key_management_filename",
+    "general_log_file",
+    "innodb_data_file_path",
+    "innodb_data_home_dir",
+    "innodb_log_group_home_dir",
+    "innodb_temp_data_file_path",
+    "innodb_tmpdir",
+    "innodb_undo_directory",
+    "log_bin_basename",
+    "log_bin_index",
+    "log_error",
+    "relay_log_basename",
+    "slave_load_tmpdir",
+    "slow_query_log_file",
+    "tmpdir",
+    "wsrep_data_home_dir",
+)
+"""Variables whose values name files or directories that a server makes or needs."""
+FILE_OPTIONS = ("base_dir", "gcache.dir")
+"""The same of wsrep_provider_options."""
+_VALUES = ("version", "datadir", "have_ssl", "max_user_connections", "wsrep_provider_options", *FILE_VARIABLES)
+_STATUS = ("wsrep_cluster_size", "wsrep_incoming_addresses")
+_GRANT = re.compile(r"GRANT (?P<privileges>.+?) ON \*\.\* TO ")
+_LIMIT = re.compile(r"\bMAX_USER_CONNECTIONS (?P<limit>\d+)")
+
+
+def server_settings(connection: Connection[Any]) -> ServerSettings:
+    """Read them; the account needs no privilege for it. Errors: those of PyMySQL."""
+    with connection.cursor() as cursor:
+        variables = _read(cursor, "global_variables", _VALUES)
+        status = _read(cursor, "global_status", _STATUS)
+        cursor.execute(
+            "SELECT plugin_name FROM information_schema.plugins"
+            " WHERE plugin_type = 'ENCRYPTION' AND plugin_status = 'ACTIVE'"
+        )
+        plugins = tuple(str(name) for (name,) in cursor.fetchall())
+        cursor.execute("SHOW GRANTS")
+        grants = [str(line) for (line,) in cursor.fetchall()]
+    options = provider_options(variables.get("wsrep_provider_options", ""))
+    files = [(name, variables.get(name, "")) for name in FILE_VARIABLES]
+    files += [(name, options.get(name, "")) for name in FILE_OPTIONS]
+    return ServerSettings(
+        version=variables["version"],
+        datadir=variables["datadir"],
+        files=tuple(Setting(name=name, value=value) for name, value in files if value),
+        plugins=plugins,
+        have_ssl=variables.get("have_ssl") == "YES",
+        group_size=int(status.get("wsrep_cluster_size", 0)),
+        incoming=incoming_hosts(status.get("wsrep_incoming_addresses", "")),
+        privileges=privileges(grants),
+        max_user_connections=connection_limit(grants) or int(variables.get("max_user_connections", 0)),
+    )
+
+
+def provider_options(text: str) -> dict[str, str]:
+    """`base_dir = /var/lib/mysql/; gcache.dir = /cache; ...` by name."""
+    pairs = (entry.partition("=") for entry in text.split(";"))
+    return {name.strip(): value.strip() for name, found, value in pairs if found}
+
+
+def privileges(grants: list[str]) -> frozenset[str]:
+    """Global privileges in the lines of SHOW GRANTS, those of active roles too; in capitals."""
+    found = (_GRANT.match(line) for line in grants)
+    return frozenset(each.strip().upper() for grant in found if grant for each in grant["privileges"].split(","))
+
+
+def connection_limit(grants: list[str]) -> int:
+    """MAX_USER_CONNECTIONS of the account; 0: it has none."""
+    return max((int(found["limit"]) for line in grants if (found := _LIMIT.search(line))), default=0)
+
+
+def _read(cursor: Any, table: str, wanted: tuple[str, ...]) -> dict[str, str]:
+    listed = ", ".join(f"'{name}'" for name in wanted)
+    cursor.execute(
+        f"SELECT LOWER(variable_name), variable_value FROM information_schema.{table} WHERE variable_name IN ({listed})"
+    )
+    return {str(name): str(value) for name, value in cursor.fetchall()}

@@ -1,0 +1,94 @@
+"""Whether the pods of an operation, and the servers after it, would be created."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from galera_backup.models.admission import Quota, Trial
+from galera_backup.models.preflight import Finding
+from galera_backup.rules.preflight.severities import found
+
+_OF_A_POD = ("pods", "count/pods")
+_PREFIXES = ("requests.", "limits.")
+
+
+@dataclass(frozen=True)
+class Gathering:
+    """Pods that live at the same time, beyond those that run now."""
+
+    when: str
+    """For a message: `while it is staged`."""
+    pods: Sequence[Trial]
+    gone: Sequence[Trial] = ()
+    """Those of the servers that do not run then."""
+
+
+def trials(tried: Iterable[Trial]) -> Iterator[Finding]:
+    """Pods that an admission plugin, a LimitRange or a webhook would refuse."""
+    for trial in tried:
+        if not trial.problem:
+            continue
+        if trial.whose == "runner":
+            yield found(
+                "pod-refused",
+                f"runner pod for {trial.name!r}",
+                f"expected Kubernetes to create it, it answers: {trial.problem}",
+                "Mend the policy, or the pod's fields in 'runner'",
+            )
+        else:
+            yield found(
+                "server-pod-refused",
+                f"pod {trial.name!r}",
+                "expected Kubernetes to create it when the cluster is started again, as the template says, it answers: "
+                f"{trial.problem}",
+                "Mend the policy or the template: the database would stay down",
+            )
+
+
+def quotas(limits: Iterable[Quota], gatherings: Sequence[Gathering]) -> Iterator[Finding]:
+    """Quotas that the pods would exceed at some time. A dry run is not charged to a quota, so this is arithmetic."""
+    for quota in limits:
+        about = f"ResourceQuota {quota.name!r}"
+        if quota.has_selector or set(quota.scopes) - {"Terminating", "NotTerminating"}:
+            yield found(
+                "quota-not-judged", about, "it counts some pods alone, so nobody knows whether ours are among them"
+            )
+            continue
+        for gathering in gatherings:
+            added = [pod for pod in gathering.pods if _counts(quota, pod)]
+            gone = [pod for pod in gathering.gone if _counts(quota, pod)]
+            for resource, hard in quota.hard.items():
+                more = _sum(added, resource) - _sum(gone, resource)
+                used = quota.used.get(resource, Decimal(0))
+                if more > 0 and used + more > hard:
+                    yield found(
+                        "quota-exceeded",
+                        about,
+                        f"expected room for {_plain(more)} more of {resource} {gathering.when}, it has "
+                        f"{_plain(hard)} and {_plain(used)} are used",
+                        "Raise the quota",
+                    )
+
+
+def _counts(quota: Quota, pod: Trial) -> bool:
+    scopes = set(quota.scopes)
+    return not scopes or scopes == {"Terminating" if pod.has_deadline else "NotTerminating"}
+
+
+def _sum(pods: Iterable[Trial], resource: str) -> Decimal:
+    return sum((_of(pod, resource) for pod in pods), Decimal(0))
+
+
+def _of(pod: Trial, resource: str) -> Decimal:
+    """What one pod takes of a quota's resource: `limits.cpu`, `requests.cpu`, which is `cpu` too, or `pods`."""
+    if resource in _OF_A_POD:
+        return Decimal(1)
+    values = pod.limits if resource.startswith("limits.") else pod.requests
+    name = next((resource.removeprefix(each) for each in _PREFIXES if resource.startswith(each)), resource)
+    return values.get(name, Decimal(0))
+
+
+def _plain(value: Decimal) -> str:
+    return f"{value.normalize():f}"

@@ -1,0 +1,75 @@
+"""The table of all findings: what each kind means for a backup and for a restore.
+
+A backup reads one replica's data and gives the replica back; it is refused where it could not succeed, or could not
+tell that it is wrong. A restore stops the cluster; it is refused wherever data could be lost, or the servers might not
+come back.
+"""
+
+from __future__ import annotations
+
+from galera_backup.models.preflight import Effect, Finding, Severity
+
+_REFUSES, _WARNS, _TELLS, _NONE = Effect.REFUSES, Effect.WARNS, Effect.TELLS, Effect.NONE
+
+
+def _severity(backup: Effect, restore: Effect, *, acceptable: bool = False) -> Severity:
+    return Severity(backup=backup, restore=restore, acceptable=acceptable)
+
+
+SEVERITIES: dict[str, Severity] = {
+    # claims that would not outlive the stop
+    "claims-deleted-by-scaling": _severity(_WARNS, _REFUSES),
+    "claim-missing": _severity(_REFUSES, _REFUSES),
+    "claim-lost": _severity(_REFUSES, _REFUSES),
+    "claim-deleting": _severity(_WARNS, _REFUSES),
+    "claim-owned": _severity(_WARNS, _REFUSES, acceptable=True),
+    "claim-owned-by-the-statefulset": _severity(_NONE, _WARNS),
+    # claims on which nobody can work beside the server
+    "claim-for-one-pod": _severity(_REFUSES, _REFUSES),
+    "claim-shared": _severity(_WARNS, _REFUSES),
+    "claim-without-filesystem": _severity(_REFUSES, _REFUSES),
+    # the StatefulSet and its pods
+    "statefulset-deleting": _severity(_REFUSES, _REFUSES),
+    "pod-of-another-owner": _severity(_REFUSES, _REFUSES),
+    "pod-beyond-the-replicas": _severity(_WARNS, _REFUSES),
+    "template-has-another-image": _severity(_TELLS, _REFUSES, acceptable=True),
+    "template-differs": _severity(_NONE, _WARNS),
+    # who else decides about it
+    "controlled": _severity(_NONE, _REFUSES, acceptable=True),
+    "delivered": _severity(_NONE, _REFUSES, acceptable=True),
+    "autoscaled": _severity(_NONE, _REFUSES, acceptable=True),
+    "replicas-written": _severity(_NONE, _TELLS),
+    # where the data is
+    "datadir-elsewhere": _severity(_REFUSES, _REFUSES),
+    "datadir-unresolved": _severity(_REFUSES, _REFUSES),
+    "datadir-differs": _severity(_WARNS, _REFUSES),
+    "data-files-elsewhere": _severity(_REFUSES, _REFUSES),
+    "logs-elsewhere": _severity(_TELLS, _REFUSES),
+    "galera-state-elsewhere": _severity(_TELLS, _REFUSES),
+    # whose group it is
+    "members-beyond": _severity(_TELLS, _REFUSES),
+    # the account and the servers
+    "log-in": _severity(_REFUSES, _REFUSES),
+    "server-silent": _severity(_WARNS, _WARNS),
+    "no-server-answers": _severity(_REFUSES, _REFUSES),
+    "grants-missing": _severity(_REFUSES, _WARNS),
+    "connections-limited": _severity(_WARNS, _NONE),
+    "version-too-old": _severity(_REFUSES, _REFUSES),
+    "version-unknown": _severity(_REFUSES, _REFUSES),
+    "versions-differ": _severity(_TELLS, _WARNS),
+    "keys-out-of-reach": _severity(_REFUSES, _REFUSES),
+    # whether the pods would run
+    "pod-refused": _severity(_REFUSES, _REFUSES),
+    "server-pod-refused": _severity(_WARNS, _REFUSES, acceptable=True),
+    "quota-exceeded": _severity(_REFUSES, _REFUSES),
+    "quota-not-judged": _severity(_TELLS, _TELLS),
+    # what could not be read
+    "unknown-resourcequotas": _severity(_WARNS, _WARNS),
+    "unknown-horizontalpodautoscalers": _severity(_NONE, _WARNS),
+}
+"""Key: `Finding.kind`."""
+
+
+def found(kind: str, about: str, saw: str, remedy: str = "") -> Finding:
+    """A finding with the severity of its kind."""
+    return Finding(kind=kind, severity=SEVERITIES[kind], about=about, saw=saw, remedy=remedy)

@@ -1,0 +1,140 @@
+"""Whether the StatefulSet and its pods are as its spec says, and who else decides about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from galera_backup.models.preflight import Finding
+from galera_backup.models.shape import ClusterShape, PodShape, StatefulSetShape
+from galera_backup.rules.preflight.severities import found
+
+_PAUSES = {
+    "MariaDB": 'kubectl -n {namespace} patch mariadb {name} --type merge -p \'{{"spec":{{"suspend":true}}}}\'',
+}
+"""By kind of the controlling owner: how its controller is told to let the StatefulSet alone."""
+
+
+def statefulset(seen: ClusterShape) -> Iterator[Finding]:
+    """What is wrong with it and its pods."""
+    shape = seen.statefulset
+    about = _about(shape)
+    if shape.deleting:
+        yield found(
+            "statefulset-deleting", about, "expected nobody to delete it, it has a deletionTimestamp", "Make it anew"
+        )
+    names = {shape.pod(ordinal) for ordinal in shape.ordinals}
+    for member in seen.members:
+        yield from _owner(member, shape)
+        if member.name not in names and not member.ended:
+            yield found(
+                "pod-beyond-the-replicas",
+                f"pod {member.name!r}",
+                f"expected pods with the ordinals {_span(shape)} alone; it still runs, or is on its way out",
+                "Wait until it is gone",
+            )
+    yield from _template(seen)
+
+
+def controllers(seen: ClusterShape) -> Iterator[Finding]:
+    """Who else scales it, or sets it back. Whether that is suspended, only a person can say."""
+    shape = seen.statefulset
+    about = _about(shape)
+    for owner in shape.owners:
+        if owner.controller:
+            command = _PAUSES.get(owner.kind, "").format(namespace=shape.cluster.namespace, name=owner.name)
+            yield found(
+                "controlled",
+                about,
+                f"expected nobody to scale it in the outage, its controller is {owner}, which sets it back",
+                f"Suspend that until the restore has ended{f': {command}' if command else ''}",
+            )
+    for tool in shape.delivered_by:
+        yield found(
+            "delivered",
+            about,
+            f"expected nobody to set it back in the outage, it is delivered by {tool}",
+            "Suspend that until the restore has ended",
+        )
+    for scaler in seen.autoscalers:
+        yield found(
+            "autoscaled",
+            about,
+            f"expected nobody to scale it in the outage, {scaler.kind} {scaler.name!r} does",
+            "Suspend or remove that until the restore has ended",
+        )
+    if shape.writers:
+        who = ", ".join(sorted({repr(writer.manager) for writer in shape.writers}))
+        yield found("replicas-written", about, f"spec.replicas was set by {who}, which may set it again")
+
+
+def unread(seen: ClusterShape) -> Iterator[Finding]:
+    """What the worker could not read: nobody knows whether it is as it should be."""
+    for fact in seen.unread:
+        yield found(
+            f"unknown-{fact.what}",
+            _about(seen.statefulset),
+            f"its {fact.what} are not known: {fact.why}",
+            f"Let the worker's service account list {fact.what} in namespace {seen.statefulset.cluster.namespace!r}",
+        )
+
+
+def _owner(member: PodShape, shape: StatefulSetShape) -> Iterator[Finding]:
+    if any(owner.uid == shape.uid for owner in member.owners):
+        return
+    whose = ", ".join(str(owner) for owner in member.owners) or "nobody"
+    yield found(
+        "pod-of-another-owner",
+        f"pod {member.name!r}",
+        f"expected it to belong to {_about(shape)} (uid {shape.uid}), it belongs to {whose}",
+        f"kubectl -n {shape.cluster.namespace} delete pod {member.name}, so that the StatefulSet makes its own",
+    )
+
+
+def _template(seen: ClusterShape) -> Iterator[Finding]:
+    """A start makes every pod from the template; until then old ones may run.
+
+    Images are compared of pods of another revision alone: an admission webhook may give a pod another name of an image.
+    """
+    shape = seen.statefulset
+    about = _about(shape)
+    older = [each for each in seen.members if not each.ended and each.revision != _next_revision(each, shape)]
+    other_image = [each for each in older if each.image != shape.image]
+    if other_image:
+        yield found(
+            "template-has-another-image",
+            about,
+            f"expected the servers to start again with the image that they run; the template has {shape.image!r}, "
+            f"{', '.join(f'{each.name} runs {each.image!r}' for each in other_image)} ({_strategy(shape)})",
+            f"Finish the rollout, or take it back: kubectl -n {shape.cluster.namespace} rollout undo statefulset "
+            f"{shape.cluster.statefulset}",
+        )
+    elif older:
+        yield found(
+            "template-differs",
+            about,
+            f"{', '.join(each.name for each in older)} run an older revision of the template ({_strategy(shape)}); "
+            "after the stop they start with the present one",
+        )
+
+
+def _next_revision(member: PodShape, shape: StatefulSetShape) -> str:
+    """Of the template, when the pod is made anew. A pod that is no replica is not made anew."""
+    ordinal = next((each for each in shape.ordinals if shape.pod(each) == member.name), None)
+    if ordinal is None:
+        return member.revision
+    kept = shape.update_strategy == "RollingUpdate" and ordinal < shape.first_ordinal + shape.partition
+    return shape.current_revision if kept else shape.update_revision
+
+
+def _strategy(shape: StatefulSetShape) -> str:
+    if shape.update_strategy == "RollingUpdate" and shape.partition:
+        return f"updateStrategy RollingUpdate with partition {shape.partition}"
+    return f"updateStrategy {shape.update_strategy}"
+
+
+def _span(shape: StatefulSetShape) -> str:
+    return f"{shape.ordinals.start} to {shape.ordinals.stop - 1}" if shape.replicas else "of no replica"
+
+
+def _about(shape: StatefulSetShape) -> str:
+    return f"StatefulSet {str(shape.cluster)!r}"

@@ -1,0 +1,136 @@
+"""What a data directory holds, seen as files: whether a backup of it has all tables.
+
+The account of a backup sees no schemas, so the files are looked at. A table whose files were the same before and after
+mariadb-backup ran must be in its stream; what somebody created, changed or dropped meanwhile is not judged.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from galera_backup.runner.volumes import LOST_AND_FOUND, STAGED_RESTORES
+
+_DEFINITION = ".frm"
+_COPIED = frozenset((".frm", ".MYD", ".MYI", ".MAD", ".MAI", ".MRG", ".TRG", ".TRN", ".ARM", ".ARZ", ".CSM", ".CSV"))
+"""Files beside InnoDB's that mariadb-backup takes under their names; `.opt` and `.par` are no data."""
+_INNODB, _INNODB_NEW = ".ibd", ".new"
+"""A tablespace that is younger than the checkpoint at which the backup begins has another name in the stream."""
+_LINK = ".isl"
+"""InnoDB's link to a tablespace that was created with DATA DIRECTORY."""
+_NOT_DATABASES = (LOST_AND_FOUND, STAGED_RESTORES)
+_BACKED_UP = frozenset(("Aria", "ARCHIVE", "CSV", "InnoDB", "MEMORY", "MRG_MyISAM", "MyISAM", "partition", "ROCKSDB"))
+_WITHOUT_DATA = frozenset(("BLACKHOLE", "FEDERATED", "OQGRAPH", "SEQUENCE", "SPIDER", "S3"))
+"""Engines that keep no rows on this server."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A data directory at one moment. Paths are from the data directory."""
+
+    files: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Tables' files: inode, and time of the last change in nanoseconds."""
+    elsewhere: tuple[str, ...] = ()
+    """Databases and tables whose files are not here: links to them."""
+    unreadable: tuple[str, ...] = ()
+    """Directories that this user may not list."""
+
+
+def contents(data_directory: Path) -> Contents:
+    """Look at the tables of a server that may be running."""
+    files: dict[str, tuple[int, int]] = {}
+    elsewhere: list[str] = []
+    unreadable: list[str] = []
+    for database in _entries(data_directory):
+        if database.name in _NOT_DATABASES or database.name.startswith("."):
+            continue
+        if database.is_symlink() and database.is_dir():
+            elsewhere.append(database.name)
+        elif database.is_dir(follow_symlinks=False):
+            try:
+                _database(Path(database.path), files, elsewhere)
+            except PermissionError:
+                unreadable.append(database.name)
+    return Contents(files, tuple(sorted(elsewhere)), tuple(sorted(unreadable)))
+
+
+def _database(directory: Path, files: dict[str, tuple[int, int]], elsewhere: list[str]) -> None:
+    for entry in _entries(directory):
+        path = f"{directory.name}/{entry.name}"
+        suffix = Path(entry.name).suffix
+        if suffix == _LINK or (entry.is_symlink() and suffix in (*_COPIED, _INNODB)):
+            elsewhere.append(path)
+        elif suffix in _COPIED or suffix == _INNODB:
+            with suppress(FileNotFoundError):  # dropped meanwhile
+                status = entry.stat(follow_symlinks=False)
+                if stat.S_ISREG(status.st_mode):
+                    files[path] = (status.st_ino, status.st_ctime_ns)
+
+
+def not_in(names: frozenset[str], before: Contents, after: Contents) -> tuple[str, ...]:
+    """Files of tables that were there all the time, and are not among the names of a stream.
+
+    A table is judged when its definition did not change: then none of its files was made or renamed meanwhile.
+    """
+    tables = {
+        path.removesuffix(_DEFINITION)
+        for path, status in before.files.items()
+        if path.endswith(_DEFINITION) and after.files.get(path) == status
+    }
+    stayed = before.files.keys() & after.files.keys()
+    return tuple(sorted(path for path in stayed if _table(path) in tables and not _is_in(names, path)))
+
+
+def _table(path: str) -> str:
+    """Database and table of a file; a partition's name has its table's before `#P#`."""
+    stem, _, _ = path.rpartition(".")
+    return stem.partition("#P#")[0]
+
+
+def _is_in(names: frozenset[str], path: str) -> bool:
+    if path in names:
+        return True
+    return path.endswith(_INNODB) and path.removesuffix(_INNODB) + _INNODB_NEW in names
+
+
+def not_backed_up(data_directory: Path, found: Contents) -> dict[str, str]:
+    """Tables, as `database/table`, whose engine keeps rows where mariadb-backup does not look; with the engine."""
+    engines = (
+        (path.removesuffix(_DEFINITION), engine_of(data_directory / path))
+        for path in found.files
+        if path.endswith(_DEFINITION)
+    )
+    good = _BACKED_UP | _WITHOUT_DATA
+    return {table: engine for table, engine in engines if engine is not None and engine not in good}
+
+
+def engine_of(definition: Path) -> str | None:
+    """The engine that a table's definition names; None: a view, or a file that does not look like a definition.
+
+    Layout: the offset of the keys at byte 6 and their length at 14 (or 47), that of the default row at 16; behind it
+    the connection string, then the engine's name, each with its length before it.
+    """
+    try:
+        image = definition.read_bytes()
+        if image[:2] != b"\xfe\x01":
+            return None
+        (keys,) = struct.unpack_from("<H", image, 14)
+        if keys == 0xFFFF:
+            (keys,) = struct.unpack_from("<I", image, 47)
+        at = sum(struct.unpack_from("<H", image, offset)[0] for offset in (6, 16)) + keys
+        (connection,) = struct.unpack_from("<H", image, at)
+        (length,) = struct.unpack_from("<H", image, at + 2 + connection)
+        name = image[at + 4 + connection :][:length]
+    except (OSError, struct.error):
+        return None
+    return name.decode(errors="replace") or None
+
+
+def _entries(directory: Path) -> Iterator[os.DirEntry[str]]:
+    with os.scandir(directory) as found:
+        yield from found

@@ -1,0 +1,137 @@
+"""Pods that would not be created, now or when the cluster is started again."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from kubernetes import client
+
+from galera_backup.kube.admission import quota, server_pod, trial
+from galera_backup.models.admission import Quota, Trial
+from galera_backup.models.preflight import Effect
+from galera_backup.rules.preflight.admission import Gathering, quotas, trials
+
+MEBI = Decimal(1 << 20)
+SERVER = Trial(name="mariadb-server-0", whose="server", requests={"cpu": Decimal(1), "memory": 512 * MEBI})
+RUNNER = Trial(
+    name="stage",
+    whose="runner",
+    requests={"cpu": Decimal("0.02"), "memory": 128 * MEBI},
+    limits={"memory": 256 * MEBI},
+    has_deadline=True,
+)
+STAGING = Gathering("while it is staged", [RUNNER] * 3)
+OUTAGE = Gathering("in the outage", [RUNNER] * 3, gone=[SERVER] * 3)
+
+
+def parsed(kind: str, body: dict[str, Any]) -> Any:
+    return client.ApiClient().deserialize(json.dumps(body), kind, "application/json")
+
+
+def limit(hard: dict[str, int | str], used: dict[str, int | str] | None = None, **fields: Any) -> Quota:
+    return Quota.model_validate({"name": "q", "hard": hard, "used": used or {}, **fields})
+
+
+def test_pods_that_would_be_created() -> None:
+    assert list(trials([SERVER, RUNNER])) == []
+
+
+def test_pods_that_would_be_refused() -> None:
+    why = {"problem": "minimum cpu usage per Pod is 2"}
+    runner, server = trials([RUNNER.model_copy(update=why), SERVER.model_copy(update=why)])
+    assert (runner.kind, runner.about) == ("pod-refused", "runner pod for 'stage'")
+    assert (server.kind, server.about) == ("server-pod-refused", "pod 'mariadb-server-0'")
+    assert (server.severity.backup, server.severity.restore) == (Effect.WARNS, Effect.REFUSES)
+    assert "minimum cpu usage per Pod is 2" in server.saw
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        (limit({"pods": 10}, {"pods": 7}), []),
+        (limit({"pods": 9}, {"pods": 7}), ["while it is staged"]),
+        (limit({"count/pods": 5}, {"count/pods": 3}), ["while it is staged"]),
+        (limit({"requests.cpu": "3.06"}, {"requests.cpu": 3}), []),
+        (limit({"cpu": "3.05"}, {"cpu": 3}), ["while it is staged"]),
+        (limit({"limits.memory": 0}), ["while it is staged", "in the outage"]),
+        (limit({"requests.storage": 1, "services": 0}), []),
+        (limit({"pods": 0}, scopes=("NotTerminating",)), []),
+        (limit({"pods": 2}, scopes=("Terminating",)), ["while it is staged", "in the outage"]),
+    ],
+)
+def test_quotas(seen: Quota, expected: list[str]) -> None:
+    found = list(quotas([seen], [STAGING, OUTAGE]))
+    assert [each.kind for each in found] == ["quota-exceeded"] * len(expected)
+    assert all(when in each.saw for when, each in zip(expected, found, strict=True))
+
+
+def test_numbers_of_a_quota() -> None:
+    (finding,) = quotas([limit({"memory": 1610612736}, {"memory": 1500000000})], [STAGING])
+    assert finding.saw == (
+        "expected room for 402653184 more of memory while it is staged, it has 1610612736 and 1500000000 are used"
+    )
+
+
+@pytest.mark.parametrize("fields", [{"has_selector": True}, {"scopes": ("BestEffort",)}])
+def test_a_quota_of_some_pods(fields: dict[str, Any]) -> None:
+    (finding,) = quotas([limit({"pods": 0}, **fields)], [STAGING])
+    assert finding.kind == "quota-not-judged"
+
+
+def test_the_pod_of_a_template() -> None:
+    template = {
+        "metadata": {"labels": {"app": "db"}, "annotations": {"a": "b"}},
+        "spec": {
+            "containers": [{"name": "mariadb"}],
+            "volumes": [{"name": "run", "emptyDir": {}}, {"name": "data", "emptyDir": {}}],
+        },
+    }
+    body = {"metadata": {"name": "s", "namespace": "n"}, "spec": {"selector": {}, "template": template}}
+    statefulset = parsed("V1StatefulSet", body)
+    pod = server_pod(statefulset, {"data": "data-s-0"})
+    sent = client.ApiClient().sanitize_for_serialization(pod)
+    assert sent["metadata"] == {
+        "generateName": "galera-backup-trial-",
+        "namespace": "n",
+        "labels": {"app": "db"},
+        "annotations": {"a": "b"},
+    }
+    assert sent["spec"]["volumes"] == [
+        {"name": "run", "emptyDir": {}},
+        {"name": "data", "persistentVolumeClaim": {"claimName": "data-s-0"}},
+    ]
+    assert statefulset.spec.template.spec.volumes[1].empty_dir is not None
+
+
+def test_what_a_pod_takes() -> None:
+    def container(**resources: dict[str, str]) -> dict[str, Any]:
+        return {"name": "c", "resources": resources}
+
+    spec = {
+        "containers": [
+            container(requests={"cpu": "100m", "memory": "64Mi"}),
+            container(requests={"cpu": "1"}, limits={"memory": "1Gi"}),
+            {"name": "bare"},
+        ],
+        "initContainers": [container(requests={"cpu": "500m", "memory": "1Gi"})],
+        "activeDeadlineSeconds": 60,
+    }
+    seen = trial("stage", "runner", parsed("V1Pod", {"metadata": {}, "spec": spec}))
+    assert seen.requests == {"cpu": Decimal("1.1"), "memory": 1024 * MEBI}
+    assert (seen.limits, seen.has_deadline, seen.problem) == ({"memory": 1024 * MEBI}, True, "")
+
+
+def test_a_quota_as_it_is_read() -> None:
+    body = {
+        "metadata": {"name": "q"},
+        "spec": {"hard": {"cpu": "2", "memory": "1Gi"}, "scopes": ["Terminating"]},
+        "status": {"used": {"cpu": "1500m"}},
+    }
+    seen = quota(parsed("V1ResourceQuota", body))
+    assert (seen.hard, seen.used) == ({"cpu": Decimal(2), "memory": 1024 * MEBI}, {"cpu": Decimal("1.5")})
+    assert (seen.scopes, seen.has_selector) == (("Terminating",), False)
+    bare = {"metadata": {"name": "q"}, "spec": {"scopeSelector": {"matchExpressions": []}}}
+    assert quota(parsed("V1ResourceQuota", bare)) == Quota(name="q", hard={}, has_selector=True)

@@ -1,0 +1,126 @@
+"""Where the files of a server are, and what that means for a backup and a restore of its data directory."""
+
+from __future__ import annotations
+
+import pytest
+
+from galera_backup.models.layout import Layout, NamedDirectory
+from galera_backup.models.shape import ClusterShape, Mount
+from galera_backup.rules.preflight.places import layout, mount_of, places
+from tests.unit.preflight.shapes import DATA, cluster, mount, pod, server, servers, settings
+
+BITNAMI = "/bitnami/mariadb"
+LOGS = Mount(path="/logs", volume="logs", kind="claim", source="logs-mariadb-server-0")
+
+
+def with_mounts(*mounts: Mount) -> ClusterShape:
+    """Only the first member runs."""
+    return cluster(members=(pod(0, mounts=mounts),))
+
+
+def kinds(seen: ClusterShape, **fields: object) -> list[str]:
+    return [each.kind for each in places(seen, servers(**fields))]
+
+
+def test_the_mount_is_the_data_directory() -> None:
+    assert kinds(cluster()) == []
+    assert layout(mount(0), settings()) == Layout()
+
+
+def test_the_data_directory_lies_below_the_mount() -> None:
+    members = tuple(pod(ordinal, mounts=(mount(ordinal, BITNAMI),)) for ordinal in range(3))
+    files = dict.fromkeys(("aria_log_dir_path", "base_dir", "wsrep_data_home_dir"), f"{BITNAMI}/data/")
+    below = {"datadir": f"{BITNAMI}/data/", "files": files}
+    assert kinds(cluster(members=members), **below) == []
+    found = layout(mount(0, BITNAMI, sub_path="storage"), settings(**below))
+    assert (found.below, str(found.data_directory)) == ("data", "storage/data")
+
+
+def test_it_is_not_at_the_same_place_everywhere() -> None:
+    asked = [server(0), server(1), server(2, datadir=f"{DATA}/data", files={"base_dir": f"{DATA}/data"})]
+    (finding,) = places(cluster(), asked)
+    assert finding.kind == "datadir-differs"
+    assert "'.' on mariadb-server-0, '.' on mariadb-server-1, 'data' on mariadb-server-2" in finding.saw
+
+
+@pytest.mark.parametrize(
+    ("mounts", "where"),
+    [
+        ((Mount(path="/tmp", volume="tmp", kind="emptyDir"),), "in the container's own filesystem"),
+        ((Mount(path=DATA, volume="scratch", kind="emptyDir"),), "on emptyDir 'scratch'"),
+        ((mount(0, source="another-claim"),), "on claim 'another-claim'"),
+        ((mount(0), Mount(path=f"{DATA}/", volume="x", kind="hostPath", source="/data")), "on hostPath '/data'"),
+    ],
+)
+def test_the_data_directory_is_elsewhere(mounts: tuple[Mount, ...], where: str) -> None:
+    (finding,) = places(with_mounts(*mounts[::-1]), [server(0)])
+    assert finding.kind == "datadir-elsewhere"
+    assert where in finding.saw
+
+
+def test_a_sub_path_that_only_the_kubelet_knows() -> None:
+    unresolved = mount(0, unresolved="$(SHARD)/data")
+    assert kinds(with_mounts(unresolved)) == ["datadir-unresolved"]
+
+
+def test_the_longest_mount_holds_a_path() -> None:
+    nested = Mount(path=f"{DATA}/binlog", volume="logs", kind="claim", source="logs")
+    seen = pod(0, mounts=(mount(0), nested, mount(0, "/var")))
+    assert mount_of(seen, f"{DATA}/binlog/bin.000001") == nested
+    assert mount_of(seen, f"{DATA}/binlogs") == mount(0)
+    assert mount_of(seen, "/variable") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "path"),
+    [
+        ("log_bin_basename", f"{DATA}/binlog/bin", "binlog"),
+        ("log_bin_index", f"{DATA}/binlog/bin.index", "binlog"),
+        ("relay_log_basename", "relay/relay", "relay"),
+        ("innodb_undo_directory", "./undo", "undo"),
+        ("innodb_log_group_home_dir", f"{DATA}/redo/", "redo"),
+        ("innodb_data_home_dir", "system", "system"),
+        ("innodb_data_file_path", "big/ibdata1:12M;big/ibdata2:12M:autoextend", "big"),
+        ("aria_log_dir_path", f"{DATA}/aria/logs", "aria/logs"),
+        ("tmpdir", f"/tmp:{DATA}/tmp", "tmp"),
+        ("general_log_file", "logs/general.log", "logs"),
+        ("log_error", f"{DATA}/logs/../logs/error.log", "logs"),
+        ("gcache.dir", f"{DATA}/gcache", "gcache"),
+    ],
+)
+def test_a_directory_below_it_that_a_setting_names(name: str, value: str, path: str) -> None:
+    assert kinds(cluster(), files={name: value}) == []
+    assert layout(mount(0), settings(files={name: value})).directories == (NamedDirectory(variable=name, path=path),)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [
+        ("innodb_undo_directory", "/logs/undo", "data-files-elsewhere"),
+        ("innodb_data_file_path", "ibdata1:12M;/logs/ibdata2:12M:autoextend", "data-files-elsewhere"),
+        ("innodb_log_group_home_dir", "/root/redo", "data-files-elsewhere"),
+        ("aria_log_dir_path", "/logs", "data-files-elsewhere"),
+        ("log_bin_basename", "/logs/bin", "logs-elsewhere"),
+        ("relay_log_basename", "../../../logs/relay", "logs-elsewhere"),
+        ("log_bin_basename", "/tmp/bin", None),  # goes with the pod, so it is no other history's
+        ("log_bin_basename", "/root/bin", None),
+        ("wsrep_data_home_dir", "/logs/galera", "galera-state-elsewhere"),
+        ("tmpdir", "/logs", None),
+        ("general_log_file", "/logs/general.log", None),
+        ("gcache.dir", "/logs", None),
+    ],
+)
+def test_a_setting_names_another_place(name: str, value: str, kind: str | None) -> None:
+    seen = with_mounts(mount(0), LOGS, Mount(path="/tmp", volume="tmp", kind="emptyDir"))
+    assert kinds(seen, files={name: value}) == ([kind] if kind else [])
+
+
+def test_another_directory_of_the_same_volume() -> None:
+    """Mounted by a sub path of its own: it is not in the data directory, and no backup of that has it."""
+    logs = mount(0, "/binlog", sub_path="binlog")
+    assert kinds(with_mounts(mount(0), logs), files={"log_bin_basename": "/binlog/bin"}) == ["logs-elsewhere"]
+
+
+def test_a_server_that_could_not_be_asked() -> None:
+    silent = server(1).model_copy(update={"settings": None, "error": "no answer"})
+    assert list(places(cluster(), [server(0), silent])) == []

@@ -1,0 +1,82 @@
+"""What a server says of its files, its group and its account."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from galera_backup.models.server import Setting
+from galera_backup.mysql.settings import connection_limit, privileges, provider_options, server_settings
+
+GRANTS = ["GRANT RELOAD, PROCESS, BINLOG MONITOR ON *.* TO `backup`@`%` IDENTIFIED BY PASSWORD '*28'"]
+VARIABLES = {
+    "version": "10.11.19-MariaDB-log",
+    "datadir": "/var/lib/mysql/",
+    "have_ssl": "DISABLED",
+    "max_user_connections": "0",
+    "wsrep_provider_options": "base_dir = /var/lib/mysql/; gcache.dir = /cache; gcache.size = 128M; ",
+    "innodb_undo_directory": "./",
+    "log_bin_basename": "",
+}
+STATUS = {"wsrep_cluster_size": "3", "wsrep_incoming_addresses": "10.0.0.1:0,,[fd00::2]:3306"}
+
+
+class Server:
+    """Answers the queries of one connection."""
+
+    def __init__(self, variables: dict[str, str], grants: list[str], plugins: list[str]) -> None:
+        self._answers: dict[str, list[Any]] = {
+            "global_variables": list(variables.items()),
+            "global_status": list(STATUS.items()),
+            "plugins": [(name,) for name in plugins],
+            "SHOW GRANTS": [(line,) for line in grants],
+        }
+        self._rows: list[Any] = []
+
+    @contextmanager
+    def cursor(self) -> Iterator[Server]:
+        yield self
+
+    def execute(self, query: str) -> None:
+        (self._rows,) = [rows for words, rows in self._answers.items() if words in query]
+
+    def fetchall(self) -> list[Any]:
+        return self._rows
+
+
+def test_all_of_it() -> None:
+    seen = server_settings(Server(VARIABLES, GRANTS, ["file_key_management"]))  # type: ignore[arg-type]
+    assert (seen.version, seen.datadir, seen.have_ssl) == ("10.11.19-MariaDB-log", "/var/lib/mysql/", False)
+    assert seen.files == (
+        Setting(name="innodb_undo_directory", value="./"),
+        Setting(name="base_dir", value="/var/lib/mysql/"),
+        Setting(name="gcache.dir", value="/cache"),
+    )
+    assert (seen.group_size, seen.incoming) == (3, ("10.0.0.1", "fd00::2"))
+    assert seen.plugins == ("file_key_management",)
+    assert seen.privileges == {"RELOAD", "PROCESS", "BINLOG MONITOR"}
+    assert seen.max_user_connections == 0
+
+
+@pytest.mark.parametrize(
+    ("variable", "grant", "expected"), [("0", "", 0), ("7", "", 7), ("7", " WITH MAX_USER_CONNECTIONS 3", 3)]
+)
+def test_the_limit_of_the_account_counts_more(variable: str, grant: str, expected: int) -> None:
+    variables = VARIABLES | {"max_user_connections": variable, "have_ssl": "YES"}
+    seen = server_settings(Server(variables, [GRANTS[0] + grant], []))  # type: ignore[arg-type]
+    assert (seen.max_user_connections, seen.have_ssl) == (expected, True)
+
+
+def test_grants() -> None:
+    assert privileges(["GRANT ALL PRIVILEGES ON *.* TO `root`@`%` WITH GRANT OPTION"]) == {"ALL PRIVILEGES"}
+    assert privileges(["GRANT SELECT ON `mysql`.* TO `a`@`%`", "GRANT `role` TO `a`@`%`"]) == frozenset()
+    assert privileges(["GRANT SUPER ON *.* TO `role`", *GRANTS]) == {"SUPER", "RELOAD", "PROCESS", "BINLOG MONITOR"}
+    assert connection_limit(GRANTS) == 0
+    assert connection_limit([f"{GRANTS[0]} WITH MAX_QUERIES_PER_HOUR 9 MAX_USER_CONNECTIONS 4"]) == 4
+
+
+def test_provider_options() -> None:
+    assert provider_options("a = 1; b.c =;d") == {"a": "1", "b.c": ""}

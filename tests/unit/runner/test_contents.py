@@ -1,0 +1,104 @@
+"""Tables that a backup lacks, and data that is not in the data directory."""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from galera_backup.runner.contents import contents, engine_of, not_backed_up, not_in
+
+FILES = ("db/t.frm", "db/t.ibd", "db/a.frm", "db/a.MAD", "db/a.MAI", "db/p.frm", "db/p#P#p0.ibd", "db/p#P#p1.ibd")
+
+
+def definition(engine: bytes, *, keys: int = 20, connection: bytes = b"") -> bytes:
+    """A table's `.frm` as far as it is read."""
+    head = bytearray(4096)
+    head[:2] = b"\xfe\x01"
+    struct.pack_into("<H", head, 6, 4096)
+    struct.pack_into("<H", head, 14, min(keys, 0xFFFF))
+    struct.pack_into("<I", head, 47, keys)
+    struct.pack_into("<H", head, 16, 5)
+    extra = b"".join(struct.pack("<H", len(text)) + text for text in (connection, engine))
+    return bytes(head) + bytes(keys + 5) + extra
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    for name in (*FILES, "db/db.opt", "lost+found/x.frm", ".galera-backup/r/data/db/t.frm", "ibdata1"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"" if path.suffix != ".frm" else definition(b"InnoDB"))
+    return tmp_path
+
+
+def test_files_of_tables(data: Path) -> None:
+    found = contents(data)
+    assert set(found.files) == set(FILES)
+    assert (found.elsewhere, found.unreadable) == ((), ())
+
+
+def test_all_is_in_the_stream(data: Path) -> None:
+    found = contents(data)
+    assert not_in(frozenset(FILES), found, contents(data)) == ()
+    younger = frozenset(name.replace("t.ibd", "t.new") for name in FILES)
+    assert not_in(younger, found, contents(data)) == ()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_one_file_is_not_in_the_stream(data: Path, name: str) -> None:
+    found = contents(data)
+    assert not_in(frozenset(FILES) - {name}, found, contents(data)) == (name,)
+
+
+def test_what_changes_meanwhile_is_not_judged(data: Path) -> None:
+    before = contents(data)
+    (data / "db/t.frm").unlink()  # dropped
+    (data / "db/new.frm").write_bytes(b"")  # created
+    altered = data / "db/altered"
+    altered.write_bytes(b"")
+    altered.replace(data / "db/a.frm")
+    (data / "db/p#P#p1.ibd").unlink()  # the definition is the same: truncated, say
+    assert not_in(frozenset({"db/p.frm", "db/p#P#p0.ibd"}), before, contents(data)) == ()
+
+
+def test_data_that_is_elsewhere(data: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    other = tmp_path_factory.mktemp("other")
+    (other / "x.MYD").write_bytes(b"")
+    (data / "linked").symlink_to(other)
+    (data / "db/x.MYD").symlink_to(other / "x.MYD")
+    (data / "db/y.isl").write_text(str(other / "db/y.ibd"))
+    (data / "db/notes.txt").symlink_to(other / "x.MYD")
+    (data / "current.log").symlink_to(other / "x.MYD")
+    assert contents(data).elsewhere == ("db/x.MYD", "db/y.isl", "linked")
+
+
+def test_a_directory_that_may_not_be_listed(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (data / "secret").mkdir()
+    scandir = os.scandir
+
+    def refusing(path: Path | str) -> Any:
+        if Path(path).name == "secret":
+            raise PermissionError(path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    assert contents(data).unreadable == ("secret",)
+
+
+def test_engines(data: Path) -> None:
+    for name, image in {
+        "db/rocks.frm": definition(b"ROCKSDB"),
+        "db/groonga.frm": definition(b"Mroonga", connection=b"engine InnoDB"),
+        "db/wide.frm": definition(b"CONNECT", keys=70_000),
+        "db/far.frm": definition(b"SPIDER"),
+        "db/view.frm": b"TYPE=VIEW\n",
+        "db/short.frm": b"\xfe\x01",
+    }.items():
+        (data / name).write_bytes(image)
+    assert not_backed_up(data, contents(data)) == {"db/groonga": "Mroonga", "db/wide": "CONNECT"}
+    assert engine_of(data / "db/view.frm") is None
+    assert engine_of(data / "db/none.frm") is None
