@@ -74,12 +74,13 @@ class Fence:
         else:
             await self.lease_is_open(lease)
             _may_change(found.annotations, lease, what, marked=True)
-        if found.replicas > first:
+        serving = max(first - found.first_ordinal, 0)
+        if found.replicas > serving:
             raise LeaseLost(
-                f"{what}: expected at most {first} replicas, it has {found.replicas}: it was started again. Nothing "
+                f"{what}: expected at most {serving} replicas, it has {found.replicas}: it was started again. Nothing "
                 "was done; start the operation again"
             )
-        if first:
+        if serving:
             await self._pods_are_gone(cluster, first)
 
     async def _pods_are_gone(self, cluster: ClusterRef, first: int) -> None:

@@ -11,9 +11,10 @@ from galera_backup.marks import mark_of
 from galera_backup.models.activities import Observe
 from galera_backup.models.cluster import ClaimObservation, ClusterObservation, MemberObservation
 from galera_backup.models.common import ClusterRef, SecretRef
+from galera_backup.models.mark import StartRecipe
 from galera_backup.models.site import Site
 from galera_backup.mysql.gateway import Endpoint, MysqlGateway
-from galera_backup.rules.claims import is_started_in_part
+from galera_backup.rules.claims import is_started_in_part, is_stopped_in_part
 
 
 class Observer:
@@ -27,17 +28,16 @@ class Observer:
         """All members; a server that cannot be asked is a fact, not an error."""
         cluster = request.site.cluster
         statefulset = self._kube.statefulset(cluster, request.site.container)
-        ordinals = range(statefulset.replicas or request.replicas or 0)
+        ordinals = statefulset.ordinals(statefulset.replicas or request.replicas or 0)
         mark = mark_of(statefulset.annotations)
         recipe = mark.start if mark else None
-        in_part = recipe is not None and is_started_in_part(recipe, statefulset.replicas)
         return ClusterObservation(
             cluster=cluster,
             replicas=statefulset.replicas,
             members=self.members(request, ordinals),
             claims=tuple(self._claim(statefulset, ordinal) for ordinal in ordinals),
             primary_before=recipe.primary_pod if recipe else None,
-            unfinished=recipe.replicas if recipe and in_part else None,
+            unfinished=_unfinished(recipe, statefulset.replicas) if recipe else None,
         )
 
     def members(self, request: Observe, ordinals: range) -> tuple[MemberObservation, ...]:
@@ -81,3 +81,10 @@ class Observer:
         name = statefulset.claim(ordinal)
         uid = self._kube.claim_uid(statefulset.cluster.namespace, name)
         return ClaimObservation(ordinal=ordinal, claim=name, uid=uid)
+
+
+def _unfinished(recipe: StartRecipe, replicas: int) -> int | None:
+    """Size of a cluster that was started, or stopped, in part; None: it is whole, or at 0."""
+    if is_stopped_in_part(recipe, replicas):
+        return recipe.stopping_from
+    return recipe.replicas if is_started_in_part(recipe, replicas) else None

@@ -9,14 +9,15 @@ from temporalio import activity
 from activities._fence import Fence
 from activities._heartbeat import in_thread, pause
 from galera_backup import names
-from galera_backup.errors import LeaseLost
+from galera_backup.errors import LeaseLost, ScaleFailed
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.marks import check_overwrite, mark_of
 from galera_backup.models.activities import ReplicaTask, Revoked, ScaleTask
 from galera_backup.models.common import LeaseRef
 from galera_backup.models.mark import Mark, PrimaryMove
-from galera_backup.rules.claims import is_started_in_part
+from galera_backup.rules.claims import all_stopped, is_started_in_part
+from galera_backup.rules.stop import scaled_up
 
 
 class KubernetesActivities:
@@ -101,7 +102,7 @@ class KubernetesActivities:
         namespace = task.site.cluster.namespace
         while True:
             statefulset = await in_thread(self._kube.statefulset, task.site.cluster, task.site.container)
-            if names.ordinal(task.pod) >= statefulset.replicas:
+            if names.ordinal(task.pod) not in statefulset.ordinals(statefulset.replicas):
                 return
             pod = await in_thread(self._kube.find_pod, namespace, task.pod)
             if pod is not None and pod.ready:
@@ -142,7 +143,7 @@ class KubernetesActivities:
 
     @activity.defn
     async def scale_down(self, task: ScaleTask) -> None:
-        """Scale the StatefulSet to 0 and leave the lease's mark on it, in one patch.
+        """Begin to stop: one replica fewer, and the lease's mark, in one patch.
 
         A lease that stops a second time has a later mark: an attempt at the first one comes too late then. The mark
         of another lease is replaced. Error: `MarkUnreadable`, where what that says of the data would be lost.
@@ -150,29 +151,51 @@ class KubernetesActivities:
         statefulset = await self._fence.statefulset(task.site.cluster, task.site.container, task.mark.lease)
         present = mark_of(statefulset.annotations)
         if present is None or present.lease != task.mark.lease or _is_later(task.mark, present):
-            await in_thread(self._kube.scale, statefulset, 0, task.mark)
+            await self._scale_down(task, statefulset)
+
+    async def _scale_down(self, task: ScaleTask, statefulset: StatefulSetFacts) -> None:
+        """By one replica. The mark of the last step says that all are stopped."""
+        replicas = max(statefulset.replicas - 1, 0)
+        mark = task.mark if replicas else all_stopped(task.mark)
+        await in_thread(self._kube.scale, statefulset, replicas, mark)
 
     @activity.defn
     async def wait_stopped(self, task: ScaleTask) -> None:
-        """Wait until every pod of the StatefulSet is gone: only then are its volumes nobody's.
+        """Take the other replicas too, and wait until every pod is gone: only then are its volumes nobody's.
 
-        Each server is told to go when the one before has ended; the controller would wait until its pod is gone. Two
-        that leave at once can take the quorum with them. The first goes last: it serves until then, and from it the
-        cluster can be started on this data again.
+        One after the other, whatever the pod management policy: two that leave at once can take the quorum with them.
+        The first goes last: clients write until then, and from it the cluster can be started on this data again.
+        Error: `ScaleFailed`, when somebody scales it up meanwhile.
         """
-        while pods := await in_thread(self._kube.members, task.site.cluster):
-            await self._stop_next(task, pods)
+        least: int | None = None
+        while True:
+            pods = await in_thread(self._kube.members, task.site.cluster)
+            # The StatefulSet is read after its pods: one that is not wanted now is not a later one of that name.
+            statefulset = await in_thread(self._kube.statefulset, task.site.cluster, task.site.container)
+            if least is not None and statefulset.replicas > least:
+                cluster, by = statefulset.cluster, statefulset.scaled_by
+                raise ScaleFailed(scaled_up(cluster, statefulset.replicas, by, least))
+            least = statefulset.replicas
+            if not pods and not least:
+                return
+            await self._stop_next(task, statefulset, pods)
             await pause(0.2, f"waiting for {', '.join(pod.name for pod in pods)} to be gone")
 
-    async def _stop_next(self, task: ScaleTask, pods: Sequence[PodFacts]) -> None:
-        """The StatefulSet is read after its pods, and a pod is deleted by uid: none that comes later can be hit."""
-        there = [pod for pod in pods if names.ordinal(pod.name) and task.site.container not in pod.ended]
-        pod = max(there, key=lambda pod: names.ordinal(pod.name), default=None)
-        if pod is None or pod.deleting:
-            return
-        statefulset = await in_thread(self._kube.statefulset, task.site.cluster, task.site.container)
-        if statefulset.replicas == 0 and _is_marked(statefulset.annotations, task.mark.lease):
-            await in_thread(self._kube.delete_member, task.site.cluster.namespace, pod)
+    async def _stop_next(self, task: ScaleTask, statefulset: StatefulSetFacts, pods: Sequence[PodFacts]) -> None:
+        """Each server is told to go when the one before has ended; the controller would wait until its pod is gone."""
+        wanted = statefulset.ordinals(statefulset.replicas)
+        leaving = [
+            pod for pod in pods if names.ordinal(pod.name) not in wanted and task.site.container not in pod.ended
+        ]
+        if leaving:
+            pod = max(leaving, key=lambda pod: names.ordinal(pod.name))
+            if not any(pod.deleting for pod in leaving) and _is_marked(statefulset.annotations, task.mark.lease):
+                await in_thread(self._kube.delete_member, task.site.cluster.namespace, pod)  # by uid
+        elif statefulset.replicas:
+            seen = await self._fence.statefulset(task.site.cluster, task.site.container, task.mark.lease)
+            _check_mark(seen, task)
+            if seen.replicas == statefulset.replicas:
+                await self._scale_down(task, seen)
 
     @activity.defn
     async def revoke_statefulset(self, task: ScaleTask) -> Revoked:
@@ -184,13 +207,19 @@ class KubernetesActivities:
         """
         statefulset = await in_thread(self._kube.statefulset, task.site.cluster, task.site.container)
         lease, replicas = task.mark.lease, statefulset.replicas
+        present = mark_of(statefulset.annotations)
+        recipe = present.start if present is not None and present.lease == lease else None
         if _lost_its_mark(statefulset, task):
             assert task.known_by is not None
             await self._fence.lease_is_open(task.known_by)
             await in_thread(self._kube.mark_statefulset, statefulset, task.mark, lease.run_id)
             return Revoked(marked=True, replicas=replicas)
         await in_thread(self._kube.revoke_statefulset, statefulset, lease.run_id)
-        return Revoked(marked=_is_marked(statefulset.annotations, lease), replicas=replicas)
+        return Revoked(
+            marked=_is_marked(statefulset.annotations, lease),
+            replicas=replicas,
+            stopping_from=recipe.stopping_from if recipe is not None else 0,
+        )
 
     @activity.defn
     async def renew_mark(self, task: ScaleTask) -> None:
@@ -253,6 +282,16 @@ def _is_marked(annotations: Mapping[str, str], lease: LeaseRef) -> bool:
 
 def _is_later(mark: Mark, other: Mark) -> bool:
     return mark.since is not None and other.since is not None and mark.since > other.since
+
+
+def _check_mark(statefulset: StatefulSetFacts, task: ScaleTask) -> None:
+    """Another lease that has marked it since decides. Where somebody has removed the mark, the next step writes it."""
+    present = mark_of(statefulset.annotations)
+    if present is not None and (present.lease != task.mark.lease or _is_later(present, task.mark)):
+        raise LeaseLost(
+            f"stopping StatefulSet {str(task.site.cluster)!r}: it is marked by {present.lease.workflow_id!r}, run "
+            f"{present.lease.run_id}, since {present.since}, which decides about it now. Start the operation again"
+        )
 
 
 def _moved_on(pod: PodFacts | None) -> PrimaryMove | None:

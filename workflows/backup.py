@@ -119,7 +119,7 @@ class _Steps:
         backup_id = names.backup_id(now)
         self._work.enter("run", f"mariadb-backup of {target.pod} on node {target.node}")
         self._work.progress.backup(backup_id)
-        claim = seen.claims[target.ordinal]
+        claim = seen.claim(target.ordinal)
         job = BackupJob(
             cluster=request.cluster,
             backup_id=backup_id,

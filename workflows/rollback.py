@@ -67,7 +67,7 @@ async def _roll_back(request: RollbackRequest, work: Work, cut: Cut) -> tuple[Pl
         raise RestoreFailed(
             f"rolling restore {plan.restore_id!r} back: {decided.why}. The cluster was started again on that"
         )
-    return plan, tuple(plan.claims[ordinal].claim for ordinal in decided.emptied)
+    return plan, tuple(plan.seen.claim(ordinal).claim for ordinal in decided.emptied)
 
 
 async def _plan(request: RollbackRequest, work: Work) -> Plan:

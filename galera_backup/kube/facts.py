@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from kubernetes.client import V1Container, V1ContainerStatus, V1Pod, V1StatefulSet
 
+from galera_backup import names
 from galera_backup.errors import ClusterNotFound
 from galera_backup.models.common import ClusterRef
 
@@ -78,6 +79,14 @@ class StatefulSetFacts:
     """Labels of its pods, from the template."""
     settings: tuple[str, ...] = field(repr=False, default=())
     """Command, arguments and values of the environment of the server's container."""
+    first_ordinal: int = 0
+    """Of its replicas: `spec.ordinals.start`."""
+    scaled_by: tuple[str, ...] = ()
+    """Field managers that have set `spec.replicas`, but for us; the latest first."""
+
+    def ordinals(self, replicas: int) -> range:
+        """Of so many replicas."""
+        return range(self.first_ordinal, self.first_ordinal + replicas)
 
     def claim(self, ordinal: int) -> str:
         """Name of the data claim of one replica, as the StatefulSet controller makes it."""
@@ -155,12 +164,20 @@ def statefulset_facts(statefulset: V1StatefulSet, cluster: ClusterRef, container
         service=statefulset.spec.service_name or "",
         labels=(template_metadata.labels if template_metadata else None) or {},
         settings=_settings(container),
+        scaled_by=_scaled_by(statefulset.metadata.managed_fields or ()),
+        first_ordinal=(statefulset.spec.ordinals.start or 0) if statefulset.spec.ordinals is not None else 0,
     )
 
 
 def _settings(container: V1Container) -> tuple[str, ...]:
     values = [each.value for each in container.env or [] if each.value]
     return (*(container.command or []), *(container.args or []), *values)
+
+
+def _scaled_by(managed: Iterable[Any]) -> tuple[str, ...]:
+    found = [each for each in managed if "f:replicas" in ((each.fields_v1 or {}).get("f:spec") or {})]
+    found.sort(key=lambda each: each.time, reverse=True)
+    return tuple(dict.fromkeys(each.manager for each in found if each.manager != names.MANAGED_BY))
 
 
 def _first(name: str, *contexts: Any) -> int | None:

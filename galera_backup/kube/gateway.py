@@ -161,7 +161,8 @@ class KubeGateway:
 
     def _patch_pod(self, namespace: str, pod: PodFacts, spec: Mapping[str, Any] | None = None, **metadata: Any) -> None:
         body = {"metadata": {"resourceVersion": pod.resource_version, **metadata}, "spec": spec or {}}
-        _call(f"patching pod {pod.name!r}", self._core.patch_namespaced_pod, pod.name, namespace, body)
+        patch = self._core.patch_namespaced_pod
+        _call(f"patching pod {pod.name!r}", patch, pod.name, namespace, body, field_manager=names.MANAGED_BY)
 
     def scale(self, statefulset: StatefulSetFacts, replicas: int, mark: Mark, revoked_run: str | None = None) -> None:
         """Set `spec.replicas` and the mark in one patch; and, as `revoke_statefulset`, note a run of a lease."""
@@ -189,14 +190,15 @@ class KubeGateway:
     ) -> None:
         metadata = {"resourceVersion": found.resource_version, "annotations": annotations}
         cluster, patch = found.cluster, self._apps.patch_namespaced_stateful_set
-        _call(doing, patch, cluster.statefulset, cluster.namespace, {"metadata": metadata, "spec": spec})
+        body = {"metadata": metadata, "spec": spec}
+        _call(doing, patch, cluster.statefulset, cluster.namespace, body, field_manager=names.MANAGED_BY)
 
     # --- runner pods
 
     def create_pod(self, namespace: str, pod: V1Pod) -> None:
         """Create a pod; success too when a pod of this name exists already."""
         try:
-            self._core.create_namespaced_pod(namespace, pod, _request_timeout=_TIMEOUT)
+            self._core.create_namespaced_pod(namespace, pod, field_manager=names.MANAGED_BY, _request_timeout=_TIMEOUT)
         except ApiException as error:
             if error.status != HTTPStatus.CONFLICT:
                 raise _translated(error, f"creating pod {pod.metadata.name!r}") from error

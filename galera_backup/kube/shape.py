@@ -8,7 +8,6 @@ from typing import Any
 
 from kubernetes.client import V1Container, V1PersistentVolumeClaim, V1Pod, V1StatefulSet, V2HorizontalPodAutoscaler
 
-from galera_backup import names
 from galera_backup.kube.facts import StatefulSetFacts
 from galera_backup.models.shape import (
     Autoscaler,
@@ -18,7 +17,6 @@ from galera_backup.models.shape import (
     PodShape,
     StatefulSetShape,
     VolumeKind,
-    Writer,
 )
 
 _REVISION = "controller-revision-hash"
@@ -48,7 +46,7 @@ def statefulset_shape(found: V1StatefulSet, facts: StatefulSetFacts, container: 
         cluster=facts.cluster,
         uid=metadata.uid,
         replicas=spec.replicas,
-        first_ordinal=(spec.ordinals.start or 0) if spec.ordinals is not None else 0,
+        first_ordinal=facts.first_ordinal,
         deleting=metadata.deletion_timestamp is not None,
         observed=(status.observed_generation or 0) >= (metadata.generation or 0),
         claims_when_scaled=(retention.when_scaled if retention is not None else None) or "Retain",
@@ -62,7 +60,7 @@ def statefulset_shape(found: V1StatefulSet, facts: StatefulSetFacts, container: 
         image=facts.image,
         container=container,
         data_template=facts.data_volume,
-        writers=tuple(_writers(metadata.managed_fields or ())),
+        scaled_by=facts.scaled_by,
         delivered_by=tuple(_delivered_by({**(metadata.labels or {}), **(metadata.annotations or {})})),
     )
 
@@ -133,12 +131,6 @@ def _owners(references: Sequence[Any] | None) -> Iterator[Owner]:
             uid=each.uid,
             controller=bool(each.controller),
         )
-
-
-def _writers(managed: Iterable[Any]) -> Iterator[Writer]:
-    for entry in managed:
-        if entry.manager != names.MANAGED_BY and "f:replicas" in ((entry.fields_v1 or {}).get("f:spec") or {}):
-            yield Writer(manager=entry.manager, operation=entry.operation, subresource=entry.subresource or "")
 
 
 def _delivered_by(notes: Mapping[str, str]) -> Iterator[str]:

@@ -67,7 +67,7 @@ class ScaleTask(Model):
     mark: Mark
     """The mark that the StatefulSet gets, or has."""
     replicas: int
-    """Replicas to scale up to; scaling down is always to 0."""
+    """Replicas to scale up to; scaling down is always to 0, one after the other."""
     serving: int = 0
     """So many may run already when it is scaled up; with more it was done, or a person did it."""
     known_by: LeaseRef | None = None
@@ -84,6 +84,8 @@ class Revoked(Model):
     """The object carries the lease's mark."""
     replicas: int = 0
     """Of a StatefulSet: how many it wants."""
+    stopping_from: int = 0
+    """By the lease's mark: how many ran when the stop began that has not taken all of them."""
 
 
 class FormTask(Model):

@@ -61,8 +61,23 @@ class ClusterObservation(Facts):
     replicas: int
     """`spec.replicas`."""
     members: tuple[MemberObservation, ...]
+    """By ordinal."""
     claims: tuple[ClaimObservation, ...]
+    """By ordinal."""
     primary_before: str | None = None
     """Pod that carried the primary label before a restore stopped the cluster, and did not end."""
     unfinished: int | None = None
-    """Size of the cluster that a rolling restore has started in part, and did not end; None: there is no such."""
+    """Size of the cluster that an operation has started or stopped in part, and did not end; None: there is no such."""
+
+    @property
+    def first_ordinal(self) -> int:
+        """Of its replicas, the one that forms the cluster."""
+        return self.claims[0].ordinal if self.claims else 0
+
+    def claim(self, ordinal: int) -> ClaimObservation:
+        """The data claim of a replica."""
+        return self.claims[ordinal - self.first_ordinal]
+
+    def member(self, ordinal: int) -> MemberObservation:
+        """A replica."""
+        return self.members[ordinal - self.first_ordinal]

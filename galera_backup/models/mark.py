@@ -95,7 +95,9 @@ class StartRecipe(Recipe):
     clone: Clone | None = None
     """Of the backup of another cluster."""
     claims: tuple[str, ...]
-    """Data claims by ordinal, 0 first."""
+    """Data claims by ordinal."""
+    first_ordinal: int = 0
+    """Of the first claim, whose replica forms the cluster."""
     primary_pod: str | None
     """Pod that carried the primary label before the stop."""
     runner_pod_prefix: str
@@ -108,8 +110,16 @@ class StartRecipe(Recipe):
     renames_may_have_begun: bool = False
     """Of a swap, in either direction. Written before the first rename: until then the claims hold what they held when
     the cluster was stopped; from then on a claim without a journal may hold anything."""
+    stopping_from: int = 0
+    """Replicas that ran when the stop began, while some of them still do: no claim was touched since. 0: all are
+    stopped, or were started again."""
     restored_failed: bool = False
     """The cluster did not form on the restored data, or it is a clone's that failed: it is not started again."""
+
+    @property
+    def ordinals(self) -> range:
+        """Of the claims."""
+        return range(self.first_ordinal, self.first_ordinal + len(self.claims))
 
 
 class NewerRecipe(Model):

@@ -94,15 +94,6 @@ class ClaimShape(Facts):
     """Name of its PersistentVolume."""
 
 
-class Writer(Facts):
-    """A field manager that has set `spec.replicas`."""
-
-    manager: str
-    operation: str
-    """Apply or Update."""
-    subresource: str = ""
-
-
 class StatefulSetShape(Facts):
     """The StatefulSet: its ordinals, its template, its claims, and who else changes it."""
 
@@ -126,8 +117,8 @@ class StatefulSetShape(Facts):
     container: str = ""
     data_template: str = ""
     """Name of the volume claim template that holds the data directory."""
-    writers: tuple[Writer, ...] = ()
-    """Whoever has set `spec.replicas`, but for us."""
+    scaled_by: tuple[str, ...] = ()
+    """Field managers that have set `spec.replicas`, but for us."""
     delivered_by: tuple[str, ...] = ()
     """Argo CD, Flux or another tool that its labels and annotations name, with the object there."""
 

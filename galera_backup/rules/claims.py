@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from galera_backup.models.jobs import Inspection, RestoreJob
-from galera_backup.models.mark import StartRecipe
+from galera_backup.models.mark import Mark, StartRecipe
 from galera_backup.models.restore import ClaimReport, ClaimState, Strategy
 from galera_backup.models.volumes import SwapState
 
@@ -13,7 +13,10 @@ from galera_backup.models.volumes import SwapState
 def as_found(recipe: StartRecipe) -> tuple[ClaimReport, ...]:
     """The state of the claims before the operation changes them."""
     state = ClaimState.RESTORED if recipe.is_rollback else ClaimState.UNTOUCHED
-    return tuple(ClaimReport(claim=claim, ordinal=ordinal, state=state) for ordinal, claim in enumerate(recipe.claims))
+    return tuple(
+        ClaimReport(claim=claim, ordinal=ordinal, state=state)
+        for ordinal, claim in zip(recipe.ordinals, recipe.claims, strict=True)
+    )
 
 
 def are_as_found(recipe: StartRecipe) -> bool:
@@ -55,7 +58,7 @@ def may_start(claims: Sequence[ClaimReport]) -> bool:
     """Whether the cluster can start on this data: all previous, or all restored.
 
     A member on its previous data has the same cluster UUID and another history: it must never join restored members.
-    A claim that was emptied gets the data of the others by a state transfer; ordinal 0 has to form the cluster first.
+    A claim that was emptied gets the data of the others by a state transfer; the first has to form the cluster.
     """
     states = {claim.state for claim in claims}
     if states == {ClaimState.RESTORED}:
@@ -74,11 +77,23 @@ def is_started_in_part(recipe: StartRecipe, replicas: int) -> bool:
 
     `replicas`: of the StatefulSet, now.
     """
-    return recipe.strategy == Strategy.ROLLING and 0 < replicas < recipe.replicas
+    return recipe.strategy == Strategy.ROLLING and not recipe.stopping_from and 0 < replicas < recipe.replicas
+
+
+def is_stopped_in_part(recipe: StartRecipe, replicas: int) -> bool:
+    """Whether a stop has taken some replicas, and the others still run on the data that all of them had."""
+    return 0 < replicas < recipe.stopping_from
+
+
+def all_stopped(mark: Mark) -> Mark:
+    """The mark of a stop, when no replica is wanted any more."""
+    if mark.start is None:
+        return mark
+    return mark.model_copy(update={"undo": mark.start.model_copy(update={"stopping_from": 0})})
 
 
 def restore_job(recipe: StartRecipe, ordinal: int, *, while_serving: bool = False) -> RestoreJob:
-    """What restores one claim by a restore that is not staged; claims are restored by ordinal, 0 first.
+    """What restores one claim by a restore that is not staged; claims are restored by ordinal.
 
     `while_serving`: the replicas of lower ordinals serve meanwhile.
     """
@@ -88,8 +103,8 @@ def restore_job(recipe: StartRecipe, ordinal: int, *, while_serving: bool = Fals
         backup_id=recipe.backup_id,
         restore_id=recipe.restore_id,
         ordinal=ordinal,
-        last=ordinal == len(recipe.claims) - 1,
-        safe_to_bootstrap=ordinal == 0,
+        safe_to_bootstrap=ordinal == recipe.ordinals[0],
+        last=ordinal == recipe.ordinals[-1],
         while_serving=while_serving,
     )
 

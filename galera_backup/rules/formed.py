@@ -22,7 +22,7 @@ def not_formed(seen: ClusterObservation, replicas: int) -> tuple[str, ...]:
 
 def does_not_start(seen: ClusterObservation) -> str | None:
     """Why the first server, which bootstraps the cluster, will not start on its data; None: it still may."""
-    first = next((member for member in seen.members if member.ordinal == 0), None)
+    first = next(iter(seen.members), None)
     if first is None or first.restarts < RESTARTS or any(_is_primary(member) for member in seen.members):
         return None
     return (

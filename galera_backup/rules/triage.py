@@ -9,7 +9,7 @@ from galera_backup.models.cluster import WsrepStatus
 from galera_backup.models.janitor import Finding, MarkSeen, MemberSeen, RunnerSeen, Survey, Verdict
 from galera_backup.models.mark import Mark
 from galera_backup.names import LEASE_ANNOTATION
-from galera_backup.rules.claims import is_started_in_part
+from galera_backup.rules.claims import is_started_in_part, is_stopped_in_part
 from galera_backup.rules.health import DONOR_DESYNCED, is_synced
 from galera_backup.show import on_or_off
 
@@ -102,12 +102,16 @@ def _statefulset_verdict(seen: Survey, now: datetime) -> tuple[Verdict | None, s
     mark, recipe = seen.mark.mark, seen.mark.mark.start
     if recipe is None:
         return _newer(mark) if mark.is_newer else _without_recipe(mark)
-    in_part = is_started_in_part(recipe, seen.replicas)
-    if seen.replicas and not in_part:
+    in_part, stopping = is_started_in_part(recipe, seen.replicas), is_stopped_in_part(recipe, seen.replicas)
+    if seen.replicas and not in_part and not stopping:
         return _started_verdict(seen, f"carries the mark of {mark.owner!r}, which is closed, as is its lease")
     if mark.tried_at is not None and now < mark.tried_at + TRY_AGAIN_AFTER:
         return Verdict.STAYS_STOPPED, f"at {mark.tried_at:%Y-%m-%d %H:%M:%S}Z: {mark.tried}"
-    done = f"started with {seen.replicas} of {recipe.replicas} replicas" if in_part else "scaled to 0"
+    done = "scaled to 0"
+    if in_part:
+        done = f"started with {seen.replicas} of {recipe.replicas} replicas"
+    elif stopping:
+        done = f"stopped as far as {seen.replicas} of {recipe.stopping_from} replicas"
     return Verdict.ABANDONED, f"{done} by {mark.owner!r}, which is closed, as is its lease"
 
 

@@ -3,9 +3,9 @@
 In this order, and never on claims of both kinds:
 1. Every claim proves that its previous data is whole: the previous data.
 2. Every claim proves that it holds the restored data, whole: the restored data. Nothing has to be removed for it.
-3. Ordinal 0 has its previous data and its position is the highest: the previous data; the claims that lost theirs are
-   emptied, and filled by a state transfer (SST). Only ordinal 0 can form the cluster: a StatefulSet starts it first,
-   and a start script may take an empty ordinal 0 for a new cluster.
+3. The first replica has its previous data and its position is the highest: the previous data; the claims that lost
+   theirs are emptied, and filled by a state transfer (SST). Only the first can form the cluster: a StatefulSet starts
+   it first, and a start script may take an empty first one for a new cluster.
 4. Else nothing can be started: a person decides. So it is too when a volume cannot be read: it is never emptied.
 """
 
@@ -90,10 +90,10 @@ def _obstacle(found: Sequence[ClaimFound], was_up: bool) -> str | None:
     if not was_up:
         return "the StatefulSet was at 0 before, so there is no cluster that could fill a claim"
     if not found[0].previous.whole:
-        return f"{found[0].claim}, of ordinal 0, has to form the cluster"
+        return f"{found[0].claim}, of the first replica, has to form the cluster"
     others = [each.previous.saved for each in found[1:] if each.previous.whole]
     if not _is_highest(found[0].previous.saved, others):
-        return f"the position of {found[0].claim}, of ordinal 0, is not proved to be the highest"
+        return f"the position of {found[0].claim}, of the first replica, is not proved to be the highest"
     return None
 
 

@@ -39,12 +39,12 @@ def of_restore(stopped: Stopped, serving: int = 0) -> Claims:
     async def run(name: str, job: Job[Report], ordinal: int, claim: str, summary: str) -> Report:
         if job.needs.data == "read":  # it only looks
             pods = Pods(stopped.site, stopped.undoer.lease, recipe.runner_pod_prefix, recipe.restore_id)
-            replica = names.pod(cluster, ordinal) if ordinal < serving else None
+            replica = names.pod(cluster, ordinal) if ordinal in recipe.ordinals[:serving] else None
             task = pods.beside(f"look-{ordinal}", job, INSPECTION_LIMIT, claim=claim, replica=replica)
             return (await _runner.run(task, summary)).report
         return (await _run(stopped, _task(stopped, ordinal, claim, name, job), summary)).report
 
-    return Claims(cluster, recipe.restore_id, recipe.strategy, recipe.claims, run)
+    return Claims.of(recipe, run)
 
 
 async def inspect(stopped: Stopped, serving: int) -> tuple[ClaimReport, ...]:
@@ -67,7 +67,7 @@ async def finish(
         except GaleraBackupError as error:
             workflow.logger.error("a claim cannot be restored", extra={"claim": claim.claim, "error": str(error)})
             return tuple(done)
-        done[claim.ordinal] = claim.model_copy(update={"state": ClaimState.RESTORED})
+        done[stopped.recipe.ordinals.index(claim.ordinal)] = claim.model_copy(update={"state": ClaimState.RESTORED})
     return tuple(done)
 
 

@@ -59,6 +59,8 @@ class Stopped:
         self._mark = mark
         self._since: datetime | None = None
         self._failure: GaleraBackupError | None = None
+        self._stopping_from = 0
+        """Replicas that ran when a stop began which may not have taken all of them."""
 
     @property
     def phase(self) -> str:
@@ -84,10 +86,11 @@ class Stopped:
         """For the first time, or once more: its claims are as they were found, or as it was started."""
         if self.known is None:
             self.known = as_found(self.recipe)
+        self._stopping_from = replicas_on(self.known, self.recipe)
 
     def is_stopped(self) -> None:
         """The operation works on the claims from here on."""
-        self.known = None
+        self.known, self._stopping_from = None, 0
 
     def begins_to_swap(self, command: SwapCommand) -> None:
         """The operation may rename data from here on."""
@@ -110,8 +113,9 @@ class Stopped:
         acting.show("scaling to 0")
         self.begins_to_stop()
         await acting.remove_orphans(late=ScaleFailed)
-        task = self._scale(0)
-        await acting.step(KubernetesActivities.scale_down, task, "scale StatefulSet to 0", late=ScaleFailed)
+        recipe = self.recipe.model_copy(update={"stopping_from": self._stopping_from})
+        task = self._scale(0).model_copy(update={"mark": self._mark.model_copy(update={"undo": recipe})})
+        await acting.step(KubernetesActivities.scale_down, task, "scale StatefulSet down by one", late=ScaleFailed)
         await acting.step(
             KubernetesActivities.wait_stopped, task, "all pods gone", limit=command.stop_timeout, late=ScaleFailed
         )
@@ -164,6 +168,9 @@ class Stopped:
         """The claims with which it was started; none when the lease did not stop it, or it was started already."""
         recipe, queue = self.recipe, self.undoer.queue
         found = await self.revoke()
+        before = found.stopping_from or self._stopping_from
+        if 0 < found.replicas < before:
+            return await self._end_the_stop(found.replicas, before)
         serving = found.replicas if found.marked and is_started_in_part(recipe, found.replicas) else 0
         if self.known is None and not serving and (found.replicas or not found.marked):
             how = "was not stopped, or was started already"  # nobody looks into its volumes
@@ -190,6 +197,13 @@ class Stopped:
         how = f"was scaled back to {replicas} on {data} data ({describe_claims(held.claims)})"
         await self._wait_formed(replicas, how, restored=restored)
         return held.claims
+
+    async def _end_the_stop(self, replicas: int, before: int) -> tuple[ClaimReport, ...]:
+        """Some replicas were stopped, and no claim was touched: the others give them what they miss."""
+        task = self._scale(before, replicas, undoing=True)
+        await persist(KubernetesActivities.scale_up, task, f"scale StatefulSet back to {before}", self.undoer.queue)
+        await self._wait_formed(before, f"was scaled back to {before} when {replicas} were left")
+        return self.known or ()
 
     async def revoke(self) -> Revoked:
         """The lease itself does nothing more to it. One that is stopped and has lost its mark is marked again.
@@ -315,7 +329,7 @@ class Stopped:
             site=self.site,
             lease=self._mark.lease,
             replicas=replicas,
-            primary_pod=names.pod(self.site.cluster, 0) if alone else self.recipe.primary_pod,
+            primary_pod=names.pod(self.site.cluster, self.recipe.first_ordinal) if alone else self.recipe.primary_pod,
             uuid=clone.uuid if clone is not None else None,
             may_fail=may_fail,
         )

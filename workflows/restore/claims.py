@@ -17,11 +17,11 @@ with workflow.unsafe.imports_passed_through():
 async def restore_claim(
     restore: Restore, plan: Plan, manifest: Manifest, claim: ClaimObservation, *, while_serving: bool = False
 ) -> ClaimRestore:
-    """Phase restore-<ordinal>. Ordinal 0 first unpacks and prepares what is not prepared yet. Error: `RestoreFailed`.
+    """Phase restore-<ordinal>. The first unpacks and prepares what is not prepared yet. Error: `RestoreFailed`.
 
     `while_serving`: replicas of lower ordinals serve.
     """
-    what = "unpack, prepare and restore" if claim.ordinal == 0 else "restore"
+    what = "unpack, prepare and restore" if claim == plan.claims[0] else "restore"
     restore.work.enter(f"restore-{claim.ordinal}", f"{what} {manifest.backup_id} to {claim.claim}")
     job = restore_job(plan.recipe, claim.ordinal, while_serving=while_serving)
     first_stopped = claim.ordinal if while_serving else 0

@@ -76,14 +76,14 @@ class Cut:
         await for_each(plan.claims, swap_claim)
 
     async def start_first(self, plan: Plan) -> None:
-        """Phase start-first: ordinal 0 serves on its restored claim, while the claims of the others are restored.
+        """Phase start-first: the first replica serves on its restored claim, while those of the others are restored.
 
         Errors: `ClusterNotFormed`, `ScaleFailed`.
         """
         self._work.enter(
             "start-first", "scaling to the first replica alone, which serves while the others are restored"
         )
-        first = ClaimReport(claim=plan.claims[0].claim, ordinal=0, state=ClaimState.RESTORED)
+        first = ClaimReport(claim=plan.claims[0].claim, ordinal=plan.claims[0].ordinal, state=ClaimState.RESTORED)
         started = await self._work.lease.start(StartCommand(claims=(first,), first_alone=True))
         self.seconds = started.seconds
 
@@ -158,8 +158,7 @@ class Cut:
                 task = plan.pods.stopped(f"{name}-{ordinal}", job, SWAP_LIMIT, claim=claim)
             return (await _runner.run(task, summary)).report
 
-        strategy, claims = plan.recipe.strategy, tuple(each.claim for each in plan.claims)
-        return Claims(plan.seen.cluster, plan.restore_id, strategy, claims, run)
+        return Claims.of(plan.recipe, run)
 
     async def _start(self, plan: Plan, phase: str, claims: Sequence[ClaimReport], *, may_stop_again: bool) -> None:
         data = "restored" if are_restored(claims) else "previous"

@@ -59,7 +59,7 @@ class Plan:
 
     @property
     def claims(self) -> tuple[ClaimObservation, ...]:
-        """Data claims by ordinal, 0 first."""
+        """Data claims by ordinal."""
         return self.seen.claims
 
     @property
@@ -74,7 +74,7 @@ class Plan:
 
     def replica_of(self, claim: ClaimObservation) -> str | None:
         """The pod that uses the claim; None: it does not run."""
-        member = self.seen.members[claim.ordinal]
+        member = self.seen.member(claim.ordinal)
         return member.pod if member.node else None
 
 
@@ -143,6 +143,7 @@ def stop_command(
         backup_id=backup_id,
         clone=clone,
         claims=tuple(claim.claim for claim in seen.claims),
+        first_ordinal=seen.first_ordinal,
         runner_pod_prefix=request.runner_pod_prefix,
         primary_pod=primary_pod(seen, request.primary_label) or seen.primary_before,
         runner_timeout=request.runner_timeout,
@@ -158,8 +159,8 @@ def _size_of(seen: ClusterObservation, request: OutageRequest) -> int:
     if seen.unfinished is not None:
         raise InvalidInput(
             f"cluster: StatefulSet {str(request.cluster)!r} runs with {seen.replicas} of {seen.unfinished} replicas, "
-            "as a rolling restore left it, and the claims of the others hold other data; expected one that is whole. "
-            "Run the janitor, which finishes that restore; or scale the StatefulSet to 0 and start this again with "
+            "as an operation left it, and the claims of the others may hold other data; expected one that is whole. "
+            "Run the janitor, which ends that; or scale the StatefulSet to 0 and start this again with "
             f"'replicas': {seen.unfinished}"
         )
     if seen.replicas == 0 and request.replicas is None:

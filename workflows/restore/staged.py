@@ -74,7 +74,7 @@ async def _stage_claim(
         clone=plan.clone,
         backup_id=manifest.backup_id,
         restore_id=plan.restore_id,
-        safe_to_bootstrap=claim.ordinal == 0,
+        safe_to_bootstrap=claim == plan.claims[0],
         passwords="reset" if request.reset_passwords_from_secrets else "compare",
     )
     task = plan.pods.beside(

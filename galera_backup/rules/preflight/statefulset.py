@@ -62,8 +62,8 @@ def controllers(seen: ClusterShape) -> Iterator[Finding]:
             f"expected nobody to scale it in the outage, {scaler.kind} {scaler.name!r} does",
             "Suspend or remove that until the restore has ended",
         )
-    if shape.writers:
-        who = ", ".join(sorted({repr(writer.manager) for writer in shape.writers}))
+    if shape.scaled_by:
+        who = ", ".join(repr(manager) for manager in shape.scaled_by)
         yield found("replicas-written", about, f"spec.replicas was set by {who}, which may set it again")
 
 

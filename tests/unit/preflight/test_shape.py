@@ -11,7 +11,7 @@ from kubernetes import client
 
 from galera_backup.kube.facts import statefulset_facts
 from galera_backup.kube.shape import autoscalers, claim_shape, pod_shape, statefulset_shape
-from galera_backup.models.shape import Autoscaler, Mount, Owner, StatefulSetShape, Writer
+from galera_backup.models.shape import Autoscaler, Mount, Owner, StatefulSetShape
 from tests.unit.members import CLUSTER
 
 NOW = datetime(2026, 11, 30, tzinfo=UTC).isoformat()
@@ -67,7 +67,7 @@ def test_defaults_of_a_statefulset() -> None:
     assert (seen.claims_when_scaled, seen.claims_when_deleted) == ("Retain", "Retain")
     assert (seen.update_strategy, seen.partition, seen.pod_management) == ("RollingUpdate", 0, "OrderedReady")
     assert (seen.current_revision, seen.update_revision, seen.image) == ("r-1", "r-2", "mariadb:10.11")
-    assert (seen.owners, seen.writers, seen.delivered_by) == ((), (), ())
+    assert (seen.owners, seen.scaled_by, seen.delivered_by) == ((), (), ())
     assert (list(seen.ordinals), seen.claim(2)) == ([0, 1, 2], "mysql-data-mariadb-server-2")
 
 
@@ -90,7 +90,7 @@ def test_a_statefulset_that_says_all() -> None:
 
 
 def test_who_wrote_the_replicas() -> None:
-    managed = [
+    managed: list[dict[str, Any]] = [
         {"manager": "helm", "operation": "Update", "fieldsV1": {"f:spec": {"f:replicas": {}}}},
         {
             "manager": "kubectl",
@@ -102,10 +102,9 @@ def test_who_wrote_the_replicas() -> None:
         {"manager": "controller", "operation": "Update", "fieldsV1": {"f:status": {"f:replicas": {}}}},
         {"manager": "empty", "operation": "Update"},
     ]
-    assert statefulset(managedFields=managed).writers == (
-        Writer(manager="helm", operation="Update"),
-        Writer(manager="kubectl", operation="Update", subresource="scale"),
-    )
+    for number, entry in enumerate(managed):
+        entry["time"] = f"2026-11-30T00:00:0{number}Z"
+    assert statefulset(managedFields=managed).scaled_by == ("kubectl", "helm")
 
 
 @pytest.mark.parametrize(

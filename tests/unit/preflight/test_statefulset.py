@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from galera_backup.models.preflight import Effect
-from galera_backup.models.shape import Autoscaler, ClusterShape, Owner, StatefulSetShape, Unread, Writer
+from galera_backup.models.shape import Autoscaler, ClusterShape, Owner, Unread
 from galera_backup.rules.preflight.statefulset import controllers, statefulset, unread
 from tests.unit.preflight.shapes import IMAGE, OWNER, REVISION, cluster, pod
 from tests.unit.preflight.shapes import statefulset as shape
@@ -97,15 +97,13 @@ def test_an_owner_that_does_not_control_it() -> None:
 
 def test_who_scales_it() -> None:
     seen = cluster(
-        statefulset=StatefulSetShape.model_validate(
-            shape().model_dump() | {"writers": (Writer(manager="helm", operation="Update"),) * 2}
-        ),
+        statefulset=shape(scaled_by=("kubectl", "helm")),
         autoscalers=(Autoscaler(kind="ScaledObject", name="galera"),),
     )
     found = list(controllers(seen))
     assert [each.kind for each in found] == ["autoscaled", "replicas-written"]
     assert "ScaledObject 'galera'" in found[0].saw
-    assert "'helm', which" in found[1].saw
+    assert "'kubectl', 'helm', which" in found[1].saw
 
 
 def test_what_could_not_be_read() -> None:
