@@ -10,6 +10,7 @@ from temporalio.client import Client
 from activities._fence import Fence
 from activities.clone import CloneActivities
 from activities.galera import GaleraActivities
+from activities.holds import HoldActivities
 from activities.janitor import JanitorActivities
 from activities.kubernetes import KubernetesActivities
 from activities.prove import ProveActivities
@@ -31,6 +32,7 @@ def build_activities(
     temporal = TemporalActivities(client)
     janitor = JanitorActivities(kube, mysql, client)
     clone = CloneActivities(kube, mysql)
+    holds = HoldActivities(kube, fence, agent_image)
     return [
         galera.observe_cluster,
         galera.mark_replica,
@@ -49,6 +51,8 @@ def build_activities(
         kubernetes.renew_mark,
         kubernetes.scale_up,
         kubernetes.unmark_statefulset,
+        holds.hold_names,
+        holds.release_names,
         runner.run_runner,
         runner.remove_runners,
         runner.remove_orphans,

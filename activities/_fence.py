@@ -19,6 +19,8 @@ from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.marks import is_revoked, is_unreadable, mark_of
 from galera_backup.models.common import ClusterRef, LeaseRef
+from galera_backup.models.mark import Mark
+from galera_backup.rules.stop import not_held
 
 
 class Fence:
@@ -65,46 +67,43 @@ class Fence:
     ) -> None:
         """The replicas from ordinal `first` on are stopped by this lease, which may write to their volumes.
 
+        Their names are held, so no server can start on them, whatever the StatefulSet says now.
         `undoing`: the lease, open or not, is one whose changes are undone.
         """
+        mark = await self.marked(cluster, container, lease, undoing=undoing)
+        ordinals = mark.start.ordinals if mark.start is not None else ()
+        wanted = [names.pod(cluster, ordinal) for ordinal in ordinals if ordinal >= first]
+        held = {pod.name for pod in await in_thread(self._kube.holds, cluster)}
+        if missing := [name for name in wanted if name not in held]:
+            raise LeaseLost(not_held(cluster, missing))
+
+    async def marked(self, cluster: ClusterRef, container: str, lease: LeaseRef, *, undoing: bool = False) -> Mark:
+        """The StatefulSet carries the mark of this lease, which is open, or is being undone."""
         what = f"StatefulSet {str(cluster)!r}"
         found = await in_thread(self._kube.statefulset, cluster, container)
         if undoing:
-            _has_mark(found.annotations, lease, what)
-        else:
-            await self.lease_is_open(lease)
-            _may_change(found.annotations, lease, what, marked=True)
-        serving = max(first - found.first_ordinal, 0)
-        if found.replicas > serving:
-            raise LeaseLost(
-                f"{what}: expected at most {serving} replicas, it has {found.replicas}: it was started again. Nothing "
-                "was done; start the operation again"
-            )
-        if serving:
-            await self._pods_are_gone(cluster, first)
-
-    async def _pods_are_gone(self, cluster: ClusterRef, first: int) -> None:
-        """Below the first the cluster runs, so that nobody has waited for the end of a pod that came meanwhile."""
-        pods = await in_thread(self._kube.members, cluster)
-        left = sorted(pod.name for pod in pods if names.ordinal(pod.name) >= first)
-        if left:
-            raise LeaseLost(
-                f"StatefulSet {str(cluster)!r}: expected no pods from ordinal {first} on, found {', '.join(left)}, "
-                "which may use the volumes. Nothing was done; start the operation again"
-            )
+            return _mark(found.annotations, lease, what)
+        await self.lease_is_open(lease)
+        _not_revoked(found.annotations, lease, what)
+        return _mark(found.annotations, lease, what)
 
 
 def _may_change(annotations: Mapping[str, str], lease: LeaseRef, what: str, marked: bool) -> None:
+    _not_revoked(annotations, lease, what)
+    if marked:
+        _mark(annotations, lease, what)
+
+
+def _not_revoked(annotations: Mapping[str, str], lease: LeaseRef, what: str) -> None:
     if is_revoked(annotations, lease):
         raise LeaseLost(
             f"{what}: lease {lease.workflow_id!r}, run {lease.run_id} has begun to undo what it did, and does nothing "
             "more. Start the operation again"
         )
-    if marked:
-        _has_mark(annotations, lease, what)
 
 
-def _has_mark(annotations: Mapping[str, str], lease: LeaseRef, what: str) -> None:
+def _mark(annotations: Mapping[str, str], lease: LeaseRef, what: str) -> Mark:
+    """The lease's mark among them."""
     mark = mark_of(annotations)
     if mark is None or mark.lease != lease:
         if mark is not None:
@@ -117,3 +116,4 @@ def _has_mark(annotations: Mapping[str, str], lease: LeaseRef, what: str) -> Non
             f"{what}: expected the mark of lease {lease.workflow_id!r}, run {lease.run_id}, it has {saw}. "
             "Nothing was done; start the operation again"
         )
+    return mark

@@ -209,16 +209,18 @@ class KubernetesActivities:
         lease, replicas = task.mark.lease, statefulset.replicas
         present = mark_of(statefulset.annotations)
         recipe = present.start if present is not None and present.lease == lease else None
-        if _lost_its_mark(statefulset, task):
+        held = len(await in_thread(self._kube.holds, task.site.cluster))
+        if _lost_its_mark(statefulset, task, held):
             assert task.known_by is not None
             await self._fence.lease_is_open(task.known_by)
             await in_thread(self._kube.mark_statefulset, statefulset, task.mark, lease.run_id)
-            return Revoked(marked=True, replicas=replicas)
+            return Revoked(marked=True, replicas=replicas, held=held)
         await in_thread(self._kube.revoke_statefulset, statefulset, lease.run_id)
         return Revoked(
             marked=_is_marked(statefulset.annotations, lease),
             replicas=replicas,
             stopping_from=recipe.stopping_from if recipe is not None else 0,
+            held=held,
         )
 
     @activity.defn
@@ -299,7 +301,7 @@ def _moved_on(pod: PodFacts | None) -> PrimaryMove | None:
     return mark.moved if mark is not None else None
 
 
-def _lost_its_mark(statefulset: StatefulSetFacts, task: ScaleTask) -> bool:
+def _lost_its_mark(statefulset: StatefulSetFacts, task: ScaleTask, held: int) -> bool:
     """A StatefulSet that is still stopped, or started in part, by its lease has no mark: somebody has removed it.
 
     So it is too with a mark that cannot be read, which is not overwritten.
@@ -308,4 +310,4 @@ def _lost_its_mark(statefulset: StatefulSetFacts, task: ScaleTask) -> bool:
         return False
     recipe = task.mark.start
     in_part = recipe is not None and is_started_in_part(recipe, statefulset.replicas)
-    return statefulset.replicas == 0 or in_part
+    return statefulset.replicas == 0 or in_part or bool(held)

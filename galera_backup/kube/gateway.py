@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ from galera_backup import names, timing
 from galera_backup.credentials import Credentials
 from galera_backup.errors import ClusterNotFound, GaleraBackupError, KubernetesRefused, KubernetesUnavailable
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts, pod_facts, statefulset_facts
+from galera_backup.kube.hold_pod import hold_labels
 from galera_backup.marks import annotations_of, revocation
 from galera_backup.models.common import ClusterRef, SecretRef
 from galera_backup.models.mark import Mark
@@ -179,6 +181,11 @@ class KubeGateway:
         doing = f"marking StatefulSet {str(statefulset.cluster)!r}"
         self._patch_statefulset(doing, statefulset, revocation(lease_run), {})
 
+    def wake(self, statefulset: StatefulSetFacts, at: datetime) -> None:
+        """Change the StatefulSet, so that its controller tries again what it has backed off from."""
+        doing = f"waking the controller of StatefulSet {str(statefulset.cluster)!r}"
+        self._patch_statefulset(doing, statefulset, {names.RELEASED_ANNOTATION: at.isoformat()}, {})
+
     def _patch_marked(
         self, verb: str, found: StatefulSetFacts, mark: Mark | None, revoked_run: str | None, spec: Mapping[str, Any]
     ) -> None:
@@ -222,6 +229,23 @@ class KubeGateway:
         options = V1DeleteOptions(preconditions=V1Preconditions(uid=pod.uid))
         doing = f"deleting pod {pod.name!r}"
         with suppress(ClusterNotFound):
+            _call(doing, self._core.delete_namespaced_pod, pod.name, namespace, body=options)
+
+    def holds(self, cluster: ClusterRef) -> list[PodFacts]:
+        """The pods that hold names of its replicas."""
+        selector = ",".join(f"{key}={value}" for key, value in hold_labels(cluster).items())
+        doing = f"listing the pods that hold names of {str(cluster)!r}"
+        pods = _call(doing, self._core.list_namespaced_pod, cluster.namespace, label_selector=selector)
+        return [pod_facts(pod) for pod in pods.items]
+
+    def release_hold(self, namespace: str, pod: PodFacts) -> None:
+        """Remove the finalizer of exactly this pod, and the pod; success too when it is gone already."""
+        doing, options = (
+            f"releasing pod {pod.name!r}",
+            V1DeleteOptions(grace_period_seconds=0, preconditions=V1Preconditions(uid=pod.uid)),
+        )
+        with suppress(ClusterNotFound):
+            self._patch_pod(namespace, pod, finalizers=None)
             _call(doing, self._core.delete_namespaced_pod, pod.name, namespace, body=options)
 
     def runner_pods(self, cluster: ClusterRef, lease_run: str | None) -> list[PodFacts]:

@@ -77,6 +77,17 @@ class ScaleTask(Model):
     """The lease may not scale down any more: a note of that which was removed with the mark is written again."""
 
 
+class HoldTask(Model):
+    """Hold the names of stopped replicas, or release them."""
+
+    site: Site
+    lease: LeaseRef
+    """Whose mark the StatefulSet has."""
+    pods: tuple[str, ...]
+    undoing: bool = False
+    """The lease, open or not, is one whose changes are undone."""
+
+
 class Revoked(Model):
     """What was found when a lease's right to change an object was taken away."""
 
@@ -86,6 +97,8 @@ class Revoked(Model):
     """Of a StatefulSet: how many it wants."""
     stopping_from: int = 0
     """By the lease's mark: how many ran when the stop began that has not taken all of them."""
+    held: int = 0
+    """Names of its replicas that are held: those cannot run, whatever it wants."""
 
 
 class FormTask(Model):

@@ -14,3 +14,19 @@ def scaled_up(cluster: ClusterRef, replicas: int, by: Sequence[str], expected: i
         f"StatefulSet {str(cluster)!r}: expected at most {expected} replicas, it was scaled to {replicas}{who}. Keep "
         "whoever does that from it, then start the operation again"
     )
+
+
+def held_by_others(cluster: ClusterRef, pods: Sequence[str]) -> str:
+    """The message of an operation that cannot keep servers from being started."""
+    return (
+        f"holding the names of the stopped replicas of {str(cluster)!r}: expected {', '.join(pods)} to be free or held "
+        "by us, there are pods of somebody else. Look at them, remove them, then start the operation again"
+    )
+
+
+def not_held(cluster: ClusterRef, pods: Sequence[str]) -> str:
+    """The message of a pod that must not start, because a server may run on its volume."""
+    return (
+        f"StatefulSet {str(cluster)!r}: expected the names {', '.join(pods)} to be held, so that no server can start "
+        "on their volumes; somebody has removed the pods that held them. Nothing was done; start the operation again"
+    )

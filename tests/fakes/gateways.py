@@ -112,6 +112,8 @@ class FakeKube(_Fake):
         world = self.worlds.at(namespace)
         if name in world.members:
             return world.members[name].facts()
+        if name in world.holds:
+            return world.holds[name].facts()
         return next((each.facts() for each in world.present_runners() if each.name == name), None)
 
     @_call
@@ -200,7 +202,27 @@ class FakeKube(_Fake):
 
     @_call
     def create_pod(self, namespace: str, pod: V1Pod) -> None:
-        self.worlds.at(namespace).create_runner(pod)
+        world = self.worlds.at(namespace)
+        if names.HOLD_LABEL in pod.metadata.labels:
+            world.hold(pod)
+        else:
+            world.create_runner(pod)
+
+    @_call
+    def holds(self, cluster: ClusterRef) -> list[PodFacts]:
+        world = self.worlds.at(cluster.namespace)
+        return [hold.facts() for hold in world.holds.values()] if cluster == world.cluster else []
+
+    @_call
+    def release_hold(self, namespace: str, pod: PodFacts) -> None:
+        self.worlds.at(namespace).release_hold(pod)
+
+    @_call
+    def wake(self, statefulset: StatefulSetFacts, at: datetime) -> None:
+        world = self.worlds.at(statefulset.cluster.namespace)
+        annotations = {**statefulset.annotations, names.RELEASED_ANNOTATION: at.isoformat()}
+        world.patch_statefulset(statefulset.resource_version, world.statefulset.replicas, annotations)
+        world.controller.reconcile_soon()
 
     @_call
     def release_pod(self, namespace: str, pod: PodFacts) -> None:

@@ -22,6 +22,7 @@ def faults_left(world: World) -> list[str]:
     """What a finished operation must not leave."""
     found = [f"runner pod {pod.name}" for pod in world.present_runners()]
     found += [f"restore {restore_id} unpacked" for _, restore_id in world.volume.unpacked]
+    found += [f"the name {name} is held" for name in world.holds]
     if names.LEASE_ANNOTATION in world.statefulset.annotations:
         found.append("mark on the StatefulSet")
     for claim in world.claims.values():

@@ -49,7 +49,8 @@ class Controller:
         for ordinal in range(world.statefulset.replicas):
             member = world.members.get(names.pod(world.cluster, ordinal))
             if member is None:
-                self.create(ordinal)
+                if names.pod(world.cluster, ordinal) not in world.holds:  # else it backs off until it is woken
+                    self.create(ordinal)
                 return
             if not member.ready and not member.desync:  # one that is desynced does not hold up others
                 return

@@ -21,6 +21,7 @@ from galera_backup.models.runner import RunnerErrorType
 from galera_backup.runner.handshake import AGENT_CONTAINER
 from tests.fakes import safety
 from tests.fakes.faults import Faults
+from tests.fakes.hold import Hold
 from tests.fakes.member import Delays, Member
 from tests.fakes.proof import ProofAnswers
 from tests.fakes.runner import End, RunnerPod
@@ -98,6 +99,8 @@ class World:
         """A restore keeps the old data."""
         self.ends_on: set[str] = set()
         """Data on which a server ends again and again."""
+        self.holds: dict[str, Hold] = {}
+        """Pods that hold the names of replicas."""
         for ordinal in range(replicas):
             self._serve(self.new_member(ordinal, PRIMARY if ordinal == primary else {}))
         if primary is not None:
@@ -174,6 +177,20 @@ class World:
             self.violations.append(f"{facts.name} was told to go while {leaving} left")
         if not member.deleting:
             self.controller.delete(member)
+
+    def hold(self, pod: V1Pod) -> None:
+        """Create a pod that holds a name; it, or a server, may be there already."""
+        name = pod.metadata.name
+        if name not in self.members and name not in self.holds:
+            self.holds[name] = Hold(name, dict(pod.metadata.labels))
+            self.events.append(f"hold {name}")
+
+    def release_hold(self, facts: PodFacts) -> None:
+        """Remove it, if it still is this one. The controller is not woken by that."""
+        found = self.holds.get(facts.name)
+        if found is not None and found.uid == facts.uid:
+            del self.holds[facts.name]
+            self.events.append(f"release {facts.name}")
 
     # --- Services
 

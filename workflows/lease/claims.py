@@ -80,8 +80,9 @@ async def _run(stopped: Stopped, task: RunnerTask[Job[Report]], summary: str) ->
             if stopped.undoer.knows is None:
                 raise
             found = await stopped.revoke()
-            if not found.marked or found.replicas > task.stopped_from:
+            if not found.marked:
                 raise
+            await stopped.hold(first=task.stopped_from)
     return await _runner.run(task, summary)
 
 

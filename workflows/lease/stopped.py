@@ -14,6 +14,7 @@ from workflows.lease.stake import Acting, Ended, Undoer
 
 with workflow.unsafe.imports_passed_through():
     from activities.galera import GaleraActivities
+    from activities.holds import HoldActivities
     from activities.kubernetes import KubernetesActivities
     from activities.runner import RunnerActivities
     from galera_backup import names
@@ -24,7 +25,7 @@ with workflow.unsafe.imports_passed_through():
         GaleraBackupError,
         ScaleFailed,
     )
-    from galera_backup.models.activities import FormTask, RemoveRunners, Revoked, ScaleTask
+    from galera_backup.models.activities import FormTask, HoldTask, RemoveRunners, Revoked, ScaleTask
     from galera_backup.models.lease import StartCommand, StopCommand, SwapCommand
     from galera_backup.models.mark import Mark, StartRecipe
     from galera_backup.models.restore import ClaimReport, ClaimState, Strategy
@@ -40,6 +41,9 @@ with workflow.unsafe.imports_passed_through():
     )
     from galera_backup.rules.way_back import way_back
     from galera_backup.show import describe_claims
+
+
+_HELD = "Pods hold the names of its servers until then, so that nobody starts them"
 
 
 class Stopped:
@@ -119,6 +123,8 @@ class Stopped:
         await acting.step(
             KubernetesActivities.wait_stopped, task, "all pods gone", limit=command.stop_timeout, late=ScaleFailed
         )
+        hold = self._hold_task()
+        await acting.step(HoldActivities.hold_names, hold, "nobody can start a server", late=ScaleFailed)
         self.is_stopped()
         acting.show("cluster is stopped")
 
@@ -136,6 +142,8 @@ class Stopped:
         self.begins_to_start(command)
         replicas = 1 if command.first_alone else replicas_on(command.claims, self.recipe)
         restored = are_restored(command.claims)
+        names_of = self._hold_task(first_alone=command.first_alone)
+        await acting.step(HoldActivities.release_names, names_of, "servers may be started", late=ScaleFailed)
         summary = f"scale StatefulSet back to {replicas}"
         await acting.step(KubernetesActivities.scale_up, self._scale(replicas), summary, late=ScaleFailed)
         await acting.step(
@@ -172,7 +180,7 @@ class Stopped:
         if 0 < found.replicas < before:
             return await self._end_the_stop(found.replicas, before)
         serving = found.replicas if found.marked and is_started_in_part(recipe, found.replicas) else 0
-        if self.known is None and not serving and (found.replicas or not found.marked):
+        if self.known is None and not serving and not found.held and (found.replicas or not found.marked):
             how = "was not stopped, or was started already"  # nobody looks into its volumes
             await self._wait_formed(found.replicas, how)
             return ()
@@ -189,6 +197,7 @@ class Stopped:
             raise self._left(held)
         replicas = replicas_on(held.claims, recipe)
         serving = held.serving if held.serving < replicas else 0
+        await self._release()
         if replicas:
             summary = f"scale StatefulSet back to {replicas}"
             await persist(KubernetesActivities.scale_up, self._scale(replicas, serving, undoing=True), summary, queue)
@@ -250,6 +259,7 @@ class Stopped:
             if found[0].state != ClaimState.RESTORED:
                 return _Held(found, 0)
             alone = self._scale(1, undoing=True)
+            await self._release(first_alone=True)
             await persist(KubernetesActivities.scale_up, alone, "start the first replica alone", queue)
             await self._wait_for_first()
         serving = held.serving or 1
@@ -291,18 +301,39 @@ class Stopped:
                 f"StatefulSet {cluster!r} stays at 0 replicas: {held.why}. Claims: {saw}. Where a volume cannot be "
                 "read, mend that and run the janitor. Else start a restore with strategy 'in_place' and 'replicas': "
                 f"{size}, which redoes every claim from a backup; before that, copy the previous data that is still "
-                f"needed from '.galera-backup/{self.recipe.restore_id}/previous' on its claim"
+                f"needed from '.galera-backup/{self.recipe.restore_id}/previous' on its claim. {_HELD}"
             )
         if not held.serving:
             return ClusterLeftStopped(
                 f"StatefulSet {cluster!r} stays at 0 replicas: expected all data claims untouched or all restored, saw "
-                f"{saw}. Start the restore again; it redoes every claim"
+                f"{saw}. Start the restore again; it redoes every claim. {_HELD}"
             )
         return ClusterLeftPartial(
             f"StatefulSet {cluster!r} stays at {held.serving} of {size} replicas, which serve: expected all data "
             f"claims restored, saw {saw}. Do not scale it up by hand: the others would join with another history. Mend "
             "the cause and run the janitor, which finishes the restore; or scale the StatefulSet to 0 and start the "
             f"restore again with 'replicas': {size}: that redoes every claim, and loses what was written since"
+        )
+
+    # --- the names of its replicas
+
+    async def hold(self, *, first: int) -> None:
+        """Once more, for who undoes: somebody has removed the pods that held the names from this ordinal on."""
+        task = self._hold_task(undoing=True, first=first)
+        await persist(HoldActivities.hold_names, task, "nobody can start a server", self.undoer.queue)
+
+    async def _release(self, *, first_alone: bool = False) -> None:
+        """Now that the claims fit together."""
+        task = self._hold_task(first_alone=first_alone, undoing=True)
+        await persist(HoldActivities.release_names, task, "servers may be started", self.undoer.queue)
+
+    def _hold_task(self, *, first_alone: bool = False, undoing: bool = False, first: int = 0) -> HoldTask:
+        ordinals = self.recipe.ordinals[:1] if first_alone else self.recipe.ordinals
+        return HoldTask(
+            site=self.site,
+            lease=self._mark.lease,
+            pods=tuple(names.pod(self.site.cluster, ordinal) for ordinal in ordinals if ordinal >= first),
+            undoing=undoing,
         )
 
     # --- tasks
