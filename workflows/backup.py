@@ -127,6 +127,7 @@ class _Steps:
             node=target.node,
             claim=claim.claim,
             claim_uid=claim.uid,
+            layout=claim.layout,
             lease_run=self._work.lease.ref.run_id,
             unsafe=bool(problems),
             problems=problems,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
@@ -13,6 +14,8 @@ from workflows._runner import JobT
 with workflow.unsafe.imports_passed_through():
     from galera_backup.models.activities import RunnerTask
     from galera_backup.models.common import LeaseRef, SecretRef
+    from galera_backup.models.layout import Layout
+    from galera_backup.models.runner import DataJob
     from galera_backup.models.site import Site
 
 Fence = Literal["none", "lease", "stopped", "undo"]
@@ -27,6 +30,8 @@ class Pods:
     """None: they only read."""
     prefix: str
     restore_id: str
+    layout: Callable[[str], Layout] = lambda claim: Layout()
+    """Where the data directory is on the volume of a claim."""
 
     def beside(
         self,
@@ -66,6 +71,8 @@ class Pods:
         stopped_from: int = 0,
         accounts: tuple[SecretRef, ...] = (),
     ) -> RunnerTask[JobT]:
+        if isinstance(job, DataJob) and claim is not None:
+            job = job.model_copy(update={"layout": self.layout(claim)})
         return RunnerTask(
             site=self.site,
             lease=self.lease,

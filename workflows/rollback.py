@@ -9,11 +9,10 @@ from temporalio import workflow
 from workflows._failures import operation
 from workflows.gather import for_each
 from workflows.operation import Operation, Work
-from workflows.pods import Pods
 from workflows.restore.check import CHECK_LIMIT, inspect_claim
 from workflows.restore.cut import Cut
 from workflows.restore.ending import MARGIN, Aim, carry_out
-from workflows.restore.plan import Plan, look, stop_command
+from workflows.restore.plan import Plan, look, pods_of, stop_command
 
 with workflow.unsafe.imports_passed_through():
     from galera_backup import workflow_types
@@ -75,7 +74,7 @@ async def _plan(request: RollbackRequest, work: Work) -> Plan:
     work.enter("plan", "looking at the StatefulSet and its claims")
     seen = await look(request, work)
     stop = stop_command(request, seen, request.restore_id, Strategy.STAGED, is_rollback=True)
-    return Plan(seen, stop, Pods(request.site, work.lease.ref, request.runner_pod_prefix, request.restore_id))
+    return Plan(seen, stop, pods_of(stop.recipe, work.lease.ref))
 
 
 async def _check(work: Work, plan: Plan) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
+
 from kubernetes.client import (
     V1Affinity,
     V1Capabilities,
@@ -35,7 +37,8 @@ from galera_backup.errors import InvalidInput
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.models.activities import RunnerTask
 from galera_backup.models.common import SecretRef
-from galera_backup.models.runner import AnyJob, Needs
+from galera_backup.models.layout import Layout
+from galera_backup.models.runner import AnyJob, DataJob, Needs
 from galera_backup.models.site import BACKUP_ROOT
 from galera_backup.runner import handshake, scripts
 
@@ -66,6 +69,8 @@ def runner_pod(
         agent_mounts.append(backup)
         mariadb_mounts.append(backup)
     environment: list[V1EnvVar] = []
+    layout = task.job.layout if isinstance(task.job, DataJob) else Layout()
+    data_path = str(PurePosixPath(statefulset.data_path, layout.below))
     if needs.data != "none" and task.data_claim is not None:
         reads_only = needs.data == "read"
         volumes.append(_claim_volume("data", task.data_claim, reads_only))
@@ -73,11 +78,11 @@ def runner_pod(
             volume = V1VolumeMount(name="data", mount_path=handshake.VOLUME, read_only=reads_only)
             agent_mounts.append(volume)
             mariadb_mounts.append(volume)
-            where = "/".join(each for each in (handshake.VOLUME, statefulset.data_sub_path) if each)
+            where = str(PurePosixPath(handshake.VOLUME) / layout.data_directory)
             environment.append(V1EnvVar(name=handshake.DATA_DIRECTORY_VARIABLE, value=where))
         else:
-            agent_mounts.append(_data_mount(statefulset, handshake.DATA_DIRECTORY, reads_only))
-            mariadb_mounts.append(_data_mount(statefulset, statefulset.data_path, reads_only))
+            agent_mounts.append(_data_mount(layout, handshake.DATA_DIRECTORY, reads_only))
+            mariadb_mounts.append(_data_mount(layout, data_path, reads_only))
     if needs.secrets == "credentials":
         volumes.append(_credentials_volume(task))
         mariadb_mounts.append(V1VolumeMount(name="credentials", mount_path=handshake.CREDENTIALS, read_only=True))
@@ -86,7 +91,7 @@ def runner_pod(
         mariadb_mounts.append(V1VolumeMount(name="accounts", mount_path=handshake.ACCOUNTS, read_only=True))
     containers = [_agent(task, agent_image, agent_mounts, environment)]
     if needs.script:
-        containers.append(_mariadb(needs, statefulset, replica, mariadb_mounts))
+        containers.append(_mariadb(needs, statefulset, replica, mariadb_mounts, data_path))
     return V1Pod(
         api_version="v1",
         kind="Pod",
@@ -136,9 +141,13 @@ def _agent(
 
 
 def _mariadb(
-    needs: Needs, statefulset: StatefulSetFacts, replica: PodFacts | None, mounts: list[V1VolumeMount]
+    needs: Needs,
+    statefulset: StatefulSetFacts,
+    replica: PodFacts | None,
+    mounts: list[V1VolumeMount],
+    data_path: str,
 ) -> V1Container:
-    environment = [V1EnvVar(name="DATADIR", value=statefulset.data_path)]
+    environment = [V1EnvVar(name="DATADIR", value=data_path)]
     if replica is not None:
         environment += [V1EnvVar(name="MARIADB_HOST", value=replica.ip), V1EnvVar(name="MARIADB_PORT", value="3306")]
     if needs.in_outage:
@@ -186,8 +195,10 @@ def _claim_volume(name: str, claim: str, read_only: bool) -> V1Volume:
     )
 
 
-def _data_mount(statefulset: StatefulSetFacts, path: str, read_only: bool) -> V1VolumeMount:
-    return V1VolumeMount(name="data", mount_path=path, sub_path=statefulset.data_sub_path, read_only=read_only)
+def _data_mount(layout: Layout, path: str, read_only: bool) -> V1VolumeMount:
+    directory = str(layout.data_directory)
+    sub_path = None if directory == "." else directory
+    return V1VolumeMount(name="data", mount_path=path, sub_path=sub_path, read_only=read_only)
 
 
 def _credentials_volume(task: RunnerTask[AnyJob]) -> V1Volume:

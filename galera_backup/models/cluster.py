@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from galera_backup.models.common import ClusterRef, Facts, Model
+from galera_backup.models.layout import Layout
 
 
 class WsrepStatus(Facts):
@@ -52,6 +53,8 @@ class ClaimObservation(Model):
     ordinal: int
     claim: str
     uid: str
+    layout: Layout = Layout()
+    """Where the data directory is on its volume."""
 
 
 class ClusterObservation(Facts):

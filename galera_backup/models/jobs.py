@@ -12,7 +12,7 @@ from galera_backup.models.common import ClusterRef, Facts, Model
 from galera_backup.models.manifest import BackupId, Manifest
 from galera_backup.models.passwords import PasswordMode, PasswordReport
 from galera_backup.models.previous import PreviousData
-from galera_backup.models.runner import Job, Needs, StoredLog
+from galera_backup.models.runner import DataJob, Job, Needs, StoredLog
 from galera_backup.models.volumes import ClaimMarker, Journal, SwapState
 
 PAGE_LIMIT = 400
@@ -53,6 +53,8 @@ class CheckReport(Facts):
     copies_kb: int = 0
     """Used by what staged restores have left, or keep, on the volume."""
     backup_free_kb: int
+    data_at: tuple[str, ...] = ()
+    """Directories that hold a server's data, from the root of the volume; `.` is that itself."""
     manifest: Manifest | None = None
 
 
@@ -121,7 +123,7 @@ class ListReport(Model):
 # --- jobs
 
 
-class BackupJob(BackupFields, Job[Manifest]):
+class BackupJob(BackupFields, DataJob[Manifest]):
     """Check the space, store the stream of mariadb-backup, write the manifest."""
 
     mode: Literal["backup"] = "backup"
@@ -143,7 +145,7 @@ class BackupJob(BackupFields, Job[Manifest]):
         return StoredLog(self.cluster, self.backup_id)
 
 
-class CheckJob(BackupReader, Job[CheckReport]):
+class CheckJob(BackupReader, DataJob[CheckReport]):
     """Look at one data volume, and, when `backup_id` is given, verify that backup. Changes nothing."""
 
     mode: Literal["check"] = "check"
@@ -154,7 +156,7 @@ class CheckJob(BackupReader, Job[CheckReport]):
         return Needs(backups="read", data="read", whole_volume=True, script=("version",) if self.backup_id else ())
 
 
-class InspectJob(Job[Inspection]):
+class InspectJob(DataJob[Inspection]):
     """Look at what a restore has left on one data claim, and prove which data is whole. Changes nothing."""
 
     mode: Literal["inspect"] = "inspect"
@@ -166,7 +168,7 @@ class InspectJob(Job[Inspection]):
         return Needs(data="read", whole_volume=True, in_outage=self.in_outage)
 
 
-class RestoreJob(BackupReader, Job[RestoreReport]):
+class RestoreJob(BackupReader, DataJob[RestoreReport]):
     """Restore one data volume from a backup; the first unpacks and prepares, the last removes what that made."""
 
     mode: Literal["restore"] = "restore"
@@ -181,7 +183,13 @@ class RestoreJob(BackupReader, Job[RestoreReport]):
 
     @property
     def needs(self) -> Needs:
-        return Needs(backups="write", data="write", script=self.unpack_script, in_outage=not self.while_serving)
+        return Needs(
+            backups="write",
+            data="write",
+            whole_volume=True,
+            script=self.unpack_script,
+            in_outage=not self.while_serving,
+        )
 
     @property
     def stored_log(self) -> StoredLog:
@@ -216,7 +224,7 @@ class DiscardJob(Job[Done]):
         return Needs(backups="write")
 
 
-class StageJob(BackupReader, Job[StageReport]):
+class StageJob(BackupReader, DataJob[StageReport]):
     """Unpack and prepare a backup on the data volume of a replica, which goes on serving."""
 
     mode: Literal["stage"] = "stage"
@@ -231,7 +239,7 @@ class StageJob(BackupReader, Job[StageReport]):
         return Needs(backups="read", data="write", whole_volume=True, script=script, secrets="accounts")
 
 
-class SwapJob(Job[SwapReport]):
+class SwapJob(DataJob[SwapReport]):
     """Exchange what is in the data directory by renames; no server runs on it."""
 
     mode: Literal["swap"] = "swap"
@@ -246,7 +254,7 @@ class SwapJob(Job[SwapReport]):
         return Needs(data="write", whole_volume=True, in_outage=True, stays=True)
 
 
-class EmptyJob(Job[Done]):
+class EmptyJob(DataJob[Done]):
     """Remove all data of a claim that lost its previous data, for a state transfer to fill it; no server runs on it."""
 
     mode: Literal["empty"] = "empty"

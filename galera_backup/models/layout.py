@@ -13,6 +13,8 @@ class NamedDirectory(Model):
     variable: str
     path: str
     """From the data directory."""
+    files: tuple[str, ...] = ()
+    """Data files of InnoDB's system tablespace that are in it."""
 
 
 class Layout(Model):

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from galera_backup.models.common import ClusterRef, Model
+from galera_backup.models.layout import Layout
 
 BackupId = Annotated[str, Field(pattern=r"^[0-9]{8}T[0-9]{6}Z-full$")]
 """UTC time and type, for example `20261122T010000Z-full`. As texts, ids are in the order of time."""
@@ -75,6 +76,8 @@ class Manifest(Model):
     """Of the compressed file, in hex."""
     started_at: datetime
     finished_at: datetime
+    layout: Layout = Layout()
+    """Where the replica's data directory was on its volume, and what its configuration named in it."""
     unsafe: bool = False
     problems: tuple[str, ...] = ()
     """What the cluster check found, when the backup was unsafe."""

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Tag, model_validator
 
 from galera_backup.models.clone import Clone
 from galera_backup.models.common import LeaseRef, Model, PrimaryLabel
+from galera_backup.models.layout import Layout
 from galera_backup.models.restore import Strategy
 from galera_backup.models.site import Site
 
@@ -98,6 +99,8 @@ class StartRecipe(Recipe):
     """Data claims by ordinal."""
     first_ordinal: int = 0
     """Of the first claim, whose replica forms the cluster."""
+    layouts: tuple[Layout, ...] = ()
+    """Where the data directory is on each claim's volume."""
     primary_pod: str | None
     """Pod that carried the primary label before the stop."""
     runner_pod_prefix: str
@@ -115,6 +118,10 @@ class StartRecipe(Recipe):
     stopped, or were started again."""
     restored_failed: bool = False
     """The cluster did not form on the restored data, or it is a clone's that failed: it is not started again."""
+
+    def layout(self, claim: str) -> Layout:
+        """Where the data directory is on a claim's volume."""
+        return dict(zip(self.claims, self.layouts, strict=False)).get(claim, Layout())
 
     @property
     def ordinals(self) -> range:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar, cast
 from pydantic import Field, model_validator
 
 from galera_backup.models.common import ClusterRef, Model
+from galera_backup.models.layout import Layout
 
 Report = TypeVar("Report", bound=Model)
 Access = Literal["none", "read", "write"]
@@ -70,12 +71,19 @@ class Job(Model, Generic[Report]):
     def report_type(cls) -> type[Report]:
         """The model of the job's report."""
         metadata = (getattr(each, "__pydantic_generic_metadata__", {}) for each in cls.__mro__)
-        return next(cast(type[Report], each["args"][0]) for each in metadata if each.get("origin") is Job)
+        return next(cast(type[Report], each["args"][0]) for each in metadata if each.get("origin") in (Job, DataJob))
 
     @classmethod
     def result_type(cls) -> type[RunnerResult[Report]]:
         """The model of the job's result."""
         return cast(type[RunnerResult[Report]], RunnerResult.__class_getitem__(cls.report_type()))
+
+
+class DataJob(Job[Report], Generic[Report]):
+    """Base of the jobs that work in the data directory on a data volume."""
+
+    layout: Layout = Layout()
+    """Where that is, and what must be in it."""
 
 
 AnyJob = Job[Any]

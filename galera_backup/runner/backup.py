@@ -162,6 +162,7 @@ def _manifest(job: BackupJob, started_at: datetime, data_bytes: int, stored: _St
         sha256=stored.packed.sha256,
         started_at=started_at,
         finished_at=datetime.now(UTC),
+        layout=job.layout,
         unsafe=job.unsafe,
         problems=job.problems,
     )

@@ -10,7 +10,7 @@ from galera_backup.runner.container import MariadbContainer
 from galera_backup.runner.places import Places
 from galera_backup.runner.prepare import verify_stream
 from galera_backup.runner.tool import Version
-from galera_backup.runner.volumes import copies_kb, used_kb
+from galera_backup.runner.volumes import copies_kb, data_directories, used_kb
 from galera_backup.storage.archive import manifest_of
 from galera_backup.storage.space import free_kb, total_kb
 
@@ -36,6 +36,7 @@ def check(job: CheckJob, places: Places, container: MariadbContainer) -> CheckRe
         data_used_kb=used_kb(data),
         copies_kb=copies_kb(places.volume),
         backup_free_kb=places.scratch(job.cluster).free_kb(),
+        data_at=data_directories(places.volume),
         manifest=manifest,
     )
 

@@ -43,6 +43,20 @@ def _blocks_kb(paths: Iterable[Path]) -> int:
     return blocks // 2
 
 
+def data_directories(volume: Path) -> tuple[str, ...]:
+    """Directories that hold a server's data, from the root of the volume; `.` is that itself.
+
+    By the tables of the schema `mysql`, which every server has, wherever its other files are.
+    """
+    found = []
+    for depth in ("", "*/", "*/*/"):
+        for tables in volume.glob(f"{depth}mysql/*.frm"):
+            directory = tables.parent.parent.relative_to(volume)
+            if STAGED_RESTORES not in directory.parts:
+                found.append(directory.as_posix())
+    return tuple(sorted(set(found)))
+
+
 def tree(directory: Path) -> dict[str, int]:
     """Relative path and size in bytes of every file below a directory that nobody changes."""
     return {path.relative_to(directory).as_posix(): path.lstat().st_size for path in _files(directory)}

@@ -16,6 +16,7 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup import names
     from galera_backup.errors import GaleraBackupError, LeaseLost
     from galera_backup.models.activities import RunnerTask
+    from galera_backup.models.common import LeaseRef
     from galera_backup.models.restore import ClaimReport, ClaimState, Strategy
     from galera_backup.models.runner import Job
     from galera_backup.rules.claims import restore_job
@@ -38,7 +39,7 @@ def of_restore(stopped: Stopped, serving: int = 0) -> Claims:
 
     async def run(name: str, job: Job[Report], ordinal: int, claim: str, summary: str) -> Report:
         if job.needs.data == "read":  # it only looks
-            pods = Pods(stopped.site, stopped.undoer.lease, recipe.runner_pod_prefix, recipe.restore_id)
+            pods = _pods(stopped, stopped.undoer.lease)
             replica = names.pod(cluster, ordinal) if ordinal in recipe.ordinals[:serving] else None
             task = pods.beside(f"look-{ordinal}", job, INSPECTION_LIMIT, claim=claim, replica=replica)
             return (await _runner.run(task, summary)).report
@@ -86,9 +87,14 @@ async def _run(stopped: Stopped, task: RunnerTask[Job[Report]], summary: str) ->
     return await _runner.run(task, summary)
 
 
+def _pods(stopped: Stopped, lease: LeaseRef | None) -> Pods:
+    recipe = stopped.recipe
+    return Pods(stopped.site, lease, recipe.runner_pod_prefix, recipe.restore_id, recipe.layout)
+
+
 def _task(stopped: Stopped, ordinal: int, claim: str, name: str, job: JobT) -> RunnerTask[JobT]:
     """A pod that changes a volume when its lease may be gone already."""
     recipe = stopped.recipe
-    pods = Pods(stopped.site, stopped.mark.lease, recipe.runner_pod_prefix, recipe.restore_id)
+    pods = _pods(stopped, stopped.mark.lease)
     first = ordinal if recipe.strategy == Strategy.ROLLING else 0
     return pods.undoing(f"{name}-{ordinal}", job, recipe.runner_timeout, claim=claim, first=first)

@@ -17,6 +17,7 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.errors import InvalidInput
     from galera_backup.models.clone import Clone
     from galera_backup.models.cluster import ClaimObservation, ClusterObservation
+    from galera_backup.models.common import LeaseRef
     from galera_backup.models.lease import CleanUpCommand, StopCommand
     from galera_backup.models.manifest import Manifest
     from galera_backup.models.mark import StartRecipe
@@ -111,7 +112,12 @@ async def plan_restore(restore: Restore) -> Plan:
         work.enter("apart", f"seeing that it is not, and will not be, in the group of {clone.source}")
         work.progress.fact("source", f"`{clone.source}`: {await clones.check_apart(request.site, clone)}")
         work.progress.fact("identity of the clone", f"`{clone.uuid}`")
-    return Plan(seen, stop, Pods(request.site, work.lease.ref, request.runner_pod_prefix, restore_id))
+    return Plan(seen, stop, pods_of(stop.recipe, work.lease.ref))
+
+
+def pods_of(recipe: StartRecipe, lease: LeaseRef | None) -> Pods:
+    """The pods that work for the operation with this recipe."""
+    return Pods(recipe.site, lease, recipe.runner_pod_prefix, recipe.restore_id, recipe.layout)
 
 
 async def look(request: OutageRequest, work: Work) -> ClusterObservation:
@@ -144,6 +150,7 @@ def stop_command(
         clone=clone,
         claims=tuple(claim.claim for claim in seen.claims),
         first_ordinal=seen.first_ordinal,
+        layouts=tuple(claim.layout for claim in seen.claims),
         runner_pod_prefix=request.runner_pod_prefix,
         primary_pod=primary_pod(seen, request.primary_label) or seen.primary_before,
         runner_timeout=request.runner_timeout,

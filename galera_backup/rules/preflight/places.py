@@ -12,10 +12,11 @@ from galera_backup.models.server import ServerSeen, ServerSettings
 from galera_backup.models.shape import ClusterShape, Mount, PodShape, StatefulSetShape
 from galera_backup.rules.preflight.severities import found
 
+_HOME, _DATA_FILES = "innodb_data_home_dir", "innodb_data_file_path"
 _DATA = frozenset(
     {
-        "innodb_data_home_dir",
-        "innodb_data_file_path",
+        _HOME,
+        _DATA_FILES,
         "innodb_undo_directory",
         "innodb_log_group_home_dir",
         "aria_log_dir_path",
@@ -47,16 +48,21 @@ def layout(mount: Mount, settings: ServerSettings) -> Layout:
     """Where on its volume a server keeps its files; `mount` is the one that holds its data directory."""
     data = PurePosixPath(settings.datadir)
     below = data.relative_to(mount.path)
-    named = {
-        (setting.name, directory)
-        for setting in settings.files
-        for path in _paths(setting.name, setting.value)
-        if (directory := _below(_directory(setting.name, path, data), data))
-    }
+    home = next((each.value for each in settings.files if each.name == _HOME), "")
+    named: dict[tuple[str, str], tuple[str, ...]] = {}
+    for setting in settings.files:
+        for path in _paths(setting.name, setting.value):
+            absolute = _absolute(f"{home}/{path}" if home and setting.name == _DATA_FILES else path, data)
+            directory = _below(_directory(setting.name, absolute), data)
+            files = (absolute.name,) if setting.name == _DATA_FILES else ()
+            if directory:
+                named[setting.name, directory] = named.get((setting.name, directory), ()) + files
     return Layout(
         sub_path=mount.sub_path,
         below="" if below == PurePosixPath() else str(below),
-        directories=tuple(NamedDirectory(variable=name, path=path) for name, path in sorted(named)),
+        directories=tuple(
+            NamedDirectory(variable=name, path=path, files=files) for (name, path), files in sorted(named.items())
+        ),
     )
 
 
@@ -161,16 +167,15 @@ def _unlike(layouts: dict[str, Layout], statefulset: StatefulSetShape) -> Iterat
 
 def _paths(name: str, value: str) -> list[str]:
     """The paths in a value: most have one, a list of data files or temporary directories has several."""
-    if name in ("innodb_data_file_path", "innodb_temp_data_file_path"):  # ibdata1:12M;/elsewhere/ibdata2:10M:autoextend
+    if name in (_DATA_FILES, "innodb_temp_data_file_path"):  # ibdata1:12M;/elsewhere/ibdata2:10M:autoextend
         return [each.strip().partition(":")[0] for each in value.split(";") if each.strip()]
     if name in ("tmpdir", "slave_load_tmpdir"):
         return [each for each in value.split(":") if each]
     return [value] if value else []
 
 
-def _directory(name: str, path: str, data: PurePosixPath) -> PurePosixPath:
+def _directory(name: str, absolute: PurePosixPath) -> PurePosixPath:
     """The directory that must be there, in full."""
-    absolute = _absolute(path, data)
     is_directory = name in _STATE or name.endswith(("_dir", "dir", "_directory", "dir_path"))
     return absolute if is_directory else absolute.parent
 

@@ -12,6 +12,7 @@ from galera_backup.models.volumes import ClaimMarker
 from galera_backup.runner import datadir
 from galera_backup.runner.container import MariadbContainer
 from galera_backup.runner.places import Places
+from galera_backup.runner.placing import place
 from galera_backup.runner.reporting import log, logged_to
 from galera_backup.runner.restore.scratch import ScratchDirectory
 from galera_backup.runner.restore.unpack import append_tool_logs, make_ready
@@ -65,11 +66,13 @@ def _restore(job: RestoreJob, scratch: ScratchDirectory, places: Places, contain
 def _fill(job: RestoreJob, position: GaleraPosition, scratch: ScratchDirectory, places: Places) -> int:
     """Replace the content of the data directory; returns the bytes copied."""
     data = places.data_directory
+    data.mkdir(datadir.DIRECTORY_MODE, parents=True, exist_ok=True)  # a sub path that no server has used
     datadir.check_room(scratch.data, data)
     _mark(job, places, "restoring")
     try:
         datadir.wipe(data)
         copied = datadir.copy(scratch.data, data, places.progress_every)
+        place(data, job.layout)
         datadir.write_grastate(data, position, job.safe_to_bootstrap)
         _mark(job, places, "restored")
     except OSError as error:

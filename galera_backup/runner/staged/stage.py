@@ -14,6 +14,7 @@ from galera_backup.models.volumes import STAGING_RESERVE, Journal, SwapState
 from galera_backup.runner.container import MariadbContainer
 from galera_backup.runner.datadir import DIRECTORY_MODE, FILE_MODE, write_grastate
 from galera_backup.runner.places import Places
+from galera_backup.runner.placing import place
 from galera_backup.runner.prepare import Room, Unpacking
 from galera_backup.runner.reporting import log
 from galera_backup.runner.staged.journal import StagedRestore, locked
@@ -65,6 +66,7 @@ def _stage(job: StageJob, restore: StagedRestore, unpacking: Unpacking, containe
     began = time.monotonic()
     position = unpacking.prepare(container, job.clone)
     passwords = settle_passwords(restore.staged, job.passwords, container)
+    place(restore.staged, job.layout)
     _finish(restore.staged, position, job.safe_to_bootstrap)
     sizes = tree(restore.staged).values()
     complete = {
