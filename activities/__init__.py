@@ -13,6 +13,7 @@ from activities.galera import GaleraActivities
 from activities.holds import HoldActivities
 from activities.janitor import JanitorActivities
 from activities.kubernetes import KubernetesActivities
+from activities.preflight import PreflightActivities
 from activities.prove import ProveActivities
 from activities.runner import RunnerActivities
 from activities.temporal import TemporalActivities
@@ -32,9 +33,11 @@ def build_activities(
     temporal = TemporalActivities(client)
     janitor = JanitorActivities(kube, mysql, client)
     clone = CloneActivities(kube, mysql)
+    preflight = PreflightActivities(kube, mysql)
     holds = HoldActivities(kube, fence, agent_image)
     return [
         galera.observe_cluster,
+        preflight.inspect_cluster,
         galera.mark_replica,
         galera.desync,
         galera.resync,

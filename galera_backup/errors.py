@@ -3,7 +3,7 @@
     GaleraBackupError
     ├── InvalidInput, InternalError, NotYet*
     ├── ClusterError          the cluster, or what an operation did to it
-    │   ├── ClusterBusy, ClusterNotFound, ClusterUnhealthy, ClusterDegraded, LeaseLost
+    │   ├── ClusterBusy, ClusterNotFound, ClusterUnhealthy, PreflightRefused, ClusterDegraded, LeaseLost
     │   ├── DesyncFailed, ScaleFailed, ClusterNotFormed, ClusterLeftStopped, ClusterLeftPartial, MarkUnreadable
     │   └── RestoreRejected, JanitorFailed
     ├── RunnerPodError        a runner pod and its work on backups and data
@@ -68,6 +68,10 @@ class ClusterNotFound(ClusterError):
 
 class ClusterUnhealthy(ClusterError):
     """The cluster check failed; the message has the table of what was seen."""
+
+
+class PreflightRefused(ClusterError):
+    """Something was seen that makes the operation dangerous or useless here; the message has the remedies."""
 
 
 class ClusterDegraded(ClusterError):

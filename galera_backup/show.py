@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from galera_backup.models import preflight
 from galera_backup.models.cluster import ClusterObservation
 from galera_backup.models.janitor import Finding
 from galera_backup.models.passwords import PasswordReport
@@ -42,6 +43,14 @@ def findings_table(found: Sequence[Finding]) -> str:
     """What the janitor found, as a Markdown table for the UI."""
     rows = ["| object | verdict | |", "|---|---|---|"]
     return "\n".join([*rows, *(f"| {each.name} | {each.verdict} | {each.text} |" for each in found)])
+
+
+def preflight_table(found: Sequence[preflight.Finding], undertaking: preflight.Undertaking) -> str:
+    """What the preflight found, as a Markdown table for the UI."""
+    rows = ["| preflight | | |", "|---|---|---|"]
+    for each in found:
+        rows.append(f"| {each.severity.of(undertaking)} | {each.about} | {each.saw}. {each.remedy} |")
+    return "\n".join(rows)
 
 
 def describe_passwords(report: PasswordReport) -> str:

@@ -10,6 +10,7 @@ from workflows import _runner
 from workflows._failures import operation
 from workflows.observe import observe
 from workflows.operation import Operation, Work
+from workflows.preflight import preflight
 
 with workflow.unsafe.imports_passed_through():
     from galera_backup import names, workflow_types
@@ -78,7 +79,8 @@ class _Steps:
     async def _check(self) -> tuple[ClusterObservation, tuple[str, ...]]:
         self._work.enter("check", "asking every pod for its Kubernetes and wsrep status")
         request = self._request
-        seen = await observe(request, "Kubernetes and wsrep status of every pod")
+        before = await preflight(request, "backup", self._work.progress)
+        seen = before.placed(await observe(request, "Kubernetes and wsrep status of every pod"))
         self._work.progress.note(members_table(seen))
         problems = health_problems(seen)
         if problems and not request.allow_unsafe:

@@ -31,7 +31,7 @@ def server_pod(statefulset: V1StatefulSet, claims: Mapping[str, str]) -> V1Pod:
     template = statefulset.spec.template
     spec = deepcopy(template.spec)
     kept = [volume for volume in spec.volumes or [] if volume.name not in claims]
-    spec.volumes = [*kept, *(_claim_volume(name, claim) for name, claim in claims.items())]
+    spec.volumes = [*kept, *(claim_volume(name, claim) for name, claim in claims.items())]
     metadata = V1ObjectMeta(
         generate_name=TRIAL_PREFIX,
         namespace=statefulset.metadata.namespace,
@@ -41,7 +41,8 @@ def server_pod(statefulset: V1StatefulSet, claims: Mapping[str, str]) -> V1Pod:
     return V1Pod(api_version="v1", kind="Pod", metadata=metadata, spec=spec)
 
 
-def _claim_volume(name: str, claim: str) -> V1Volume:
+def claim_volume(name: str, claim: str) -> V1Volume:
+    """A volume of a pod that mounts a claim."""
     return V1Volume(name=name, persistent_volume_claim=V1PersistentVolumeClaimVolumeSource(claim_name=claim))
 
 

@@ -3,37 +3,28 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any
 
 from kubernetes import client
 from kubernetes.client import ApiClient, ApiException, V1DeleteOptions, V1Pod, V1Preconditions
 from urllib3.exceptions import HTTPError
 
-from galera_backup import names, timing
+from galera_backup import names
 from galera_backup.credentials import Credentials
-from galera_backup.errors import ClusterNotFound, GaleraBackupError, KubernetesRefused, KubernetesUnavailable
+from galera_backup.errors import ClusterNotFound, KubernetesRefused
+from galera_backup.kube.calls import TIMEOUT, call, translated, unreachable
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts, pod_facts, statefulset_facts
 from galera_backup.kube.hold_pod import hold_labels
+from galera_backup.kube.inspector import Inspector
 from galera_backup.marks import annotations_of, revocation
 from galera_backup.models.common import ClusterRef, SecretRef
 from galera_backup.models.mark import Mark
-from galera_backup.text import bounded
-
-T = TypeVar("T")
-
-_TIMEOUT = (timing.KUBERNETES_CONNECT.total_seconds(), timing.KUBERNETES_READ.total_seconds())
-
-_FINAL = {
-    HTTPStatus.BAD_REQUEST,
-    HTTPStatus.UNAUTHORIZED,
-    HTTPStatus.FORBIDDEN,
-    HTTPStatus.METHOD_NOT_ALLOWED,
-    HTTPStatus.UNPROCESSABLE_ENTITY,
-}
+from galera_backup.models.shape import ClusterShape
+from galera_backup.models.site import RunnerSite
 
 
 class KubeGateway:
@@ -48,12 +39,13 @@ class KubeGateway:
         self._core = client.CoreV1Api(api_client)
         self._apps = client.AppsV1Api(api_client)
         self._discovery = client.DiscoveryV1Api(api_client)
+        self._inspector = Inspector(self._core, self._apps, client.AutoscalingV2Api(api_client))
 
     # --- reading
 
     def statefulset(self, cluster: ClusterRef, container: str) -> StatefulSetFacts:
         """The cluster's StatefulSet; `container` is the name of the server's container."""
-        found = _call(
+        found = call(
             f"reading StatefulSet {str(cluster)!r}",
             self._apps.read_namespaced_stateful_set,
             cluster.statefulset,
@@ -61,9 +53,13 @@ class KubeGateway:
         )
         return statefulset_facts(found, cluster, container)
 
+    def shape(self, site: RunnerSite, replicas: int | None) -> ClusterShape:
+        """All that the preflight looks at. `replicas`: how many to look at, where the StatefulSet is at 0."""
+        return self._inspector.shape(site, replicas)
+
     def pod(self, namespace: str, name: str) -> PodFacts:
         """A pod that must exist."""
-        return pod_facts(_call(f"reading pod {name!r}", self._core.read_namespaced_pod, name, namespace))
+        return pod_facts(call(f"reading pod {name!r}", self._core.read_namespaced_pod, name, namespace))
 
     def find_pod(self, namespace: str, name: str) -> PodFacts | None:
         """A pod, or None."""
@@ -74,18 +70,18 @@ class KubeGateway:
 
     def members(self, cluster: ClusterRef) -> list[PodFacts]:
         """The pods that the StatefulSet owns, whatever its replica count says now."""
-        pods = _call(f"listing pods of {str(cluster)!r}", self._core.list_namespaced_pod, cluster.namespace)
+        pods = call(f"listing pods of {str(cluster)!r}", self._core.list_namespaced_pod, cluster.namespace)
         return [pod_facts(pod) for pod in pods.items if _is_owned_by(pod, cluster)]
 
     def claim_uid(self, namespace: str, name: str) -> str:
         """Uid of a PersistentVolumeClaim that must exist."""
-        claim = _call(f"reading claim {name!r}", self._core.read_namespaced_persistent_volume_claim, name, namespace)
+        claim = call(f"reading claim {name!r}", self._core.read_namespaced_persistent_volume_claim, name, namespace)
         return str(claim.metadata.uid)
 
     def credentials(self, namespace: str, reference: SecretRef) -> Credentials:
         """User and password from a Secret."""
         doing = f"reading Secret {namespace}/{reference.secret}"
-        secret = _call(doing, self._core.read_namespaced_secret, reference.secret, namespace)
+        secret = call(doing, self._core.read_namespaced_secret, reference.secret, namespace)
         data: Mapping[str, str] = secret.data or {}
         missing = [key for key in (reference.user_key, reference.password_key) if key not in data]
         if missing:
@@ -121,7 +117,7 @@ class KubeGateway:
     def services_of(self, statefulset: StatefulSetFacts) -> list[str]:
         """The Services under whose names its pods are found: the one that names them, and all that select them."""
         namespace = statefulset.cluster.namespace
-        services = _call(f"listing Services of {namespace!r}", self._core.list_namespaced_service, namespace)
+        services = call(f"listing Services of {namespace!r}", self._core.list_namespaced_service, namespace)
         selecting = {
             service.metadata.name
             for service in services.items
@@ -130,7 +126,7 @@ class KubeGateway:
         return sorted(selecting | {statefulset.service} - {""})
 
     def _services_that_follow_readiness(self, namespace: str) -> dict[str, dict[str, str]]:
-        services = _call(f"listing Services of {namespace!r}", self._core.list_namespaced_service, namespace)
+        services = call(f"listing Services of {namespace!r}", self._core.list_namespaced_service, namespace)
         return {
             service.metadata.name: service.spec.selector
             for service in services.items
@@ -138,7 +134,7 @@ class KubeGateway:
         }
 
     def _endpoint_slices(self, namespace: str, service: str) -> list[Any]:
-        slices = _call(
+        slices = call(
             f"listing endpoints of Service {service!r}",
             self._discovery.list_namespaced_endpoint_slice,
             namespace,
@@ -164,7 +160,7 @@ class KubeGateway:
     def _patch_pod(self, namespace: str, pod: PodFacts, spec: Mapping[str, Any] | None = None, **metadata: Any) -> None:
         body = {"metadata": {"resourceVersion": pod.resource_version, **metadata}, "spec": spec or {}}
         patch = self._core.patch_namespaced_pod
-        _call(f"patching pod {pod.name!r}", patch, pod.name, namespace, body, field_manager=names.MANAGED_BY)
+        call(f"patching pod {pod.name!r}", patch, pod.name, namespace, body, field_manager=names.MANAGED_BY)
 
     def scale(self, statefulset: StatefulSetFacts, replicas: int, mark: Mark, revoked_run: str | None = None) -> None:
         """Set `spec.replicas` and the mark in one patch; and, as `revoke_statefulset`, note a run of a lease."""
@@ -198,19 +194,19 @@ class KubeGateway:
         metadata = {"resourceVersion": found.resource_version, "annotations": annotations}
         cluster, patch = found.cluster, self._apps.patch_namespaced_stateful_set
         body = {"metadata": metadata, "spec": spec}
-        _call(doing, patch, cluster.statefulset, cluster.namespace, body, field_manager=names.MANAGED_BY)
+        call(doing, patch, cluster.statefulset, cluster.namespace, body, field_manager=names.MANAGED_BY)
 
     # --- runner pods
 
     def create_pod(self, namespace: str, pod: V1Pod) -> None:
         """Create a pod; success too when a pod of this name exists already."""
         try:
-            self._core.create_namespaced_pod(namespace, pod, field_manager=names.MANAGED_BY, _request_timeout=_TIMEOUT)
+            self._core.create_namespaced_pod(namespace, pod, field_manager=names.MANAGED_BY, _request_timeout=TIMEOUT)
         except ApiException as error:
             if error.status != HTTPStatus.CONFLICT:
-                raise _translated(error, f"creating pod {pod.metadata.name!r}") from error
+                raise translated(error, f"creating pod {pod.metadata.name!r}") from error
         except HTTPError as error:
-            raise _unreachable(error, f"creating pod {pod.metadata.name!r}") from error
+            raise unreachable(error, f"creating pod {pod.metadata.name!r}") from error
 
     def release_pod(self, namespace: str, pod: PodFacts) -> None:
         """Remove a runner pod's gate, so that it is scheduled, if the pod has not changed since it was read."""
@@ -220,7 +216,7 @@ class KubeGateway:
     def delete_pod(self, namespace: str, name: str) -> None:
         """Delete a pod; success too when it is gone already. Returns before the pod is gone."""
         try:
-            _call(f"deleting pod {name!r}", self._core.delete_namespaced_pod, name, namespace)
+            call(f"deleting pod {name!r}", self._core.delete_namespaced_pod, name, namespace)
         except ClusterNotFound:
             return
 
@@ -229,13 +225,13 @@ class KubeGateway:
         options = V1DeleteOptions(preconditions=V1Preconditions(uid=pod.uid))
         doing = f"deleting pod {pod.name!r}"
         with suppress(ClusterNotFound):
-            _call(doing, self._core.delete_namespaced_pod, pod.name, namespace, body=options)
+            call(doing, self._core.delete_namespaced_pod, pod.name, namespace, body=options)
 
     def holds(self, cluster: ClusterRef) -> list[PodFacts]:
         """The pods that hold names of its replicas."""
         selector = ",".join(f"{key}={value}" for key, value in hold_labels(cluster).items())
         doing = f"listing the pods that hold names of {str(cluster)!r}"
-        pods = _call(doing, self._core.list_namespaced_pod, cluster.namespace, label_selector=selector)
+        pods = call(doing, self._core.list_namespaced_pod, cluster.namespace, label_selector=selector)
         return [pod_facts(pod) for pod in pods.items]
 
     def release_hold(self, namespace: str, pod: PodFacts) -> None:
@@ -246,13 +242,13 @@ class KubeGateway:
         )
         with suppress(ClusterNotFound):
             self._patch_pod(namespace, pod, finalizers=None)
-            _call(doing, self._core.delete_namespaced_pod, pod.name, namespace, body=options)
+            call(doing, self._core.delete_namespaced_pod, pod.name, namespace, body=options)
 
     def runner_pods(self, cluster: ClusterRef, lease_run: str | None) -> list[PodFacts]:
         """The runner pods that work under one run of the cluster's lease; None: under any run."""
         of_lease = names.LEASE_LABEL if lease_run is None else f"{names.LEASE_LABEL}={lease_run}"
         managed = f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY},{names.CLUSTER_LABEL}={cluster.statefulset}"
-        pods = _call(
+        pods = call(
             f"listing runner pods of {str(cluster)!r}",
             self._core.list_namespaced_pod,
             cluster.namespace,
@@ -266,7 +262,7 @@ class KubeGateway:
         The API's limit in bytes does not help: it returns the first bytes.
         """
         try:
-            text = _call(
+            text = call(
                 f"reading the log of {container!r} in pod {pod!r}",
                 self._core.read_namespaced_pod_log,
                 pod,
@@ -284,25 +280,3 @@ def _is_owned_by(pod: V1Pod, cluster: ClusterRef) -> bool:
         owner.kind == "StatefulSet" and owner.name == cluster.statefulset
         for owner in pod.metadata.owner_references or []
     )
-
-
-def _call(doing: str, function: Callable[..., T], *arguments: Any, **options: Any) -> T:
-    try:
-        return function(*arguments, **options, _request_timeout=_TIMEOUT)
-    except ApiException as error:
-        raise _translated(error, doing) from error
-    except HTTPError as error:
-        raise _unreachable(error, doing) from error
-
-
-def _translated(error: ApiException, doing: str) -> GaleraBackupError:
-    text = f"{doing}: Kubernetes answered {error.status} {error.reason}: {bounded(str(error.body or ''), 500)}"
-    if error.status == HTTPStatus.NOT_FOUND:
-        return ClusterNotFound(f"{doing}: it does not exist. Check the names in the request")
-    if error.status in _FINAL:
-        return KubernetesRefused(f"{text}. Check the worker's service account and its role")
-    return KubernetesUnavailable(text)
-
-
-def _unreachable(error: HTTPError, doing: str) -> GaleraBackupError:
-    return KubernetesUnavailable(f"{doing}: the API server could not be reached: {bounded(str(error), 300)}")

@@ -6,8 +6,18 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from kubernetes.client import V1Container, V1PersistentVolumeClaim, V1Pod, V1StatefulSet, V2HorizontalPodAutoscaler
+from kubernetes.client import (
+    V1Container,
+    V1ObjectMeta,
+    V1PersistentVolumeClaim,
+    V1Pod,
+    V1PodSpec,
+    V1PodStatus,
+    V1StatefulSet,
+    V2HorizontalPodAutoscaler,
+)
 
+from galera_backup.kube.admission import claim_volume
 from galera_backup.kube.facts import StatefulSetFacts
 from galera_backup.models.shape import (
     Autoscaler,
@@ -77,6 +87,7 @@ def pod_shape(found: V1Pod, container: str | None) -> PodShape:
         uid=metadata.uid,
         phase=status.phase or "",
         deleting=metadata.deletion_timestamp is not None,
+        ready=any(each.type == "Ready" and each.status == "True" for each in status.conditions or []),
         node=spec.node_name or "",
         ip=status.pod_ip or "",
         owners=tuple(_owners(metadata.owner_references)),
@@ -88,6 +99,18 @@ def pod_shape(found: V1Pod, container: str | None) -> PodShape:
             for mount in each.volume_mounts or []
         ),
     )
+
+
+def planned_shape(found: V1StatefulSet, facts: StatefulSetFacts, ordinal: int, container: str) -> PodShape:
+    """Of the pod that the template makes for a replica, as far as its mounts are known before it is made."""
+    template = found.spec.template
+    name = f"{facts.cluster.statefulset}-{ordinal}"
+    claims = [each.metadata.name for each in found.spec.volume_claim_templates or []]
+    volumes = [volume for volume in template.spec.volumes or [] if volume.name not in claims]
+    volumes += [claim_volume(each, f"{each}-{name}") for each in claims]
+    metadata = V1ObjectMeta(name=name, namespace=facts.cluster.namespace, uid="")
+    spec = V1PodSpec(containers=template.spec.containers, volumes=volumes)
+    return pod_shape(V1Pod(metadata=metadata, spec=spec, status=V1PodStatus()), container)
 
 
 def claim_shape(found: V1PersistentVolumeClaim, ordinal: int | None) -> ClaimShape:

@@ -57,6 +57,7 @@ class PodShape(Facts):
     uid: str
     phase: str
     deleting: bool
+    ready: bool = False
     node: str
     ip: str = ""
     owners: tuple[Owner, ...] = ()
@@ -149,6 +150,8 @@ class ClusterShape(Facts):
     statefulset: StatefulSetShape
     members: tuple[PodShape, ...]
     """Pods with the names of its replicas, whoever owns them, and all others that it owns; by ordinal."""
+    planned: tuple[PodShape, ...] = ()
+    """The pods that the template would make; by ordinal."""
     others: tuple[PodShape, ...] = ()
     """Pods that are no members and mount a data claim."""
     claims: tuple[ClaimShape, ...]

@@ -24,6 +24,10 @@ class RunnerSite(Model):
     run_as_user: Annotated[int, Field(ge=1)] | None = None
     """Uid that owns the data directory; needed only where the StatefulSet names no `runAsUser`."""
 
+    data_directory: Annotated[str, Field(pattern=r"^/")] | None = None
+    """The servers' data directory, in their container; needed only where none of them can be asked for it, and it is
+    not where the data volume is mounted."""
+
     @property
     def backup_root(self) -> str:
         """Where the names of `storage.layout` begin, as a person is told of them."""
@@ -52,3 +56,5 @@ class OperationRequest(SiteRequest):
 
     wait_for_cluster: Annotated[timedelta, Field(ge=timedelta(0), le=timedelta(days=7))] = timedelta(0)
     """How long to wait while another operation holds the cluster; zero: fail at once with `ClusterBusy`."""
+    accept: tuple[str, ...] = ()
+    """Kinds of findings of the preflight in spite of which to go on, where a person can know better."""

@@ -19,7 +19,9 @@ from galera_backup.errors import DatabaseRefused, DatabaseUnavailable, GaleraBac
 from galera_backup.models.clone import GaleraGroup
 from galera_backup.models.cluster import WsrepStatus
 from galera_backup.models.proof import SeenTables, Table
+from galera_backup.models.server import ServerSettings
 from galera_backup.mysql import proofs
+from galera_backup.mysql.settings import incoming_hosts, server_settings
 from galera_backup.text import bounded
 
 _LIMIT_SECONDS = int(timing.SQL_LIMIT.total_seconds())
@@ -38,8 +40,6 @@ _STATUS = (
 )
 
 _GROUP = ("wsrep_cluster_state_uuid", "wsrep_cluster_size", "wsrep_incoming_addresses")
-_UNKNOWN = ("", "AUTO", "unspecified")
-"""In wsrep_incoming_addresses, for a member that does not tell where its clients connect."""
 
 _TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """TLS where the server offers it, without a look at its certificate, as PyMySQL does by itself.
@@ -138,6 +138,11 @@ class MysqlGateway:
             size=int(status["wsrep_cluster_size"]),
         )
 
+    def settings(self, server: Endpoint) -> ServerSettings:
+        """As `settings.server_settings`, whose errors come with the gateway's."""
+        with self._connection(server, "reading the settings") as connection:
+            return server_settings(connection)
+
     def now(self, server: Endpoint) -> datetime:
         """The server's own time, for `set_desync`."""
         with self._connection(server, "reading the time") as connection, connection.cursor() as cursor:
@@ -208,18 +213,6 @@ class MysqlGateway:
                     connection.close()
         except (pymysql.MySQLError, OSError) as error:
             raise _translated(error, server, doing) from error
-
-
-def incoming_hosts(text: str) -> tuple[str, ...]:
-    """Hosts of wsrep_incoming_addresses, such as `10.0.0.1:3306,[fd00::2]:3306,AUTO`."""
-    entries = [entry.strip() for entry in text.split(",")]
-    return tuple(_host(entry) for entry in entries if entry not in _UNKNOWN)
-
-
-def _host(entry: str) -> str:
-    if entry.startswith("["):
-        return entry[1:].partition("]")[0]
-    return entry.partition(":")[0] if entry.count(":") == 1 else entry
 
 
 def _row(row: Any) -> tuple[Any, ...]:

@@ -8,7 +8,6 @@ from typing import Any
 from pymysql.connections import Connection
 
 from galera_backup.models.server import ServerSettings, Setting
-from galera_backup.mysql.gateway import incoming_hosts
 
 FILE_VARIABLES = (
     "aria_log_dir_path",
@@ -35,6 +34,8 @@ FILE_OPTIONS = ("base_dir", "gcache.dir")
 """The same of wsrep_provider_options."""
 _VALUES = ("version", "datadir", "have_ssl", "max_user_connections", "wsrep_provider_options", *FILE_VARIABLES)
 _STATUS = ("wsrep_cluster_size", "wsrep_incoming_addresses")
+_UNKNOWN = ("", "AUTO", "unspecified")
+"""In wsrep_incoming_addresses, for a member that does not tell where its clients connect."""
 _GRANT = re.compile(r"GRANT (?P<privileges>.+?) ON \*\.\* TO ")
 _LIMIT = re.compile(r"\bMAX_USER_CONNECTIONS (?P<limit>\d+)")
 
@@ -82,6 +83,18 @@ def privileges(grants: list[str]) -> frozenset[str]:
 def connection_limit(grants: list[str]) -> int:
     """MAX_USER_CONNECTIONS of the account; 0: it has none."""
     return max((int(found["limit"]) for line in grants if (found := _LIMIT.search(line))), default=0)
+
+
+def incoming_hosts(text: str) -> tuple[str, ...]:
+    """Hosts of wsrep_incoming_addresses, such as `10.0.0.1:3306,[fd00::2]:3306,AUTO`."""
+    entries = [entry.strip() for entry in text.split(",")]
+    return tuple(_host(entry) for entry in entries if entry not in _UNKNOWN)
+
+
+def _host(entry: str) -> str:
+    if entry.startswith("["):
+        return entry[1:].partition("]")[0]
+    return entry.partition(":")[0] if entry.count(":") == 1 else entry
 
 
 def _read(cursor: Any, table: str, wanted: tuple[str, ...]) -> dict[str, str]:

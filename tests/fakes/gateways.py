@@ -20,11 +20,15 @@ from galera_backup.models.cluster import WsrepStatus
 from galera_backup.models.common import ClusterRef, SecretRef
 from galera_backup.models.mark import Mark
 from galera_backup.models.proof import SeenTables, Table
+from galera_backup.models.server import ServerSettings
+from galera_backup.models.shape import ClusterShape
+from galera_backup.models.site import RunnerSite
 from galera_backup.mysql.gateway import Endpoint
 from galera_backup.mysql.proofs import QueryFault
 from galera_backup.runner.handshake import AGENT_CONTAINER
 from tests.fakes.member import Member
 from tests.fakes.proof import ProofAnswers
+from tests.fakes.shape import settings_of, shape_of
 from tests.fakes.world import World
 
 P = ParamSpec("P")
@@ -83,6 +87,8 @@ def _namespace(arguments: Mapping[str, Any]) -> str:
         return str(arguments["namespace"])
     if "server" in arguments:
         return str(arguments["server"].namespace)
+    if "site" in arguments:
+        return str(arguments["site"].cluster.namespace)
     cluster = arguments["cluster"] if "cluster" in arguments else arguments["statefulset"].cluster
     return str(cluster.namespace)
 
@@ -96,6 +102,14 @@ class FakeKube(_Fake):
         if cluster != world.cluster:
             raise ClusterNotFound(f"reading StatefulSet {str(cluster)!r}: it does not exist. Check the names")
         return world.statefulset_facts(container)
+
+    @_call
+    def shape(self, site: RunnerSite, replicas: int | None) -> ClusterShape:
+        world = self.worlds.at(site.cluster.namespace)
+        if site.cluster != world.cluster:
+            raise ClusterNotFound(f"reading StatefulSet {str(site.cluster)!r}: it does not exist. Check the names")
+        world.statefulset_facts(site.container)
+        return world.reshape(shape_of(world, replicas))
 
     @_call
     def pod(self, namespace: str, name: str) -> PodFacts:
@@ -265,6 +279,11 @@ class FakeMysql(_Fake):
     def group(self, server: Endpoint) -> GaleraGroup:
         self._member(server).answer()
         return self.worlds.at(server.namespace).group()
+
+    @_call
+    def settings(self, server: Endpoint) -> ServerSettings:
+        self._member(server).answer()
+        return settings_of(self.worlds.at(server.namespace))
 
     @_call
     def now(self, server: Endpoint) -> datetime:

@@ -18,6 +18,7 @@ from galera_backup.models.clone import GaleraGroup
 from galera_backup.models.common import ClusterRef
 from galera_backup.models.mark import Mark
 from galera_backup.models.runner import RunnerErrorType
+from galera_backup.models.shape import ClusterShape
 from galera_backup.runner.handshake import AGENT_CONTAINER
 from tests.fakes import safety
 from tests.fakes.faults import Faults
@@ -52,6 +53,9 @@ class World:
 
     exists: bool = True
     """False: there is no such namespace."""
+    datadir: str = "/var/lib/mysql/"
+    copies_may_stay: bool = False
+    """A restore keeps the old data."""
 
     def __init__(
         self, cluster: ClusterRef, replicas: int = 3, primary: int | None = 0, network: str = "10.0.0"
@@ -95,10 +99,10 @@ class World:
         """Hosts that its members see in their group, once it runs on restored data."""
         self.joins: World | None = None
         """The cluster whose group its members join when they start next."""
-        self.copies_may_stay = False
-        """A restore keeps the old data."""
         self.ends_on: set[str] = set()
         """Data on which a server ends again and again."""
+        self.reshape: Callable[[ClusterShape], ClusterShape] = lambda shape: shape
+        """What Kubernetes says of its objects, when they are not as usual."""
         self.holds: dict[str, Hold] = {}
         """Pods that hold the names of replicas."""
         for ordinal in range(replicas):

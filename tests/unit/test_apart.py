@@ -9,7 +9,7 @@ import pytest
 from galera_backup.models.clone import GaleraGroup, GroupMember, Side, Sides
 from galera_backup.models.cluster import ClusterObservation, MemberObservation
 from galera_backup.models.common import ClusterRef
-from galera_backup.mysql.gateway import incoming_hosts
+from galera_backup.mysql.settings import incoming_hosts
 from galera_backup.rules.clone import in_another_group, joined_already, joined_another, named_in
 from tests.unit.members import GOOD
 

@@ -9,6 +9,7 @@ from temporalio import workflow
 from workflows.observe import observe
 from workflows.operation import Work
 from workflows.pods import Pods
+from workflows.preflight import preflight
 from workflows.restore import clone as clones
 from workflows.restore.questions import Questions
 
@@ -121,8 +122,9 @@ def pods_of(recipe: StartRecipe, lease: LeaseRef | None) -> Pods:
 
 
 async def look(request: OutageRequest, work: Work) -> ClusterObservation:
-    """The cluster as it is now, shown in the progress."""
-    seen = await observe(request, "the StatefulSet, its pods and its data claims", request.replicas)
+    """The cluster as it is now, shown in the progress. Error: `PreflightRefused`."""
+    before = await preflight(request, "restore", work.progress, request.replicas)
+    seen = before.placed(await observe(request, "the StatefulSet, its pods and its data claims", request.replicas))
     work.progress.note(members_table(seen))
     return seen
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from galera_backup.models.preflight import Finding
 from galera_backup.models.server import ServerSeen, ServerSettings
-from galera_backup.models.shape import ClusterShape, StatefulSetShape
+from galera_backup.models.shape import ClusterShape
 from galera_backup.rules.preflight.places import describe, mount_of
 from galera_backup.rules.preflight.severities import found
 from galera_backup.runner.tool import Version
@@ -25,7 +25,7 @@ _KEY_PLUGINS = ("file_key_management",)
 def servers(seen: ClusterShape, asked: Sequence[ServerSeen]) -> Iterator[Finding]:
     """What is wrong with the group, the versions, and the account."""
     answered = [(server, server.settings) for server in asked if server.settings is not None]
-    yield from _log_in(seen.statefulset, asked, any_answered=bool(answered))
+    yield from _log_in(seen, asked, any_answered=bool(answered))
     for server, settings in answered:
         yield from _version(server, settings)
     yield from _versions(answered)
@@ -36,7 +36,7 @@ def servers(seen: ClusterShape, asked: Sequence[ServerSeen]) -> Iterator[Finding
         yield from _keys(seen, server, settings)
 
 
-def _log_in(statefulset: StatefulSetShape, asked: Iterable[ServerSeen], *, any_answered: bool) -> Iterator[Finding]:
+def _log_in(seen: ClusterShape, asked: Sequence[ServerSeen], *, any_answered: bool) -> Iterator[Finding]:
     """A worker that can log in to no member cannot tell a good start from a bad one."""
     for server in asked:
         if server.settings is not None:
@@ -51,12 +51,13 @@ def _log_in(statefulset: StatefulSetShape, asked: Iterable[ServerSeen], *, any_a
             )
         elif server.ip:
             yield found("server-silent", about, f"it did not answer: {server.error}")
-    if statefulset.replicas and not any_answered and not any(server.refused for server in asked):
+    ready = [member.name for member in seen.members if member.ready]
+    if ready and not any_answered and not any(server.refused for server in asked):
         yield found(
             "no-server-answers",
-            f"StatefulSet {str(statefulset.cluster)!r}",
-            f"expected a server of its {statefulset.replicas} replicas to answer, none does",
-            "Mend the cluster; for a restore of one that cannot be mended, scale it to 0 first",
+            f"StatefulSet {str(seen.statefulset.cluster)!r}",
+            f"expected a server to answer whose pod is Ready, none of {', '.join(ready)} does",
+            "Look at the way from the worker to them: NetworkPolicies, port, TLS",
         )
 
 

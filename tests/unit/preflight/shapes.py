@@ -36,6 +36,7 @@ def pod(ordinal: int, /, **fields: Any) -> PodShape:
         "uid": f"pod-{ordinal}",
         "phase": "Running",
         "deleting": False,
+        "ready": True,
         "node": "node",
         "ip": f"10.0.0.{ordinal}",
         "owners": (OWNER,),

@@ -79,8 +79,6 @@ def test_the_longest_mount_holds_a_path() -> None:
         ("relay_log_basename", "relay/relay", "relay"),
         ("innodb_undo_directory", "./undo", "undo"),
         ("innodb_log_group_home_dir", f"{DATA}/redo/", "redo"),
-        ("innodb_data_home_dir", "system", "system"),
-        ("innodb_data_file_path", "big/ibdata1:12M;big/ibdata2:12M:autoextend", "big"),
         ("aria_log_dir_path", f"{DATA}/aria/logs", "aria/logs"),
         ("tmpdir", f"/tmp:{DATA}/tmp", "tmp"),
         ("general_log_file", "logs/general.log", "logs"),
@@ -91,6 +89,16 @@ def test_the_longest_mount_holds_a_path() -> None:
 def test_a_directory_below_it_that_a_setting_names(name: str, value: str, path: str) -> None:
     assert kinds(cluster(), files={name: value}) == []
     assert layout(mount(0), settings(files={name: value})).directories == (NamedDirectory(variable=name, path=path),)
+
+
+def test_data_files_below_it() -> None:
+    files = {"innodb_data_home_dir": "system", "innodb_data_file_path": "ibdata1:12M;more/ibdata2:12M:autoextend"}
+    assert kinds(cluster(), files=files) == []
+    assert layout(mount(0), settings(files=files)).directories == (
+        NamedDirectory(variable="innodb_data_file_path", path="system", files=("ibdata1",)),
+        NamedDirectory(variable="innodb_data_file_path", path="system/more", files=("ibdata2",)),
+        NamedDirectory(variable="innodb_data_home_dir", path="system"),
+    )
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,8 @@ def test_servers_that_do_not_answer() -> None:
     nobody = [SILENT.model_copy(update={"pod": f"mariadb-server-{ordinal}"}) for ordinal in range(3)]
     assert kinds(nobody) == [*["server-silent"] * 3, "no-server-answers"]
     assert list(look(cluster(statefulset=statefulset(replicas=0)), [])) == []
+    broken = cluster(members=tuple(pod(ordinal, ready=False) for ordinal in range(3)))
+    assert [each.kind for each in look(broken, nobody)] == ["server-silent"] * 3  # a restore may be what mends it
 
 
 def test_a_server_that_refuses_the_account() -> None:

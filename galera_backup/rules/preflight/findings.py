@@ -1,0 +1,68 @@
+"""All findings, and where the data is, from the facts of one look."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from galera_backup.models.inspection import ClusterFacts
+from galera_backup.models.layout import Layout
+from galera_backup.models.preflight import Effect, Finding, Undertaking
+from galera_backup.rules.preflight.claims import claims
+from galera_backup.rules.preflight.places import layout, mount_of, places
+from galera_backup.rules.preflight.servers import servers
+from galera_backup.rules.preflight.statefulset import controllers, statefulset, unread
+
+_ORDER = (Effect.REFUSES, Effect.WARNS, Effect.TELLS)
+
+
+def findings(facts: ClusterFacts, undertaking: Undertaking) -> tuple[Finding, ...]:
+    """What there is to say before a backup or a restore, the worst first."""
+    seen, asked = facts.shape, facts.servers
+    found = [
+        *claims(seen),
+        *places(seen, asked),
+        *statefulset(seen),
+        *controllers(seen),
+        *servers(seen, asked),
+        *unread(seen),
+    ]
+    told = [each for each in found if each.severity.of(undertaking) != Effect.NONE]
+    return tuple(sorted(told, key=lambda each: _ORDER.index(each.severity.of(undertaking))))
+
+
+def layouts(facts: ClusterFacts, data_directory: str | None) -> dict[str, Layout]:
+    """Where the data directory is on the volume of each data claim, by the claim's name.
+
+    By the replica's own server; where that cannot be asked, as on the others; where none can, by `data_directory`, the
+    path in the servers' container that a request gives, else where the volume is mounted.
+    """
+    known: dict[str, Layout] = {}
+    for server in facts.servers:
+        pod = next(member for member in facts.shape.members if member.name == server.pod)
+        mount = mount_of(pod, server.settings.datadir) if server.settings is not None else None
+        if server.settings is not None and mount is not None and mount.kind == "claim":
+            known[mount.source] = layout(mount, server.settings)
+    like = next(iter(known.values()), None)
+    found = {}
+    for pod in facts.shape.planned:
+        mount = next((each for each in pod.mounts if each.source in _data_claims(facts)), None)
+        if mount is None:
+            continue
+        below = like.below if like is not None else _below(data_directory, mount.path)
+        other = Layout(sub_path=mount.sub_path, below=below, directories=like.directories if like is not None else ())
+        found[mount.source] = known.get(mount.source, other)
+    return found
+
+
+def _data_claims(facts: ClusterFacts) -> set[str]:
+    shape = facts.shape.statefulset
+    return {claim.name for claim in facts.shape.claims if claim.ordinal is not None} | {
+        shape.claim(ordinal) for ordinal in shape.ordinals
+    }
+
+
+def _below(data_directory: str | None, mount_path: str) -> str:
+    if data_directory is None or not PurePosixPath(data_directory).is_relative_to(mount_path):
+        return ""
+    below = str(PurePosixPath(data_directory).relative_to(mount_path))
+    return "" if below == "." else below

@@ -1,0 +1,66 @@
+"""Look at what could keep an operation from succeeding, or make it do harm, before it changes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from temporalio import workflow
+
+from workflows import call
+from workflows.progress import ProgressReport
+
+with workflow.unsafe.imports_passed_through():
+    from activities.preflight import PreflightActivities
+    from galera_backup.errors import PreflightRefused
+    from galera_backup.models.activities import Observe
+    from galera_backup.models.cluster import ClusterObservation
+    from galera_backup.models.layout import Layout
+    from galera_backup.models.preflight import Effect, Finding, Undertaking, refusing
+    from galera_backup.models.site import OperationRequest
+    from galera_backup.rules.preflight.findings import findings, layouts
+    from galera_backup.show import preflight_table
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What one look has shown."""
+
+    found: tuple[Finding, ...]
+    layouts: Mapping[str, Layout]
+    """By data claim."""
+
+    def warnings(self, undertaking: Undertaking) -> tuple[str, ...]:
+        """What an operation goes on in spite of, for its result."""
+        effects = (Effect.REFUSES, Effect.WARNS)
+        return tuple(each.sentence() for each in self.found if each.severity.of(undertaking) in effects)
+
+    def placed(self, seen: ClusterObservation) -> ClusterObservation:
+        """The same cluster, with the place of the data on each claim."""
+        claims = tuple(
+            each.model_copy(update={"layout": self.layouts.get(each.claim, Layout())}) for each in seen.claims
+        )
+        return seen.model_copy(update={"claims": claims})
+
+
+async def look(request: OperationRequest, undertaking: Undertaking, replicas: int | None = None) -> Preflight:
+    """Nothing is refused here. `replicas`: how many to look at, where the StatefulSet is at 0."""
+    observe = Observe(site=request.site, replicas=replicas)
+    facts = await call.act(PreflightActivities.inspect_cluster, observe, f"what could keep a {undertaking} from it")
+    return Preflight(findings(facts, undertaking), layouts(facts, request.data_directory))
+
+
+async def preflight(
+    request: OperationRequest, undertaking: Undertaking, progress: ProgressReport, replicas: int | None = None
+) -> Preflight:
+    """Error: `PreflightRefused`; nothing was changed."""
+    seen = await look(request, undertaking, replicas)
+    if seen.found:
+        progress.note(preflight_table(seen.found, undertaking))
+    refused = refusing(seen.found, undertaking, request.accept)
+    if refused:
+        raise PreflightRefused(
+            f"{undertaking} of cluster {str(request.cluster)!r} was not begun: "
+            f"{'. '.join(each.sentence() for each in refused)}. Nothing was changed"
+        )
+    return seen
