@@ -45,11 +45,12 @@ def findings_table(found: Sequence[Finding]) -> str:
     return "\n".join([*rows, *(f"| {each.name} | {each.verdict} | {each.text} |" for each in found)])
 
 
-def preflight_table(found: Sequence[preflight.Finding], undertaking: preflight.Undertaking) -> str:
+def preflight_table(found: Sequence[preflight.Finding]) -> str:
     """What the preflight found, as a Markdown table for the UI."""
-    rows = ["| preflight | | |", "|---|---|---|"]
+    rows = ["| finding | backup | restore | seen | remedy |", "|---|---|---|---|---|"]
     for each in found:
-        rows.append(f"| {each.severity.of(undertaking)} | {each.about} | {each.saw}. {each.remedy} |")
+        effects = f"{each.severity.backup} | {each.severity.restore}"
+        rows.append(f"| {each.kind} | {effects} | {each.about}: {each.saw} | {each.remedy} |")
     return "\n".join(rows)
 
 

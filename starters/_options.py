@@ -154,6 +154,28 @@ RunAsUser = Annotated[
 ]
 
 
+DataDirectory = Annotated[
+    str | None,
+    request_option(
+        "--data-directory",
+        "The servers' data directory in their container, where none of them can be asked for it.",
+        "PATH",
+        "what the servers say, else where the data volume is mounted",
+        DISCOVERY,
+    ),
+]
+Accept = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--accept",
+        metavar="FINDING",
+        help="Go on in spite of such findings of the preflight; several times for several.",
+        show_default=False,
+        rich_help_panel=REQUEST,
+    ),
+]
+
+
 class LabelMover(StrEnum):
     """Who moves the primary label away from the replica."""
 
@@ -300,6 +322,7 @@ class RunnerOptions(RequestOptions):
     backup_claim: BackupClaim = None
     container: Container = None
     run_as_user: RunAsUser = None
+    data_directory: DataDirectory = None
 
 
 @dataclass(frozen=True)
@@ -313,6 +336,7 @@ class PlaceOptions(RunnerOptions):
     primary_label: LabelKey = None
     primary_value: LabelPrimary = None
     backup_value: LabelBackup = None
+    accept: Accept = None
 
     def fields(self) -> dict[str, Any]:
         """Of an `OperationRequest`; what was not typed keeps the model's default."""
@@ -324,8 +348,8 @@ class PlaceOptions(RunnerOptions):
         )
         credentials = given(secret=self.secret, user_key=self.user_key, password_key=self.password_key)
         server = {"primary_label": None if self.primary_label_moved_by is LabelMover.NONE else label}
-        runners = RunnerOptions(self.backup_claim, self.container, self.run_as_user).fields()
-        return runners | given(credentials=credentials or None) | server
+        runners = RunnerOptions(self.backup_claim, self.container, self.run_as_user, self.data_directory).fields()
+        return runners | given(credentials=credentials or None, accept=self.accept) | server
 
 
 @dataclass(frozen=True)

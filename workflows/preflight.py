@@ -15,9 +15,10 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.errors import PreflightRefused
     from galera_backup.models.activities import Observe
     from galera_backup.models.cluster import ClusterObservation
+    from galera_backup.models.inspection import ClusterFacts
     from galera_backup.models.layout import Layout
     from galera_backup.models.preflight import Effect, Finding, Undertaking, refusing
-    from galera_backup.models.site import OperationRequest
+    from galera_backup.models.site import OperationRequest, Site
     from galera_backup.rules.preflight.findings import findings, layouts
     from galera_backup.show import preflight_table
 
@@ -43,20 +44,19 @@ class Preflight:
         return seen.model_copy(update={"claims": claims})
 
 
-async def look(request: OperationRequest, undertaking: Undertaking, replicas: int | None = None) -> Preflight:
-    """Nothing is refused here. `replicas`: how many to look at, where the StatefulSet is at 0."""
-    observe = Observe(site=request.site, replicas=replicas)
-    facts = await call.act(PreflightActivities.inspect_cluster, observe, f"what could keep a {undertaking} from it")
-    return Preflight(findings(facts, undertaking), layouts(facts, request.data_directory))
+async def inspect(site: Site, replicas: int | None, summary: str) -> ClusterFacts:
+    """The facts alone. `replicas`: how many to look at, where the StatefulSet is at 0."""
+    return await call.act(PreflightActivities.inspect_cluster, Observe(site=site, replicas=replicas), summary)
 
 
 async def preflight(
     request: OperationRequest, undertaking: Undertaking, progress: ProgressReport, replicas: int | None = None
 ) -> Preflight:
-    """Error: `PreflightRefused`; nothing was changed."""
-    seen = await look(request, undertaking, replicas)
+    """Error: `PreflightRefused`; nothing was changed. `replicas`: as for `inspect`."""
+    facts = await inspect(request.site, replicas, f"what could keep a {undertaking} from it")
+    seen = Preflight(findings(facts, undertaking), layouts(facts, request.data_directory))
     if seen.found:
-        progress.note(preflight_table(seen.found, undertaking))
+        progress.note(preflight_table(seen.found))
     refused = refusing(seen.found, undertaking, request.accept)
     if refused:
         raise PreflightRefused(

@@ -19,6 +19,7 @@ from galera_backup.models.jobs import (
     SwapJob,
     SwapReport,
 )
+from galera_backup.models.layout import Layout
 from galera_backup.models.manifest import GaleraPosition, LogSequenceNumbers, Manifest
 from galera_backup.models.passwords import PasswordReport
 from galera_backup.models.previous import PreviousData, SavedState
@@ -177,6 +178,7 @@ class BackupVolume:
             node=job.node if job else "node-1",
             claim=job.claim if job else "claim",
             claim_uid=job.claim_uid if job else "uid",
+            layout=job.layout if job else Layout(),
             lease_run=job.lease_run if job else "run",
             position=GaleraPosition(uuid=CLUSTER_UUID, seqno=42),
             lsn=LogSequenceNumbers(from_lsn=0, to_lsn=1, last_lsn=1),

@@ -15,18 +15,22 @@ from galera_backup.rules.preflight.statefulset import controllers, statefulset, 
 _ORDER = (Effect.REFUSES, Effect.WARNS, Effect.TELLS)
 
 
-def findings(facts: ClusterFacts, undertaking: Undertaking) -> tuple[Finding, ...]:
-    """What there is to say before a backup or a restore, the worst first."""
+def all_findings(facts: ClusterFacts) -> tuple[Finding, ...]:
+    """What there is to say of the cluster."""
     seen, asked = facts.shape, facts.servers
-    found = [
+    return (
         *claims(seen),
         *places(seen, asked),
         *statefulset(seen),
         *controllers(seen),
         *servers(seen, asked),
         *unread(seen),
-    ]
-    told = [each for each in found if each.severity.of(undertaking) != Effect.NONE]
+    )
+
+
+def findings(facts: ClusterFacts, undertaking: Undertaking) -> tuple[Finding, ...]:
+    """What there is to say before a backup or a restore, the worst first."""
+    told = [each for each in all_findings(facts) if each.severity.of(undertaking) != Effect.NONE]
     return tuple(sorted(told, key=lambda each: _ORDER.index(each.severity.of(undertaking))))
 
 

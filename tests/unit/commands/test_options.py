@@ -30,7 +30,9 @@ def test_options_that_were_not_typed_keep_the_models_default() -> None:
 
 def test_every_option_reaches_its_field() -> None:
     what = BackupOptions("1", "2", "1.5", True, "3h", "4m", False, "80")
-    places = PlaceOptions("claim", "db", "999", "s", "u", "p", LabelMover.CONTROLLER, "role", "leader", "away")
+    places = PlaceOptions(
+        *("claim", "db", "999", "/data", "s", "u", "p"), LabelMover.CONTROLLER, "role", "leader", "away", ["controlled"]
+    )
     order = request(BackupRequest, "a/b", what.fields() | places.fields() | {"wait_for_cluster": "5m"})
     assert order == BackupRequest(
         cluster=ClusterRef(namespace="a", statefulset="b"),
@@ -46,6 +48,8 @@ def test_every_option_reaches_its_field() -> None:
         backup_claim="claim",
         container="db",
         run_as_user=999,
+        data_directory="/data",
+        accept=("controlled",),
         primary_label=PrimaryLabel(key="role", primary="leader", backup="away", moved_by="controller"),
         wait_for_cluster=timedelta(minutes=5),
     )
@@ -68,7 +72,9 @@ def test_every_field_of_a_restore_has_an_option() -> None:
         account=["nova:user:word"],
         reset_passwords=True,
     )
-    places = PlaceOptions("claim", "db", "999", "s", "u", "p", LabelMover.CONTROLLER, "role", "leader", "away")
+    places = PlaceOptions(
+        *("claim", "db", "999", "/data", "s", "u", "p"), LabelMover.CONTROLLER, "role", "leader", "away", ["controlled"]
+    )
     typed = {"backup_id": ID, "source": "c/d", "confirm": "a/b", "wait_for_cluster": "1m"}
     order = request(RestoreRequest, "a/b", how.fields() | proof.fields() | places.fields() | typed)
     assert set(RestoreRequest.model_fields) == order.model_fields_set

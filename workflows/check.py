@@ -1,0 +1,40 @@
+"""GaleraCheck: the preflight by itself."""
+
+from __future__ import annotations
+
+from temporalio import workflow
+
+from workflows import call
+from workflows._failures import operation
+from workflows.preflight import inspect
+
+with workflow.unsafe.imports_passed_through():
+    from activities.galera import GaleraActivities
+    from galera_backup import workflow_types
+    from galera_backup.models.activities import Observe
+    from galera_backup.models.check import CheckRequest, CheckResult
+    from galera_backup.rules.health import health_problems
+    from galera_backup.rules.preflight.findings import all_findings
+    from galera_backup.show import members_table, preflight_table
+    from galera_backup.temporal.attributes import CLUSTER
+
+
+@workflow.defn(name=workflow_types.CHECK.name)
+class GaleraCheck:
+    """Looks; what it finds is its result, never its failure."""
+
+    @workflow.run
+    @operation
+    async def run(self, request: CheckRequest) -> CheckResult:
+        """One look."""
+        workflow.upsert_search_attributes([CLUSTER.value_set(str(request.cluster))])
+        found = all_findings(await inspect(request.site, request.replicas, "what could keep operations from it"))
+        observe = Observe(site=request.site, replicas=request.replicas)
+        seen = await call.act(GaleraActivities.observe_cluster, observe, "Kubernetes and wsrep status of every pod")
+        workflow.set_current_details(f"{preflight_table(found)}\n\n{members_table(seen)}")
+        return CheckResult(
+            cluster=request.cluster,
+            findings=found,
+            health=health_problems(seen) if seen.replicas else (),
+            accepted=request.accept,
+        )
