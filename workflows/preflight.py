@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from temporalio import workflow
@@ -57,10 +57,15 @@ async def preflight(
     seen = Preflight(findings(facts, undertaking), layouts(facts, request.data_directory))
     if seen.found:
         progress.note(preflight_table(seen.found))
-    refused = refusing(seen.found, undertaking, request.accept)
+    refuse(seen.found, undertaking, request)
+    return seen
+
+
+def refuse(found: Sequence[Finding], undertaking: Undertaking, request: OperationRequest) -> None:
+    """Error: `PreflightRefused`, when the operation must not go on with one of them."""
+    refused = refusing(found, undertaking, request.accept)
     if refused:
         raise PreflightRefused(
             f"{undertaking} of cluster {str(request.cluster)!r} was not begun: "
             f"{'. '.join(each.sentence() for each in refused)}. Nothing was changed"
         )
-    return seen

@@ -12,7 +12,7 @@ from workflows.operation import Operation, Work
 from workflows.restore.check import CHECK_LIMIT, inspect_claim
 from workflows.restore.cut import Cut
 from workflows.restore.ending import MARGIN, Aim, carry_out
-from workflows.restore.plan import Plan, look, pods_of, stop_command
+from workflows.restore.plan import Plan, look_before, pods_of, stop_command
 
 with workflow.unsafe.imports_passed_through():
     from galera_backup import workflow_types
@@ -72,7 +72,7 @@ async def _roll_back(request: RollbackRequest, work: Work, cut: Cut) -> tuple[Pl
 async def _plan(request: RollbackRequest, work: Work) -> Plan:
     """Phase plan. Errors: `ClusterNotFound`, `InvalidInput`."""
     work.enter("plan", "looking at the StatefulSet and its claims")
-    seen = await look(request, work)
+    seen = await look_before(request, work)
     stop = stop_command(request, seen, request.restore_id, Strategy.STAGED, is_rollback=True)
     return Plan(seen, stop, pods_of(stop.recipe, work.lease.ref))
 

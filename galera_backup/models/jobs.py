@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from galera_backup.models.backup import BackupFields
-from galera_backup.models.clone import Clone
+from galera_backup.models.clone import Clone, ClusterUuid
 from galera_backup.models.common import ClusterRef, Facts, Model
 from galera_backup.models.manifest import BackupId, Manifest
 from galera_backup.models.passwords import PasswordMode, PasswordReport
@@ -24,6 +24,8 @@ class BackupReader(Model):
 
     cluster: ClusterRef
     clone: Clone | None = None
+    uuid: ClusterUuid | None = None
+    """wsrep_cluster_state_uuid that restored data gets instead of the backup's."""
 
     @property
     def owner(self) -> ClusterRef:
@@ -32,8 +34,8 @@ class BackupReader(Model):
 
     @property
     def unpack_script(self) -> tuple[str, ...]:
-        """Unpack and prepare; then give the data the identity of the clone."""
-        return ("unpack", "adopt") if self.clone else ("unpack",)
+        """Unpack and prepare; then give the data its new identity."""
+        return ("unpack", "adopt") if self.uuid else ("unpack",)
 
 
 # --- reports

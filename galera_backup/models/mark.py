@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Tag, model_validator
 
-from galera_backup.models.clone import Clone
+from galera_backup.models.clone import Clone, ClusterUuid
 from galera_backup.models.common import LeaseRef, Model, PrimaryLabel
 from galera_backup.models.layout import Layout
 from galera_backup.models.restore import Strategy
@@ -95,6 +95,9 @@ class StartRecipe(Recipe):
     """What is restored; empty in a rollback."""
     clone: Clone | None = None
     """Of the backup of another cluster."""
+    uuid: ClusterUuid | None = None
+    """wsrep_cluster_state_uuid of the restored data: a new one for each restore, so that no member on other data can
+    join it; None in a rollback."""
     claims: tuple[str, ...]
     """Data claims by ordinal."""
     first_ordinal: int = 0

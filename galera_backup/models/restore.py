@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from galera_backup.models.clone import Clone
+from galera_backup.models.clone import Clone, ClusterUuid
 from galera_backup.models.common import (
     ClusterRef,
     KubernetesName,
@@ -177,6 +177,8 @@ class RestoreResult(Model):
     phases: tuple[PhaseTime, ...]
     outage_seconds: float
     """From the scale-down to all replicas Ready in one cluster; `rolling`: to the first replica Ready."""
+    uuid: ClusterUuid | None = None
+    """wsrep_cluster_state_uuid of the restored cluster."""
     clone: Clone | None = None
     """When it was the backup of another cluster."""
     proof: Proof | None = None

@@ -100,6 +100,7 @@ def restore_job(recipe: StartRecipe, ordinal: int, *, while_serving: bool = Fals
     return RestoreJob(
         cluster=recipe.site.cluster,
         clone=recipe.clone,
+        uuid=recipe.uuid,
         backup_id=recipe.backup_id,
         restore_id=recipe.restore_id,
         ordinal=ordinal,

@@ -70,7 +70,7 @@ class Claim:
 
     def identify(self, job: RestoreJob | StageJob) -> None:
         """The data of this job's backup has the identity that the job says."""
-        self.uuids[job.backup_id] = job.clone.uuid if job.clone is not None else CLUSTER_UUID
+        self.uuids[job.backup_id] = job.uuid or CLUSTER_UUID
 
     # --- what jobs of a staged restore do
 

@@ -355,13 +355,12 @@ class Stopped:
         The first replica gets the primary label when it is alone. `may_fail`: other data can be started instead.
         """
         alone = replicas == 1 and self.recipe.primary_pod is not None
-        clone = self.recipe.clone if restored else None
         return FormTask(
             site=self.site,
             lease=self._mark.lease,
             replicas=replicas,
             primary_pod=names.pod(self.site.cluster, self.recipe.first_ordinal) if alone else self.recipe.primary_pod,
-            uuid=clone.uuid if clone is not None else None,
+            uuid=self.recipe.uuid if restored else None,
             may_fail=may_fail,
         )
 

@@ -9,9 +9,10 @@ from datetime import timedelta
 from temporalio import workflow
 
 from workflows import _runner
+from workflows.preflight import refuse
 from workflows.progress import ProgressReport
 from workflows.restore import clone as clones
-from workflows.restore.plan import Plan, Restore, look
+from workflows.restore.plan import Plan, Restore, look_before
 from workflows.restore.proof import Proving
 
 with workflow.unsafe.imports_passed_through():
@@ -21,6 +22,7 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.manifest import Manifest
     from galera_backup.models.plan import ClaimPlan, RestorePlan
     from galera_backup.rules.plan import changed_since, expected_outage
+    from galera_backup.rules.preflight.volumes import volumes
     from galera_backup.rules.space import lacking_space, lacking_staging_space, lacking_unpack_space
 
 CHECK_LIMIT = timedelta(hours=2)
@@ -65,6 +67,8 @@ async def check_backup(restore: Restore, plan: Plan, room: Room, copies: int, pr
     if manifest is None:
         raise InternalError("the check of the backup returned no manifest")
     reports = [report, *[await _check_claim(plan, claim, None) for claim in others]]
+    said = request.data_directory is not None
+    refuse(list(volumes(plan.claims, reports, manifest.layout, said=said)), "restore", request)
     obstacles = _obstacles(plan, room, manifest.data_bytes // 1024, reports)
     restore.questions.plan = _described(plan, manifest, reports, obstacles, copies)
     _show(restore.questions.plan, work.progress)
@@ -87,7 +91,7 @@ async def approval(restore: Restore) -> None:
 
 async def check_unchanged(restore: Restore, plan: Plan) -> None:
     """Right before the stop: the cluster is the one of the plan. Errors: `RestoreFailed`, `ClusterUnhealthy`."""
-    changed = changed_since(plan.seen, await look(restore.request, restore.work))
+    changed = changed_since(plan.seen, await look_before(restore.request, restore.work))
     if changed is not None:
         raise RestoreFailed(
             f"{changed}, unlike when the restore was planned. The cluster was not touched; start the restore again"

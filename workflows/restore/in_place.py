@@ -38,6 +38,5 @@ async def run(restore: Restore, cut: Cut) -> Restored:
     await cut.stop(plan)
     claims = [await restore_claim(restore, plan, manifest, claim) for claim in plan.claims]
     await cut.start(plan, ClaimState.RESTORED)
-    if plan.clone is not None:
-        await prove_identity(restore, plan, manifest)
+    await prove_identity(restore, plan)
     return Restored(plan, manifest, claims)

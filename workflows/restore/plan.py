@@ -98,8 +98,9 @@ async def plan_restore(restore: Restore) -> Plan:
     restore_id = names.timestamp(workflow.now()).lower()  # under the lease: no other restore of this cluster has it
     work.enter("plan", "looking at the StatefulSet and its claims")
     work.progress.backup(request.backup_id)
-    seen = await look(request, work)
-    clone = clones.identity(request)
+    seen = await look_before(request, work)
+    uuid = str(workflow.uuid4())
+    clone = Clone(source=request.source, uuid=uuid) if request.source is not None else None
     stop = stop_command(
         request,
         seen,
@@ -107,12 +108,13 @@ async def plan_restore(restore: Restore) -> Plan:
         request.strategy,
         backup_id=request.backup_id,
         clone=clone,
+        uuid=uuid,
         keeps_previous=bool(request.keep_previous_for),
     )
+    work.progress.fact("identity of the restored data", f"`{uuid}`")
     if clone is not None:
         work.enter("apart", f"seeing that it is not, and will not be, in the group of {clone.source}")
         work.progress.fact("source", f"`{clone.source}`: {await clones.check_apart(request.site, clone)}")
-        work.progress.fact("identity of the clone", f"`{clone.uuid}`")
     return Plan(seen, stop, pods_of(stop.recipe, work.lease.ref))
 
 
@@ -121,10 +123,15 @@ def pods_of(recipe: StartRecipe, lease: LeaseRef | None) -> Pods:
     return Pods(recipe.site, lease, recipe.runner_pod_prefix, recipe.restore_id, recipe.layout)
 
 
-async def look(request: OutageRequest, work: Work) -> ClusterObservation:
-    """The cluster as it is now, shown in the progress. Error: `PreflightRefused`."""
+async def look_before(request: OutageRequest, work: Work) -> ClusterObservation:
+    """The cluster with the places of its data, fit for a restore. Error: `PreflightRefused`."""
     before = await preflight(request, "restore", work.progress, request.replicas)
-    seen = before.placed(await observe(request, "the StatefulSet, its pods and its data claims", request.replicas))
+    return before.placed(await look(request, work))
+
+
+async def look(request: OutageRequest, work: Work) -> ClusterObservation:
+    """The cluster as it is now, shown in the progress."""
+    seen = await observe(request, "the StatefulSet, its pods and its data claims", request.replicas)
     work.progress.note(members_table(seen))
     return seen
 
@@ -137,6 +144,7 @@ def stop_command(
     *,
     backup_id: str = "",
     clone: Clone | None = None,
+    uuid: str | None = None,
     keeps_previous: bool = False,
     is_rollback: bool = False,
 ) -> StopCommand:
@@ -150,6 +158,7 @@ def stop_command(
         restore_id=restore_id,
         backup_id=backup_id,
         clone=clone,
+        uuid=uuid,
         claims=tuple(claim.claim for claim in seen.claims),
         first_ordinal=seen.first_ordinal,
         layouts=tuple(claim.layout for claim in seen.claims),

@@ -68,6 +68,7 @@ class GaleraRestore(Operation):
             replicas=plan.recipe.replicas,
             phases=work.progress.end("done"),
             outage_seconds=cut.seconds or 0,
+            uuid=plan.recipe.uuid,
             clone=plan.clone,
             proof=restored.proof,
             untidy=ended.untidy if ended is not None else (),

@@ -40,8 +40,7 @@ async def run(restore: Restore, cut: Cut) -> Restored:
         await cut.start_first(plan)
     claims += [await restore_claim(restore, plan, manifest, claim, while_serving=True) for claim in others]
     await cut.start(plan, ClaimState.RESTORED)
-    if plan.clone is not None:
-        await prove_identity(restore, plan, manifest)
+    await prove_identity(restore, plan)
     return Restored(plan, manifest, claims)
 
 
@@ -50,7 +49,11 @@ async def _unpack(restore: Restore, plan: Plan, manifest: Manifest) -> UnpackRep
     what = f"unpacking and preparing {manifest.backup_id}"
     restore.work.enter("unpack", f"{what} on the backup volume; the database is up")
     job = UnpackJob(
-        cluster=plan.seen.cluster, clone=plan.clone, backup_id=manifest.backup_id, restore_id=plan.restore_id
+        cluster=plan.seen.cluster,
+        clone=plan.clone,
+        uuid=plan.recipe.uuid,
+        backup_id=manifest.backup_id,
+        restore_id=plan.restore_id,
     )
     task = plan.pods.on_backup_volume("unpack", job, restore.request.runner_timeout)
     return (await _runner.run(task, f"unpack and prepare {manifest.backup_id}")).report

@@ -50,7 +50,7 @@ async def run(restore: Restore, cut: Cut) -> Restored:
         [
             lambda: cut.swap_in(plan),
             lambda: cut.start(plan, ClaimState.RESTORED, may_stop_again=True),
-            lambda: proving.prove(plan, manifest),
+            lambda: proving.prove(plan),
         ],
     )
     return Restored(plan, manifest, claims, proving.proof, kept_despite)
@@ -72,6 +72,7 @@ async def _stage_claim(
     job = StageJob(
         cluster=plan.seen.cluster,
         clone=plan.clone,
+        uuid=plan.recipe.uuid,
         backup_id=manifest.backup_id,
         restore_id=plan.restore_id,
         safe_to_bootstrap=claim == plan.claims[0],

@@ -43,6 +43,8 @@ SEVERITIES: dict[str, Severity] = {
     "datadir-elsewhere": _severity(_REFUSES, _REFUSES),
     "datadir-unresolved": _severity(_REFUSES, _REFUSES),
     "datadir-differs": _severity(_WARNS, _REFUSES),
+    "data-elsewhere": _severity(_NONE, _REFUSES),
+    "data-directory-unknown": _severity(_NONE, _REFUSES, acceptable=True),
     "data-files-elsewhere": _severity(_REFUSES, _REFUSES),
     "logs-elsewhere": _severity(_TELLS, _REFUSES),
     "galera-state-elsewhere": _severity(_TELLS, _REFUSES),

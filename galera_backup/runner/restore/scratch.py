@@ -41,7 +41,7 @@ class ScratchDirectory:
         self._backup_id = manifest.backup_id
         room = Room(scratch.volume, "the backup volume", "Enlarge the backup claim or remove old backups")
         self._unpacking = Unpacking(archive, manifest, self.data, room, places)
-        self._clone = job.clone
+        self._uuid = job.uuid
 
     def prepared(self) -> Prepared | None:
         """What an earlier pod of this restore has finished here; None when it has not, or it is not whole any more."""
@@ -62,7 +62,7 @@ class ScratchDirectory:
         Errors: those of `Unpacking.prepare`.
         """
         began = time.monotonic()
-        recovered = self._unpacking.prepare(container, self._clone)
+        recovered = self._unpacking.prepare(container, self._uuid)
         sync_tree(self.data)
         prepared = self._describe(recovered)
         write_atomically(self.directory / layout.PREPARED_MARKER, prepared.model_dump_json().encode())

@@ -64,7 +64,7 @@ def _stage(job: StageJob, restore: StagedRestore, unpacking: Unpacking, containe
     restore.write(journal)
     unpack_seconds = unpacking.unpack(container)
     began = time.monotonic()
-    position = unpacking.prepare(container, job.clone)
+    position = unpacking.prepare(container, job.uuid)
     passwords = settle_passwords(restore.staged, job.passwords, container)
     place(restore.staged, job.layout)
     _finish(restore.staged, position, job.safe_to_bootstrap)
