@@ -14,7 +14,7 @@ from workflows.preflight import preflight
 
 with workflow.unsafe.imports_passed_through():
     from galera_backup import names, workflow_types
-    from galera_backup.errors import ClusterUnhealthy, GaleraBackupError, PruneFailed
+    from galera_backup.errors import ClusterUnhealthy, GaleraBackupError, InternalError, PruneFailed
     from galera_backup.models.activities import RunnerTask
     from galera_backup.models.backup import BackupFields, BackupRequest, BackupResult
     from galera_backup.models.cluster import ClusterObservation, MemberObservation
@@ -72,6 +72,7 @@ class _Steps:
             drained=resynced.drained,
             pruned=pruned.pruned,
             kept=pruned.kept,
+            future=pruned.future,
             runner=ran.log,
             problems=problems,
         )
@@ -149,6 +150,11 @@ class _Steps:
             give_back_when_degraded=request.give_back_when_degraded,
         )
         ran = await _runner.run(task, f"pod {pod}: mariadb-backup of {target.pod}")
+        if (ran.report.cluster, ran.report.backup_id) != (request.cluster, backup_id):
+            raise InternalError(
+                f"pod {pod} answered with the manifest of {ran.report.backup_id!r} of {ran.report.cluster}, expected "
+                f"{backup_id!r} of {request.cluster}"
+            )
         self._work.progress.fact("data", f"{ran.report.data_bytes:,} bytes")
         self._work.progress.fact("stored", f"{ran.report.stored_bytes:,} bytes")
         return ran
@@ -168,7 +174,7 @@ class _Steps:
             lease=self._work.lease.ref,
             fence="lease",
             pod=pod,
-            job=PruneJob(cluster=request.cluster, keep=request.backups_to_keep),
+            job=PruneJob(cluster=request.cluster, keep=request.backups_to_keep, own=manifest.backup_id),
             data_claim=None,
             replica=manifest.replica,
             timeout=PRUNE_LIMIT,

@@ -53,6 +53,8 @@ class BackupResult(Model):
     """Ids of the backups that retention removed."""
     kept: int
     """Complete backups of this cluster on the volume, this one included."""
+    future: tuple[str, ...] = ()
+    """Ids of backups with later names than this one: retention leaves them alone."""
     runner: RunnerLog
     problems: tuple[str, ...] = ()
     """What the cluster check found, when `allow_unsafe` let the backup go on."""

@@ -112,6 +112,8 @@ class PruneReport(Model):
 
     pruned: tuple[str, ...]
     kept: int
+    future: tuple[str, ...] = ()
+    """Ids that are later than that of the backup which was just made."""
 
 
 class ListReport(Model):
@@ -286,6 +288,8 @@ class PruneJob(Job[PruneReport]):
 
     mode: Literal["prune"] = "prune"
     keep: int
+    own: BackupId
+    """The backup that this run has made: it stays."""
 
     @property
     def needs(self) -> Needs:

@@ -43,7 +43,7 @@ def backup(job: BackupJob, places: Places, container: MariadbContainer) -> Manif
     if earlier:
         return earlier
     places.scratch(job.cluster).remove()
-    archive.remove_leftovers(keep_logs=True)
+    archive.remove_leftovers(job.backup_id, keep_logs=True)
     kept = archive.log(job.stored_log)
     try:
         with archive.create(job.backup_id) as new:

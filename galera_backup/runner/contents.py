@@ -14,7 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from galera_backup.runner.volumes import LOST_AND_FOUND, STAGED_RESTORES
+from galera_backup.models.volumes import STAGED_RESTORES
+from galera_backup.runner.volumes import LOST_AND_FOUND
 
 _DEFINITION = ".frm"
 _COPIED = frozenset((".frm", ".MYD", ".MYI", ".MAD", ".MAI", ".MRG", ".TRG", ".TRN", ".ARM", ".ARZ", ".CSM", ".CSV"))

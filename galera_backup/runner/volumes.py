@@ -9,13 +9,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from galera_backup.models.volumes import ClaimMarker
+from galera_backup.models.volumes import STAGED_RESTORES, ClaimMarker
 from galera_backup.runner.reporting import log
 from galera_backup.storage.durable import write_atomically
 
 MARKER = ".galera-backup-restore.json"
-STAGED_RESTORES = ".galera-backup"
-"""At the top of a data volume, which may be the data directory itself; `staged` says what is in it."""
 LOST_AND_FOUND = "lost+found"
 _NOT_BACKED_UP = ("galera.cache", "gcache.page.", "ibtmp")
 """Starts of names at the top of a data directory that mariadb-backup leaves out: write-set cache, temporary tables."""

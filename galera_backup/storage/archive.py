@@ -84,8 +84,12 @@ class Archive(Protocol):
     def remove(self, backup_id: str) -> None:
         """Remove a backup; once its manifest is gone it does not count any more, however far this comes."""
 
-    def remove_leftovers(self, keep_logs: bool) -> None:
-        """Remove what failed runs left: streams always, logs too unless `keep_logs`; the newest run keeps its log."""
+    def remove_leftovers(self, own: str, keep_logs: bool) -> None:
+        """Remove what failed runs left: streams always, logs too unless `keep_logs`; the newest run keeps its log.
+
+        `own`: the backup of this run. Another one that was written to a moment ago may be running, at another site that
+        has the same name for its cluster, and is left alone.
+        """
 
 
 def entries(archive: Archive) -> list[Entry]:
@@ -103,13 +107,14 @@ def newest_first(archive: Archive, before: str | None = None) -> Iterator[Manife
             yield manifest
 
 
-def surplus(found: Sequence[Entry], keep: int) -> list[str]:
+def surplus(found: Sequence[Entry], keep: int, own: str) -> list[str]:
     """Ids of the complete backups beyond the newest `keep`, at least one; `found` is all of the archive, oldest first.
 
-    A backup that does not hold neither counts nor goes.
+    `own`: the backup of this run, which is the newest. One that does not hold neither counts nor goes; nor does one
+    with a later name: its clock, or ours, was wrong, or it is another site's.
     """
-    complete = [entry.backup_id for entry in found if entry.manifest]
-    return complete[: -max(keep, 1)]
+    complete = [entry.backup_id for entry in found if entry.manifest and entry.backup_id <= own]
+    return [each for each in complete[: -max(keep, 1)] if each != own]
 
 
 def manifest_of(archive: Archive, backup_id: str) -> Manifest:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from galera_backup.text import bounded
 
 log = logging.getLogger("galera_backup.runner.storage")
 BLOCK = 1 << 20
+_MAY_RUN_SECONDS = 600
 _WRITE_BACK = 32 << 20
 """Bytes after which the kernel is told to write out, so that the final fsync has little left to do."""
 
@@ -85,8 +87,11 @@ class FileArchive:
         sync_directory(path)
         remove(path)
 
-    def remove_leftovers(self, keep_logs: bool) -> None:
+    def remove_leftovers(self, own: str, keep_logs: bool) -> None:
         left = [self._path(each) for each in self.ids() if self.entry(each).left_over]
+        for path in [path for path in left if path.name != own and _is_written(path)]:
+            log.warning("%r has no manifest, and was written to a moment ago: it may be running, and stays", path.name)
+            left.remove(path)
         logged = [path for path in left if (path / layout.RUNNER_LOG).exists()]
         kept = logged if keep_logs else logged[-1:]
         for path in left:
@@ -101,6 +106,14 @@ class FileArchive:
 
     def _path(self, backup_id: str) -> Path:
         return self._root / layout.backup(self.cluster, backup_id)
+
+
+def _is_written(directory: Path) -> bool:
+    """A backup that runs has written to its stream within that time."""
+    try:
+        return time.time() - (directory / layout.PART).stat().st_mtime < _MAY_RUN_SECONDS
+    except FileNotFoundError:
+        return False
 
 
 def read_file(path: Path) -> Generator[bytes]:

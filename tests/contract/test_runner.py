@@ -158,9 +158,9 @@ def test_pruning_keeps_the_newest(agents: Agents, keep: int, left: int) -> None:
     for backup_id in IDS:
         report(agents.run(backup(backup_id)))
     report(agents.run(UNPACK))
-    assert report(agents.run(PruneJob(cluster=ELSEWHERE, keep=1))).kept == 0
+    assert report(agents.run(PruneJob(cluster=ELSEWHERE, keep=1, own=IDS[-1]))).kept == 0
     assert agents.unpacked() == {RESTORE}
-    pruned = report(agents.run(PruneJob(cluster=CLUSTER, keep=keep)))
+    pruned = report(agents.run(PruneJob(cluster=CLUSTER, keep=keep, own=IDS[-1])))
     assert (pruned.pruned, pruned.kept) == (IDS[: 3 - left], left)
     assert listed(agents) == left
     assert agents.unpacked() == set()

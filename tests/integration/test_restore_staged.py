@@ -11,6 +11,7 @@ from kubernetes.client import V1ObjectMeta, V1Secret
 from galera_backup import names
 from galera_backup.models.plan import Answer
 from galera_backup.models.restore import RestoreResult, RollbackResult
+from galera_backup.models.volumes import STAGED_RESTORES
 from tests.integration.clients import DISASTER, JOURNAL
 from tests.integration.galera import CLUSTER, FIRST, PASSWORD, PODS, USER, Galera, data_directory
 from tests.integration.operations import Operations, failure_of, in_phase
@@ -18,7 +19,7 @@ from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.timeout(600)
 
-COPIES = ".galera-backup"
+COPIES = STAGED_RESTORES
 """In the data directory: this StatefulSet mounts its volumes there as a whole."""
 
 

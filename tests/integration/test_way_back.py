@@ -13,6 +13,7 @@ from dev.tools.checksums import Checksums
 from galera_backup.models.janitor import JanitorRequest, JanitorResult
 from galera_backup.models.plan import Decision
 from galera_backup.models.restore import RestoreResult
+from galera_backup.models.volumes import STAGED_RESTORES
 from tests.integration.clients import JOURNAL
 from tests.integration.galera import CLUSTER, FIRST, NAMESPACE, OTHER, PODS, TARGET, Galera, data_directory
 from tests.integration.operations import Operations, failure_of, in_phase
@@ -20,7 +21,7 @@ from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.timeout(400)
 
-COPIES = ".galera-backup"
+COPIES = STAGED_RESTORES
 MARKER = ".galera-backup-restore.json"
 FAILS = [{"query": "SELECT 1", "expected": "2"}]
 """Can be tried before the stop, and never holds."""

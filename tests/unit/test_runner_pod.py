@@ -62,7 +62,7 @@ JOBS: dict[str, RunnerJob] = {
     "swap": SwapJob(cluster=CLUSTER, restore_id="x", direction="in"),
     "empty": EmptyJob(cluster=CLUSTER, restore_id="x"),
     "tidy": TidyJob(cluster=CLUSTER),
-    "prune": PruneJob(cluster=CLUSTER, keep=3),
+    "prune": PruneJob(cluster=CLUSTER, keep=3, own=BACKUP),
     "list": ListJob(cluster=CLUSTER),
 }
 WITH_DATA = {"backup", "check", "look", "restore", "inspect", "stage", "swap", "empty", "tidy"}

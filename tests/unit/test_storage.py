@@ -80,7 +80,7 @@ def test_backup_that_is_not_completed_leaves_nothing_that_counts(archive: Archiv
     with pytest.raises(InterruptedError):
         fails()
     assert archive.entry(IDS[0]).left_over
-    archive.remove_leftovers(keep_logs=False)
+    archive.remove_leftovers(IDS[0], keep_logs=False)
     assert archive.ids() == []
 
 

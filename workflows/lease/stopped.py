@@ -30,6 +30,7 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.mark import Mark, StartRecipe
     from galera_backup.models.restore import ClaimReport, ClaimState, Strategy
     from galera_backup.models.site import Site
+    from galera_backup.models.volumes import STAGED_RESTORES
     from galera_backup.rules.claims import (
         are_as_found,
         are_restored,
@@ -301,7 +302,7 @@ class Stopped:
                 f"StatefulSet {cluster!r} stays at 0 replicas: {held.why}. Claims: {saw}. Where a volume cannot be "
                 "read, mend that and run the janitor. Else start a restore with strategy 'in_place' and 'replicas': "
                 f"{size}, which redoes every claim from a backup; before that, copy the previous data that is still "
-                f"needed from '.galera-backup/{self.recipe.restore_id}/previous' on its claim. {_HELD}"
+                f"needed from '{STAGED_RESTORES}/{self.recipe.restore_id}/previous' on its claim. {_HELD}"
             )
         if not held.serving:
             return ClusterLeftStopped(

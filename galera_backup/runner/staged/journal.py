@@ -1,11 +1,11 @@
 """What staged restores keep on a data volume: layout, journal, lock.
 
-<volume>/.galera-backup/lock                        held (flock) by whoever stages, swaps or tidies
+<volume>/<STAGED_RESTORES>/lock                      held (flock) by whoever stages, swaps or tidies
                         <restore id>/journal.json   how far it is: durable before the step that it names
                                      staged/        the prepared data, before it is swapped in and after it is put back
                                      previous/      the old data, while it is swapped out
                         <restore id>.removed/       being removed; nobody takes it for a restore
-Where the volume is the data directory, `.galera-backup` lies in it: renames leave it alone, sizes do not count it.
+Where the volume is the data directory, it lies in that: renames leave it alone, sizes do not count it.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from galera_backup.failure import AgentError
-from galera_backup.models.volumes import Journal, SwapState
+from galera_backup.models.volumes import STAGED_RESTORES, Journal, SwapState
 from galera_backup.runner.reporting import log
-from galera_backup.runner.volumes import STAGED_RESTORES, tree
+from galera_backup.runner.volumes import tree
 from galera_backup.storage.durable import remove, sync_directory, write_atomically
 from galera_backup.storage.layout import file_name
 from galera_backup.text import bounded
@@ -121,7 +121,7 @@ def restore_directories(volume: Path) -> list[Path]:
 
 @contextmanager
 def locked(volume: Path) -> Generator[None]:
-    """Be the only one to stage, swap or tidy on this volume; leaves no `.galera-backup` that holds nothing.
+    """Be the only one to stage, swap or tidy on this volume; leaves no directory that holds nothing.
 
     The last one removes the lock's file with the directory, while it holds the lock. Who waited for that file then has
     the lock of a file that is not there any more; it sees that, and begins again with the file that is.

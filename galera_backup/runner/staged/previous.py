@@ -11,10 +11,10 @@ import re
 from pathlib import Path
 
 from galera_backup.models.previous import DirectoryContent, PreviousData, SavedState
-from galera_backup.models.volumes import ClaimMarker, Journal, SwapState
+from galera_backup.models.volumes import STAGED_RESTORES, ClaimMarker, Journal, SwapState
 from galera_backup.runner.datadir import GRASTATE
 from galera_backup.runner.staged.journal import StagedRestore
-from galera_backup.runner.volumes import LOST_AND_FOUND, STAGED_RESTORES, tree
+from galera_backup.runner.volumes import LOST_AND_FOUND, tree
 from galera_backup.text import bounded
 
 NOT_THE_SERVERS = (LOST_AND_FOUND, STAGED_RESTORES)

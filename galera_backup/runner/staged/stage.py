@@ -10,7 +10,7 @@ from pathlib import Path
 from galera_backup.failure import AgentError
 from galera_backup.models.jobs import StageJob, StageReport
 from galera_backup.models.manifest import GaleraPosition, Manifest
-from galera_backup.models.volumes import STAGING_RESERVE, Journal, SwapState
+from galera_backup.models.volumes import STAGED_RESTORES, STAGING_RESERVE, Journal, SwapState
 from galera_backup.runner.container import MariadbContainer
 from galera_backup.runner.datadir import DIRECTORY_MODE, FILE_MODE, write_grastate
 from galera_backup.runner.places import Places
@@ -20,7 +20,7 @@ from galera_backup.runner.reporting import log
 from galera_backup.runner.staged.journal import StagedRestore, locked
 from galera_backup.runner.staged.passwords import settle_passwords
 from galera_backup.runner.tool import is_metadata
-from galera_backup.runner.volumes import LOST_AND_FOUND, MARKER, STAGED_RESTORES, tree
+from galera_backup.runner.volumes import LOST_AND_FOUND, MARKER, tree
 from galera_backup.storage.archive import manifest_of
 from galera_backup.storage.durable import remove, sync_tree
 from galera_backup.storage.space import FULL, total_kb

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import tempfile
 
+from galera_backup.models.volumes import STAGED_RESTORES
 from tests.chaos.fault import Run, fault, stages, swaps, verifies
 from tests.chaos.faults.runner import ballast, runner_of, stopped
 from tests.chaos.site import PODS, TARGET
@@ -82,7 +83,7 @@ async def staged_lost(run: Run) -> None:
     assert pid is not None, f"{TARGET} does not run"
     os.kill(pid, signal.SIGKILL)
     (data / "grastate.dat").unlink()
-    await eventually(lambda: not (data / ".galera-backup").exists(), 60, "the state transfer has wiped what was staged")
+    await eventually(lambda: not (data / STAGED_RESTORES).exists(), 60, "the state transfer has wiped what was staged")
     await eventually(lambda: asyncio.to_thread(site.is_ready, TARGET), 90, f"{TARGET} is Ready again")
     run.back()
     await run.must_fail("RestoreFailed")

@@ -253,8 +253,9 @@ class Pod:
     def tidy(self, data: Path, keep: str | None = None) -> RunnerResult[Done]:
         return self.run(TidyJob(cluster=CLUSTER, keep=keep), data)
 
-    def prune(self, keep: int) -> RunnerResult[PruneReport]:
-        return self.run(PruneJob(cluster=CLUSTER, keep=keep))
+    def prune(self, keep: int, own: str = "20261201T000000Z-full") -> RunnerResult[PruneReport]:
+        """`own`: later than all others, if not told otherwise."""
+        return self.run(PruneJob(cluster=CLUSTER, keep=keep, own=own))
 
     def ids(self) -> list[str]:
         """Names that a listing of the cluster's directory shows."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from galera_backup.models.volumes import STAGED_RESTORES
 from galera_backup.runner.contents import contents, engine_of, not_backed_up, not_in
 
 FILES = ("db/t.frm", "db/t.ibd", "db/a.frm", "db/a.MAD", "db/a.MAI", "db/p.frm", "db/p#P#p0.ibd", "db/p#P#p1.ibd")
@@ -28,7 +29,7 @@ def definition(engine: bytes, *, keys: int = 20, connection: bytes = b"") -> byt
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    for name in (*FILES, "db/db.opt", "lost+found/x.frm", ".galera-backup/r/data/db/t.frm", "ibdata1"):
+    for name in (*FILES, "db/db.opt", "lost+found/x.frm", f"{STAGED_RESTORES}/r/data/db/t.frm", "ibdata1"):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"" if path.suffix != ".frm" else definition(b"InnoDB"))

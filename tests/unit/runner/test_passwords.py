@@ -12,6 +12,7 @@ import pytest
 from galera_backup.models.jobs import StageReport
 from galera_backup.models.passwords import PasswordReport
 from galera_backup.models.runner import RunnerResult
+from galera_backup.models.volumes import STAGED_RESTORES
 from galera_backup.runner.staged.passwords import _some
 from tests.unit.runner.pod import Pod, failure
 
@@ -72,7 +73,7 @@ def test_what_the_server_is_told(pod: Pod, data: Path, passwords: str, flag: int
     assert "--innodb=OFF" in arguments
     assert "--wsrep-on=OFF" in arguments
     assert "--skip-networking" in arguments
-    assert f"--datadir={data}/.galera-backup/" in arguments
+    assert f"--datadir={data}/{STAGED_RESTORES}/" in arguments
     statements = (pod.fake / "init.sql").read_text().splitlines()
     assert f"SET @reset = {flag}, @report = '';" in statements
     assert all(line.endswith(";") for line in statements)
@@ -98,7 +99,7 @@ def test_server_that_does_not_answer(pod: Pod, data: Path, fault: str) -> None:
     kind, message = failure(again)
     assert kind == "RestoreFailed"
     assert "setting the passwords of the backup" in message
-    assert not (data / ".galera-backup" / "galera-restore-2").exists()
+    assert not (data / STAGED_RESTORES / "galera-restore-2").exists()
 
 
 def test_image_without_a_server(pod: Pod, data: Path) -> None:

@@ -61,7 +61,9 @@ def test_newest_failed_run_keeps_its_log(pod: Pod) -> None:
     pod.backup(IDS[0], FAKE_FAULT="status")
     pod.backup(IDS[1], FAKE_FAULT="status")
     assert pod.backup(IDS[2]).error is None
-    (pod.directory(IDS[1]) / "backup.mbs.zst.part").write_bytes(b"partial")
+    part = pod.directory(IDS[1]) / "backup.mbs.zst.part"
+    part.write_bytes(b"partial")
+    os.utime(part, (0, 0))
     assert pod.prune(5).error is None
     assert pod.ids() == IDS[1:3]
     assert [path.name for path in pod.directory(IDS[1]).iterdir()] == ["runner.log"]
@@ -71,3 +73,24 @@ def test_nothing_there(pod: Pod) -> None:
     report = pod.prune(3).report
     assert report is not None
     assert report.kept == 0
+
+
+@pytest.mark.parametrize("keep", [1, 2, 9])
+def test_the_backup_of_this_run_stays(four: Pod, keep: int) -> None:
+    """Whatever has a name from the future: another site, or a clock that was ahead."""
+    report = four.prune(keep, own=IDS[1]).report
+    assert report is not None
+    assert four.ids() == (IDS if keep > 1 else IDS[1:])
+    assert (report.kept, report.future) == (min(keep, 2), tuple(IDS[2:]))
+
+
+def test_one_that_runs_elsewhere_stays(four: Pod) -> None:
+    """Another site has the same name for its cluster, and the same volume."""
+    running = four.directory("20261120T000000Z-full")
+    running.mkdir()
+    (running / "backup.mbs.zst.part").write_bytes(b"partial")
+    assert four.prune(1).error is None
+    assert (running / "backup.mbs.zst.part").exists()
+    os.utime(running / "backup.mbs.zst.part", (0, 0))
+    assert four.prune(1).error is None
+    assert not (running / "backup.mbs.zst.part").exists()

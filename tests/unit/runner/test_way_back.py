@@ -12,7 +12,7 @@ import pytest
 from galera_backup.models.jobs import EmptyJob, Inspection, InspectJob, SwapJob
 from galera_backup.models.previous import SavedState
 from galera_backup.models.restore import ClaimState, Strategy
-from galera_backup.models.volumes import SwapState
+from galera_backup.models.volumes import STAGED_RESTORES, SwapState
 from galera_backup.rules.claims import claim_state
 from galera_backup.runner.staged.journal import StagedRestore
 from galera_backup.runner.staged.previous import saved_state
@@ -113,7 +113,7 @@ def test_the_previous_data_is_proved_in_every_state(
 
 
 def without_copies(data: Path) -> dict[str, bytes]:
-    return {name: text for name, text in content(data).items() if not name.startswith(".galera-backup/")}
+    return {name: text for name, text in content(data).items() if not name.startswith(f"{STAGED_RESTORES}/")}
 
 
 @pytest.mark.parametrize("marker", ["marker", "no marker"])
@@ -240,7 +240,7 @@ def test_a_claim_that_lost_its_previous_data_is_emptied(
     shutil.rmtree(staged.directory.parent if state is not None else staged.previous)
     for _ in range(2):
         assert empty(pod, data).error is None
-        found = {path.name for path in data.iterdir()} - {"lost+found", ".galera-backup"}
+        found = {path.name for path in data.iterdir()} - {"lost+found", STAGED_RESTORES}
         assert found == set()
         seen = inspect(pod, data)
         assert (seen.restored_whole, state_of(seen)) == (False, ClaimState.EMPTIED)
