@@ -10,25 +10,28 @@ from workflows import _runner
 from workflows._failures import operation
 from workflows.observe import observe
 from workflows.operation import Operation, Work
-from workflows.preflight import preflight
+from workflows.preflight import preflight, refuse
 
 with workflow.unsafe.imports_passed_through():
     from galera_backup import names, workflow_types
-    from galera_backup.errors import ClusterUnhealthy, GaleraBackupError, InternalError, PruneFailed
+    from galera_backup.errors import ClusterUnhealthy, GaleraBackupError, InternalError, NotEnoughSpace, PruneFailed
     from galera_backup.models.activities import RunnerTask
     from galera_backup.models.backup import BackupFields, BackupRequest, BackupResult
     from galera_backup.models.cluster import ClusterObservation, MemberObservation
-    from galera_backup.models.jobs import BackupJob, PruneJob, PruneReport
+    from galera_backup.models.jobs import BackupJob, CheckJob, PruneJob, PruneReport
     from galera_backup.models.lease import DesyncCommand, LeaseReply
     from galera_backup.models.manifest import Manifest
     from galera_backup.rules.health import OTHERS_IN_SYNC, health_problems
+    from galera_backup.rules.preflight.volumes import volume
     from galera_backup.rules.selection import select_replica
+    from galera_backup.rules.space import lacking_backup_space
     from galera_backup.show import members_table
     from galera_backup.storage import layout
 
 MARGIN = timedelta(minutes=30)
 """What check, desync, resync and prune may take beside the runner and the drain, before the lease ends by itself."""
 PRUNE_LIMIT = timedelta(minutes=15)
+LOOK_LIMIT = timedelta(minutes=15)
 
 
 @workflow.defn(name=workflow_types.BACKUP.name)
@@ -59,6 +62,7 @@ class _Steps:
         """Check, select, desync, run, resync, prune."""
         seen, problems = await self._check()
         target = self._select(seen)
+        await self._look(seen, target)
         await self._desync(target)
         ran = await self._run(seen, target, problems)
         manifest = ran.report
@@ -105,6 +109,29 @@ class _Steps:
             )
         self._work.progress.replica(target.pod)
         return target
+
+    async def _look(self, seen: ClusterObservation, target: MemberObservation) -> None:
+        """Phase look: what the backup would lack, and the room for it, while the replica still serves."""
+        request, claim = self._request, seen.claim(target.ordinal)
+        self._work.enter("look", f"looking at {claim.claim} and at the room on {request.backup_claim}")
+        task: RunnerTask[CheckJob] = RunnerTask(
+            site=request.site,
+            lease=self._work.lease.ref,
+            fence="lease",
+            pod=names.runner_pod(names.BACKUP_RUNNER_PREFIX, workflow.now(), "look"),
+            job=CheckJob(cluster=request.cluster, layout=claim.layout),
+            data_claim=claim.claim,
+            replica=target.pod,
+            timeout=LOOK_LIMIT,
+        )
+        report = (await _runner.run(task, f"pod {task.pod}: what is on {claim.claim}")).report
+        refuse(list(volume(claim, report)), "backup", request)
+        lacking = lacking_backup_space(report, request.required_space_ratio, request.backup_claim)
+        if lacking is not None:
+            raise NotEnoughSpace(
+                f"backup of {target.pod!r}: {lacking}. Nothing was changed; enlarge the backup claim, keep fewer "
+                "backups, or lower the ratio"
+            )
 
     async def _desync(self, target: MemberObservation) -> None:
         self._work.enter("desync", f"taking {target.pod} out of flow control and out of the endpoints")

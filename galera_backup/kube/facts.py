@@ -66,7 +66,6 @@ class StatefulSetFacts:
     data_volume: str
     """Name of the claim template, and so the prefix of the claims."""
     data_path: str
-    data_sub_path: str | None
     user: int | None
     group: int | None
     fs_group: int | None
@@ -154,7 +153,6 @@ def statefulset_facts(statefulset: V1StatefulSet, cluster: ClusterRef, container
         image_pull_policy=container.image_pull_policy,
         data_volume=mount.name,
         data_path=mount.mount_path,
-        data_sub_path=mount.sub_path,
         user=_first("run_as_user", security, pod_security),
         group=_first("run_as_group", security, pod_security),
         fs_group=_first("fs_group", pod_security),

@@ -15,6 +15,8 @@ from galera_backup.models.previous import PreviousData
 from galera_backup.models.runner import DataJob, Job, Needs, StoredLog
 from galera_backup.models.volumes import ClaimMarker, Journal, SwapState
 
+LISTED = 10
+"""Names in one list of a report, which has to fit a termination message."""
 PAGE_LIMIT = 400
 """Manifests in one answer: about 1 KB each, and Temporal takes 2 MiB, a node's log file 10 MiB."""
 
@@ -55,8 +57,16 @@ class CheckReport(Facts):
     copies_kb: int = 0
     """Used by what staged restores have left, or keep, on the volume."""
     backup_free_kb: int
+    unpacked_kb: int = 0
+    """Size of the files that a backup has: more than they use where they have holes, and what they unpack to."""
     data_at: tuple[str, ...] = ()
     """Directories that hold a server's data, from the root of the volume; `.` is that itself."""
+    elsewhere: tuple[str, ...] = ()
+    """Databases and tables whose files lie elsewhere, by a link. Of this list and those below at most LISTED."""
+    not_backed_up: tuple[str, ...] = ()
+    """Tables, with their engine, whose rows mariadb-backup does not read."""
+    unreadable: tuple[str, ...] = ()
+    """Directories that the runner's user may not list."""
     manifest: Manifest | None = None
 
 

@@ -68,6 +68,8 @@ class Manifest(Model):
     compression: Literal["zstd"] = "zstd"
     data_bytes: int
     """Bytes that the data directory used on disk."""
+    unpacked_bytes: int = 0
+    """Bytes that it unpacks to; 0: not known. More than it used where files had holes."""
     stream_bytes: int
     """Bytes of the uncompressed mbstream."""
     stored_bytes: int
@@ -80,4 +82,9 @@ class Manifest(Model):
     """Where the replica's data directory was on its volume, and what its configuration named in it."""
     unsafe: bool = False
     problems: tuple[str, ...] = ()
-    """What the cluster check found, when the backup was unsafe."""
+    """What the cluster check found, when the backup was unsafe; and what could not be proved of it."""
+
+    @property
+    def room_kb(self) -> int:
+        """KB that its data needs once it is unpacked."""
+        return max(self.data_bytes, self.unpacked_bytes) // 1024

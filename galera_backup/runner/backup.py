@@ -13,13 +13,16 @@ from galera_backup.models.jobs import BackupJob
 from galera_backup.models.manifest import Manifest
 from galera_backup.runner import handshake
 from galera_backup.runner.container import MariadbContainer
+from galera_backup.runner.contents import Contents, contents, not_in
+from galera_backup.runner.mbstream import Names
 from galera_backup.runner.pipeline import Tally, ahead, compress, paced
 from galera_backup.runner.places import Places
 from galera_backup.runner.reporting import ProgressLine, append_log, log, logged_to
 from galera_backup.runner.tool import BackupFacts, ToolFault, backup_facts
-from galera_backup.runner.volumes import used_kb
+from galera_backup.runner.volumes import unpacked_kb, used_kb
 from galera_backup.storage.archive import Archive, Log, NewBackup
 from galera_backup.storage.space import FULL
+from galera_backup.text import bounded
 
 MB_PER_SECOND_AND_PROCESSOR = 25
 """Costs 6 to 8 % of the node's processors: benchmarks/load_during_backup.py."""
@@ -31,6 +34,9 @@ class _Stored:
     plain: Tally
     packed: Tally
     facts: BackupFacts
+    unpacked_bytes: int
+    problems: tuple[str, ...] = ()
+    """What is not proved of it."""
 
 
 def backup(job: BackupJob, places: Places, container: MariadbContainer) -> Manifest:
@@ -98,9 +104,10 @@ def _store(
 ) -> _Stored:
     """Store the stream, and keep it once everything proves that it is whole."""
     progress = ProgressLine("backup", data_bytes, places.progress_every)
+    before, names = contents(places.data_directory), Names()
     rate = job.max_mb_per_second or MB_PER_SECOND_AND_PROCESSOR * len(os.sched_getaffinity(0))
     with _room_for_the_stream(job):
-        plain, packed = _store_stream(new, paced(container.read_stream(), rate * 1e6), progress)
+        plain, packed = _store_stream(new, names.noted(paced(container.read_stream(), rate * 1e6)), progress)
     status = container.status(handshake.BACKUP_STATUS)
     try:
         if status != 0:
@@ -113,8 +120,24 @@ def _store(
             f"left; its whole log is in {kept.name!r} on the backup volume, run the backup again "
             f"when the cause is gone. End of the log: {container.log_tail(handshake.BACKUP_LOG)}",
         ) from fault
+    _check_tables(job, names, before, contents(places.data_directory))
     with _room_for_the_stream(job):
-        return _Stored(new.keep_stream(), plain, packed, facts)
+        unpacked = unpacked_kb(places.data_directory) * 1024
+        return _Stored(new.keep_stream(), plain, packed, facts, unpacked, names.problems)
+
+
+def _check_tables(job: BackupJob, names: Names, before: Contents, after: Contents) -> None:
+    """Error: `BackupFailed`, when a table that was there all the time is not in the stream."""
+    missing = [*after.elsewhere, *after.unreadable]
+    if not names.problems:
+        missing += not_in(names.seen, before, after)
+    if missing:
+        raise AgentError(
+            "BackupFailed",
+            f"backup {job.backup_id!r} of {job.cluster}: expected the stream to have every table of {job.replica!r}, "
+            f"it lacks {len(missing)} files: {bounded(', '.join(missing), 500)}. mariadb-backup does not follow "
+            "links to databases or tables: move them into the data directory. Nothing that counts was left",
+        )
 
 
 @contextmanager
@@ -162,7 +185,8 @@ def _manifest(job: BackupJob, started_at: datetime, data_bytes: int, stored: _St
         sha256=stored.packed.sha256,
         started_at=started_at,
         finished_at=datetime.now(UTC),
+        unpacked_bytes=stored.unpacked_bytes,
         layout=job.layout,
         unsafe=job.unsafe,
-        problems=job.problems,
+        problems=job.problems + stored.problems,
     )

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from galera_backup.failure import AgentError
-from galera_backup.models.jobs import CheckJob, CheckReport
+from galera_backup.models.jobs import LISTED, CheckJob, CheckReport
 from galera_backup.models.manifest import Manifest
 from galera_backup.runner import handshake
 from galera_backup.runner.container import MariadbContainer
+from galera_backup.runner.contents import contents, not_backed_up
 from galera_backup.runner.places import Places
 from galera_backup.runner.prepare import verify_stream
 from galera_backup.runner.tool import Version
-from galera_backup.runner.volumes import copies_kb, data_directories, used_kb
+from galera_backup.runner.volumes import copies_kb, data_directories, unpacked_kb, used_kb
 from galera_backup.storage.archive import manifest_of
 from galera_backup.storage.space import free_kb, total_kb
 
@@ -30,13 +31,19 @@ def check(job: CheckJob, places: Places, container: MariadbContainer) -> CheckRe
     data = places.data_directory
     if not data.exists() and places.volume in data.parents:
         data = places.volume  # no server has used it yet
+    found = contents(data)
+    strange = not_backed_up(data, found)
     return CheckReport(
         data_total_kb=total_kb(data),
         data_free_kb=free_kb(data),
         data_used_kb=used_kb(data),
         copies_kb=copies_kb(places.volume),
         backup_free_kb=places.scratch(job.cluster).free_kb(),
-        data_at=data_directories(places.volume),
+        unpacked_kb=unpacked_kb(data),
+        data_at=data_directories(places.volume)[:LISTED],
+        elsewhere=found.elsewhere[:LISTED],
+        not_backed_up=tuple(f"{table} ({engine})" for table, engine in sorted(strange.items())[:LISTED]),
+        unreadable=found.unreadable[:LISTED],
         manifest=manifest,
     )
 

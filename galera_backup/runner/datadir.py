@@ -14,6 +14,7 @@ from threading import Event
 
 from galera_backup.failure import AgentError
 from galera_backup.models.manifest import GaleraPosition
+from galera_backup.models.volumes import STAGED_RESTORES
 from galera_backup.runner.reporting import ProgressLine, log
 from galera_backup.runner.tool import is_metadata
 from galera_backup.runner.volumes import LOST_AND_FOUND, MARKER, tree
@@ -61,7 +62,7 @@ def copy(source: Path, data_directory: Path, every: timedelta) -> int:
 
     Error: `RestoreFailed` when the result is not what was to be copied.
     """
-    files = {name: size for name, size in tree(source).items() if not is_metadata(name) and not _is_kept(name)}
+    files = {name: size for name, size in tree(source).items() if not is_metadata(name) and not _stays(name)}
     directories = sorted({parent for name in files for parent in Path(name).parents if parent != Path()})
     for directory in directories:
         (data_directory / directory).mkdir()
@@ -135,6 +136,11 @@ def _leaves(data_directory: Path) -> list[Path]:
 
 def _is_kept(name: str) -> bool:
     return name.partition("/")[0] in _KEPT
+
+
+def _stays(name: str) -> bool:
+    """Not a server's: mariadb-backup takes the directory of copies that it finds for an empty database."""
+    return _is_kept(name) or name.partition("/")[0] == STAGED_RESTORES
 
 
 def _verify(expected: dict[str, int], data_directory: Path) -> None:

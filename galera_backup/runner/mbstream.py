@@ -7,6 +7,8 @@ checksum before the bytes themselves. The format is that of mariadb-backup's own
 from __future__ import annotations
 
 import struct
+from collections.abc import Generator
+from contextlib import closing
 
 _MAGIC = b"XBSTCK01"
 _HEAD = struct.Struct("<8sBcI")
@@ -85,3 +87,33 @@ class StreamNames:
         if kind == _WITH_PAYLOAD:
             self._payload = _PAYLOAD.unpack_from(self._rest, end)[0]
         return length
+
+
+class Names:
+    """The names in a stream that passes by, as far as its format is understood."""
+
+    def __init__(self) -> None:
+        self._stream = StreamNames()
+        self.problems: tuple[str, ...] = ()
+        """Why they are not known; empty: they are."""
+
+    @property
+    def seen(self) -> frozenset[str]:
+        """So far."""
+        return self._stream.names
+
+    def noted(self, stream: Generator[bytes]) -> Generator[bytes]:
+        """The same blocks."""
+        with closing(stream):
+            for block in stream:
+                if not self.problems:
+                    self._note(block)
+                yield block
+        if not self.problems and not self._stream.is_between_chunks:
+            self.problems = ("the stream ends within a chunk, so nobody knows whether all tables are in it",)
+
+    def _note(self, block: bytes) -> None:
+        try:
+            self._stream.feed(block)
+        except NotAStream as error:
+            self.problems = (f"the stream is not understood, so nobody knows whether all tables are in it: {error}",)

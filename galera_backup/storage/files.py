@@ -23,7 +23,7 @@ from galera_backup.text import bounded
 
 log = logging.getLogger("galera_backup.runner.storage")
 BLOCK = 1 << 20
-_MAY_RUN_SECONDS = 600
+_MAY_RUN_SECONDS = 60
 _WRITE_BACK = 32 << 20
 """Bytes after which the kernel is told to write out, so that the final fsync has little left to do."""
 

@@ -351,7 +351,6 @@ class World:
             image_pull_policy="IfNotPresent",
             data_volume="mysql-data",
             data_path="/var/lib/mysql",
-            data_sub_path=None,
             user=999,
             group=999,
             fs_group=999,

@@ -59,7 +59,7 @@ def statefulset(*containers: Any, templates: tuple[str, ...] = ("mysql-data",), 
 def test_statefulset() -> None:
     found = statefulset_facts(statefulset(), CLUSTER, "mariadb")
     assert (found.replicas, found.resource_version, found.image) == (3, "17", "docker.io/mariadb:10.11")
-    assert (found.data_volume, found.data_path, found.data_sub_path) == ("mysql-data", "/var/lib/mysql", "mysql")
+    assert (found.data_volume, found.data_path) == ("mysql-data", "/var/lib/mysql")
     assert (found.user, found.group, found.fs_group) == (999, None, 42424)  # the container's word before the pod's
     assert found.claim(10) == "mysql-data-mariadb-server-10"
     assert (found.service, found.labels) == ("mariadb", {"app": "mariadb"})

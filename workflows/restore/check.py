@@ -69,7 +69,7 @@ async def check_backup(restore: Restore, plan: Plan, room: Room, copies: int, pr
     reports = [report, *[await _check_claim(plan, claim, None) for claim in others]]
     said = request.data_directory is not None
     refuse(list(volumes(plan.claims, reports, manifest.layout, said=said)), "restore", request)
-    obstacles = _obstacles(plan, room, manifest.data_bytes // 1024, reports)
+    obstacles = _obstacles(plan, room, manifest.room_kb, reports)
     restore.questions.plan = _described(plan, manifest, reports, obstacles, copies)
     _show(restore.questions.plan, work.progress)
     if obstacles:

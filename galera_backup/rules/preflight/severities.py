@@ -48,6 +48,9 @@ SEVERITIES: dict[str, Severity] = {
     "data-files-elsewhere": _severity(_REFUSES, _REFUSES),
     "logs-elsewhere": _severity(_TELLS, _REFUSES),
     "galera-state-elsewhere": _severity(_TELLS, _REFUSES),
+    "tables-elsewhere": _severity(_REFUSES, _NONE),
+    "tables-not-backed-up": _severity(_REFUSES, _NONE, acceptable=True),
+    "directories-unreadable": _severity(_REFUSES, _NONE),
     # whose group it is
     "members-beyond": _severity(_TELLS, _REFUSES),
     # the account and the servers

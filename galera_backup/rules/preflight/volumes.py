@@ -1,4 +1,4 @@
-"""Whether the data volumes hold the data where a restore would replace it: by looking at them."""
+"""What pods that looked at the data volumes have seen: what a backup would lack, where a restore would work."""
 
 from __future__ import annotations
 
@@ -9,6 +9,34 @@ from galera_backup.models.jobs import CheckReport
 from galera_backup.models.layout import Layout
 from galera_backup.models.preflight import Finding
 from galera_backup.rules.preflight.severities import found
+
+
+def volume(claim: ClaimObservation, report: CheckReport) -> Iterator[Finding]:
+    """What a backup of the replica of this claim would lack."""
+    about = f"claim {claim.claim!r}"
+    if report.elsewhere:
+        yield found(
+            "tables-elsewhere",
+            about,
+            f"expected every table in the data directory, {', '.join(report.elsewhere)} are links to another place, "
+            "which mariadb-backup does not follow",
+            "Move them into the data directory",
+        )
+    if report.not_backed_up:
+        yield found(
+            "tables-not-backed-up",
+            about,
+            f"expected tables of engines that mariadb-backup reads, {', '.join(report.not_backed_up)} are not: their "
+            "rows would not be in the backup",
+            "Back them up in another way",
+        )
+    if report.unreadable:
+        yield found(
+            "directories-unreadable",
+            about,
+            f"expected the runner's user to read every directory, it may not list {', '.join(report.unreadable)}",
+            "Mend their owner or mode, or set 'run_as_user'",
+        )
 
 
 def volumes(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import timedelta
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def test_not_enough_space_says_the_numbers(pod: Pod) -> None:
 
 
 def test_volume_fills_up_in_the_middle(pod: Pod, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full_volume(self: FileArchive, keep_logs: bool) -> None:
+    def full_volume(self: FileArchive, own: str, keep_logs: bool) -> None:
         pod.directory().mkdir(parents=True)
         (pod.directory() / "backup.mbs.zst.part").symlink_to("/dev/full")
 
@@ -95,6 +96,7 @@ def test_leftovers_of_failed_runs_go_first(pod: Pod) -> None:
         left = pod.directory(f"{day}T010000Z-full")
         left.mkdir(parents=True)
         (left / "backup.mbs.zst.part").write_bytes(b"partial")
+        os.utime(left / "backup.mbs.zst.part", (0, 0))
         (left / "runner.log").write_text("why it failed")
     nameless = pod.directory("20261121T010000Z-full")
     nameless.mkdir()
