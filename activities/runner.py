@@ -13,7 +13,7 @@ from activities._observer import Observer
 from activities._quorum import Quorum
 from activities.pods import PodWatcher
 from galera_backup import names
-from galera_backup.errors import ClusterDegraded, ClusterNotFound, ClusterUnhealthy, LeaseLost
+from galera_backup.errors import ClusterDegraded, ClusterNotFound, ClusterUnhealthy, LeaseLost, RunnerNotStarted
 from galera_backup.kube.facts import PodFacts
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.kube.runner_pod import runner_pod
@@ -43,6 +43,7 @@ class RunnerActivities:
             await self._check_fence(task)
             if await in_thread(self._kube.find_pod, task.site.cluster.namespace, task.pod) is None:
                 await in_thread(self._create, task)
+            _check_adopted(task, await in_thread(self._kube.find_pod, task.site.cluster.namespace, task.pod))
             await self._release(task)
             outcome = await self._watch_both(task)
             if task.lease is not None and task.fence != "undo":
@@ -156,6 +157,19 @@ class RunnerActivities:
             runner.cancel()
             others.cancel()
             await asyncio.gather(runner, others, return_exceptions=True)
+
+
+def _check_adopted(task: RunnerTask[RunnerJob], pod: PodFacts | None) -> None:
+    """Error: `RunnerNotStarted`, when the pod of this name is another cluster's or another run's."""
+    if pod is None:
+        return
+    ours = {names.CLUSTER_LABEL: task.site.cluster.statefulset, names.RUN_LABEL: task.run}
+    seen = {key: pod.labels.get(key, "") for key in ours}
+    if seen != ours:
+        raise RunnerNotStarted(
+            f"starting runner pod {task.pod!r} of {task.site.cluster}: there is a pod of this name already, with the "
+            f"labels {seen}, expected {ours}. Remove it when it is not needed, then start the operation again"
+        )
 
 
 def _look(task: RunnerTask[RunnerJob]) -> Observe:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime
 
 from galera_backup.models.common import ClusterRef
@@ -19,6 +20,8 @@ LAST_LEASE_ANNOTATION = "galera-backup/last-lease"
 """On a pod or a StatefulSet: run id of the lease whose changes of it are undone, or are being undone."""
 LEASE_GATE = "galera-backup/lease"
 """Scheduling gate of a runner pod, removed when its lease was seen open after the pod was created."""
+RUN_LABEL = "galera-backup/run"
+"""On a runner pod: run id of the workflow that started it."""
 LEASE_LABEL = "galera-backup/lease-run"
 """On a runner pod: run id of the lease under which it works."""
 HOLD_GATE = HOLD_FINALIZER = "galera-backup/hold"
@@ -34,6 +37,11 @@ RELEASED_ANNOTATION = "galera-backup/released"
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 MANAGED_BY = "galera-backup"
 CLUSTER_LABEL = "galera-backup/statefulset"
+
+
+_HASH = 8
+RUNNER_PREFIX_LIMIT = 63 - 1 - _HASH - 1 - len("restore-99-2")
+"""Characters of a prefix, so that the name of every part fits."""
 
 
 def lease_queue(task_queue: str) -> str:
@@ -81,10 +89,14 @@ def timestamp(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
 
 
-def runner_pod(prefix: str, at: datetime, suffix: str = "") -> str:
-    """Name of a runner pod: `<prefix>-20261122t010000z`, with `-<suffix>` where a run needs several."""
-    name = f"{prefix}-{timestamp(at).lower()}"
-    return f"{name}-{suffix}" if suffix else name
+def runner_pod(prefix: str, cluster: ClusterRef, run: str, part: str) -> str:
+    """Name of a runner pod: `<prefix>-<hash>-<part>`, at most 63 characters, as a pod's host name has.
+
+    `run`: of the workflow that starts it. So no other cluster of the namespace, and no other run, has a pod of this
+    name; the two are on its labels too.
+    """
+    digest = hashlib.sha256(f"{cluster}/{run}".encode()).hexdigest()
+    return f"{prefix}-{digest[:_HASH]}-{part}"
 
 
 def pod(cluster: ClusterRef, ordinal: int) -> str:

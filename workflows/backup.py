@@ -118,7 +118,8 @@ class _Steps:
             site=request.site,
             lease=self._work.lease.ref,
             fence="lease",
-            pod=names.runner_pod(names.BACKUP_RUNNER_PREFIX, workflow.now(), "look"),
+            pod=self._pod("look"),
+            run=workflow.info().run_id,
             job=CheckJob(cluster=request.cluster, layout=claim.layout),
             data_claim=claim.claim,
             replica=target.pod,
@@ -163,12 +164,13 @@ class _Steps:
             problems=problems,
             **{name: getattr(request, name) for name in BackupFields.model_fields},
         )
-        pod = names.runner_pod(names.BACKUP_RUNNER_PREFIX, now)
+        pod = self._pod("backup")
         task: RunnerTask[BackupJob] = RunnerTask(
             site=request.site,
             lease=self._work.lease.ref,
             fence="desynced",
             pod=pod,
+            run=workflow.info().run_id,
             job=job,
             data_claim=claim.claim,
             replica=target.pod,
@@ -186,6 +188,9 @@ class _Steps:
         self._work.progress.fact("stored", f"{ran.report.stored_bytes:,} bytes")
         return ran
 
+    def _pod(self, part: str) -> str:
+        return names.runner_pod(names.BACKUP_RUNNER_PREFIX, self._request.cluster, workflow.info().run_id, part)
+
     async def _resync(self, target: MemberObservation) -> LeaseReply:
         self._work.enter(
             "resync", f"draining {target.pod}, wsrep_desync=OFF, until it is Synced, Ready and in the endpoints"
@@ -195,12 +200,13 @@ class _Steps:
     async def _prune(self, manifest: Manifest) -> PruneReport:
         request = self._request
         self._work.enter("prune", f"keeping {request.backups_to_keep} backups")
-        pod = names.runner_pod(names.BACKUP_RUNNER_PREFIX, workflow.now(), "prune")
+        pod = self._pod("prune")
         task: RunnerTask[PruneJob] = RunnerTask(
             site=request.site,
             lease=self._work.lease.ref,
             fence="lease",
             pod=pod,
+            run=workflow.info().run_id,
             job=PruneJob(cluster=request.cluster, keep=request.backups_to_keep, own=manifest.backup_id),
             data_claim=None,
             replica=manifest.replica,

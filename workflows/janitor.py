@@ -238,9 +238,7 @@ class _Steps:
         assert recipe is not None
         self._enter("start", f"starting {request.cluster}: {finding.text}")
         site = recipe.site.model_copy(update={"credentials": request.credentials, "container": request.container})
-        # Pods of its own (the id begins with the time): those of a killed janitor may still be on their way out.
-        prefix = f"{names.JANITOR_RUNNER_PREFIX}-{workflow.info().run_id[-8:]}"
-        recipe = recipe.model_copy(update={"runner_pod_prefix": prefix})
+        recipe = recipe.model_copy(update={"runner_pod_prefix": names.JANITOR_RUNNER_PREFIX})
         stake, ended = Stopped(site, recipe, mark, Undoer.janitor(self._lease.ref)), Ended()
         limit = INSPECTION + recipe.ready_timeout
         try:

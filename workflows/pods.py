@@ -12,6 +12,7 @@ from temporalio import workflow
 from workflows._runner import JobT
 
 with workflow.unsafe.imports_passed_through():
+    from galera_backup import names
     from galera_backup.models.activities import RunnerTask
     from galera_backup.models.common import LeaseRef, SecretRef
     from galera_backup.models.layout import Layout
@@ -29,7 +30,6 @@ class Pods:
     lease: LeaseRef | None
     """None: they only read."""
     prefix: str
-    restore_id: str
     layout: Callable[[str], Layout] = lambda claim: Layout()
     """Where the data directory is on the volume of a claim."""
 
@@ -78,7 +78,8 @@ class Pods:
             lease=self.lease,
             fence=fence,
             stopped_from=stopped_from,
-            pod=f"{self.prefix}-{self.restore_id}-{name}",
+            pod=names.runner_pod(self.prefix, self.site.cluster, workflow.info().run_id, name),
+            run=workflow.info().run_id,
             job=job,
             accounts=accounts,
             data_claim=claim,

@@ -166,6 +166,8 @@ def _mariadb(
 
 def _labels(task: RunnerTask[AnyJob]) -> dict[str, str]:
     labels = {names.MANAGED_BY_LABEL: names.MANAGED_BY, names.CLUSTER_LABEL: task.site.cluster.statefulset}
+    if task.run:
+        labels[names.RUN_LABEL] = task.run
     if task.lease is not None:
         labels[names.LEASE_LABEL] = task.lease.run_id
     return labels

@@ -134,6 +134,8 @@ class RunnerTask(Model, Generic[JobT_co]):
     stopped_from: int = 0
     """With `stopped` and `undo`: the replicas from this ordinal on are stopped; those below it may serve."""
     pod: str
+    run: str = ""
+    """Run id of the workflow that starts it: a pod of this name that carries another one is not adopted."""
     job: JobT_co
     accounts: tuple[SecretRef, ...] = ()
     """Of a StageJob: the Secrets whose passwords it compares, or sets."""

@@ -22,7 +22,7 @@ from galera_backup.models.manifest import BackupId, Manifest
 from galera_backup.models.proof import CheckTables, Proof, ProofFields
 from galera_backup.models.runner import RunnerLog
 from galera_backup.models.site import OperationRequest
-from galera_backup.names import RESTORE_RUNNER_PREFIX
+from galera_backup.names import RESTORE_RUNNER_PREFIX, RUNNER_PREFIX_LIMIT
 
 LONGEST_KEEP = timedelta(days=90)
 
@@ -77,7 +77,7 @@ class OutageRequest(OperationRequest):
     """`<namespace>/<statefulset>` again, so that a typing error does not stop another cluster."""
     replicas: Annotated[int, Field(ge=1, le=99)] | None = None
     """Size of the cluster afterwards; needed only when the StatefulSet is at 0 replicas already."""
-    runner_pod_prefix: Annotated[KubernetesName, Field(max_length=200)] = RESTORE_RUNNER_PREFIX
+    runner_pod_prefix: Annotated[KubernetesName, Field(max_length=RUNNER_PREFIX_LIMIT)] = RESTORE_RUNNER_PREFIX
     runner_timeout: PositiveDuration = timedelta(hours=6)
     """Each runner pod is stopped after this long."""
     stop_timeout: PositiveDuration = timedelta(minutes=15)
@@ -155,7 +155,7 @@ class TidyRequest(OperationRequest):
     restore_id: RestoreId
     until: datetime
     """When to remove it."""
-    runner_pod_prefix: Annotated[KubernetesName, Field(max_length=200)] = RESTORE_RUNNER_PREFIX
+    runner_pod_prefix: Annotated[KubernetesName, Field(max_length=RUNNER_PREFIX_LIMIT)] = RESTORE_RUNNER_PREFIX
 
 
 class ClaimRestore(Model):

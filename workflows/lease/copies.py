@@ -42,7 +42,7 @@ class Copies:
         self._site = site
         self._command = command
         self._by = by
-        self._pods = Pods(site, by, command.runner_pod_prefix, command.restore_id)
+        self._pods = Pods(site, by, command.runner_pod_prefix)
         self._keeps = keeps
         self._was_restored = was_restored
 

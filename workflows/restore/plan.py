@@ -120,7 +120,7 @@ async def plan_restore(restore: Restore) -> Plan:
 
 def pods_of(recipe: StartRecipe, lease: LeaseRef | None) -> Pods:
     """The pods that work for the operation with this recipe."""
-    return Pods(recipe.site, lease, recipe.runner_pod_prefix, recipe.restore_id, recipe.layout)
+    return Pods(recipe.site, lease, recipe.runner_pod_prefix, recipe.layout)
 
 
 async def look_before(request: OutageRequest, work: Work) -> ClusterObservation:

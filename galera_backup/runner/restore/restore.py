@@ -11,6 +11,7 @@ from galera_backup.models.manifest import GaleraPosition
 from galera_backup.models.volumes import ClaimMarker
 from galera_backup.runner import datadir
 from galera_backup.runner.container import MariadbContainer
+from galera_backup.runner.in_use import check_not_in_use
 from galera_backup.runner.places import Places
 from galera_backup.runner.placing import place
 from galera_backup.runner.reporting import log, logged_to
@@ -68,6 +69,7 @@ def _fill(job: RestoreJob, position: GaleraPosition, scratch: ScratchDirectory, 
     data = places.data_directory
     data.mkdir(datadir.DIRECTORY_MODE, parents=True, exist_ok=True)  # a sub path that no server has used
     datadir.check_room(scratch.data, data)
+    check_not_in_use(data, job.layout)
     _mark(job, places, "restoring")
     try:
         datadir.wipe(data)

@@ -8,6 +8,7 @@ from pathlib import Path
 from galera_backup.failure import AgentError
 from galera_backup.models.jobs import Done, EmptyJob
 from galera_backup.models.volumes import Journal, SwapState
+from galera_backup.runner.in_use import check_not_in_use
 from galera_backup.runner.places import Places
 from galera_backup.runner.reporting import log
 from galera_backup.runner.staged.journal import StagedRestore, locked
@@ -31,6 +32,7 @@ def empty(job: EmptyJob, places: Places) -> Done:
             return Done()
         elif previous_data(restore, journal, places.data_directory).whole:
             raise _refused(job, places.data_directory)
+        check_not_in_use(places.data_directory, job.layout)
         try:
             _empty(restore, journal, places.data_directory)
         except OSError as error:

@@ -14,6 +14,7 @@ from galera_backup.failure import AgentError
 from galera_backup.models.jobs import SwapJob, SwapReport
 from galera_backup.models.previous import DirectoryContent
 from galera_backup.models.volumes import ClaimMarker, Journal, SwapState
+from galera_backup.runner.in_use import check_not_in_use
 from galera_backup.runner.places import Places
 from galera_backup.runner.staged.journal import StagedRestore, locked
 from galera_backup.runner.staged.previous import (
@@ -40,6 +41,7 @@ def swap(job: SwapJob, places: Places) -> SwapReport:
     with locked(places.volume):
         restore = StagedRestore(places.volume, job.restore_id)
         data = places.data_directory
+        check_not_in_use(data, job.layout)
         try:
             if job.direction == "back":
                 return _back(restore, restore.journal(), data, job.safe_to_bootstrap)
