@@ -21,7 +21,7 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.jobs import BackupJob, CheckJob, PruneJob, PruneReport
     from galera_backup.models.lease import DesyncCommand, LeaseReply
     from galera_backup.models.manifest import Manifest
-    from galera_backup.rules.health import OTHERS_IN_SYNC, health_problems
+    from galera_backup.rules.health import OTHERS_IN_SYNC, health_problems, is_backed_up_in_service
     from galera_backup.rules.preflight.volumes import volume
     from galera_backup.rules.selection import select_replica
     from galera_backup.rules.space import lacking_backup_space
@@ -57,23 +57,29 @@ class _Steps:
         self._request = request
         self._work = work
         self._others_in_sync = 0 if request.allow_unsafe else OTHERS_IN_SYNC
+        self._in_service = False
+        """The replica goes on serving: there are too few to do without it."""
 
     async def run(self) -> BackupResult:
         """Check, select, desync, run, resync, prune."""
         seen, problems = await self._check()
         target = self._select(seen)
         await self._look(seen, target)
-        await self._desync(target)
-        ran = await self._run(seen, target, problems)
+        if self._in_service:
+            ran = await self._run(seen, target, problems)
+            resynced = None
+        else:
+            await self._desync(target)
+            ran = await self._run(seen, target, problems)
+            resynced = await self._resync(target)
         manifest = ran.report
-        resynced = await self._resync(target)
         pruned = await self._prune(manifest)
         return BackupResult(
             manifest=manifest,
             path=f"{self._request.backup_root}/{layout.backup(manifest.cluster, manifest.backup_id)}",
             phases=(),
-            desynced_seconds=resynced.seconds,
-            drained=resynced.drained,
+            desynced_seconds=resynced.seconds if resynced is not None else 0,
+            drained=resynced is None or resynced.drained,
             pruned=pruned.pruned,
             kept=pruned.kept,
             future=pruned.future,
@@ -87,6 +93,9 @@ class _Steps:
         before = await preflight(request, "backup", self._work.progress)
         seen = before.placed(await observe(request, "Kubernetes and wsrep status of every pod"))
         self._work.progress.note(members_table(seen))
+        if is_backed_up_in_service(seen):
+            self._in_service, self._others_in_sync = True, 0
+            self._work.progress.fact("in service", f"{seen.replicas} replicas: the one that is read goes on serving")
         problems = health_problems(seen)
         if problems and not request.allow_unsafe:
             raise ClusterUnhealthy(
@@ -160,6 +169,7 @@ class _Steps:
             claim_uid=claim.uid,
             layout=claim.layout,
             lease_run=self._work.lease.ref.run_id,
+            in_service=self._in_service,
             unsafe=bool(problems),
             problems=problems,
             **{name: getattr(request, name) for name in BackupFields.model_fields},
@@ -168,7 +178,7 @@ class _Steps:
         task: RunnerTask[BackupJob] = RunnerTask(
             site=request.site,
             lease=self._work.lease.ref,
-            fence="desynced",
+            fence="lease" if self._in_service else "desynced",
             pod=pod,
             run=workflow.info().run_id,
             job=job,

@@ -147,6 +147,8 @@ class BackupJob(BackupFields, DataJob[Manifest]):
     claim: str
     claim_uid: str
     lease_run: str
+    in_service: bool = False
+    """The replica serves meanwhile."""
     unsafe: bool = False
     problems: tuple[str, ...] = ()
 

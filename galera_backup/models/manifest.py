@@ -80,6 +80,8 @@ class Manifest(Model):
     finished_at: datetime
     layout: Layout = Layout()
     """Where the replica's data directory was on its volume, and what its configuration named in it."""
+    in_service: bool = False
+    """The replica went on serving: its cluster has too few to do without it."""
     unsafe: bool = False
     problems: tuple[str, ...] = ()
     """What the cluster check found, when the backup was unsafe; and what could not be proved of it."""

@@ -23,9 +23,9 @@ def check_not_in_use(data_directory: Path, layout: Layout) -> None:
         if _is_locked(path):
             raise AgentError(
                 "RestoreFailed",
-                f"changing the data in {str(data_directory)!r}: expected no server on it, one has locked {path.name!r}. "
-                "Nothing was changed here; find the pod that runs it and who started it, stop it, and start the "
-                "operation again",
+                f"changing the data in {str(data_directory)!r}: expected no server on it, one has locked "
+                f"{path.name!r}. Nothing was changed here; find the pod that runs it and who started it, stop it, and "
+                "start the operation again",
             )
 
 

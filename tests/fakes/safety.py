@@ -64,7 +64,7 @@ def check_runner(world: World, pod: RunnerPod) -> None:
     """A backup reads a desynced replica; a restore writes to volumes that nobody else uses."""
     if isinstance(pod.job, BackupJob):
         member = world.members.get(pod.job.replica)
-        if member is None or not member.desync:
+        if member is None or not (member.desync or pod.job.in_service):
             world.violations.append(f"{pod.name} worked on {pod.job.replica} in sync")
     if isinstance(pod.job, WRITES_DATA):
         in_the_way = [member.name for member in _in_the_way(world, pod)]

@@ -179,6 +179,7 @@ class BackupVolume:
             claim=job.claim if job else "claim",
             claim_uid=job.claim_uid if job else "uid",
             layout=job.layout if job else Layout(),
+            in_service=job.in_service if job else False,
             lease_run=job.lease_run if job else "run",
             position=GaleraPosition(uuid=CLUSTER_UUID, seqno=42),
             lsn=LogSequenceNumbers(from_lsn=0, to_lsn=1, last_lsn=1),

@@ -123,3 +123,12 @@ def _job(pod: V1Pod) -> RunnerJob:
 async def _check(stage: Stage, request: CheckRequest) -> CheckResult:
     handle: WorkflowHandle[Any, CheckResult] = await stage.start("GaleraCheck", request, CheckResult)
     return await handle.result()
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+async def test_a_small_cluster_is_backed_up_in_service(stage: Stage, replicas: int) -> None:
+    world = stage.world(replicas=replicas)
+    result = await (await stage.backup(world)).result()
+    assert (result.manifest.in_service, result.manifest.unsafe, result.desynced_seconds) == (True, False, 0)
+    assert not any("desync" in event for event in world.events)
+    await stage.assert_settled(world)

@@ -14,7 +14,7 @@ from galera_backup.failure import AgentError
 from galera_backup.models.layout import Layout, NamedDirectory
 from galera_backup.runner.in_use import check_not_in_use
 
-HOLD = "import fcntl, sys; f = open(sys.argv[1], 'r+b'); fcntl.lockf(f, fcntl.LOCK_EX); print(flush=True); sys.stdin.read()"
+HOLD = "import fcntl, sys; f = open(sys.argv[1], 'r+b'); fcntl.lockf(f, 2); print(flush=True); sys.stdin.read()"
 LAYOUT = Layout(directories=(NamedDirectory(variable="innodb_data_home_dir", path="system"),))
 
 
