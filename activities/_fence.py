@@ -55,7 +55,7 @@ class Fence:
         _may_change(found.annotations, lease, f"pod {name!r}", marked)
         return found
 
-    async def statefulset(self, cluster: ClusterRef, container: str, lease: LeaseRef) -> StatefulSetFacts:
+    async def statefulset(self, cluster: ClusterRef, container: str | None, lease: LeaseRef) -> StatefulSetFacts:
         """The StatefulSet, which this lease may scale down; as `replica`, and not marked yet."""
         found = await in_thread(self._kube.statefulset, cluster, container)
         await self.lease_is_open(lease)
@@ -63,7 +63,7 @@ class Fence:
         return found
 
     async def stopped(
-        self, cluster: ClusterRef, container: str, lease: LeaseRef, *, undoing: bool = False, first: int = 0
+        self, cluster: ClusterRef, container: str | None, lease: LeaseRef, *, undoing: bool = False, first: int = 0
     ) -> None:
         """The replicas from ordinal `first` on are stopped by this lease, which may write to their volumes.
 
@@ -77,7 +77,9 @@ class Fence:
         if missing := [name for name in wanted if name not in held]:
             raise LeaseLost(not_held(cluster, missing))
 
-    async def marked(self, cluster: ClusterRef, container: str, lease: LeaseRef, *, undoing: bool = False) -> Mark:
+    async def marked(
+        self, cluster: ClusterRef, container: str | None, lease: LeaseRef, *, undoing: bool = False
+    ) -> Mark:
         """The StatefulSet carries the mark of this lease, which is open, or is being undone."""
         what = f"StatefulSet {str(cluster)!r}"
         found = await in_thread(self._kube.statefulset, cluster, container)

@@ -47,7 +47,9 @@ class CloneActivities:
     def _member(self, request: LookAtSides, cluster: ClusterRef, pod: PodFacts) -> GroupMember:
         try:
             credentials = self._kube.credentials(cluster.namespace, request.site.credentials)
-            group = self._mysql.group(Endpoint(cluster.namespace, pod.name, pod.ip, credentials))
+            group = self._mysql.group(
+                Endpoint(cluster.namespace, pod.name, pod.ip, credentials, request.site.port or pod.port)
+            )
         except GaleraBackupError as error:
             return GroupMember(pod=pod.name, ip=pod.ip, error=error.message)
         return GroupMember(pod=pod.name, ip=pod.ip, group=group)

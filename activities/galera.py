@@ -200,7 +200,7 @@ class GaleraActivities:
         pod = await in_thread(self._kube.pod, task.site.cluster.namespace, task.pod)
         if not pod.ip:
             raise NotYet(f"pod {task.pod!r} has no address yet")
-        return await in_thread(self._observer.endpoint, task.site.cluster, pod, task.site.credentials)
+        return await in_thread(self._observer.endpoint, task.site, pod, task.site.credentials)
 
 
 def _is_not_ours(pod: PodFacts, task: ReplicaTask) -> bool:

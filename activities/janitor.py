@@ -77,7 +77,7 @@ class JanitorActivities:
         cluster = request.site.cluster
         statefulset = self._kube.statefulset(cluster, request.site.container)
         before = self._pods(cluster)
-        members = self._observer.members(request, statefulset.ordinals(statefulset.replicas))
+        members = self._observer.members(request, statefulset.ordinals(statefulset.replicas), statefulset.container)
         runners = self._kube.runner_pods(cluster, None)
         return _Seen(statefulset, before, members, self._pods(cluster), tuple(runners))
 

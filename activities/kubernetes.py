@@ -185,7 +185,7 @@ class KubernetesActivities:
         """Each server is told to go when the one before has ended; the controller would wait until its pod is gone."""
         wanted = statefulset.ordinals(statefulset.replicas)
         leaving = [
-            pod for pod in pods if names.ordinal(pod.name) not in wanted and task.site.container not in pod.ended
+            pod for pod in pods if names.ordinal(pod.name) not in wanted and statefulset.container not in pod.ended
         ]
         if leaving:
             pod = max(leaving, key=lambda pod: names.ordinal(pod.name))

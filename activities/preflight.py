@@ -12,6 +12,7 @@ from galera_backup.models.activities import Observe
 from galera_backup.models.inspection import ClusterFacts
 from galera_backup.models.server import ServerSeen
 from galera_backup.models.shape import PodShape
+from galera_backup.models.site import Site
 from galera_backup.mysql.gateway import Endpoint, MysqlGateway
 
 
@@ -31,12 +32,12 @@ class PreflightActivities:
         site = request.site
         shape = self._kube.shape(site, request.replicas)
         credentials = self._kube.credentials(site.cluster.namespace, site.credentials)
-        namespace, running = site.cluster.namespace, [member for member in shape.members if member.ip]
-        servers = tuple(self._server(namespace, member, credentials) for member in running)
+        running = [member for member in shape.members if member.ip]
+        servers = tuple(self._server(site, member, credentials) for member in running)
         return ClusterFacts(shape=shape, servers=servers)
 
-    def _server(self, namespace: str, member: PodShape, credentials: Credentials) -> ServerSeen:
-        server = Endpoint(namespace, member.name, member.ip, credentials)
+    def _server(self, site: Site, member: PodShape, credentials: Credentials) -> ServerSeen:
+        server = Endpoint(site.cluster.namespace, member.name, member.ip, credentials, site.port or member.port)
         try:
             settings = self._mysql.settings(server)
         except GaleraBackupError as error:

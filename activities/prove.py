@@ -193,7 +193,7 @@ class ProveActivities:
         pod = await in_thread(self._kube.find_pod, task.site.cluster.namespace, replica.pod)
         if pod is None or not pod.ip:
             raise DatabaseUnavailable(members_table(seen))
-        return await in_thread(self._observer.endpoint, task.site.cluster, pod, task.check_credentials)
+        return await in_thread(self._observer.endpoint, task.site, pod, task.check_credentials)
 
 
 def _which(task: ProofTask, number: int) -> str:

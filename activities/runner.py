@@ -126,7 +126,9 @@ class RunnerActivities:
     def _check_desynced(self, task: RunnerTask[RunnerJob], replica: str) -> None:
         pod = self._kube.pod(task.site.cluster.namespace, replica)
         credentials = self._kube.credentials(task.site.cluster.namespace, task.site.credentials)
-        wsrep = self._mysql.wsrep_status(Endpoint(task.site.cluster.namespace, replica, pod.ip, credentials))
+        port = task.site.port or pod.port
+        server = Endpoint(task.site.cluster.namespace, replica, pod.ip, credentials, port)
+        wsrep = self._mysql.wsrep_status(server)
         if not wsrep.desync:
             raise LeaseLost(
                 f"starting runner pod {task.pod!r}: expected wsrep_desync=ON on {replica!r}, it is OFF. "

@@ -142,9 +142,13 @@ Container = Annotated[
         "--container",
         "The StatefulSet's container that runs the server.",
         "NAME",
-        default_of(BackupRequest, "container"),
+        "the one that mounts the data",
         DISCOVERY,
     ),
+]
+Port = Annotated[
+    str | None,
+    request_option("--port", "On which the servers listen.", "PORT", "as their container says, else 3306", DISCOVERY),
 ]
 RunAsUser = Annotated[
     str | None,
@@ -337,6 +341,7 @@ class PlaceOptions(RunnerOptions):
     primary_value: LabelPrimary = None
     backup_value: LabelBackup = None
     accept: Accept = None
+    port: Port = None
 
     def fields(self) -> dict[str, Any]:
         """Of an `OperationRequest`; what was not typed keeps the model's default."""
@@ -349,7 +354,7 @@ class PlaceOptions(RunnerOptions):
         credentials = given(secret=self.secret, user_key=self.user_key, password_key=self.password_key)
         server = {"primary_label": None if self.primary_label_moved_by is LabelMover.NONE else label}
         runners = RunnerOptions(self.backup_claim, self.container, self.run_as_user, self.data_directory).fields()
-        return runners | given(credentials=credentials or None, accept=self.accept) | server
+        return runners | given(credentials=credentials or None, accept=self.accept, port=self.port) | server
 
 
 @dataclass(frozen=True)

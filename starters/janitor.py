@@ -36,6 +36,7 @@ from starters._options import (
     NoWait,
     PasswordKey,
     PlaceOptions,
+    Port,
     Secret,
     TemporalOptions,
     UserKey,
@@ -94,6 +95,7 @@ class ServerOptions:
     primary_label: LabelKey = None
     primary_value: LabelPrimary = None
     backup_value: LabelBackup = None
+    port: Port = None
 
     def fields(self) -> dict[str, Any]:
         """Of a `JanitorRequest`."""

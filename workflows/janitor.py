@@ -73,7 +73,10 @@ class GaleraJanitor(Operation):
     async def run(self, request: JanitorRequest) -> JanitorResult:
         """One look, and what follows from it."""
         shared = OperationRequest(
-            cluster=request.cluster, credentials=request.credentials, container=request.container
+            cluster=request.cluster,
+            credentials=request.credentials,
+            container=request.container,
+            port=request.port,
         )  # without waiting for the cluster: whoever holds it undoes, or the next run does
         work = self._begin(shared, workflow_types.JANITOR)
         steps = _Steps(request, work.lease, work.progress)
@@ -237,7 +240,9 @@ class _Steps:
         request, recipe = self._request, mark.start
         assert recipe is not None
         self._enter("start", f"starting {request.cluster}: {finding.text}")
-        site = recipe.site.model_copy(update={"credentials": request.credentials, "container": request.container})
+        site = recipe.site.model_copy(
+            update={"credentials": request.credentials, "container": request.container, "port": request.port}
+        )
         recipe = recipe.model_copy(update={"runner_pod_prefix": names.JANITOR_RUNNER_PREFIX})
         stake, ended = Stopped(site, recipe, mark, Undoer.janitor(self._lease.ref)), Ended()
         limit = INSPECTION + recipe.ready_timeout

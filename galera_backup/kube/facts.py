@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,10 @@ from kubernetes.client import V1Container, V1ContainerStatus, V1Pod, V1StatefulS
 from galera_backup import names
 from galera_backup.errors import ClusterNotFound
 from galera_backup.models.common import ClusterRef
+
+MYSQL_PORT = 3306
+USUAL_CONTAINER = "mariadb"
+_PORT_NAMES = ("mysql", "mariadb", "mysqld")
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,8 @@ class PodFacts:
     """It has a scheduling gate, so the scheduler ignores it."""
     restarts: Mapping[str, int] = field(default_factory=dict)
     """How often each container was started again."""
+    port: int = MYSQL_PORT
+    """On which its server listens, as its containers say."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,8 @@ class StatefulSetFacts:
     resource_version: str
     replicas: int
     annotations: Mapping[str, str]
+    container: str
+    """Name of the one that runs the server."""
     image: str
     image_pull_policy: str | None
     data_volume: str
@@ -115,7 +123,14 @@ def pod_facts(pod: V1Pod) -> PodFacts:
         unscheduled=next((each.message or "" for each in conditions.values() if _unscheduled(each)), ""),
         gated=bool(spec.scheduling_gates),
         restarts={container.name: container.restart_count for container in containers},
+        port=mysql_port(spec.containers),
     )
+
+
+def mysql_port(containers: Iterable[V1Container]) -> int:
+    """The port that a container names so; else that of MySQL."""
+    ports = [port for container in containers for port in container.ports or []]
+    return next((port.container_port for port in ports if port.name in _PORT_NAMES), MYSQL_PORT)
 
 
 def _unscheduled(condition: Any) -> bool:
@@ -132,16 +147,10 @@ def _wait(container: V1ContainerStatus) -> ContainerEnd:
     return ContainerEnd(exit_code=None, reason=state.reason or "", message=state.message or "")
 
 
-def statefulset_facts(statefulset: V1StatefulSet, cluster: ClusterRef, container_name: str) -> StatefulSetFacts:
+def statefulset_facts(statefulset: V1StatefulSet, cluster: ClusterRef, container_name: str | None) -> StatefulSetFacts:
     """Facts of a StatefulSet. Error: `ClusterNotFound` when it has no such container or no data claim in it."""
     template_metadata, template = statefulset.spec.template.metadata, statefulset.spec.template.spec
-    container = next((each for each in template.containers if each.name == container_name), None)
-    if container is None:
-        raise ClusterNotFound(
-            f"StatefulSet {str(cluster)!r}: expected a container {container_name!r}, it has "
-            f"{', '.join(sorted(each.name for each in template.containers))}. Name the server's container in the "
-            "request's field 'container'"
-        )
+    container = _server(statefulset, cluster, container_name)
     mount = _data_mount(statefulset, container, cluster)
     pod_security, security = template.security_context, container.security_context
     return StatefulSetFacts(
@@ -149,6 +158,7 @@ def statefulset_facts(statefulset: V1StatefulSet, cluster: ClusterRef, container
         resource_version=statefulset.metadata.resource_version,
         replicas=statefulset.spec.replicas,
         annotations=statefulset.metadata.annotations or {},
+        container=container.name,
         image=container.image,
         image_pull_policy=container.image_pull_policy,
         data_volume=mount.name,
@@ -165,6 +175,28 @@ def statefulset_facts(statefulset: V1StatefulSet, cluster: ClusterRef, container
         scaled_by=_scaled_by(statefulset.metadata.managed_fields or ()),
         first_ordinal=(statefulset.spec.ordinals.start or 0) if statefulset.spec.ordinals is not None else 0,
     )
+
+
+def _server(statefulset: V1StatefulSet, cluster: ClusterRef, name: str | None) -> V1Container:
+    """The container with this name; None: the one that mounts a claim and may write to it, or has the usual name."""
+    containers = statefulset.spec.template.spec.containers
+    found = [each for each in containers if each.name == name]
+    if name is None:
+        templates = {template.metadata.name for template in statefulset.spec.volume_claim_templates or []}
+        mounting = [each for each in containers if any(_writes(mount, templates) for mount in each.volume_mounts or [])]
+        found = mounting if len(mounting) == 1 else [each for each in mounting if each.name == USUAL_CONTAINER]
+    if len(found) != 1:
+        what = f"a container {name!r}" if name is not None else "one container that mounts the data"
+        raise ClusterNotFound(
+            f"StatefulSet {str(cluster)!r}: expected {what}, it has "
+            f"{', '.join(sorted(each.name for each in containers))}. Name the server's container in the request's "
+            "field 'container'"
+        )
+    return found[0]
+
+
+def _writes(mount: Any, templates: Collection[str]) -> bool:
+    return mount.name in templates and not mount.read_only
 
 
 def _settings(container: V1Container) -> tuple[str, ...]:

@@ -43,8 +43,8 @@ class KubeGateway:
 
     # --- reading
 
-    def statefulset(self, cluster: ClusterRef, container: str) -> StatefulSetFacts:
-        """The cluster's StatefulSet; `container` is the name of the server's container."""
+    def statefulset(self, cluster: ClusterRef, container: str | None) -> StatefulSetFacts:
+        """The cluster's StatefulSet; `container` is the name of the server's container, None: it is found."""
         found = call(
             f"reading StatefulSet {str(cluster)!r}",
             self._apps.read_namespaced_stateful_set,

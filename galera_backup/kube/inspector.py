@@ -40,9 +40,9 @@ class Inspector:
         members = [pod for pod in members if names.HOLD_LABEL not in (pod.metadata.labels or {})]
         scalers, unread = self._scalers(cluster)
         return ClusterShape(
-            statefulset=statefulset_shape(found, facts, site.container),
-            members=tuple(sorted((pod_shape(pod, site.container) for pod in members), key=_by_ordinal)),
-            planned=tuple(planned_shape(found, facts, ordinal, site.container) for ordinal in ordinals),
+            statefulset=statefulset_shape(found, facts),
+            members=tuple(sorted((pod_shape(pod, facts.container) for pod in members), key=_by_ordinal)),
+            planned=tuple(planned_shape(found, facts, ordinal) for ordinal in ordinals),
             others=tuple(_others(pods, members, set(data_claims))),
             **self._claims(namespace, data_claims, site.backup_claim),
             autoscalers=scalers,

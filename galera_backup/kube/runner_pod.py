@@ -91,7 +91,7 @@ def runner_pod(
         mariadb_mounts.append(V1VolumeMount(name="accounts", mount_path=handshake.ACCOUNTS, read_only=True))
     containers = [_agent(task, agent_image, agent_mounts, environment)]
     if needs.script:
-        containers.append(_mariadb(needs, statefulset, replica, mariadb_mounts, data_path))
+        containers.append(_mariadb(task, statefulset, replica, mariadb_mounts, data_path))
     return V1Pod(
         api_version="v1",
         kind="Pod",
@@ -141,15 +141,19 @@ def _agent(
 
 
 def _mariadb(
-    needs: Needs,
+    task: RunnerTask[AnyJob],
     statefulset: StatefulSetFacts,
     replica: PodFacts | None,
     mounts: list[V1VolumeMount],
     data_path: str,
 ) -> V1Container:
+    needs = task.job.needs
     environment = [V1EnvVar(name="DATADIR", value=data_path)]
     if replica is not None:
-        environment += [V1EnvVar(name="MARIADB_HOST", value=replica.ip), V1EnvVar(name="MARIADB_PORT", value="3306")]
+        environment += [
+            V1EnvVar(name="MARIADB_HOST", value=replica.ip),
+            V1EnvVar(name="MARIADB_PORT", value=str(task.site.port or replica.port)),
+        ]
     if needs.in_outage:
         environment.append(V1EnvVar(name="NICENESS", value="0"))
     return V1Container(

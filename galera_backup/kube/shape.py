@@ -18,7 +18,7 @@ from kubernetes.client import (
 )
 
 from galera_backup.kube.admission import claim_volume
-from galera_backup.kube.facts import StatefulSetFacts
+from galera_backup.kube.facts import StatefulSetFacts, mysql_port
 from galera_backup.models.shape import (
     Autoscaler,
     ClaimShape,
@@ -47,7 +47,7 @@ _FLUX = {
 }
 
 
-def statefulset_shape(found: V1StatefulSet, facts: StatefulSetFacts, container: str) -> StatefulSetShape:
+def statefulset_shape(found: V1StatefulSet, facts: StatefulSetFacts) -> StatefulSetShape:
     """Of a StatefulSet; `facts` are its own."""
     metadata, spec, status = found.metadata, found.spec, found.status
     retention, strategy = spec.persistent_volume_claim_retention_policy, spec.update_strategy
@@ -68,7 +68,7 @@ def statefulset_shape(found: V1StatefulSet, facts: StatefulSetFacts, container: 
         pod_management=spec.pod_management_policy or "OrderedReady",
         owners=tuple(_owners(metadata.owner_references)),
         image=facts.image,
-        container=container,
+        container=facts.container,
         data_template=facts.data_volume,
         scaled_by=facts.scaled_by,
         delivered_by=tuple(_delivered_by({**(metadata.labels or {}), **(metadata.annotations or {})})),
@@ -93,6 +93,7 @@ def pod_shape(found: V1Pod, container: str | None) -> PodShape:
         owners=tuple(_owners(metadata.owner_references)),
         revision=(metadata.labels or {}).get(_REVISION, ""),
         image=containers[0].image if container is not None and containers else "",
+        port=mysql_port(containers),
         mounts=tuple(
             _mount(mount, volumes.get(mount.name), found, each)
             for each in containers
@@ -101,7 +102,7 @@ def pod_shape(found: V1Pod, container: str | None) -> PodShape:
     )
 
 
-def planned_shape(found: V1StatefulSet, facts: StatefulSetFacts, ordinal: int, container: str) -> PodShape:
+def planned_shape(found: V1StatefulSet, facts: StatefulSetFacts, ordinal: int) -> PodShape:
     """Of the pod that the template makes for a replica, as far as its mounts are known before it is made."""
     template = found.spec.template
     name = f"{facts.cluster.statefulset}-{ordinal}"
@@ -110,7 +111,7 @@ def planned_shape(found: V1StatefulSet, facts: StatefulSetFacts, ordinal: int, c
     volumes += [claim_volume(each, f"{each}-{name}") for each in claims]
     metadata = V1ObjectMeta(name=name, namespace=facts.cluster.namespace, uid="")
     spec = V1PodSpec(containers=template.spec.containers, volumes=volumes)
-    return pod_shape(V1Pod(metadata=metadata, spec=spec, status=V1PodStatus()), container)
+    return pod_shape(V1Pod(metadata=metadata, spec=spec, status=V1PodStatus()), facts.container)
 
 
 def claim_shape(found: V1PersistentVolumeClaim, ordinal: int | None) -> ClaimShape:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from galera_backup.models.cluster import MemberObservation
 from galera_backup.models.common import (
@@ -26,8 +28,10 @@ class JanitorRequest(Model):
 
     cluster: ClusterRef
     credentials: SecretRef = SecretRef()
-    container: KubernetesName = "mariadb"
-    """Name of the StatefulSet's container that runs the server."""
+    container: KubernetesName | None = None
+    """Name of the StatefulSet's container that runs the server; None: the one that mounts the data."""
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """On which the servers listen; None: as their container says, else 3306."""
     primary_label: PrimaryLabel | None = PrimaryLabel()
     """Only shown; what is put back is what the mark says."""
     drain_timeout: PositiveDuration = timedelta(minutes=10)
@@ -42,6 +46,7 @@ class JanitorRequest(Model):
             cluster=self.cluster,
             credentials=self.credentials,
             container=self.container,
+            port=self.port,
             primary_label=self.primary_label,
         )
 

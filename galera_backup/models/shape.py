@@ -65,6 +65,8 @@ class PodShape(Facts):
     """Label `controller-revision-hash`."""
     image: str = ""
     """Of the server's container, from the pod, not from the template."""
+    port: int = 3306
+    """On which the server listens, as its container says."""
     mounts: tuple[Mount, ...] = ()
     """Of the server's container; of a pod that is not a member, of all its containers."""
 

@@ -19,8 +19,8 @@ class RunnerSite(Model):
     cluster: ClusterRef
     backup_claim: KubernetesName = "mariadb-phy-backup-data"
     """PersistentVolumeClaim, in the cluster's namespace, that holds the backups (mounted at /var/backup)."""
-    container: KubernetesName = "mariadb"
-    """Name of the StatefulSet's container that runs the server."""
+    container: KubernetesName | None = None
+    """Name of the StatefulSet's container that runs the server; None: the one that mounts the data."""
     run_as_user: Annotated[int, Field(ge=1)] | None = None
     """Uid that owns the data directory; needed only where the StatefulSet names no `runAsUser`."""
 
@@ -38,6 +38,8 @@ class Site(RunnerSite):
     """One Galera cluster, how its server is reached, and where its backups are. Requests have these fields flat."""
 
     credentials: SecretRef = SecretRef()
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """On which the servers listen; None: as their container says, else 3306."""
     primary_label: PrimaryLabel | None = PrimaryLabel()
     """None: no Service of this cluster follows a label."""
 

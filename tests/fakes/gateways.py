@@ -97,7 +97,7 @@ class FakeKube(_Fake):
     """In place of `KubeGateway`."""
 
     @_call
-    def statefulset(self, cluster: ClusterRef, container: str) -> StatefulSetFacts:
+    def statefulset(self, cluster: ClusterRef, container: str | None) -> StatefulSetFacts:
         world = self.worlds.at(cluster.namespace)
         if cluster != world.cluster:
             raise ClusterNotFound(f"reading StatefulSet {str(cluster)!r}: it does not exist. Check the names")

@@ -338,15 +338,16 @@ class World:
 
     # --- facts
 
-    def statefulset_facts(self, container: str) -> StatefulSetFacts:
+    def statefulset_facts(self, container: str | None) -> StatefulSetFacts:
         """As the gateway reads it."""
-        if container != "mariadb":
+        if container not in (None, "mariadb"):
             raise ClusterNotFound(f"StatefulSet {str(self.cluster)!r}: expected a container {container!r}")
         return StatefulSetFacts(
             cluster=self.cluster,
             resource_version=str(self.statefulset.version),
             replicas=self.statefulset.replicas,
             annotations=dict(self.statefulset.annotations),
+            container="mariadb",
             image="mariadb:10.11.19",
             image_pull_policy="IfNotPresent",
             data_volume="mysql-data",

@@ -22,6 +22,8 @@ from tests.unit.commands.stand_ins import (
     ID,
 )
 
+PLACES, LABEL = ("claim", "db", "999", "/data", "s", "u", "p"), ("role", "leader", "away")
+
 
 def test_options_that_were_not_typed_keep_the_models_default() -> None:
     order = request(BackupRequest, "a/b", BackupOptions().fields() | PlaceOptions().fields())
@@ -30,9 +32,7 @@ def test_options_that_were_not_typed_keep_the_models_default() -> None:
 
 def test_every_option_reaches_its_field() -> None:
     what = BackupOptions("1", "2", "1.5", True, "3h", "4m", False, "80")
-    places = PlaceOptions(
-        *("claim", "db", "999", "/data", "s", "u", "p"), LabelMover.CONTROLLER, "role", "leader", "away", ["controlled"]
-    )
+    places = PlaceOptions(*PLACES, LabelMover.CONTROLLER, *LABEL, ["controlled"], "3307")
     order = request(BackupRequest, "a/b", what.fields() | places.fields() | {"wait_for_cluster": "5m"})
     assert order == BackupRequest(
         cluster=ClusterRef(namespace="a", statefulset="b"),
@@ -49,6 +49,7 @@ def test_every_option_reaches_its_field() -> None:
         container="db",
         run_as_user=999,
         data_directory="/data",
+        port=3307,
         accept=("controlled",),
         primary_label=PrimaryLabel(key="role", primary="leader", backup="away", moved_by="controller"),
         wait_for_cluster=timedelta(minutes=5),
@@ -72,9 +73,7 @@ def test_every_field_of_a_restore_has_an_option() -> None:
         account=["nova:user:word"],
         reset_passwords=True,
     )
-    places = PlaceOptions(
-        *("claim", "db", "999", "/data", "s", "u", "p"), LabelMover.CONTROLLER, "role", "leader", "away", ["controlled"]
-    )
+    places = PlaceOptions(*PLACES, LabelMover.CONTROLLER, *LABEL, ["controlled"], "3307")
     typed = {"backup_id": ID, "source": "c/d", "confirm": "a/b", "wait_for_cluster": "1m"}
     order = request(RestoreRequest, "a/b", how.fields() | proof.fields() | places.fields() | typed)
     assert set(RestoreRequest.model_fields) == order.model_fields_set
@@ -115,7 +114,7 @@ def test_source_that_is_wrong(source: str, text: str) -> None:
 
 
 def test_every_field_of_a_janitor_has_an_option() -> None:
-    servers = janitor_command.ServerOptions("s", "u", "p", "db", LabelMover.CONTROLLER, "role", "leader", "away")
+    servers = janitor_command.ServerOptions("s", "u", "p", "db", LabelMover.CONTROLLER, *LABEL, "3307")
     limits = {"drain_timeout": "1m", "step_timeout": "2m"}
     order = request(JanitorRequest, "a/b", servers.fields() | limits)
     assert order.credentials == SecretRef(secret="s", user_key="u", password_key="p")

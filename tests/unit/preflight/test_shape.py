@@ -48,7 +48,7 @@ def statefulset(spec: dict[str, Any] | None = None, **metadata: Any) -> Stateful
         "status": {"replicas": 3, "observedGeneration": 2, "currentRevision": "r-1", "updateRevision": "r-2"},
     }
     found = parsed("V1StatefulSet", body)
-    return statefulset_shape(found, statefulset_facts(found, CLUSTER, "mariadb"), "mariadb")
+    return statefulset_shape(found, statefulset_facts(found, CLUSTER, None))
 
 
 def pod(volume_mount: dict[str, Any], volume: dict[str, Any], **metadata: Any) -> Any:
