@@ -78,8 +78,10 @@ class StatefulSetFacts:
     group: int | None
     fs_group: int | None
     service_account: str | None
-    tolerations: tuple[Any, ...] = field(repr=False, default=())
-    image_pull_secrets: tuple[Any, ...] = field(repr=False, default=())
+    pod: Any = field(repr=False, default=None)
+    """Spec of its pods, from the template: a `V1PodSpec`."""
+    server: Any = field(repr=False, default=None)
+    """The server's container in it: a `V1Container`."""
     service: str = ""
     """The Service that gives the pods their names."""
     labels: Mapping[str, str] = field(repr=False, default_factory=dict)
@@ -167,8 +169,8 @@ def statefulset_facts(statefulset: V1StatefulSet, cluster: ClusterRef, container
         group=_first("run_as_group", security, pod_security),
         fs_group=_first("fs_group", pod_security),
         service_account=template.service_account_name,
-        tolerations=tuple(template.tolerations or ()),
-        image_pull_secrets=tuple(template.image_pull_secrets or ()),
+        pod=template,
+        server=container,
         service=statefulset.spec.service_name or "",
         labels=(template_metadata.labels if template_metadata else None) or {},
         settings=_settings(container),

@@ -5,28 +5,19 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from kubernetes.client import (
-    V1Affinity,
-    V1Capabilities,
     V1Container,
     V1EmptyDirVolumeSource,
     V1EnvVar,
     V1KeyToPath,
-    V1NodeAffinity,
-    V1NodeSelector,
-    V1NodeSelectorRequirement,
-    V1NodeSelectorTerm,
     V1ObjectMeta,
     V1PersistentVolumeClaimVolumeSource,
     V1Pod,
     V1PodSchedulingGate,
-    V1PodSecurityContext,
     V1PodSpec,
     V1ProjectedVolumeSource,
     V1ResourceRequirements,
-    V1SeccompProfile,
     V1SecretProjection,
     V1SecretVolumeSource,
-    V1SecurityContext,
     V1Volume,
     V1VolumeMount,
     V1VolumeProjection,
@@ -35,11 +26,12 @@ from kubernetes.client import (
 from galera_backup import names, timing
 from galera_backup.errors import InvalidInput
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
+from galera_backup.kube.taken_over import Taken, locked_down
 from galera_backup.models.activities import RunnerTask
 from galera_backup.models.common import SecretRef
 from galera_backup.models.layout import Layout
 from galera_backup.models.runner import AnyJob, DataJob, Needs
-from galera_backup.models.site import BACKUP_ROOT
+from galera_backup.models.site import BACKUP_ROOT, RunnerSettings
 from galera_backup.runner import handshake, scripts
 
 
@@ -58,7 +50,7 @@ def runner_pod(
             "owns its data directory, so that the runner can work without being root. Set 'run_as_user' in the request"
         )
     group = statefulset.group or statefulset.fs_group or user
-    needs = task.job.needs
+    needs, taken = task.job.needs, Taken(statefulset, task.server_volumes)
     volumes = [V1Volume(name="work", empty_dir=V1EmptyDirVolumeSource(medium="Memory", size_limit="256Mi"))]
     work = V1VolumeMount(name="work", mount_path=handshake.WORK)
     agent_mounts, mariadb_mounts = [work], [work]
@@ -89,13 +81,20 @@ def runner_pod(
     if needs.secrets == "accounts":
         volumes.append(_accounts_volume(task))
         mariadb_mounts.append(V1VolumeMount(name="accounts", mount_path=handshake.ACCOUNTS, read_only=True))
-    containers = [_agent(task, agent_image, agent_mounts, environment)]
+    containers = [_agent(task, statefulset, agent_image, agent_mounts, environment)]
     if needs.script:
+        volumes += taken.volumes()
+        mariadb_mounts += taken.mounts()
         containers.append(_mariadb(task, statefulset, replica, mariadb_mounts, data_path))
     return V1Pod(
         api_version="v1",
         kind="Pod",
-        metadata=V1ObjectMeta(name=task.pod, namespace=task.site.cluster.namespace, labels=_labels(task)),
+        metadata=V1ObjectMeta(
+            name=task.pod,
+            namespace=task.site.cluster.namespace,
+            labels=_labels(task),
+            annotations=dict(task.site.runner.annotations) or None,
+        ),
         spec=V1PodSpec(
             containers=containers,
             volumes=volumes,
@@ -106,19 +105,24 @@ def runner_pod(
             automount_service_account_token=False,
             service_account_name=statefulset.service_account,
             enable_service_links=False,
-            affinity=_same_node(replica),
-            tolerations=list(statefulset.tolerations),
-            image_pull_secrets=list(statefulset.image_pull_secrets),
-            security_context=V1PodSecurityContext(
-                run_as_non_root=True,
-                run_as_user=user,
-                run_as_group=group,
-                fs_group=group,
-                fs_group_change_policy="OnRootMismatch",
-                seccomp_profile=V1SeccompProfile(type="RuntimeDefault"),
-            ),
+            affinity=taken.affinity(replica, task.prefer_node),
+            node_selector=taken.node_selector(),
+            tolerations=taken.tolerations(),
+            priority_class_name=task.site.runner.priority_class or taken.priority_class(),
+            runtime_class_name=taken.runtime_class(),
+            image_pull_secrets=taken.pull_secrets(task.site.runner.pull_secrets),
+            security_context=taken.pod_security(user, group, _fs_group(needs, statefulset, group)),
         ),
     )
+
+
+def _fs_group(needs: Needs, statefulset: StatefulSetFacts, group: int) -> int | None:
+    """The kubelet gives every volume that the pod may write to this group.
+
+    Without a group of its own the StatefulSet's data keeps its modes: no pod that writes to it has one. A fresh backup
+    claim becomes writable by the pods that do not.
+    """
+    return group if statefulset.fs_group is not None or needs.data != "write" else None
 
 
 def _gates(task: RunnerTask[AnyJob]) -> list[V1PodSchedulingGate] | None:
@@ -127,7 +131,11 @@ def _gates(task: RunnerTask[AnyJob]) -> list[V1PodSchedulingGate] | None:
 
 
 def _agent(
-    task: RunnerTask[AnyJob], image: str, mounts: list[V1VolumeMount], environment: list[V1EnvVar]
+    task: RunnerTask[AnyJob],
+    statefulset: StatefulSetFacts,
+    image: str,
+    mounts: list[V1VolumeMount],
+    environment: list[V1EnvVar],
 ) -> V1Container:
     return V1Container(
         name=handshake.AGENT_CONTAINER,
@@ -135,8 +143,8 @@ def _agent(
         image_pull_policy="IfNotPresent",
         env=[V1EnvVar(name=handshake.JOB_VARIABLE, value=task.job.model_dump_json()), *environment],
         volume_mounts=mounts,
-        resources=_share(task.job.needs),
-        security_context=_locked_down(),
+        resources=_share(task.job.needs, task.site.runner),
+        security_context=locked_down(statefulset),
     )
 
 
@@ -163,13 +171,14 @@ def _mariadb(
         command=["sh", "-c", scripts.program(*needs.script)],
         env=environment,
         volume_mounts=mounts,
-        resources=_share(needs),
-        security_context=_locked_down(),
+        resources=_share(needs, task.site.runner),
+        security_context=locked_down(statefulset),
     )
 
 
 def _labels(task: RunnerTask[AnyJob]) -> dict[str, str]:
-    labels = {names.MANAGED_BY_LABEL: names.MANAGED_BY, names.CLUSTER_LABEL: task.site.cluster.statefulset}
+    ours = {names.MANAGED_BY_LABEL: names.MANAGED_BY, names.CLUSTER_LABEL: task.site.cluster.statefulset}
+    labels = {**task.site.runner.labels, **ours}
     if task.run:
         labels[names.RUN_LABEL] = task.run
     if task.lease is not None:
@@ -177,21 +186,14 @@ def _labels(task: RunnerTask[AnyJob]) -> dict[str, str]:
     return labels
 
 
-def _share(needs: Needs) -> V1ResourceRequirements:
+def _share(needs: Needs, settings: RunnerSettings) -> V1ResourceRequirements:
     """A small CPU weight: compression at full weight slows commits on the whole cluster to a fifth.
 
     In the outage nothing commits. Then the weight is larger, but still fits on the node of a stopped server.
     """
     cpu = "100m" if needs.in_outage else "10m"
-    return V1ResourceRequirements(requests={"cpu": cpu, "memory": "64Mi"})
-
-
-def _locked_down() -> V1SecurityContext:
-    return V1SecurityContext(
-        allow_privilege_escalation=False,
-        read_only_root_filesystem=True,
-        capabilities=V1Capabilities(drop=["ALL"]),
-    )
+    requests = {"cpu": cpu, "memory": "64Mi", **settings.requests}
+    return V1ResourceRequirements(requests=requests, limits=dict(settings.limits) or None)
 
 
 def _claim_volume(name: str, claim: str, read_only: bool) -> V1Volume:
@@ -235,17 +237,3 @@ def _keys(reference: SecretRef, directory: str = "") -> list[V1KeyToPath]:
         V1KeyToPath(key=reference.user_key, path=f"{directory}username"),
         V1KeyToPath(key=reference.password_key, path=f"{directory}password"),
     ]
-
-
-def _same_node(replica: PodFacts | None) -> V1Affinity | None:
-    """Bind the runner to the replica's node by affinity, so that the scheduler still looks at its volumes."""
-    if replica is None or not replica.node:  # no pod uses the volume
-        return None
-    on_its_node = V1NodeSelectorTerm(
-        match_fields=[V1NodeSelectorRequirement(key="metadata.name", operator="In", values=[replica.node])]
-    )
-    return V1Affinity(
-        node_affinity=V1NodeAffinity(
-            required_during_scheduling_ignored_during_execution=V1NodeSelector(node_selector_terms=[on_its_node])
-        )
-    )

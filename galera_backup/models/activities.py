@@ -141,6 +141,10 @@ class RunnerTask(Model, Generic[JobT_co]):
     """Of a StageJob: the Secrets whose passwords it compares, or sets."""
     data_claim: str | None
     """Data claim to mount; None for a job that does not look at one."""
+    server_volumes: tuple[str, ...] = ()
+    """Volumes of the servers' pods that hold files which a tool needs where the server has them: keys."""
+    prefer_node: str = ""
+    """Where the data volume was attached last, in an outage."""
     replica: str | None = None
     """Pod of the cluster whose node the runner must share, where there is such a pod, and whose server it asks."""
     timeout: timedelta

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated
 
@@ -13,6 +14,20 @@ BACKUP_ROOT = "/var/backup"
 """Where a runner pod mounts the backup volume."""
 
 
+class RunnerSettings(Model):
+    """What runner pods get beside what they take over from the servers' pods."""
+
+    labels: Mapping[str, str] = {}
+    annotations: Mapping[str, str] = {}
+    requests: Mapping[str, str] = {}
+    """Of each container: `{"cpu": "100m", "memory": "128Mi"}`; what is not named keeps its default."""
+    limits: Mapping[str, str] = {}
+    priority_class: KubernetesName | None = None
+    """None: that of the servers' pods."""
+    pull_secrets: tuple[KubernetesName, ...] = ()
+    """Beside those of the servers' pods: for the agent's image."""
+
+
 class RunnerSite(Model):
     """One Galera cluster as its runner pods need to know it. Everything else is discovered from the StatefulSet."""
 
@@ -21,6 +36,7 @@ class RunnerSite(Model):
     """PersistentVolumeClaim, in the cluster's namespace, that holds the backups (mounted at /var/backup)."""
     container: KubernetesName | None = None
     """Name of the StatefulSet's container that runs the server; None: the one that mounts the data."""
+    runner: RunnerSettings = RunnerSettings()
     run_as_user: Annotated[int, Field(ge=1)] | None = None
     """Uid that owns the data directory; needed only where the StatefulSet names no `runAsUser`."""
 

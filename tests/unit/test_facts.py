@@ -66,7 +66,7 @@ def test_statefulset() -> None:
     assert found.settings == ("start", "--wsrep-cluster-address=gcomm://mariadb", "mariadb.openstack")
     assert "mariadb.openstack" not in repr(found)  # a setting may be a password
     assert found.annotations == {}
-    assert [each.key for each in found.tolerations] == ["database"]
+    assert [each.key for each in found.pod.tolerations] == ["database"]
 
 
 def test_container_that_is_not_there_names_those_that_are() -> None:
