@@ -180,6 +180,18 @@ Accept = Annotated[
 ]
 
 
+Runner = Annotated[
+    str | None,
+    request_option(
+        "--runner",
+        "What runner pods get besides: labels, annotations, requests, limits, priority_class, pull_secrets.",
+        "JSON",
+        "only what the servers' pods have",
+        DISCOVERY,
+    ),
+]
+
+
 class LabelMover(StrEnum):
     """Who moves the primary label away from the replica."""
 
@@ -327,6 +339,7 @@ class RunnerOptions(RequestOptions):
     container: Container = None
     run_as_user: RunAsUser = None
     data_directory: DataDirectory = None
+    runner: Runner = None
 
 
 @dataclass(frozen=True)
@@ -353,7 +366,9 @@ class PlaceOptions(RunnerOptions):
         )
         credentials = given(secret=self.secret, user_key=self.user_key, password_key=self.password_key)
         server = {"primary_label": None if self.primary_label_moved_by is LabelMover.NONE else label}
-        runners = RunnerOptions(self.backup_claim, self.container, self.run_as_user, self.data_directory).fields()
+        runners = RunnerOptions(
+            self.backup_claim, self.container, self.run_as_user, self.data_directory, self.runner
+        ).fields()
         return runners | given(credentials=credentials or None, accept=self.accept, port=self.port) | server
 
 

@@ -183,6 +183,7 @@ class _Steps:
             run=workflow.info().run_id,
             job=job,
             data_claim=claim.claim,
+            server_volumes=seen.server_volumes,
             replica=target.pod,
             timeout=request.runner_timeout,
             others_in_sync=self._others_in_sync,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
@@ -15,7 +14,7 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup import names
     from galera_backup.models.activities import RunnerTask
     from galera_backup.models.common import LeaseRef, SecretRef
-    from galera_backup.models.layout import Layout
+    from galera_backup.models.mark import StartRecipe
     from galera_backup.models.runner import DataJob
     from galera_backup.models.site import Site
 
@@ -30,8 +29,8 @@ class Pods:
     lease: LeaseRef | None
     """None: they only read."""
     prefix: str
-    layout: Callable[[str], Layout] = lambda claim: Layout()
-    """Where the data directory is on the volume of a claim."""
+    recipe: StartRecipe | None = None
+    """Of the operation: where the data is on each claim. None: for pods that need not know."""
 
     def beside(
         self,
@@ -71,8 +70,9 @@ class Pods:
         stopped_from: int = 0,
         accounts: tuple[SecretRef, ...] = (),
     ) -> RunnerTask[JobT]:
-        if isinstance(job, DataJob) and claim is not None:
-            job = job.model_copy(update={"layout": self.layout(claim)})
+        recipe = self.recipe
+        if recipe is not None and claim is not None and isinstance(job, DataJob):
+            job = job.model_copy(update={"layout": recipe.layout(claim)})
         return RunnerTask(
             site=self.site,
             lease=self.lease,
@@ -84,5 +84,7 @@ class Pods:
             accounts=accounts,
             data_claim=claim,
             replica=replica,
+            prefer_node=recipe.node(claim) if recipe is not None and claim is not None and replica is None else "",
+            server_volumes=recipe.server_volumes if recipe is not None else (),
             timeout=timeout,
         )

@@ -19,7 +19,7 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.layout import Layout
     from galera_backup.models.preflight import Effect, Finding, Undertaking, refusing
     from galera_backup.models.site import OperationRequest, Site
-    from galera_backup.rules.preflight.findings import findings, layouts
+    from galera_backup.rules.preflight.findings import findings, key_volumes, layouts
     from galera_backup.show import preflight_table
 
 
@@ -30,6 +30,8 @@ class Preflight:
     found: tuple[Finding, ...]
     layouts: Mapping[str, Layout]
     """By data claim."""
+    server_volumes: tuple[str, ...] = ()
+    """Volumes of the servers' pods whose files the tools need."""
 
     def warnings(self, undertaking: Undertaking) -> tuple[str, ...]:
         """What an operation goes on in spite of, for its result."""
@@ -38,10 +40,9 @@ class Preflight:
 
     def placed(self, seen: ClusterObservation) -> ClusterObservation:
         """The same cluster, with the place of the data on each claim."""
-        claims = tuple(
-            each.model_copy(update={"layout": self.layouts.get(each.claim, Layout())}) for each in seen.claims
-        )
-        return seen.model_copy(update={"claims": claims})
+        places = [self.layouts.get(each.claim, Layout()) for each in seen.claims]
+        claims = [each.model_copy(update={"layout": place}) for each, place in zip(seen.claims, places, strict=True)]
+        return seen.model_copy(update={"claims": tuple(claims), "server_volumes": self.server_volumes})
 
 
 async def inspect(site: Site, replicas: int | None, summary: str) -> ClusterFacts:
@@ -54,7 +55,7 @@ async def preflight(
 ) -> Preflight:
     """Error: `PreflightRefused`; nothing was changed. `replicas`: as for `inspect`."""
     facts = await inspect(request.site, replicas, f"what could keep a {undertaking} from it")
-    seen = Preflight(findings(facts, undertaking), layouts(facts, request.data_directory))
+    seen = Preflight(findings(facts, undertaking), layouts(facts, request.data_directory), key_volumes(facts))
     if seen.found:
         progress.note(preflight_table(seen.found))
     refuse(seen.found, undertaking, request)

@@ -67,6 +67,8 @@ class ClusterObservation(Facts):
     """By ordinal."""
     claims: tuple[ClaimObservation, ...]
     """By ordinal."""
+    server_volumes: tuple[str, ...] = ()
+    """Volumes of the servers' pods whose files the tools need, as the preflight has found."""
     primary_before: str | None = None
     """Pod that carried the primary label before a restore stopped the cluster, and did not end."""
     unfinished: int | None = None

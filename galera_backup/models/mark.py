@@ -104,6 +104,10 @@ class StartRecipe(Recipe):
     """Of the first claim, whose replica forms the cluster."""
     layouts: tuple[Layout, ...] = ()
     """Where the data directory is on each claim's volume."""
+    nodes: tuple[str, ...] = ()
+    """Where each claim's replica ran."""
+    server_volumes: tuple[str, ...] = ()
+    """Volumes of the servers' pods whose files the tools need: keys."""
     primary_pod: str | None
     """Pod that carried the primary label before the stop."""
     runner_pod_prefix: str
@@ -125,6 +129,10 @@ class StartRecipe(Recipe):
     def layout(self, claim: str) -> Layout:
         """Where the data directory is on a claim's volume."""
         return dict(zip(self.claims, self.layouts, strict=False)).get(claim, Layout())
+
+    def node(self, claim: str) -> str:
+        """Where a claim's replica ran; empty: it is not known."""
+        return dict(zip(self.claims, self.nodes, strict=False)).get(claim, "")
 
     @property
     def ordinals(self) -> range:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from galera_backup.models.common import ClusterRef, KubernetesName, Model, PrimaryLabel, SecretRef
 
@@ -15,7 +16,7 @@ BACKUP_ROOT = "/var/backup"
 
 
 class RunnerSettings(Model):
-    """What runner pods get beside what they take over from the servers' pods."""
+    """What runner pods get beside what they take over from the servers' pods. Its text as JSON is taken too."""
 
     labels: Mapping[str, str] = {}
     annotations: Mapping[str, str] = {}
@@ -26,6 +27,16 @@ class RunnerSettings(Model):
     """None: that of the servers' pods."""
     pull_secrets: tuple[KubernetesName, ...] = ()
     """Beside those of the servers' pods: for the agent's image."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_json(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except ValueError as error:
+            raise ValueError(f"expected JSON: {error}") from None
 
 
 class RunnerSite(Model):

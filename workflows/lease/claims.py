@@ -89,7 +89,7 @@ async def _run(stopped: Stopped, task: RunnerTask[Job[Report]], summary: str) ->
 
 def _pods(stopped: Stopped, lease: LeaseRef | None) -> Pods:
     recipe = stopped.recipe
-    return Pods(stopped.site, lease, recipe.runner_pod_prefix, recipe.layout)
+    return Pods(stopped.site, lease, recipe.runner_pod_prefix, recipe)
 
 
 def _task(stopped: Stopped, ordinal: int, claim: str, name: str, job: JobT) -> RunnerTask[JobT]:

@@ -120,7 +120,7 @@ async def plan_restore(restore: Restore) -> Plan:
 
 def pods_of(recipe: StartRecipe, lease: LeaseRef | None) -> Pods:
     """The pods that work for the operation with this recipe."""
-    return Pods(recipe.site, lease, recipe.runner_pod_prefix, recipe.layout)
+    return Pods(recipe.site, lease, recipe.runner_pod_prefix, recipe)
 
 
 async def look_before(request: OutageRequest, work: Work) -> ClusterObservation:
@@ -162,6 +162,8 @@ def stop_command(
         claims=tuple(claim.claim for claim in seen.claims),
         first_ordinal=seen.first_ordinal,
         layouts=tuple(claim.layout for claim in seen.claims),
+        nodes=tuple(seen.member(claim.ordinal).node for claim in seen.claims),
+        server_volumes=seen.server_volumes,
         runner_pod_prefix=request.runner_pod_prefix,
         primary_pod=primary_pod(seen, request.primary_label) or seen.primary_before,
         runner_timeout=request.runner_timeout,

@@ -9,7 +9,7 @@ from galera_backup.models.layout import Layout
 from galera_backup.models.preflight import Effect, Finding, Undertaking
 from galera_backup.rules.preflight.claims import claims
 from galera_backup.rules.preflight.places import layout, mount_of, places
-from galera_backup.rules.preflight.servers import servers
+from galera_backup.rules.preflight.servers import KEY_FILES, READABLE, servers
 from galera_backup.rules.preflight.statefulset import controllers, statefulset, unread
 
 _ORDER = (Effect.REFUSES, Effect.WARNS, Effect.TELLS)
@@ -56,6 +56,18 @@ def layouts(facts: ClusterFacts, data_directory: str | None) -> dict[str, Layout
         other = Layout(sub_path=mount.sub_path, below=below, directories=like.directories if like is not None else ())
         found[mount.source] = known.get(mount.source, other)
     return found
+
+
+def key_volumes(facts: ClusterFacts) -> tuple[str, ...]:
+    """Volumes of the servers' pods that hold the keys of data which is encrypted at rest."""
+    found = set()
+    for server in facts.servers:
+        pod = next(member for member in facts.shape.members if member.name == server.pod)
+        for setting in server.settings.files if server.settings is not None else ():
+            mount = mount_of(pod, setting.value) if setting.name.startswith(KEY_FILES) else None
+            if mount is not None and mount.kind in READABLE:
+                found.add(mount.volume)
+    return tuple(sorted(found))
 
 
 def _data_claims(facts: ClusterFacts) -> set[str]:

@@ -18,6 +18,10 @@ CONNECTIONS = 5
 _PRIVILEGES = ("RELOAD", "PROCESS", "SUPER")
 _MONITOR_SINCE = (11, 0)
 """From this series on SUPER does not hold BINLOG MONITOR any more."""
+KEY_FILES = "file_key_management_"
+"""Begin of the variables that name files with keys."""
+READABLE = ("secret", "configMap", "projected")
+"""Volumes that a pod of ours can mount as well."""
 _KEY_PLUGINS = ("file_key_management",)
 """Key management whose keys are files that a pod of ours can mount."""
 
@@ -144,10 +148,10 @@ def _keys(seen: ClusterShape, server: ServerSeen, settings: ServerSettings) -> I
             )
             continue
         pod = next((member for member in seen.members if member.name == server.pod), None)
-        files = [each for each in settings.files if each.name.startswith("file_key_management_")]
+        files = [each for each in settings.files if each.name.startswith(KEY_FILES)]
         for setting in files:
             mount = mount_of(pod, setting.value) if pod is not None else None
-            if mount is None or mount.kind not in ("secret", "configMap", "projected"):
+            if mount is None or mount.kind not in READABLE:
                 yield found(
                     "keys-out-of-reach",
                     about,

@@ -13,6 +13,7 @@ from galera_backup.models.common import ClusterRef, PrimaryLabel, SecretRef
 from galera_backup.models.janitor import JanitorRequest
 from galera_backup.models.proof import CheckTables, SqlCheck
 from galera_backup.models.restore import RestoreRequest, Strategy
+from galera_backup.models.site import RunnerSettings
 from starters import janitor as janitor_command
 from starters._options import BackupOptions, LabelMover, PlaceOptions
 from starters._proof import ProofOptions
@@ -22,7 +23,7 @@ from tests.unit.commands.stand_ins import (
     ID,
 )
 
-PLACES, LABEL = ("claim", "db", "999", "/data", "s", "u", "p"), ("role", "leader", "away")
+PLACES, LABEL = ("claim", "db", "999", "/data", '{"labels": {"a": "b"}}', "s", "u", "p"), ("role", "leader", "away")
 
 
 def test_options_that_were_not_typed_keep_the_models_default() -> None:
@@ -50,6 +51,7 @@ def test_every_option_reaches_its_field() -> None:
         run_as_user=999,
         data_directory="/data",
         port=3307,
+        runner=RunnerSettings(labels={"a": "b"}),
         accept=("controlled",),
         primary_label=PrimaryLabel(key="role", primary="leader", backup="away", moved_by="controller"),
         wait_for_cluster=timedelta(minutes=5),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from galera_backup.models.inspection import ClusterFacts
 from galera_backup.models.preflight import Effect
 from galera_backup.models.server import ServerSeen
 from galera_backup.models.shape import Mount
+from galera_backup.rules.preflight.findings import key_volumes
 from galera_backup.rules.preflight.servers import servers as look
 from tests.unit.preflight.shapes import cluster, mount, pod, server, servers, statefulset
 
@@ -119,3 +121,10 @@ def test_keys_that_come_over_the_network() -> None:
     (finding,) = look(cluster(), [server(0, plugins=("hashicorp_key_management",))])
     assert finding.kind == "keys-out-of-reach"
     assert "'hashicorp_key_management'" in finding.saw
+
+
+def test_where_the_keys_are() -> None:
+    keys = Mount(path="/keys", volume="keys", kind="secret", source="keys")
+    seen = cluster(members=(pod(0, mounts=(mount(0), keys)),))
+    assert key_volumes(ClusterFacts(shape=seen, servers=(server(0, **KEYS),))) == ("keys",)
+    assert key_volumes(ClusterFacts(shape=cluster(), servers=tuple(servers()))) == ()
