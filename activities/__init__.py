@@ -17,6 +17,7 @@ from activities.preflight import PreflightActivities
 from activities.prove import ProveActivities
 from activities.runner import RunnerActivities
 from activities.temporal import TemporalActivities
+from activities.trial import TrialActivities
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.mysql.gateway import MysqlGateway
 
@@ -34,10 +35,12 @@ def build_activities(
     janitor = JanitorActivities(kube, mysql, client)
     clone = CloneActivities(kube, mysql)
     preflight = PreflightActivities(kube, mysql)
+    trial = TrialActivities(kube, agent_image)
     holds = HoldActivities(kube, fence, agent_image)
     return [
         galera.observe_cluster,
         preflight.inspect_cluster,
+        trial.try_pods,
         galera.mark_replica,
         galera.desync,
         galera.resync,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from temporalio import workflow
 
@@ -12,6 +12,7 @@ from workflows.progress import ProgressReport
 
 with workflow.unsafe.imports_passed_through():
     from activities.preflight import PreflightActivities
+    from activities.trial import TrialActivities
     from galera_backup.errors import PreflightRefused
     from galera_backup.models.activities import Observe
     from galera_backup.models.cluster import ClusterObservation
@@ -19,7 +20,10 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.layout import Layout
     from galera_backup.models.preflight import Effect, Finding, Undertaking, refusing
     from galera_backup.models.site import OperationRequest, Site
+    from galera_backup.models.trial import TrialRequest, Way
+    from galera_backup.rules.preflight.admission import admitted
     from galera_backup.rules.preflight.findings import findings, key_volumes, layouts
+    from galera_backup.rules.preflight.statefulset import unread
     from galera_backup.show import preflight_table
 
 
@@ -51,15 +55,27 @@ async def inspect(site: Site, replicas: int | None, summary: str) -> ClusterFact
 
 
 async def preflight(
-    request: OperationRequest, undertaking: Undertaking, progress: ProgressReport, replicas: int | None = None
+    request: OperationRequest, way: Way, progress: ProgressReport, replicas: int | None = None
 ) -> Preflight:
     """Error: `PreflightRefused`; nothing was changed. `replicas`: as for `inspect`."""
+    undertaking: Undertaking = "backup" if way == "backup" else "restore"
     facts = await inspect(request.site, replicas, f"what could keep a {undertaking} from it")
     seen = Preflight(findings(facts, undertaking), layouts(facts, request.data_directory), key_volumes(facts))
-    if seen.found:
-        progress.note(preflight_table(seen.found))
-    refuse(seen.found, undertaking, request)
-    return seen
+    found = [*seen.found, *await _try_pods(request, way, facts, seen)]
+    if found:
+        progress.note(preflight_table(found))
+    refuse(found, undertaking, request)
+    return replace(seen, found=tuple(found))
+
+
+async def _try_pods(request: OperationRequest, way: Way, facts: ClusterFacts, seen: Preflight) -> Sequence[Finding]:
+    """What Kubernetes would say to the pods that the operation will need."""
+    claims = [each.name for each in facts.shape.claims if each.ordinal is not None]
+    if not claims:
+        return ()
+    task = TrialRequest(site=request.site, way=way, claim=claims[0], server_volumes=seen.server_volumes)
+    trials = await call.act(TrialActivities.try_pods, task, f"would the pods of a {way} be created?")
+    return [*admitted(trials, way, len(claims)), *unread(facts.shape.statefulset.cluster, trials.unread)]
 
 
 def refuse(found: Sequence[Finding], undertaking: Undertaking, request: OperationRequest) -> None:

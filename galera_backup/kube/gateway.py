@@ -16,11 +16,13 @@ from urllib3.exceptions import HTTPError
 from galera_backup import names
 from galera_backup.credentials import Credentials
 from galera_backup.errors import ClusterNotFound, KubernetesRefused
+from galera_backup.kube.admission import quota, server_pod
 from galera_backup.kube.calls import TIMEOUT, call, translated, unreachable
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts, pod_facts, statefulset_facts
 from galera_backup.kube.hold_pod import hold_labels
 from galera_backup.kube.inspector import Inspector
 from galera_backup.marks import annotations_of, revocation
+from galera_backup.models.admission import Quota
 from galera_backup.models.common import ClusterRef, SecretRef
 from galera_backup.models.mark import Mark
 from galera_backup.models.shape import ClusterShape
@@ -207,6 +209,25 @@ class KubeGateway:
                 raise translated(error, f"creating pod {pod.metadata.name!r}") from error
         except HTTPError as error:
             raise unreachable(error, f"creating pod {pod.metadata.name!r}") from error
+
+    def try_pod(self, namespace: str, pod: V1Pod) -> V1Pod:
+        """What admission would make of a pod; nothing is created."""
+        create = self._core.create_namespaced_pod
+        return call(f"trying pod {pod.metadata.name!r}", create, namespace, pod, dry_run="All")
+
+    def server_pod(self, statefulset: StatefulSetFacts) -> V1Pod:
+        """A pod of the StatefulSet as its template makes it, under a name of its own."""
+        cluster = statefulset.cluster
+        doing = f"reading StatefulSet {str(cluster)!r}"
+        found = call(doing, self._apps.read_namespaced_stateful_set, cluster.statefulset, cluster.namespace)
+        first = names.pod(cluster, statefulset.first_ordinal)
+        templates = [each.metadata.name for each in found.spec.volume_claim_templates or []]
+        return server_pod(found, {name: f"{name}-{first}" for name in templates})
+
+    def quotas(self, namespace: str) -> tuple[Quota, ...]:
+        """The ResourceQuotas of a namespace."""
+        listed = call(f"listing resourcequotas of {namespace!r}", self._core.list_namespaced_resource_quota, namespace)
+        return tuple(quota(each) for each in listed.items)
 
     def release_pod(self, namespace: str, pod: PodFacts) -> None:
         """Remove a runner pod's gate, so that it is scheduled, if the pod has not changed since it was read."""

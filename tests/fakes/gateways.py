@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
-from kubernetes.client import V1Pod
+from kubernetes.client import V1Container, V1ObjectMeta, V1Pod, V1PodSpec
 
 from galera_backup import names
 from galera_backup.credentials import Credentials
-from galera_backup.errors import ClusterNotFound, DatabaseRefused, DatabaseUnavailable
+from galera_backup.errors import ClusterNotFound, DatabaseRefused, DatabaseUnavailable, KubernetesRefused
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.marks import check_overwrite
+from galera_backup.models.admission import Quota
 from galera_backup.models.clone import GaleraGroup
 from galera_backup.models.cluster import WsrepStatus
 from galera_backup.models.common import ClusterRef, SecretRef
@@ -237,6 +238,22 @@ class FakeKube(_Fake):
         annotations = {**statefulset.annotations, names.RELEASED_ANNOTATION: at.isoformat()}
         world.patch_statefulset(statefulset.resource_version, world.statefulset.replicas, annotations)
         world.controller.reconcile_soon()
+
+    @_call
+    def try_pod(self, namespace: str, pod: V1Pod) -> V1Pod:
+        refused = self.worlds.at(namespace).refuses_pods
+        if refused is not None and refused in (pod.metadata.name or pod.metadata.generate_name):
+            raise KubernetesRefused(f"trying pod {pod.metadata.name!r}: Kubernetes answered 403 Forbidden: a policy")
+        return pod
+
+    @_call
+    def server_pod(self, statefulset: StatefulSetFacts) -> V1Pod:
+        containers = [V1Container(name="mariadb", image=statefulset.image)]
+        return V1Pod(metadata=V1ObjectMeta(generate_name="server-"), spec=V1PodSpec(containers=containers))
+
+    @_call
+    def quotas(self, namespace: str) -> tuple[Quota, ...]:
+        return self.worlds.at(namespace).quotas
 
     @_call
     def release_pod(self, namespace: str, pod: PodFacts) -> None:

@@ -14,6 +14,7 @@ from galera_backup.credentials import Credentials
 from galera_backup.errors import ClusterNotFound, KubernetesUnavailable
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.marks import check_overwrite
+from galera_backup.models.admission import Quota
 from galera_backup.models.clone import GaleraGroup
 from galera_backup.models.common import ClusterRef
 from galera_backup.models.mark import Mark
@@ -54,6 +55,9 @@ class World:
     exists: bool = True
     """False: there is no such namespace."""
     datadir: str = "/var/lib/mysql/"
+    refuses_pods: str | None = None
+    """Admission refuses pods with this in their names."""
+    quotas: tuple[Quota, ...] = ()
     copies_may_stay: bool = False
     """A restore keeps the old data."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from kubernetes.client import V1Pod
 from temporalio.client import WorkflowHandle
 
 from galera_backup.errors import PreflightRefused
+from galera_backup.models.admission import Quota
 from galera_backup.models.check import CheckRequest, CheckResult
 from galera_backup.models.jobs import RunnerJob
 from galera_backup.models.layout import Layout
@@ -131,4 +133,33 @@ async def test_a_small_cluster_is_backed_up_in_service(stage: Stage, replicas: i
     result = await (await stage.backup(world)).result()
     assert (result.manifest.in_service, result.manifest.unsafe, result.desynced_seconds) == (True, False, 0)
     assert not any("desync" in event for event in world.events)
+    await stage.assert_settled(world)
+
+
+@pytest.mark.parametrize(("refused", "strategy"), [("stage", "staged"), ("unpack", "rolling"), ("hold", "in_place")])
+async def test_a_pod_that_would_not_be_created(stage: Stage, refused: str, strategy: str) -> None:
+    world = stage.world(backups=(BACKUP_ID,))
+    world.refuses_pods = refused
+    error = await failure_of(await stage.restore(world, strategy=strategy))
+    assert isinstance(error, PreflightRefused)
+    assert f"runner pod for '{refused}': expected Kubernetes to create it, it answers" in error.message
+    assert world.events == []
+    await stage.assert_settled(world)
+
+
+async def test_servers_that_would_not_be_created_again(stage: Stage) -> None:
+    world = stage.world(backups=(BACKUP_ID,))
+    world.refuses_pods = "server-"
+    error = await failure_of(await stage.restore(world))
+    assert "expected Kubernetes to create it when the cluster is started again" in error.message
+    await (await stage.backup(world)).result()
+    await stage.assert_settled(world)
+
+
+async def test_a_quota_that_has_no_room(stage: Stage) -> None:
+    world = stage.world(backups=(BACKUP_ID,))
+    world.quotas = (Quota(name="pods", hard={"pods": Decimal(5)}, used={"pods": Decimal(3)}),)
+    error = await failure_of(await stage.restore(world, strategy="staged"))
+    assert "expected room for 3 more of pods while the backup is staged, it has 5 and 3 are used" in error.message
+    await (await stage.backup(world)).result()
     await stage.assert_settled(world)

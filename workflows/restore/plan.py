@@ -24,6 +24,7 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.mark import StartRecipe
     from galera_backup.models.proof import Proof
     from galera_backup.models.restore import ClaimRestore, OutageRequest, RestoreRequest, Strategy
+    from galera_backup.models.trial import Way
     from galera_backup.rules.selection import primary_pod
     from galera_backup.show import members_table
 
@@ -125,8 +126,13 @@ def pods_of(recipe: StartRecipe, lease: LeaseRef | None) -> Pods:
 
 async def look_before(request: OutageRequest, work: Work) -> ClusterObservation:
     """The cluster with the places of its data, fit for a restore. Error: `PreflightRefused`."""
-    before = await preflight(request, "restore", work.progress, request.replicas)
+    before = await preflight(request, _way(request), work.progress, request.replicas)
     return before.placed(await look(request, work))
+
+
+def _way(request: OutageRequest) -> Way:
+    """A rollback needs the pods of a staged restore."""
+    return request.strategy.value if isinstance(request, RestoreRequest) else "staged"
 
 
 async def look(request: OutageRequest, work: Work) -> ClusterObservation:

@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from galera_backup.models.admission import Quota, Trial
 from galera_backup.models.preflight import Finding
+from galera_backup.models.trial import Trials, Way
 from galera_backup.rules.preflight.severities import found
 
 _OF_A_POD = ("pods", "count/pods")
@@ -23,6 +24,29 @@ class Gathering:
     pods: Sequence[Trial]
     gone: Sequence[Trial] = ()
     """Those of the servers that do not run then."""
+
+
+def admitted(seen: Trials, way: Way, replicas: int) -> Iterator[Finding]:
+    """What is wrong with the pods of an operation on so many replicas."""
+    holds = [seen.hold] if seen.hold is not None else []
+    yield from trials([*seen.runners, *holds, seen.server])
+    yield from quotas(seen.quotas, gatherings(seen, way, replicas))
+
+
+def gatherings(seen: Trials, way: Way, replicas: int) -> list[Gathering]:
+    """Which pods live at the same time."""
+    by_name = {each.name: each for each in seen.runners}
+    servers = [seen.server] * replicas
+    if way == "backup":
+        return [Gathering("while a replica is backed up", [by_name["backup"]])]
+    holds = [seen.hold] * replicas if seen.hold is not None else []
+    if way == "staged":
+        return [
+            Gathering("while the backup is staged", [by_name["stage"]] * replicas),
+            Gathering("in the outage", [*[by_name["swap"]] * replicas, *holds], gone=servers),
+        ]
+    before = [Gathering("while the backup is unpacked", [by_name["unpack"]])] if way == "rolling" else []
+    return [*before, Gathering("in the outage", [by_name["restore"], *holds], gone=servers)]
 
 
 def trials(tried: Iterable[Trial]) -> Iterator[Finding]:

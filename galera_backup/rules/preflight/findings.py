@@ -24,7 +24,7 @@ def all_findings(facts: ClusterFacts) -> tuple[Finding, ...]:
         *statefulset(seen),
         *controllers(seen),
         *servers(seen, asked),
-        *unread(seen),
+        *unread(seen.statefulset.cluster, seen.unread),
     )
 
 

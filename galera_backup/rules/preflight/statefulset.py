@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from galera_backup.models.common import ClusterRef
 from galera_backup.models.preflight import Finding
-from galera_backup.models.shape import ClusterShape, PodShape, StatefulSetShape
+from galera_backup.models.shape import ClusterShape, PodShape, StatefulSetShape, Unread
 from galera_backup.rules.preflight.severities import found
 
 _PAUSES = {
@@ -67,14 +68,14 @@ def controllers(seen: ClusterShape) -> Iterator[Finding]:
         yield found("replicas-written", about, f"spec.replicas was set by {who}, which may set it again")
 
 
-def unread(seen: ClusterShape) -> Iterator[Finding]:
+def unread(cluster: ClusterRef, facts: Iterable[Unread]) -> Iterator[Finding]:
     """What the worker could not read: nobody knows whether it is as it should be."""
-    for fact in seen.unread:
+    for fact in facts:
         yield found(
             f"unknown-{fact.what}",
-            _about(seen.statefulset),
+            f"StatefulSet {str(cluster)!r}",
             f"its {fact.what} are not known: {fact.why}",
-            f"Let the worker's service account list {fact.what} in namespace {seen.statefulset.cluster.namespace!r}",
+            f"Let the worker's service account list {fact.what} in namespace {cluster.namespace!r}",
         )
 
 

@@ -7,6 +7,7 @@ import pytest
 from galera_backup.models.preflight import Effect
 from galera_backup.models.shape import Autoscaler, ClusterShape, Owner, Unread
 from galera_backup.rules.preflight.statefulset import controllers, statefulset, unread
+from tests.unit.members import CLUSTER
 from tests.unit.preflight.shapes import IMAGE, OWNER, REVISION, cluster, pod
 from tests.unit.preflight.shapes import statefulset as shape
 
@@ -107,7 +108,6 @@ def test_who_scales_it() -> None:
 
 
 def test_what_could_not_be_read() -> None:
-    seen = cluster(unread=(Unread(what="horizontalpodautoscalers", why="the worker may not list them"),))
-    (finding,) = unread(seen)
+    (finding,) = unread(CLUSTER, [Unread(what="horizontalpodautoscalers", why="the worker may not list them")])
     assert (finding.kind, finding.severity.restore) == ("unknown-horizontalpodautoscalers", Effect.WARNS)
     assert "the worker may not list them" in finding.saw
