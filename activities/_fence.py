@@ -14,13 +14,13 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from activities._heartbeat import in_thread
 from galera_backup import names
-from galera_backup.errors import LeaseLost
+from galera_backup.errors import LeaseLost, ScaleFailed
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.marks import is_revoked, is_unreadable, mark_of
 from galera_backup.models.common import ClusterRef, LeaseRef
 from galera_backup.models.mark import Mark
-from galera_backup.rules.stop import not_held
+from galera_backup.rules.stop import not_held, scaled_up
 
 
 class Fence:
@@ -68,7 +68,7 @@ class Fence:
         """The replicas from ordinal `first` on are stopped by this lease, which may write to their volumes.
 
         Their names are held, so no server can start on them, whatever the StatefulSet says now.
-        `undoing`: the lease, open or not, is one whose changes are undone.
+        `undoing`: the lease, open or not, is one whose changes are undone. Error: `LeaseLost`.
         """
         mark = await self.marked(cluster, container, lease, undoing=undoing)
         ordinals = mark.start.ordinals if mark.start is not None else ()
@@ -76,6 +76,12 @@ class Fence:
         held = {pod.name for pod in await in_thread(self._kube.holds, cluster)}
         if missing := [name for name in wanted if name not in held]:
             raise LeaseLost(not_held(cluster, missing))
+
+    async def at_zero(self, cluster: ClusterRef, container: str | None) -> None:
+        """Nobody has scaled it up since. Error: `ScaleFailed`, which says who did."""
+        found = await in_thread(self._kube.statefulset, cluster, container)
+        if found.replicas:
+            raise ScaleFailed(scaled_up(cluster, found.replicas, found.scaled_by, 0))
 
     async def marked(
         self, cluster: ClusterRef, container: str | None, lease: LeaseRef, *, undoing: bool = False

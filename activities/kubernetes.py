@@ -16,7 +16,7 @@ from galera_backup.marks import check_overwrite, mark_of
 from galera_backup.models.activities import ReplicaTask, Revoked, ScaleTask
 from galera_backup.models.common import LeaseRef
 from galera_backup.models.mark import Mark, PrimaryMove
-from galera_backup.rules.claims import all_stopped, is_started_in_part
+from galera_backup.rules.claims import is_started_in_part, stopped_to
 from galera_backup.rules.stop import scaled_up
 
 
@@ -156,8 +156,7 @@ class KubernetesActivities:
     async def _scale_down(self, task: ScaleTask, statefulset: StatefulSetFacts) -> None:
         """By one replica. The mark of the last step says that all are stopped."""
         replicas = max(statefulset.replicas - 1, 0)
-        mark = task.mark if replicas else all_stopped(task.mark)
-        await in_thread(self._kube.scale, statefulset, replicas, mark)
+        await in_thread(self._kube.scale, statefulset, replicas, stopped_to(task.mark, replicas))
 
     @activity.defn
     async def wait_stopped(self, task: ScaleTask) -> None:
@@ -167,16 +166,15 @@ class KubernetesActivities:
         The first goes last: clients write until then, and from it the cluster can be started on this data again.
         Error: `ScaleFailed`, when somebody scales it up meanwhile.
         """
-        least: int | None = None
         while True:
             pods = await in_thread(self._kube.members, task.site.cluster)
             # The StatefulSet is read after its pods: one that is not wanted now is not a later one of that name.
             statefulset = await in_thread(self._kube.statefulset, task.site.cluster, task.site.container)
-            if least is not None and statefulset.replicas > least:
+            left = _left_by(statefulset, task)
+            if left is not None and statefulset.replicas > left:
                 cluster, by = statefulset.cluster, statefulset.scaled_by
-                raise ScaleFailed(scaled_up(cluster, statefulset.replicas, by, least))
-            least = statefulset.replicas
-            if not pods and not least:
+                raise ScaleFailed(scaled_up(cluster, statefulset.replicas, by, left))
+            if not pods and not statefulset.replicas:
                 return
             await self._stop_next(task, statefulset, pods)
             await pause(0.2, f"waiting for {', '.join(pod.name for pod in pods)} to be gone")
@@ -227,16 +225,18 @@ class KubernetesActivities:
     async def renew_mark(self, task: ScaleTask) -> None:
         """Replace the lease's mark on the StatefulSet that it stopped, as its recipe has changed; or write it again.
 
-        Errors: `LeaseLost`, when the StatefulSet was started or another lease has marked it; `MarkUnreadable`.
+        Errors: `ScaleFailed`, when somebody has scaled it up; `LeaseLost`, when another lease has marked it;
+        `MarkUnreadable`.
         """
         cluster, lease = task.site.cluster, task.mark.lease
         statefulset = await self._fence.statefulset(cluster, task.site.container, lease)
         present = mark_of(statefulset.annotations)
-        if statefulset.replicas or (present is not None and present.lease != lease):
+        if statefulset.replicas:
+            raise ScaleFailed(scaled_up(cluster, statefulset.replicas, statefulset.scaled_by, 0))
+        if present is not None and present.lease != lease:
             raise LeaseLost(
-                f"marking StatefulSet {str(cluster)!r}: expected it at 0 replicas with the mark of lease run "
-                f"{lease.run_id} or none, it has {statefulset.replicas} and the mark of "
-                f"{present.owner if present else None!r}. Start the operation again"
+                f"marking StatefulSet {str(cluster)!r}: expected the mark of lease run {lease.run_id} or none, it has "
+                f"that of {present.owner!r}. Start the operation again"
             )
         if present != task.mark:
             await in_thread(self._kube.mark_statefulset, statefulset, task.mark)
@@ -284,6 +284,14 @@ def _is_marked(annotations: Mapping[str, str], lease: LeaseRef) -> bool:
 
 def _is_later(mark: Mark, other: Mark) -> bool:
     return mark.since is not None and other.since is not None and mark.since > other.since
+
+
+def _left_by(statefulset: StatefulSetFacts, task: ScaleTask) -> int | None:
+    """How many replicas this stop has left so far; None: somebody has removed its mark."""
+    mark = mark_of(statefulset.annotations)
+    if mark is None or mark.lease != task.mark.lease or mark.start is None:
+        return None
+    return mark.start.stopping_to
 
 
 def _check_mark(statefulset: StatefulSetFacts, task: ScaleTask) -> None:

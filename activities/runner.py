@@ -13,7 +13,14 @@ from activities._observer import Observer
 from activities._quorum import Quorum
 from activities.pods import PodWatcher
 from galera_backup import names
-from galera_backup.errors import ClusterDegraded, ClusterNotFound, ClusterUnhealthy, LeaseLost, RunnerNotStarted
+from galera_backup.errors import (
+    ClusterDegraded,
+    ClusterNotFound,
+    ClusterUnhealthy,
+    LeaseLost,
+    RunnerNotStarted,
+    ScaleFailed,
+)
 from galera_backup.kube.facts import PodFacts
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.kube.runner_pod import runner_pod
@@ -48,7 +55,7 @@ class RunnerActivities:
             outcome = await self._watch_both(task)
             if task.lease is not None and task.fence != "undo":
                 await self._fence.lease_is_open(task.lease)  # else nobody is left who would remove the pod
-        except (asyncio.CancelledError, ClusterDegraded, ClusterUnhealthy, LeaseLost) as error:
+        except (asyncio.CancelledError, ClusterDegraded, ClusterUnhealthy, LeaseLost, ScaleFailed) as error:
             if not isinstance(error, asyncio.CancelledError) or wanted_to_stop():
                 await asyncio.to_thread(self._kube.delete_pod, task.site.cluster.namespace, task.pod)
             raise
@@ -117,6 +124,8 @@ class RunnerActivities:
         if task.fence == "lease":
             await self._fence.lease_is_open(task.lease)
         if task.fence == "stopped":
+            if task.begins:
+                await self._fence.at_zero(task.site.cluster, task.site.container)
             await self._fence.stopped(task.site.cluster, task.site.container, task.lease, first=task.stopped_from)
         if task.fence == "desynced":
             assert task.replica is not None

@@ -50,9 +50,15 @@ class Pods:
         """Without a data volume."""
         return self._task(name, job, timeout, fence="lease", claim=None)
 
-    def stopped(self, name: str, job: JobT, timeout: timedelta, *, claim: str, first: int = 0) -> RunnerTask[JobT]:
-        """On the data volume of a replica that this lease stopped; replicas below ordinal `first` may serve."""
-        return self._task(name, job, timeout, fence="stopped", claim=claim, stopped_from=first)
+    def stopped(
+        self, name: str, job: JobT, timeout: timedelta, *, claim: str, first: int = 0, begins: bool = False
+    ) -> RunnerTask[JobT]:
+        """On the data volume of a replica that this lease stopped; replicas below ordinal `first` may serve.
+
+        `begins`: it is the first to change data.
+        """
+        task = self._task(name, job, timeout, fence="stopped", claim=claim, stopped_from=first)
+        return task.model_copy(update={"begins": begins})
 
     def undoing(self, name: str, job: JobT, timeout: timedelta, *, claim: str, first: int = 0) -> RunnerTask[JobT]:
         """As `stopped`, when the lease may be closed and is being undone."""

@@ -133,6 +133,8 @@ class RunnerTask(Model, Generic[JobT_co]):
     """
     stopped_from: int = 0
     """With `stopped` and `undo`: the replicas from this ordinal on are stopped; those below it may serve."""
+    begins: bool = False
+    """With `stopped`: it is the first to change data. Where somebody has scaled the StatefulSet up, nothing begins."""
     pod: str
     run: str = ""
     """Run id of the workflow that starts it: a pod of this name that carries another one is not adopted."""

@@ -123,6 +123,8 @@ class StartRecipe(Recipe):
     stopping_from: int = 0
     """Replicas that ran when the stop began, while some of them still do: no claim was touched since. 0: all are
     stopped, or were started again."""
+    stopping_to: int = 0
+    """Replicas that the stop has left so far."""
     restored_failed: bool = False
     """The cluster did not form on the restored data, or it is a clone's that failed: it is not started again."""
 

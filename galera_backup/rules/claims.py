@@ -85,11 +85,12 @@ def is_stopped_in_part(recipe: StartRecipe, replicas: int) -> bool:
     return 0 < replicas < recipe.stopping_from
 
 
-def all_stopped(mark: Mark) -> Mark:
-    """The mark of a stop, when no replica is wanted any more."""
+def stopped_to(mark: Mark, replicas: int) -> Mark:
+    """The mark of a stop that leaves so many replicas; with none it is over."""
     if mark.start is None:
         return mark
-    return mark.model_copy(update={"undo": mark.start.model_copy(update={"stopping_from": 0})})
+    far = {"stopping_from": mark.start.stopping_from if replicas else 0, "stopping_to": replicas}
+    return mark.model_copy(update={"undo": mark.start.model_copy(update=far)})
 
 
 def restore_job(recipe: StartRecipe, ordinal: int, *, while_serving: bool = False) -> RestoreJob:

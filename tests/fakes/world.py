@@ -58,6 +58,8 @@ class World:
     refuses_pods: str | None = None
     """Admission refuses pods with this in their names."""
     quotas: tuple[Quota, ...] = ()
+    taken: frozenset[str] = frozenset()
+    """Names of pods that somebody else has made."""
     copies_may_stay: bool = False
     """A restore keeps the old data."""
 
@@ -189,7 +191,7 @@ class World:
     def hold(self, pod: V1Pod) -> None:
         """Create a pod that holds a name; it, or a server, may be there already."""
         name = pod.metadata.name
-        if name not in self.members and name not in self.holds:
+        if name not in self.members and name not in self.holds and name not in self.taken:
             self.holds[name] = Hold(name, dict(pod.metadata.labels))
             self.events.append(f"hold {name}")
 

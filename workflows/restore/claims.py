@@ -24,8 +24,8 @@ async def restore_claim(
     what = "unpack, prepare and restore" if claim == plan.claims[0] else "restore"
     restore.work.enter(f"restore-{claim.ordinal}", f"{what} {manifest.backup_id} to {claim.claim}")
     job = restore_job(plan.recipe, claim.ordinal, while_serving=while_serving)
-    first_stopped = claim.ordinal if while_serving else 0
+    first_stopped, begins = claim.ordinal if while_serving else 0, claim == plan.claims[0]
     limit = restore.request.runner_timeout
-    task = plan.pods.stopped(str(claim.ordinal), job, limit, claim=claim.claim, first=first_stopped)
+    task = plan.pods.stopped(str(claim.ordinal), job, limit, claim=claim.claim, first=first_stopped, begins=begins)
     ran = await _runner.run(task, f"{what} {claim.claim}")
     return ClaimRestore(claim=claim.claim, report=ran.report, runner=ran.log)
