@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Coroutine
+from typing import Any
 
 from temporalio import activity
 
 from activities._fence import Fence
 from activities._heartbeat import in_thread, pause, wanted_to_stop
+from activities._lock_watch import LockWatch
 from activities._observer import Observer
 from activities._quorum import Quorum
 from activities.pods import PodWatcher
 from galera_backup import names
 from galera_backup.errors import (
+    BackupBlocked,
     ClusterDegraded,
     ClusterNotFound,
     ClusterUnhealthy,
@@ -28,6 +32,9 @@ from galera_backup.models.activities import Observe, RemoveRunners, RunnerOutcom
 from galera_backup.models.jobs import RunnerJob
 from galera_backup.mysql.gateway import Endpoint, MysqlGateway
 
+_ENDS_IT = (BackupBlocked, ClusterDegraded, ClusterUnhealthy, LeaseLost, ScaleFailed)
+"""Errors after which a runner pod must not go on."""
+
 
 class RunnerActivities:
     """Runner pods have derived names: an attempt that finds its pod there already adopts it, running or ended."""
@@ -37,6 +44,7 @@ class RunnerActivities:
         self._mysql = mysql
         self._fence = fence
         self._quorum = Quorum(Observer(kube, mysql))
+        self._locks = LockWatch(mysql)
         self._watcher = PodWatcher(kube)
         self._agent_image = agent_image
 
@@ -55,7 +63,14 @@ class RunnerActivities:
             outcome = await self._watch_both(task)
             if task.lease is not None and task.fence != "undo":
                 await self._fence.lease_is_open(task.lease)  # else nobody is left who would remove the pod
-        except (asyncio.CancelledError, ClusterDegraded, ClusterUnhealthy, LeaseLost, ScaleFailed) as error:
+        except (
+            asyncio.CancelledError,
+            BackupBlocked,
+            ClusterDegraded,
+            ClusterUnhealthy,
+            LeaseLost,
+            ScaleFailed,
+        ) as error:
             if not isinstance(error, asyncio.CancelledError) or wanted_to_stop():
                 await asyncio.to_thread(self._kube.delete_pod, task.site.cluster.namespace, task.pod)
             raise
@@ -133,16 +148,18 @@ class RunnerActivities:
             await in_thread(self._check_desynced, task, task.replica)
 
     def _check_desynced(self, task: RunnerTask[RunnerJob], replica: str) -> None:
-        pod = self._kube.pod(task.site.cluster.namespace, replica)
-        credentials = self._kube.credentials(task.site.cluster.namespace, task.site.credentials)
-        port = task.site.port or pod.port
-        server = Endpoint(task.site.cluster.namespace, replica, pod.ip, credentials, port)
-        wsrep = self._mysql.wsrep_status(server)
+        wsrep = self._mysql.wsrep_status(self._server(task, replica))
         if not wsrep.desync:
             raise LeaseLost(
                 f"starting runner pod {task.pod!r}: expected wsrep_desync=ON on {replica!r}, it is OFF. "
                 "Somebody resynced the replica, or its server restarted; start the backup again"
             )
+
+    def _server(self, task: RunnerTask[RunnerJob], replica: str) -> Endpoint:
+        site = task.site
+        pod = self._kube.pod(site.cluster.namespace, replica)
+        credentials = self._kube.credentials(site.cluster.namespace, site.credentials)
+        return Endpoint(site.cluster.namespace, replica, pod.ip, credentials, site.port or pod.port)
 
     def _create(self, task: RunnerTask[RunnerJob]) -> None:
         statefulset = self._kube.statefulset(task.site.cluster, task.site.container)
@@ -150,24 +167,36 @@ class RunnerActivities:
         self._kube.create_pod(task.site.cluster.namespace, runner_pod(task, statefulset, replica, self._agent_image))
 
     async def _watch_both(self, task: RunnerTask[RunnerJob]) -> RunnerOutcome:
-        """The runner to its end, and meanwhile the members that must do without its replica.
+        """The runner to its end, and meanwhile what may be a reason to give its replica back.
 
         In one activity: a second one could hold the slot that the removal of a finished runner waits for.
-        Error: `ClusterDegraded`.
+        Errors: `ClusterDegraded`, `BackupBlocked`.
         """
-        if not task.give_back_when_degraded or task.replica is None or not task.others_in_sync:
-            return await self._watcher.watch(task)
         runner = asyncio.ensure_future(self._watcher.watch(task))
-        others = asyncio.ensure_future(self._quorum.watch(_look(task), task.replica, task.others_in_sync))
+        others = [asyncio.ensure_future(watch) for watch in await self._reasons_to_stop(task)]
         try:
-            await asyncio.wait({runner, others}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({runner, *others}, return_when=asyncio.FIRST_COMPLETED)
             if runner.done():
                 return runner.result()
-            raise others.result()
+            raise next(each.result() for each in others if each.done())
         finally:
-            runner.cancel()
-            others.cancel()
-            await asyncio.gather(runner, others, return_exceptions=True)
+            for each in (runner, *others):
+                each.cancel()
+            await asyncio.gather(runner, *others, return_exceptions=True)
+
+    async def _reasons_to_stop(
+        self, task: RunnerTask[RunnerJob]
+    ) -> list[Coroutine[Any, Any, ClusterDegraded | BackupBlocked]]:
+        """Each returns the error with which the runner is stopped."""
+        found: list[Coroutine[Any, Any, ClusterDegraded | BackupBlocked]] = []
+        if task.replica is None:
+            return found
+        if task.give_back_when_degraded and task.others_in_sync:
+            found.append(self._quorum.watch(_look(task), task.replica, task.others_in_sync))
+        if task.lock_wait is not None:
+            server = await in_thread(self._server, task, task.replica)
+            found.append(self._locks.watch(server, task.lock_wait))
+        return found
 
 
 def _check_adopted(task: RunnerTask[RunnerJob], pod: PodFacts | None) -> None:

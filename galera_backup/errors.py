@@ -8,7 +8,7 @@
     │   └── RestoreRejected, JanitorFailed
     ├── RunnerPodError        a runner pod and its work on backups and data
     │   ├── RunnerFailed, RunnerNotStarted, NotEnoughSpace, VersionMismatch
-    │   └── BackupFailed, BackupNotFound, BackupDamaged, RestoreFailed, PruneFailed
+    │   └── BackupFailed, BackupBlocked, BackupNotFound, BackupDamaged, RestoreFailed, PruneFailed
     ├── ServiceRefused        KubernetesRefused, DatabaseRefused, TemporalRefused
     ├── ServiceUnavailable*   KubernetesUnavailable*, DatabaseUnavailable*, TemporalUnavailable*
     └── CommandError          WorkerMissing, AnswerNotUnderstood, NotFound
@@ -136,6 +136,10 @@ class NotEnoughSpace(RunnerPodError):
 
 class BackupFailed(RunnerPodError):
     """mariadb-backup failed; nothing that counts as a backup was left."""
+
+
+class BackupBlocked(RunnerPodError):
+    """mariadb-backup waited too long for a lock that somebody holds; its replica was given back."""
 
 
 class BackupNotFound(RunnerPodError):

@@ -309,6 +309,16 @@ DrainTimeout = Annotated[
     ),
 ]
 
+LockWait = Annotated[
+    str | None,
+    duration_option(
+        "--lock-wait-timeout",
+        "How long mariadb-backup may wait for a lock before the replica is given back",
+        BackupRequest,
+        "lock_wait_timeout",
+    ),
+]
+
 # --- groups of options
 
 
@@ -384,6 +394,7 @@ class BackupOptions(RequestOptions):
     drain_timeout: DrainTimeout = None
     give_back_when_degraded: GiveBack = True
     max_mb_per_second: MaxRate = None
+    lock_wait_timeout: LockWait = None
 
 
 def given(**fields: Any) -> dict[str, Any]:

@@ -188,6 +188,7 @@ class _Steps:
             timeout=request.runner_timeout,
             others_in_sync=self._others_in_sync,
             give_back_when_degraded=request.give_back_when_degraded,
+            lock_wait=request.lock_wait_timeout,
         )
         ran = await _runner.run(task, f"pod {pod}: mariadb-backup of {target.pod}")
         if (ran.report.cluster, ran.report.backup_id) != (request.cluster, backup_id):

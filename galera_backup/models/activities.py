@@ -154,6 +154,8 @@ class RunnerTask(Model, Generic[JobT_co]):
     """So many members beside `replica` must be in sync before it starts."""
     give_back_when_degraded: bool = False
     """They must stay so while it works, else it is stopped."""
+    lock_wait: timedelta | None = None
+    """How long mariadb-backup may wait for a lock on `replica`; None: nobody looks."""
 
 
 class RunnerOutcome(Model):

@@ -16,6 +16,7 @@ from galera_backup.errors import ClusterNotFound, DatabaseRefused, DatabaseUnava
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.marks import check_overwrite
 from galera_backup.models.admission import Quota
+from galera_backup.models.blocked import BackupWait
 from galera_backup.models.clone import GaleraGroup
 from galera_backup.models.cluster import WsrepStatus
 from galera_backup.models.common import ClusterRef, SecretRef
@@ -306,6 +307,10 @@ class FakeMysql(_Fake):
     def now(self, server: Endpoint) -> datetime:
         self._member(server).answer()
         return datetime.now(UTC)
+
+    @_call
+    def backup_wait(self, server: Endpoint) -> BackupWait | None:
+        return self._member(server).backup_wait
 
     @_call
     def set_desync(self, server: Endpoint, on: bool, until: datetime) -> None:

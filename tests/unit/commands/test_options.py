@@ -32,7 +32,7 @@ def test_options_that_were_not_typed_keep_the_models_default() -> None:
 
 
 def test_every_option_reaches_its_field() -> None:
-    what = BackupOptions("1", "2", "1.5", True, "3h", "4m", False, "80")
+    what = BackupOptions("1", "2", "1.5", True, "3h", "4m", False, "80", "7m")
     places = PlaceOptions(*PLACES, LabelMover.CONTROLLER, *LABEL, ["controlled"], "3307")
     order = request(BackupRequest, "a/b", what.fields() | places.fields() | {"wait_for_cluster": "5m"})
     assert order == BackupRequest(
@@ -45,6 +45,7 @@ def test_every_option_reaches_its_field() -> None:
         runner_timeout=timedelta(hours=3),
         drain_timeout=timedelta(minutes=4),
         max_mb_per_second=80,
+        lock_wait_timeout=timedelta(minutes=7),
         credentials=SecretRef(secret="s", user_key="u", password_key="p"),
         backup_claim="claim",
         container="db",

@@ -1,0 +1,19 @@
+"""The message of a backup that was given up because somebody holds a lock."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from galera_backup.models.blocked import BackupWait
+
+
+def blocked(pod: str, seen: BackupWait, limit: timedelta) -> str:
+    """Names the statements that may hold it."""
+    running = "; ".join(
+        f"connection {each.id} of {each.user!r} since {each.seconds} s: {each.text}" for each in seen.running
+    )
+    return (
+        f"backup of {pod!r}: expected mariadb-backup to get its lock within {limit}, it has waited {seen.seconds} s "
+        f"({seen.state}). Running there: {running or 'nothing that can be seen'}. The replica was given back; start "
+        "the backup again when that has ended, or set 'lock_wait_timeout'"
+    )
