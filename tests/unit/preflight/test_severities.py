@@ -40,3 +40,12 @@ def test_what_refuses_a_backup_refuses_a_restore() -> None:
 
 def test_every_line_says_something() -> None:
     assert Severity(backup=Effect.NONE, restore=Effect.NONE) not in SEVERITIES.values()
+
+
+def test_the_documentation_has_the_same_table() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "clusters.md").read_text()
+    rows = [
+        f"| `{kind}`{'*' if severity.acceptable else ''} | {severity.backup} | {severity.restore} |"
+        for kind, severity in SEVERITIES.items()
+    ]
+    assert "\n".join(rows) in text
