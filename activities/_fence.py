@@ -71,8 +71,8 @@ class Fence:
         `undoing`: the lease, open or not, is one whose changes are undone. Error: `LeaseLost`.
         """
         mark = await self.marked(cluster, container, lease, undoing=undoing)
-        ordinals = mark.start.ordinals if mark.start is not None else ()
-        wanted = [names.pod(cluster, ordinal) for ordinal in ordinals if ordinal >= first]
+        assert mark.start is not None, "every mark on a StatefulSet has how to start it"
+        wanted = [names.pod(cluster, ordinal) for ordinal in mark.start.ordinals if ordinal >= first]
         held = {pod.name for pod in await in_thread(self._kube.holds, cluster)}
         if missing := [name for name in wanted if name not in held]:
             raise LeaseLost(not_held(cluster, missing))

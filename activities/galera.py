@@ -178,9 +178,20 @@ class GaleraActivities:
                 await self._put_back_primary(task, label, request)
             if not missing:
                 return ClusterFormed(at=datetime.now(UTC))
+            await self._release_late_holds(task, seen)
             if task.may_fail and (reason := does_not_start(seen)):
                 raise ClusterNotFormed(f"{reason}. Look at the log of its container")
             await pause(0.5, missing[0])
+
+    async def _release_late_holds(self, task: FormTask, seen: ClusterObservation) -> None:
+        """A worker that was frozen may have held a name after all were released: the replica could never come."""
+        absent = {member.pod for member in seen.members if not member.exists}
+        if absent:
+            for hold in await in_thread(self._kube.holds, task.site.cluster):
+                if hold.name in absent:
+                    await in_thread(self._kube.release_hold, task.site.cluster.namespace, hold)
+                    statefulset = await in_thread(self._kube.statefulset, task.site.cluster, task.site.container)
+                    await in_thread(self._kube.wake, statefulset, datetime.now(UTC))
 
     async def _put_back_primary(self, task: FormTask, label: PrimaryLabel, request: Observe) -> None:
         """The pod is read before the look at all, and changed in any case: a second, late one meets a conflict."""

@@ -9,7 +9,7 @@ from temporalio import activity
 
 from activities._fence import Fence
 from activities._heartbeat import in_thread, pause
-from galera_backup.errors import ScaleFailed
+from galera_backup.errors import LeaseLost, ScaleFailed
 from galera_backup.kube.facts import PodFacts
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.kube.hold_pod import hold_pod
@@ -31,10 +31,15 @@ class HoldActivities:
 
         Errors: `ScaleFailed`, when one was started before its name was held, or its name is taken; `LeaseLost`.
         """
-        cluster = task.site.cluster
-        await self._fence.marked(cluster, task.site.container, task.lease, undoing=task.undoing)
+        cluster, container = task.site.cluster, task.site.container
+        await self._fence.marked(cluster, container, task.lease, undoing=task.undoing)
         for name in task.pods:
             await in_thread(self._kube.create_pod, cluster.namespace, hold_pod(cluster, name, task.lease, self._image))
+        try:
+            await self._fence.marked(cluster, container, task.lease, undoing=task.undoing)
+        except LeaseLost:  # a creation has no condition: one that came late is taken back
+            await self.release_names(task)
+            raise
         statefulset = await in_thread(self._kube.statefulset, cluster, task.site.container)
         servers = {pod.name for pod in await in_thread(self._kube.members, cluster)}
         if servers & set(task.pods):

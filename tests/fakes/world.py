@@ -251,7 +251,8 @@ class World:
         """Replica count, mark and note in one patch."""
         annotations = _annotated(facts, mark, "scaling", revoked_run)
         self.patch_statefulset(facts.resource_version, replicas, annotations)
-        self.events.append(f"scale {replicas}")
+        stops = mark.start is not None and mark.start.stopping_from
+        self.events.append(f"{'down' if stops else 'scale'} {replicas}")
         self.statefulset.strategy = mark.start.strategy if mark.start is not None else None
         safety.check_scale(self, replicas)
         self.controller.reconcile_soon()

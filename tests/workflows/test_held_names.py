@@ -45,7 +45,7 @@ async def test_scaled_up_while_it_is_stopped(stage: Stage, strategy: str) -> Non
     world = stage.world(backups=(BACKUP_ID,))
     world.delays = type(world.delays)(pod=0.4)
     handle = await stage.restore(world, strategy=strategy, stop_timeout=600)
-    await assert_eventually(lambda: "scale 1" in world.look().events)
+    await assert_eventually(lambda: "down 1" in world.look().events)
     world.scale_by_hand(3)
     error = await failure_of(handle)
     assert isinstance(error, RestoreFailed)

@@ -1,0 +1,79 @@
+"""Names that are held: each activity twice, and frozen when its lease ends."""
+
+from __future__ import annotations
+
+import pytest
+
+from galera_backup.errors import LeaseLost, ScaleFailed
+from galera_backup.models.activities import FormTask
+from tests.activities.undoing import end_lease, undo_stop
+from tests.fakes.bench import LEASE, Bench
+
+NAMES = {"mariadb-server-0", "mariadb-server-1", "mariadb-server-2"}
+
+
+async def test_held_and_released(bench: Bench) -> None:
+    await bench.stopped()
+    await bench.twice(bench.holds.hold_names, bench.hold())
+    assert set(bench.world.holds) == NAMES
+    await bench.twice(bench.holds.release_names, bench.hold("mariadb-server-0"))
+    assert set(bench.world.holds) == NAMES - {"mariadb-server-0"}
+    await bench.twice(bench.holds.release_names, bench.hold())
+    assert bench.world.holds == {}
+
+
+async def test_release_wakes_a_controller_that_has_backed_off(bench: Bench) -> None:
+    await bench.stopped()
+    bench.world.scale_by_hand(3)
+    bench.world.look()
+    await bench.run(bench.holds.release_names, bench.hold())
+    assert bench.world.events[-1].startswith("release ")
+    version = bench.world.statefulset.version
+    assert "galera-backup/released" in bench.world.statefulset.annotations
+    await bench.run(bench.holds.release_names, bench.hold())
+    assert bench.world.statefulset.version == version, "nothing was released, so nobody has to be woken"
+
+
+async def test_a_server_that_was_started_before(bench: Bench) -> None:
+    await bench.run(bench.kubernetes.scale_down, bench.scale(0))
+    await bench.run(bench.kubernetes.wait_stopped, bench.scale(0))
+    bench.world.statefulset.replicas = 3
+    bench.world.controller.create(0)
+    with pytest.raises(ScaleFailed, match="expected at most 0 replicas, it was scaled to 3"):
+        await bench.run(bench.holds.hold_names, bench.hold())
+
+
+async def test_no_name_is_held_after_the_lease(bench: Bench) -> None:
+    await bench.run(bench.kubernetes.scale_down, bench.scale(0))
+    await bench.run(bench.kubernetes.wait_stopped, bench.scale(0))
+    end_lease(bench)
+    with pytest.raises(LeaseLost):
+        await bench.run(bench.holds.hold_names, bench.hold())
+    assert bench.world.holds == {}
+
+
+@pytest.mark.parametrize("lease", ["open", "ended"])
+async def test_a_hold_that_comes_late(bench: Bench, lease: str) -> None:
+    """A worker freezes before it creates one; the lease undoes; it goes on, and takes back what it made."""
+    await bench.run(bench.kubernetes.scale_down, bench.scale(0))
+    await bench.run(bench.kubernetes.wait_stopped, bench.scale(0))
+    frozen = await bench.freeze("create_pod", bench.holds.hold_names, bench.hold())
+    await undo_stop(bench)
+    if lease == "ended":
+        end_lease(bench)
+    assert isinstance(await frozen.goes_on(), LeaseLost)
+    assert bench.world.holds == {}
+
+
+async def test_a_hold_that_nobody_takes_back(bench: Bench) -> None:
+    """The worker that made it late has died: whoever waits for the cluster lets it go."""
+    await bench.stopped()
+    with bench.world.lock:
+        late = bench.world.holds["mariadb-server-1"]
+    await undo_stop(bench)
+    with bench.world.lock:
+        bench.world.holds[late.name] = late
+    task = FormTask(site=bench.site, lease=LEASE, replicas=3, primary_pod=None)
+    await bench.run(bench.galera.wait_formed, task)
+    assert bench.world.holds == {}
+    assert len(bench.world.members) == 3
