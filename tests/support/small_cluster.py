@@ -10,6 +10,7 @@ from string import Template
 from dev.stack import cluster, data, images, paths, settings, volumes
 from dev.stack.console import StackError, run
 from dev.stack.volumes import Volume
+from tests.support.shape import Shape
 
 _VOLUME_GIB = 2
 _READY_SECONDS = 300
@@ -20,14 +21,20 @@ _DATA_UNITS = 8
 class SmallCluster:
     """Same names as in the stack's own namespace, but other volumes."""
 
-    def __init__(self, namespace: str) -> None:
+    def __init__(self, namespace: str, shape: Shape | None = None) -> None:
         self.namespace = namespace
+        self.shape = shape or Shape()
         self._where = ("--namespace", namespace)
         self._volumes = {
             f"mysql-data-{settings.STATEFULSET}-{ordinal}": Volume(f"{namespace}-data-{ordinal}", _VOLUME_GIB)
-            for ordinal in range(settings.REPLICAS)
+            for ordinal in self.shape.ordinals
         }
         self._volumes[settings.BACKUP_CLAIM] = Volume(f"{namespace}-backup", _VOLUME_GIB)
+
+    @property
+    def pods(self) -> list[str]:
+        """Names of its replicas."""
+        return [f"{settings.STATEFULSET}-{ordinal}" for ordinal in self.shape.ordinals]
 
     def mount(self, claim: str) -> Path:
         """Where the node sees the volume of a claim."""
@@ -37,7 +44,7 @@ class SmallCluster:
         """From nothing to three members in sync, with sample data."""
         self.remove()
         self.up()
-        data.load(_DATA_UNITS, self.namespace)
+        data.load(_DATA_UNITS, self.namespace, self.pods[0])
 
     def up(self) -> None:
         """Three members in sync, with the primary label and the backup's account; what is there already stays."""
@@ -61,7 +68,7 @@ class SmallCluster:
         documents += [self._galera(), json.dumps(secret)]
         cluster.apply("\n---\n".join(documents))
         self._wait_ready()
-        first = f"{settings.STATEFULSET}-0"
+        first = self.pods[0]
         cluster.kubectl(*self._where, "label", "pod", first, settings.PRIMARY_LABEL, "--overwrite")
         grants = Template((paths.DEV / "data" / "backup-account.sql").read_text()).substitute(account)
         cluster.sql(grants, first, namespace=self.namespace)
@@ -88,7 +95,7 @@ class SmallCluster:
         cluster.kubectl("delete", "persistentvolume", *names, "--ignore-not-found", timeout=60)
 
     def _galera(self) -> str:
-        return cluster.manifest(
+        text = cluster.manifest(
             "galera",
             namespace=self.namespace,
             statefulset=settings.STATEFULSET,
@@ -100,6 +107,7 @@ class SmallCluster:
             cpu="20m",
             memory="128Mi",
         )
+        return self.shape.applied(text)
 
     def _wait_ready(self) -> None:
         deadline = time.monotonic() + _READY_SECONDS
