@@ -8,7 +8,7 @@ from galera_backup.models import preflight
 from galera_backup.models.cluster import ClusterObservation
 from galera_backup.models.janitor import Finding
 from galera_backup.models.passwords import PasswordReport
-from galera_backup.models.restore import ClaimReport
+from galera_backup.models.restore import ClaimReport, ClaimState
 
 
 def on_or_off(value: bool) -> str:
@@ -34,9 +34,15 @@ def members_table(seen: ClusterObservation) -> str:
 
 def describe_claims(claims: Sequence[ClaimReport]) -> str:
     """The state of each claim, in one line."""
-    return ", ".join(
-        f"{each.claim} {each.state}{' (its previous data is lost)' if each.previous_lost else ''}" for each in claims
-    )
+    return ", ".join(f"{each.claim} {each.state}{_but(each)}" for each in claims)
+
+
+def _but(claim: ClaimReport) -> str:
+    if claim.previous_lost:
+        return " (its previous data is lost)"
+    if claim.left_incomplete and claim.state == ClaimState.UNTOUCHED:
+        return f" (but no server may start on it: {claim.left_incomplete})"
+    return ""
 
 
 def findings_table(found: Sequence[Finding]) -> str:

@@ -60,7 +60,8 @@ async def preflight(
     """Error: `PreflightRefused`; nothing was changed. `replicas`: as for `inspect`."""
     undertaking: Undertaking = "backup" if way == "backup" else "restore"
     facts = await inspect(request.site, replicas, f"what could keep a {undertaking} from it")
-    seen = Preflight(findings(facts, undertaking), layouts(facts, request.data_directory), key_volumes(facts))
+    places = layouts(facts, request.data_directory, request.host_files)
+    seen = Preflight(findings(facts, undertaking), places, key_volumes(facts))
     found = [*seen.found, *await _try_pods(request, way, facts, seen)]
     if found:
         progress.note(preflight_table(found))

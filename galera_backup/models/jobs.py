@@ -67,6 +67,12 @@ class CheckReport(Facts):
     """Tables, with their engine, whose rows mariadb-backup does not read."""
     unreadable: tuple[str, ...] = ()
     """Directories that the runner's user may not list."""
+    left_incomplete: str = ""
+    """What says that an earlier restore has left the data incomplete; it counts only where no server runs."""
+    staying: tuple[str, ...] = ()
+    """Names at the top of the data directory that a restore leaves where they are."""
+    in_the_way: tuple[str, ...] = ()
+    """Paths of the server's data that nothing can rename or remove, each with the reason."""
     manifest: Manifest | None = None
 
 
@@ -83,6 +89,8 @@ class Inspection(Model):
     """The data directory holds all that the swap of this restore has left in it."""
     previous: PreviousData | None = None
     """None: without a journal nothing is known of it."""
+    left_incomplete: str = ""
+    """What says that another restore has left the data directory incomplete, before this one."""
 
 
 class RestoreReport(Model):

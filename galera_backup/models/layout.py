@@ -6,6 +6,10 @@ from pathlib import PurePosixPath
 
 from galera_backup.models.common import Model
 
+HOST_FILES = ("*.pem", ".my-healthcheck.cnf")
+"""Names at the top of a data directory that are the host's: certificates, the log-in of MariaDB's image for its
+health check. No backup holds them, and no server is Ready without them."""
+
 
 class NamedDirectory(Model):
     """A directory below the data directory that the server's configuration names."""
@@ -25,6 +29,8 @@ class Layout(Model):
     below: str = ""
     """From there to the data directory; empty: the mount is the data directory."""
     directories: tuple[NamedDirectory, ...] = ()
+    host_files: tuple[str, ...] = HOST_FILES
+    """Patterns of names at the top of the data directory that a restore leaves where they are."""
 
     @property
     def data_directory(self) -> PurePosixPath:

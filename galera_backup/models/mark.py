@@ -104,6 +104,8 @@ class StartRecipe(Recipe):
     """Of the first claim, whose replica forms the cluster."""
     layouts: tuple[Layout, ...] = ()
     """Where the data directory is on each claim's volume."""
+    left_incomplete: tuple[str, ...] = ()
+    """Of each claim, as the plan found it: what an earlier restore has left there, on which no server may start."""
     nodes: tuple[str, ...] = ()
     """Where each claim's replica ran."""
     server_volumes: tuple[str, ...] = ()

@@ -68,6 +68,8 @@ class ClaimReport(Model):
     state: ClaimState
     previous_lost: bool = False
     """Its data from before the restore is gone, or not whole."""
+    left_incomplete: str = ""
+    """Why a server must not start on the data from before the restore: what an earlier one has left."""
 
 
 class OutageRequest(OperationRequest):

@@ -54,6 +54,9 @@ class RunnerSite(Model):
     data_directory: Annotated[str, Field(pattern=r"^/")] | None = None
     """The servers' data directory, in their container; needed only where none of them can be asked for it, and it is
     not where the data volume is mounted."""
+    host_files: tuple[Annotated[str, Field(pattern=r"^[^/]+$")], ...] = ()
+    """Patterns of names at the top of the data directory, beside `models.layout.HOST_FILES`: files of the host that no
+    backup holds, and that a restore leaves where they are."""
 
     @property
     def backup_root(self) -> str:

@@ -64,4 +64,6 @@ class Journal(Model):
     passwords: PasswordReport | None = None
     previous: DirectoryContent | None = None
     """What the data directory held before the first rename; None: there was none yet."""
+    stays: tuple[str, ...] = ()
+    """Names at the top of the data directory that no rename touches, as found before the first one."""
     at: datetime

@@ -13,9 +13,10 @@ from galera_backup.models.volumes import SwapState
 def as_found(recipe: StartRecipe) -> tuple[ClaimReport, ...]:
     """The state of the claims before the operation changes them."""
     state = ClaimState.RESTORED if recipe.is_rollback else ClaimState.UNTOUCHED
+    left_by_claim = recipe.left_incomplete or ("",) * len(recipe.claims)
     return tuple(
-        ClaimReport(claim=claim, ordinal=ordinal, state=state)
-        for ordinal, claim in zip(recipe.ordinals, recipe.claims, strict=True)
+        ClaimReport(claim=claim, ordinal=ordinal, state=state, left_incomplete=left)
+        for ordinal, claim, left in zip(recipe.ordinals, recipe.claims, left_by_claim, strict=True)
     )
 
 

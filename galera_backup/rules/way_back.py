@@ -42,7 +42,11 @@ class ClaimFound(Model):
     def report(self) -> ClaimReport:
         """For the result."""
         return ClaimReport(
-            claim=self.claim, ordinal=self.ordinal, state=self.state, previous_lost=not self.previous.whole
+            claim=self.claim,
+            ordinal=self.ordinal,
+            state=self.state,
+            previous_lost=not self.previous.whole,
+            left_incomplete=self.seen.left_incomplete if self.seen is not None else "",
         )
 
 

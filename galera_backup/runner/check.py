@@ -10,10 +10,12 @@ from galera_backup.runner.container import MariadbContainer
 from galera_backup.runner.contents import contents, not_backed_up
 from galera_backup.runner.places import Places
 from galera_backup.runner.prepare import verify_stream
-from galera_backup.runner.tool import Version
+from galera_backup.runner.staged.previous import left_incomplete
+from galera_backup.runner.staying import in_the_way, staying
 from galera_backup.runner.volumes import copies_kb, data_directories, unpacked_kb, used_kb
 from galera_backup.storage.archive import manifest_of
 from galera_backup.storage.space import free_kb, total_kb
+from galera_backup.version import Version
 
 
 def check(job: CheckJob, places: Places, container: MariadbContainer) -> CheckReport:
@@ -33,6 +35,7 @@ def check(job: CheckJob, places: Places, container: MariadbContainer) -> CheckRe
         data = places.volume  # no server has used it yet
     found = contents(data)
     strange = not_backed_up(data, found)
+    stuck = in_the_way(data, job.layout)
     return CheckReport(
         data_total_kb=total_kb(data),
         data_free_kb=free_kb(data),
@@ -44,6 +47,9 @@ def check(job: CheckJob, places: Places, container: MariadbContainer) -> CheckRe
         elsewhere=found.elsewhere[:LISTED],
         not_backed_up=tuple(f"{table} ({engine})" for table, engine in sorted(strange.items())[:LISTED]),
         unreadable=found.unreadable[:LISTED],
+        left_incomplete=left_incomplete(places.volume, data),
+        staying=tuple(sorted(staying(data, job.layout)))[:LISTED],
+        in_the_way=tuple(f"{path}: {reason}" for path, reason in sorted(stuck.items())[:LISTED]),
         manifest=manifest,
     )
 

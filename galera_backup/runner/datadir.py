@@ -1,12 +1,12 @@
 """Fill one data directory with a prepared backup, as `mariadb-backup --copy-back` does, and so that it may run twice.
 
-The marker says `restoring` before the first byte is removed and `restored` after the last one is durable.
+The marker says `restoring` before the first name is moved and `restored` after the last byte is durable.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from datetime import timedelta
 from pathlib import Path
@@ -24,6 +24,8 @@ from galera_backup.text import bounded
 
 GRASTATE = "grastate.dat"
 _KEPT = (LOST_AND_FOUND, MARKER)
+ASIDE = "#sql-galera-backup.old"
+"""In the data directory: what is about to be removed."""
 FILE_MODE, DIRECTORY_MODE = 0o660, 0o700
 """As the server makes them (UMASK, UMASK_DIR)."""
 _THREADS = 2
@@ -31,11 +33,11 @@ _THREADS = 2
 _CHUNK = 8 << 20
 
 
-def check_room(source: Path, data_directory: Path) -> None:
+def check_room(source: Path, data_directory: Path, stays: Collection[str]) -> None:
     """Error: `NotEnoughSpace` when the files would not fit even into the emptied volume. Nothing is touched."""
     needed = sum(tree(source).values()) // 1024
     free = free_kb(data_directory)
-    freed = sum(path.lstat().st_blocks for path in _leaves(data_directory)) // 2
+    freed = sum(path.lstat().st_blocks for path in _leaves(data_directory, stays)) // 2
     if free + freed > needed:
         return
     raise AgentError(
@@ -45,24 +47,42 @@ def check_room(source: Path, data_directory: Path) -> None:
     )
 
 
-def wipe(data_directory: Path) -> None:
-    """Remove everything but `lost+found` and the marker.
+def set_aside(data_directory: Path, stays: Collection[str]) -> None:
+    """Rename everything but `lost+found`, the marker and what stays into one directory, or nothing.
 
     Staged restores go too, when the volume is the data directory: `check_room` counts their room as freed, and the
     marker, a file of its own beside them, says meanwhile that the data is incomplete.
+    Error: OSError; every name is where it was.
     """
-    for path in sorted(data_directory.iterdir()):
-        if path.name not in _KEPT:
-            remove(path)
+    aside = data_directory / ASIDE
+    aside.mkdir(DIRECTORY_MODE, exist_ok=True)  # one that died has left it
+    names = [name for name in os.listdir(data_directory) if name not in (*_KEPT, *stays, ASIDE)]
+    try:
+        for name in sorted(names):
+            os.rename(data_directory / name, aside / name)
+    except OSError:
+        for name in os.listdir(aside):
+            os.rename(aside / name, data_directory / name)
+        aside.rmdir()
+        raise
+    sync_directory(aside)
     sync_directory(data_directory)
 
 
-def copy(source: Path, data_directory: Path, every: timedelta) -> int:
+def wipe(data_directory: Path) -> None:
+    """Remove what was set aside."""
+    remove(data_directory / ASIDE)
+    sync_directory(data_directory)
+
+
+def copy(source: Path, data_directory: Path, stays: Collection[str], every: timedelta) -> int:
     """Copy the server's files of a prepared backup, durably, and verify their sizes; answers the bytes.
 
     Error: `RestoreFailed` when the result is not what was to be copied.
     """
-    files = {name: size for name, size in tree(source).items() if not is_metadata(name) and not _stays(name)}
+    # mariadb-backup takes the directory of copies that it finds for an empty database
+    found = tree(source, (*_KEPT, *stays, STAGED_RESTORES, ASIDE))
+    files = {name: size for name, size in found.items() if not is_metadata(name)}
     directories = sorted({parent for name in files for parent in Path(name).parents if parent != Path()})
     for directory in directories:
         (data_directory / directory).mkdir()
@@ -74,7 +94,7 @@ def copy(source: Path, data_directory: Path, every: timedelta) -> int:
     copier.in_threads(copier.sync, largest_first)
     for directory in [*directories, Path()]:
         sync_directory(data_directory / directory)
-    _verify(files, data_directory)
+    _verify(files, data_directory, stays)
     log.info("copied %d files, %d bytes to %r", len(files), sum(files.values()), str(data_directory))
     return sum(files.values())
 
@@ -130,21 +150,12 @@ class _Copier:
             sync_file(self._target / name)
 
 
-def _leaves(data_directory: Path) -> list[Path]:
-    return [data_directory / name for name in tree(data_directory) if not _is_kept(name)]
+def _leaves(data_directory: Path, stays: Collection[str]) -> list[Path]:
+    return [data_directory / name for name in tree(data_directory, (*_KEPT, *stays))]
 
 
-def _is_kept(name: str) -> bool:
-    return name.partition("/")[0] in _KEPT
-
-
-def _stays(name: str) -> bool:
-    """Not a server's: mariadb-backup takes the directory of copies that it finds for an empty database."""
-    return _is_kept(name) or name.partition("/")[0] == STAGED_RESTORES
-
-
-def _verify(expected: dict[str, int], data_directory: Path) -> None:
-    seen = {name: size for name, size in tree(data_directory).items() if not _is_kept(name)}
+def _verify(expected: dict[str, int], data_directory: Path, stays: Collection[str]) -> None:
+    seen = tree(data_directory, (*_KEPT, *stays))
     if seen == expected:
         return
     different = sorted(name for name in expected.keys() | seen.keys() if expected.get(name) != seen.get(name))

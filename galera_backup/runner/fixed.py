@@ -13,8 +13,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-SNAPSHOTS = (".snapshot", ".zfs")
-"""As NFS servers and ZFS show them: they are on no list, or look like any directory."""
+from galera_backup.runner.volumes import SNAPSHOTS
+
 _GET_FLAGS = 0x80086601
 """FS_IOC_GETFLAGS of Linux."""
 _IMMUTABLE, _APPEND_ONLY = 0x10, 0x20

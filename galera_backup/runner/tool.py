@@ -19,7 +19,6 @@ _METADATA = ("backup-my.cnf", "donor_galera_info")
 _POSITION = re.compile(r"(?P<uuid>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}):(?P<seqno>\d+)(?:[ ,](?P<domain>\d+))?")
 _POSITION_LINE = "Writing Galera info succeeded with "
 _RECOVERED_LINE = "WSREP: Recovered position:"
-_VERSION = re.compile(r"\b(\d+)\.(\d+)\.(\d+)-MariaDB\b", re.IGNORECASE)
 _PREPARED = ("log-applied", "full-prepared")
 
 
@@ -35,28 +34,6 @@ class BackupFacts:
     lsn: LogSequenceNumbers
     server_version: str
     tool_version: str
-
-
-@dataclass(frozen=True, order=True)
-class Version:
-    """Of a MariaDB server or tool."""
-
-    major: int
-    minor: int
-    patch: int
-
-    @classmethod
-    def parse(cls, text: str) -> Version | None:
-        """The first version in a text such as `10.11.19-MariaDB-log`; None when there is none."""
-        found = _VERSION.search(text)
-        return cls(*map(int, found.groups())) if found else None
-
-    @property
-    def series(self) -> tuple[int, int]:
-        return self.major, self.minor
-
-    def __str__(self) -> str:
-        return f"{self.major}.{self.minor}.{self.patch}"
 
 
 def is_metadata(name: str) -> bool:

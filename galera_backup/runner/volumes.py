@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,10 +11,12 @@ from pydantic import ValidationError
 
 from galera_backup.models.volumes import STAGED_RESTORES, ClaimMarker
 from galera_backup.runner.reporting import log
-from galera_backup.storage.durable import write_atomically
+from galera_backup.storage.durable import sync_directory, write_atomically
 
 MARKER = ".galera-backup-restore.json"
 LOST_AND_FOUND = "lost+found"
+SNAPSHOTS = (".snapshot", ".zfs")
+"""As NFS servers and ZFS show them: in the root of a volume, like any directory."""
 _NOT_BACKED_UP = ("galera.cache", "gcache.page.", "ibtmp")
 """Starts of names at the top of a data directory that mariadb-backup leaves out: write-set cache, temporary tables."""
 
@@ -34,7 +36,7 @@ def unpacked_kb(data_directory: Path) -> int:
 
 
 def _backed_up(data_directory: Path) -> Iterator[Path]:
-    for path in _files(data_directory, without=STAGED_RESTORES):
+    for path in _files(data_directory, without=(STAGED_RESTORES, *SNAPSHOTS)):
         if path.parent != data_directory or not path.name.startswith(_NOT_BACKED_UP):
             yield path
 
@@ -61,23 +63,26 @@ def data_directories(volume: Path) -> tuple[str, ...]:
     for depth in ("", "*/", "*/*/"):
         for tables in volume.glob(f"{depth}mysql/*.frm"):
             directory = tables.parent.parent.relative_to(volume)
-            if STAGED_RESTORES not in directory.parts:
+            if not {STAGED_RESTORES, *SNAPSHOTS} & {*directory.parts}:
                 found.append(directory.as_posix())
     return tuple(sorted(set(found)))
 
 
-def tree(directory: Path) -> dict[str, int]:
-    """Relative path and size in bytes of every file below a directory that nobody changes."""
-    return {path.relative_to(directory).as_posix(): path.lstat().st_size for path in _files(directory)}
+def tree(directory: Path, without: Collection[str] = ()) -> dict[str, int]:
+    """Relative path and size in bytes of every file below a directory that nobody changes.
+
+    `without`: names at its top that do not count.
+    """
+    return {path.relative_to(directory).as_posix(): path.lstat().st_size for path in _files(directory, without)}
 
 
-def _files(directory: Path, without: str | None = None) -> Iterator[Path]:
-    """Every file below a directory, but for what its top-level entry `without` holds."""
+def _files(directory: Path, without: Collection[str] = ()) -> Iterator[Path]:
     for parent, directories, names in os.walk(directory):
-        if without in directories and Path(parent) == directory:
-            directories.remove(without)
+        left_out = without if Path(parent) == directory else ()
+        directories[:] = [name for name in directories if name not in left_out]
         for name in names:
-            yield Path(parent, name)
+            if name not in left_out:
+                yield Path(parent, name)
 
 
 def read_marker(data_directory: Path) -> ClaimMarker | None:
@@ -90,6 +95,15 @@ def read_marker(data_directory: Path) -> ClaimMarker | None:
     except ValidationError as error:
         log.warning("marker %r cannot be read, taken as absent: %s", str(path), error)
         return None
+
+
+def restore_marker(data_directory: Path, marker: ClaimMarker | None) -> None:
+    """Durable when this returns. None: there was none."""
+    if marker is not None:
+        write_marker(data_directory, marker)
+        return
+    (data_directory / MARKER).unlink(missing_ok=True)
+    sync_directory(data_directory)
 
 
 def write_marker(data_directory: Path, marker: ClaimMarker) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from dev.stack import settings
 
@@ -17,6 +17,7 @@ class Shape:
     """A difference in the StatefulSet, or in the servers' settings."""
 
     name: str = "local"
+    """A part of names in Kubernetes."""
     first_ordinal: int = 0
     replicas: int = settings.REPLICAS
     datadir: str = "/var/lib/mysql"
@@ -43,12 +44,11 @@ class Shape:
         return "\n---\n".join(json.dumps(document) for document in documents)
 
     def _apply(self, spec: dict[str, Any]) -> None:
-        spec |= {"replicas": self.replicas, **self.spec}
+        spec |= self.spec
         if self.first_ordinal:
             spec["ordinals"] = {"start": self.first_ordinal}
         (server,) = spec["template"]["spec"]["containers"]
         changed = {
-            "REPLICAS": str(self.replicas),
             "FIRST_ORDINAL": str(self.first_ordinal),
             "DATADIR": self.datadir,
             "SETTINGS": "\n".join(self.settings),
@@ -62,13 +62,13 @@ class Shape:
 
 
 BELOW = Shape(
-    "data directory below the mount",
+    "below",
     datadir="/var/lib/mysql/data",
     sub_path="galera/$(POD_NAME)",
     settings=["log_bin = binlog/bin", "innodb_undo_directory = undo", "innodb_undo_tablespaces = 3"],
     directories=["binlog", "undo"],
 )
-"""And a sub path, and directories in it that the configuration names."""
-FIRST_IS_1 = Shape("ordinals that begin at 1", first_ordinal=1, spec={"podManagementPolicy": "Parallel"})
-"""And pods that go and come all at once."""
-TWO = Shape("two replicas", replicas=2)
+"""Data directory below the mount of a sub path, and directories in it that the configuration names."""
+FIRST_IS_1 = Shape("first-is-1", first_ordinal=1, spec={"podManagementPolicy": "Parallel"})
+"""The first ordinal; and pods that go and come all at once."""
+TWO = Shape("two", replicas=2)

@@ -10,6 +10,8 @@ from string import Template
 from dev.stack import cluster, data, images, paths, settings, volumes
 from dev.stack.console import StackError, run
 from dev.stack.volumes import Volume
+from galera_backup import names
+from galera_backup.models.common import ClusterRef
 from tests.support.shape import Shape
 
 _VOLUME_GIB = 2
@@ -32,6 +34,11 @@ class SmallCluster:
         self._volumes[settings.BACKUP_CLAIM] = Volume(f"{namespace}-backup", _VOLUME_GIB)
 
     @property
+    def ref(self) -> ClusterRef:
+        """As a request names it."""
+        return ClusterRef(namespace=self.namespace, statefulset=settings.STATEFULSET)
+
+    @property
     def pods(self) -> list[str]:
         """Names of its replicas."""
         return [f"{settings.STATEFULSET}-{ordinal}" for ordinal in self.shape.ordinals]
@@ -41,13 +48,13 @@ class SmallCluster:
         return self._volumes[claim].mount
 
     def make(self) -> None:
-        """From nothing to three members in sync, with sample data."""
+        """From nothing to members in sync, with sample data."""
         self.remove()
         self.up()
         data.load(_DATA_UNITS, self.namespace, self.pods[0])
 
     def up(self) -> None:
-        """Three members in sync, with the primary label and the backup's account; what is there already stays."""
+        """Members in sync, with the primary label and the backup's account; what is there already stays."""
         volumes.up(self._volumes.values())
         documents = [f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: {self.namespace}}}\n"]
         for claim, volume in self._volumes.items():
@@ -73,6 +80,15 @@ class SmallCluster:
         grants = Template((paths.DEV / "data" / "backup-account.sql").read_text()).substitute(account)
         cluster.sql(grants, first, namespace=self.namespace)
 
+    def ready(self) -> int:
+        """How many members are Ready."""
+        return int(cluster.get(*self._where, f"statefulset/{settings.STATEFULSET}")["status"].get("readyReplicas", 0))
+
+    def held(self) -> list[str]:
+        """Names of its replicas that pods hold."""
+        pods = cluster.get(*self._where, "pods", f"--selector={names.HOLD_LABEL}={settings.STATEFULSET}")["items"]
+        return [pod["metadata"]["name"] for pod in pods]
+
     def remove(self) -> None:
         """The namespace, the volumes and what is in them; gone already is success.
 
@@ -91,8 +107,8 @@ class SmallCluster:
         cluster.kubectl("delete", "namespace", self.namespace, "--ignore-not-found", "--wait=false")
         cluster.kubectl(*pods)
         cluster.kubectl("delete", "namespace", self.namespace, "--ignore-not-found", timeout=180)
-        names = [volume.claim for volume in self._volumes.values()]
-        cluster.kubectl("delete", "persistentvolume", *names, "--ignore-not-found", timeout=60)
+        claims = [volume.claim for volume in self._volumes.values()]
+        cluster.kubectl("delete", "persistentvolume", *claims, "--ignore-not-found", timeout=60)
 
     def _galera(self) -> str:
         text = cluster.manifest(
@@ -100,7 +116,7 @@ class SmallCluster:
             namespace=self.namespace,
             statefulset=settings.STATEFULSET,
             container=settings.CONTAINER,
-            replicas=settings.REPLICAS,
+            replicas=self.shape.replicas,
             uid=settings.MYSQL_UID,
             image=images.mariadb().reference,
             backup_volume=self._volumes[settings.BACKUP_CLAIM].claim,
@@ -111,8 +127,7 @@ class SmallCluster:
 
     def _wait_ready(self) -> None:
         deadline = time.monotonic() + _READY_SECONDS
-        name = f"statefulset/{settings.STATEFULSET}"
-        while cluster.get(*self._where, name)["status"].get("readyReplicas", 0) < settings.REPLICAS:
+        while self.ready() < self.shape.replicas:
             if time.monotonic() > deadline:
                 raise StackError(self.namespace, f"its replicas are not ready after {_READY_SECONDS} s")
             time.sleep(0.5)

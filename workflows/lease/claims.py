@@ -51,7 +51,7 @@ def of_restore(stopped: Stopped, serving: int = 0) -> Claims:
 async def inspect(stopped: Stopped, serving: int) -> tuple[ClaimReport, ...]:
     """All claims of a restore in place or a rolling one, as the volumes say; `serving` replicas run meanwhile."""
     found = await of_restore(stopped, serving).inspect(in_outage=not serving)
-    return tuple(ClaimReport(claim=each.claim, ordinal=each.ordinal, state=each.state) for each in found)
+    return tuple(each.report.model_copy(update={"previous_lost": False}) for each in found)
 
 
 async def finish(

@@ -50,8 +50,12 @@ UNPACKED = Room(lacking_space, lacking_unpack_space, "make room, or enlarge the 
 """On the backup volume; on every data volume once its old data is removed."""
 
 
-async def check_backup(restore: Restore, plan: Plan, room: Room, copies: int, proof: Proving | None = None) -> Manifest:
+async def check_backup(
+    restore: Restore, plan: Plan, room: Room, copies: int, proof: Proving | None = None
+) -> tuple[Plan, Manifest]:
     """Phase check: the backup is complete and whole, it fits the server's version, and there is room for it.
+
+    Answers the plan with what the volumes have shown.
 
     `copies`: how many times its data will be written while the database is down.
     `proof`: what it will ask is tried first, as that takes less time than reading a backup.
@@ -69,6 +73,7 @@ async def check_backup(restore: Restore, plan: Plan, room: Room, copies: int, pr
     reports = [report, *[await _check_claim(plan, claim, None) for claim in others]]
     said = request.data_directory is not None
     refuse(list(volumes(plan.claims, reports, manifest.layout, said=said)), "restore", request)
+    seen = list(zip(plan.claims, reports, strict=True))
     obstacles = _obstacles(plan, room, manifest.room_kb, reports)
     restore.questions.plan = _described(plan, manifest, reports, obstacles, copies)
     _show(restore.questions.plan, work.progress)
@@ -77,7 +82,8 @@ async def check_backup(restore: Restore, plan: Plan, room: Room, copies: int, pr
             f"restoring {manifest.backup_id!r} into {str(request.cluster)!r}: {'; '.join(obstacles)}. "
             f"Nothing was changed and the database is up; {room.way_out}"
         )
-    return manifest
+    left = [report.left_incomplete if not plan.replica_of(claim) else "" for claim, report in seen]
+    return plan.with_left_incomplete(tuple(left)), manifest
 
 
 async def approval(restore: Restore) -> None:

@@ -32,7 +32,7 @@ def ttl(request: RestoreRequest) -> timedelta:
 async def run(restore: Restore, cut: Cut) -> Restored:
     """One claim after the other, all in the outage."""
     plan = await plan_restore(restore)
-    manifest = await check_backup(restore, plan, UNPACKED, copies=UNPACK_AND_PREPARE + len(plan.claims))
+    plan, manifest = await check_backup(restore, plan, UNPACKED, copies=UNPACK_AND_PREPARE + len(plan.claims))
     await approval(restore)
     await check_unchanged(restore, plan)
     await cut.stop(plan)

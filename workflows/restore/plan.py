@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from temporalio import workflow
 
@@ -74,6 +74,13 @@ class Plan:
     def clone(self) -> Clone | None:
         """The identity of the new cluster, when the backup is another cluster's."""
         return self.recipe.clone
+
+    def with_left_incomplete(self, left: tuple[str, ...]) -> Plan:
+        """The same, and what earlier restores have left on each claim."""
+        recipe = self.recipe.model_copy(update={"left_incomplete": left})
+        return replace(
+            self, stop=self.stop.model_copy(update={"recipe": recipe}), pods=replace(self.pods, recipe=recipe)
+        )
 
     def replica_of(self, claim: ClaimObservation) -> str | None:
         """The pod that uses the claim; None: it does not run."""

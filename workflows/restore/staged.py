@@ -36,7 +36,7 @@ async def run(restore: Restore, cut: Cut) -> Restored:
     """On all claims at once; beside the live data until the stop."""
     proving = Proving(restore)
     plan = await plan_restore(restore)
-    manifest = await check_backup(restore, plan, SECOND_COPY, copies=0, proof=proving)
+    plan, manifest = await check_backup(restore, plan, SECOND_COPY, copies=0, proof=proving)
     await approval(restore)
     await restore.clean_up(plan, "removing what earlier restores left, or kept, on the volumes")
     claims = await _stage(restore, plan, manifest, proving)

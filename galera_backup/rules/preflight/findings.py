@@ -34,11 +34,14 @@ def findings(facts: ClusterFacts, undertaking: Undertaking) -> tuple[Finding, ..
     return tuple(sorted(told, key=lambda each: _ORDER.index(each.severity.of(undertaking))))
 
 
-def layouts(facts: ClusterFacts, data_directory: str | None) -> dict[str, Layout]:
+def layouts(
+    facts: ClusterFacts, data_directory: str | None = None, host_files: tuple[str, ...] = ()
+) -> dict[str, Layout]:
     """Where the data directory is on the volume of each data claim, by the claim's name.
 
     By the replica's own server; where that cannot be asked, as on the others; where none can, by `data_directory`, the
-    path in the servers' container that a request gives, else where the volume is mounted.
+    path in the servers' container that a request gives, else where the volume is mounted. `host_files`: patterns beside
+    those that every cluster has.
     """
     known: dict[str, Layout] = {}
     for server in facts.servers:
@@ -54,7 +57,8 @@ def layouts(facts: ClusterFacts, data_directory: str | None) -> dict[str, Layout
             continue
         below = like.below if like is not None else _below(data_directory, mount.path)
         other = Layout(sub_path=mount.sub_path, below=below, directories=like.directories if like is not None else ())
-        found[mount.source] = known.get(mount.source, other)
+        place = known.get(mount.source, other)
+        found[mount.source] = place.model_copy(update={"host_files": (*place.host_files, *host_files)})
     return found
 
 

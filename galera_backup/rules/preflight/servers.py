@@ -9,7 +9,7 @@ from galera_backup.models.server import ServerSeen, ServerSettings
 from galera_backup.models.shape import ClusterShape
 from galera_backup.rules.preflight.places import describe, mount_of
 from galera_backup.rules.preflight.severities import found
-from galera_backup.runner.tool import Version
+from galera_backup.version import Version
 
 OLDEST = (10, 6)
 """The first series whose mariadb-backup says at its end which write-set it has."""

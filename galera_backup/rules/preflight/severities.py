@@ -51,6 +51,8 @@ SEVERITIES: dict[str, Severity] = {
     "tables-elsewhere": _severity(_REFUSES, _NONE),
     "tables-not-backed-up": _severity(_REFUSES, _NONE, acceptable=True),
     "directories-unreadable": _severity(_REFUSES, _NONE),
+    "names-stay": _severity(_NONE, _TELLS),
+    "data-in-the-way": _severity(_NONE, _REFUSES),
     # whose group it is
     "members-beyond": _severity(_TELLS, _REFUSES),
     # the account and the servers

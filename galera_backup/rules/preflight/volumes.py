@@ -56,6 +56,7 @@ def volumes(
                 f"{', '.join(repr(each) for each in report.data_at)}",
                 "Name the servers' data directory in 'data_directory', as their container sees it",
             )
+        yield from _immovable(claim, report)
     unlike = [claim for claim in claims if claim.layout.below != of_backup.below]
     if unlike and not said and not any(report.data_at for report in reports):
         yield found(
@@ -64,4 +65,17 @@ def volumes(
             f"expected to know where its server looks for data: the volumes are empty, and the replica of the backup "
             f"had it in {of_backup.below or '.'!r} below its mount, not in {unlike[0].layout.below or '.'!r}",
             "Name the servers' data directory in 'data_directory', as their container sees it",
+        )
+
+
+def _immovable(claim: ClaimObservation, report: CheckReport) -> Iterator[Finding]:
+    about = f"claim {claim.claim!r}"
+    if report.staying:
+        yield found("names-stay", about, f"a restore leaves where they are: {', '.join(report.staying)}")
+    if report.in_the_way:
+        yield found(
+            "data-in-the-way",
+            about,
+            f"expected that the server's data can be removed, nothing can remove {'; '.join(report.in_the_way)}",
+            "Take the flag away (chattr -i, -a), mend the owner, or unmount what is mounted there",
         )

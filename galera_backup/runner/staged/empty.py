@@ -7,12 +7,14 @@ from pathlib import Path
 
 from galera_backup.failure import AgentError
 from galera_backup.models.jobs import Done, EmptyJob
+from galera_backup.models.layout import Layout
 from galera_backup.models.volumes import Journal, SwapState
 from galera_backup.runner.in_use import check_not_in_use
 from galera_backup.runner.places import Places
 from galera_backup.runner.reporting import log
 from galera_backup.runner.staged.journal import StagedRestore, locked
 from galera_backup.runner.staged.previous import entries_of, previous_data
+from galera_backup.runner.staying import staying
 from galera_backup.runner.volumes import MARKER
 from galera_backup.storage.durable import remove, sync_directory
 
@@ -34,19 +36,19 @@ def empty(job: EmptyJob, places: Places) -> Done:
             raise _refused(job, places.data_directory)
         check_not_in_use(places.data_directory, job.layout)
         try:
-            _empty(restore, journal, places.data_directory)
+            _empty(restore, journal, places.data_directory, job.layout)
         except OSError as error:
             raise _failed(job, places.data_directory, error) from error
     return Done()
 
 
-def _empty(restore: StagedRestore, journal: Journal, data: Path) -> None:
+def _empty(restore: StagedRestore, journal: Journal, data: Path, layout: Layout) -> None:
     restore.write(journal.model_copy(update={"state": SwapState.EMPTYING, "at": datetime.now(UTC)}))
     log.warning("removing all data of %r: its previous data was lost", str(data))
     remove(data / MARKER)  # first: what is half removed must not be taken for restored
     if data.is_dir():
         sync_directory(data)
-        for name in entries_of(data):
+        for name in entries_of(data, staying(data, layout)):
             remove(data / name)
         sync_directory(data)
     for copy in (restore.staged, restore.previous):

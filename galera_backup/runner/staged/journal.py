@@ -32,6 +32,8 @@ LOCK_WAIT_SECONDS = 60.0
 _POLL_SECONDS = 0.1
 _LOCK = "lock"
 _JOURNAL = "journal.json"
+_AT_REST = (SwapState.STAGING, SwapState.STAGED, SwapState.SWAPPED, SwapState.RETURNED, SwapState.EMPTIED)
+"""The data directory is whole, be it the previous or the restored one, or filled by a state transfer."""
 _REMOVED = ".removed"
 """Ends no restore's directory: `file_name` lets no dot through."""
 
@@ -108,9 +110,21 @@ def discard(directory: Path) -> None:
     remove(removed)
 
 
-def is_removed(directory: Path) -> bool:
+def _is_removed(directory: Path) -> bool:
     """Whether a removal of it has begun."""
     return directory.name.endswith(_REMOVED)
+
+
+def still_needed(directory: Path) -> str | None:
+    """Why a restore's directory must stay: the data directory is not whole without it."""
+    if _is_removed(directory):
+        return None
+    try:
+        journal = read_journal(directory)
+    except ValidationError:
+        holds_old_data = any((directory / "previous").glob("*"))
+        return "its journal cannot be read, and it holds old data" if holds_old_data else None
+    return None if journal is None or journal.state in _AT_REST else str(journal.state)
 
 
 def restore_directories(volume: Path) -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from galera_backup.runner.reporting import log
 from galera_backup.runner.staged.journal import StagedRestore, locked
 from galera_backup.runner.staged.passwords import settle_passwords
 from galera_backup.runner.tool import is_metadata
+from galera_backup.runner.upgrade_notes import upgrade_notes, write_notes
 from galera_backup.runner.volumes import LOST_AND_FOUND, MARKER, tree
 from galera_backup.storage.archive import manifest_of
 from galera_backup.storage.durable import remove, sync_tree
@@ -50,7 +52,8 @@ def stage(job: StageJob, places: Places, container: MariadbContainer) -> StageRe
             )
         restore.discard()
         try:
-            return _stage(job, restore, Unpacking(archive, manifest, restore.staged, _room(places), places), container)
+            unpacking = Unpacking(archive, manifest, restore.staged, _room(places), places)
+            return _stage(job, restore, unpacking, upgrade_notes(manifest, places.data_directory), container)
         except BaseException as error:
             container.settle()
             _discard_after_failure(restore)
@@ -59,7 +62,13 @@ def stage(job: StageJob, places: Places, container: MariadbContainer) -> StageRe
             raise
 
 
-def _stage(job: StageJob, restore: StagedRestore, unpacking: Unpacking, container: MariadbContainer) -> StageReport:
+def _stage(
+    job: StageJob,
+    restore: StagedRestore,
+    unpacking: Unpacking,
+    notes: Mapping[str, bytes],
+    container: MariadbContainer,
+) -> StageReport:
     journal = Journal(restore_id=job.restore_id, backup_id=job.backup_id, state=SwapState.STAGING, at=datetime.now(UTC))
     restore.write(journal)
     unpack_seconds = unpacking.unpack(container)
@@ -67,6 +76,7 @@ def _stage(job: StageJob, restore: StagedRestore, unpacking: Unpacking, containe
     position = unpacking.prepare(container, job.uuid)
     passwords = settle_passwords(restore.staged, job.passwords, container)
     place(restore.staged, job.layout)
+    write_notes(restore.staged, notes)
     _finish(restore.staged, position, job.safe_to_bootstrap)
     sizes = tree(restore.staged).values()
     complete = {

@@ -68,7 +68,7 @@ def test_killed_while_unpacking(pod: Pod, claim: Path) -> None:
 
 
 def test_killed_while_copying(pod: Pod, claim: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def dies(source: Path, data_directory: Path, every: object) -> int:
+    def dies(source: Path, data_directory: Path, stays: object, every: object) -> int:
         (data_directory / "ibdata1").write_bytes(b"half a file")
         raise OSError(errno.EIO, "Input/output error")
 
@@ -94,19 +94,6 @@ def test_prepared_directory_that_is_not_whole_is_made_again(pod: Pod, claim: Pat
     assert result is not None
     assert result.unpack_seconds > 0
     assert (claim / "ibdata1").read_bytes() == (pod.data / "ibdata1").read_bytes()
-
-
-def test_marker_comes_before_the_first_removal(pod: Pod, claim: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    states = []
-
-    def wipe(data_directory: Path) -> None:
-        marker = read_marker(data_directory)
-        states.append((marker and marker.state, (data_directory / "old_database" / "t.ibd").exists()))
-        raise OSError(errno.EIO, "Input/output error")
-
-    monkeypatch.setattr(datadir, "wipe", wipe)
-    pod.restore(claim)
-    assert states == [("restoring", True)]
 
 
 def test_copy_that_lost_a_byte_is_noticed(pod: Pod, claim: Path, monkeypatch: pytest.MonkeyPatch) -> None:
