@@ -1,0 +1,31 @@
+"""Versions of MariaDB."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_VERSION = re.compile(r"\b(\d+)\.(\d+)\.(\d+)(?:-\d+)?-MariaDB\b", re.IGNORECASE)
+"""An Enterprise Server has its own release behind the patch: `11.4.5-3-MariaDB-enterprise`."""
+
+
+@dataclass(frozen=True, order=True)
+class Version:
+    """Of a MariaDB server or tool."""
+
+    major: int
+    minor: int
+    patch: int
+
+    @classmethod
+    def parse(cls, text: str) -> Version | None:
+        """The first version in a text such as `10.11.19-MariaDB-log`; None when there is none."""
+        found = _VERSION.search(text)
+        return cls(*map(int, found.groups())) if found else None
+
+    @property
+    def series(self) -> tuple[int, int]:
+        return self.major, self.minor
+
+    def __str__(self) -> str:
+        return f"{self.major}.{self.minor}.{self.patch}"
