@@ -14,7 +14,14 @@ from workflows.preflight import preflight, refuse
 
 with workflow.unsafe.imports_passed_through():
     from galera_backup import names, workflow_types
-    from galera_backup.errors import ClusterUnhealthy, GaleraBackupError, InternalError, NotEnoughSpace, PruneFailed
+    from galera_backup.errors import (
+        ClusterUnhealthy,
+        GaleraBackupError,
+        InternalError,
+        InvalidInput,
+        NotEnoughSpace,
+        PruneFailed,
+    )
     from galera_backup.models.activities import RunnerTask
     from galera_backup.models.backup import BackupFields, BackupRequest, BackupResult
     from galera_backup.models.cluster import ClusterObservation, MemberObservation
@@ -22,6 +29,7 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.lease import DesyncCommand, LeaseReply
     from galera_backup.models.manifest import Manifest
     from galera_backup.rules.health import OTHERS_IN_SYNC, health_problems, is_backed_up_in_service
+    from galera_backup.rules.pace import reading_takes, too_slow
     from galera_backup.rules.preflight.volumes import volume
     from galera_backup.rules.selection import select_replica
     from galera_backup.rules.space import lacking_backup_space
@@ -142,6 +150,11 @@ class _Steps:
                 f"backup of {target.pod!r}: {lacking}. Nothing was changed; enlarge the backup claim, keep fewer "
                 "backups, or lower the ratio"
             )
+        slow = too_slow(report, request.max_mb_per_second, request.runner_timeout)
+        if slow is not None:
+            raise InvalidInput(f"{slow}. Nothing was changed; raise one of them")
+        takes = reading_takes(report, request.max_mb_per_second)
+        self._work.progress.fact("reading the data", f"at most about {takes}; limit {request.runner_timeout}")
 
     async def _desync(self, target: MemberObservation) -> None:
         self._work.enter("desync", f"taking {target.pod} out of flow control and out of the endpoints")

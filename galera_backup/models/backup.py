@@ -35,7 +35,8 @@ class BackupRequest(BackupFields, OperationRequest):
     runner_timeout: PositiveDuration = timedelta(hours=6)
     """The runner pod is stopped, and the replica put back, after this long."""
     lock_wait_timeout: PositiveDuration = timedelta(minutes=5)
-    """How long mariadb-backup may wait for a lock that somebody holds; then the replica is given back."""
+    """How long mariadb-backup may wait for a lock that somebody holds, or may keep the replica from applying any
+    write-set; then the replica is given back."""
     drain_timeout: PositiveDuration = timedelta(minutes=10)
     """How long the resync waits for the replica to catch up before it rejoins flow control anyway."""
 

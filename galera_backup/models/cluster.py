@@ -23,6 +23,7 @@ class WsrepStatus(Facts):
     desync_count: int
     """Ours, plus each SST donation, FTWRL or BACKUP STAGE that holds the provider."""
     recv_queue: int
+    last_committed: int = 0
     """Write-sets that wait to be applied."""
     pending_desync: bool
     """A `SET GLOBAL wsrep_desync` is still under way in some connection."""

@@ -38,6 +38,7 @@ _STATUS = (
     "wsrep_cluster_conf_id",
     "wsrep_desync_count",
     "wsrep_local_recv_queue",
+    "wsrep_last_committed",
 )
 
 _GROUP = ("wsrep_cluster_state_uuid", "wsrep_cluster_size", "wsrep_incoming_addresses")
@@ -112,6 +113,7 @@ class MysqlGateway:
             desync=bool(int(desync)),
             desync_count=int(status["wsrep_desync_count"]),
             recv_queue=int(status["wsrep_local_recv_queue"]),
+            last_committed=int(status["wsrep_last_committed"]),
             pending_desync=int(pending) > 0,
         )
 

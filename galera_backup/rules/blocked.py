@@ -17,3 +17,12 @@ def blocked(pod: str, seen: BackupWait, limit: timedelta) -> str:
         f"({seen.state}). Running there: {running or 'nothing that can be seen'}. The replica was given back; start "
         "the backup again when that has ended, or set 'lock_wait_timeout'"
     )
+
+
+def stalled(pod: str, queue: int, limit: timedelta) -> str:
+    """The appliers have stood still, with so many write-sets in the queue."""
+    return (
+        f"backup of {pod!r}: expected the replica to apply write-sets while mariadb-backup runs, it has applied none "
+        f"for {limit} and {queue} wait. The tool stops it while it copies tables of Aria and MyISAM. The replica was "
+        "given back; start the backup again at a quieter time, move large tables to InnoDB, or set 'lock_wait_timeout'"
+    )

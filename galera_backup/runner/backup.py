@@ -7,10 +7,12 @@ from collections.abc import Generator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from galera_backup.failure import AgentError
 from galera_backup.models.jobs import BackupJob
 from galera_backup.models.manifest import Manifest
+from galera_backup.rules.pace import MB_PER_SECOND_AND_PROCESSOR
 from galera_backup.runner import handshake
 from galera_backup.runner.container import MariadbContainer
 from galera_backup.runner.contents import Contents, contents, not_in
@@ -21,11 +23,11 @@ from galera_backup.runner.reporting import ProgressLine, append_log, log, logged
 from galera_backup.runner.tool import BackupFacts, ToolFault, backup_facts
 from galera_backup.runner.volumes import unpacked_kb, used_kb
 from galera_backup.storage.archive import Archive, Log, NewBackup
-from galera_backup.storage.space import FULL
+from galera_backup.storage.space import FULL, free_kb, total_kb
 from galera_backup.text import bounded
 
-MB_PER_SECOND_AND_PROCESSOR = 25
-"""Costs 6 to 8 % of the node's processors: benchmarks/load_during_backup.py."""
+DATA_RESERVE = 0.02
+"""Part of the data volume that stays free: a server stops when it is full, and write-sets that wait are files on it."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,8 @@ def _store(
     before, names = contents(places.data_directory), Names()
     rate = job.max_mb_per_second or MB_PER_SECOND_AND_PROCESSOR * len(os.sched_getaffinity(0))
     with _room_for_the_stream(job):
-        plain, packed = _store_stream(new, names.noted(paced(container.read_stream(), rate * 1e6)), progress)
+        stream = names.noted(paced(container.read_stream(), rate * 1e6))
+        plain, packed = _store_stream(new, stream, progress, _DataRoom(places.data_directory))
     status = container.status(handshake.BACKUP_STATUS)
     try:
         if status != 0:
@@ -140,6 +143,24 @@ def _check_tables(job: BackupJob, names: Names, before: Contents, after: Content
         )
 
 
+class _DataRoom:
+    """Of the replica that is backed up: what its cluster sends it meanwhile may lie on its volume."""
+
+    def __init__(self, data_directory: Path) -> None:
+        self._data = data_directory
+        self._least_kb = min(free_kb(data_directory) // 2, int(total_kb(data_directory) * DATA_RESERVE))
+
+    def watch(self) -> None:
+        """Error: `NotEnoughSpace`, when the volume is nearly full."""
+        free = free_kb(self._data)
+        if free < self._least_kb:
+            raise AgentError(
+                "NotEnoughSpace",
+                f"the data volume has {free} KB left; expected at least {self._least_kb} KB while the replica is "
+                "backed up: its server would stop when it is full. The replica is given back; enlarge the data claim",
+            )
+
+
 @contextmanager
 def _room_for_the_stream(job: BackupJob) -> Generator[None]:
     """Error: `NotEnoughSpace` where the volume is full."""
@@ -155,12 +176,15 @@ def _room_for_the_stream(job: BackupJob) -> Generator[None]:
         ) from error
 
 
-def _store_stream(new: NewBackup, stream: Generator[bytes], progress: ProgressLine) -> tuple[Tally, Tally]:
+def _store_stream(
+    new: NewBackup, stream: Generator[bytes], progress: ProgressLine, room: _DataRoom
+) -> tuple[Tally, Tally]:
     plain, packed = Tally(), Tally()
     with closing(ahead(compress(plain.counted(ahead(stream))))) as blocks:
         for block in packed.hashed(blocks):
             new.write(block)
-            progress.show(plain.bytes, packed.bytes)
+            if progress.show(plain.bytes, packed.bytes):
+                room.watch()
     return plain, packed
 
 
