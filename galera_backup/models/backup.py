@@ -12,6 +12,9 @@ from galera_backup.models.manifest import Manifest
 from galera_backup.models.runner import RunnerLog
 from galera_backup.models.site import OperationRequest
 
+MB_PER_SECOND_AND_PROCESSOR = 25
+"""Costs 6 to 8 % of the node's processors: benchmarks/load_during_backup.py."""
+
 
 class BackupFields(Model):
     """How the agent takes a backup: the part of the request that the job has too."""

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from galera_backup.failure import AgentError
+from galera_backup.models.backup import MB_PER_SECOND_AND_PROCESSOR
 from galera_backup.models.jobs import BackupJob
 from galera_backup.models.manifest import Manifest
-from galera_backup.rules.pace import MB_PER_SECOND_AND_PROCESSOR
 from galera_backup.runner import handshake
 from galera_backup.runner.container import MariadbContainer
 from galera_backup.runner.contents import Contents, contents, not_in
