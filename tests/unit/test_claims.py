@@ -85,6 +85,14 @@ def test_claims_before_the_operation_works_on_them(strategy: Strategy, is_rollba
     assert not are_as_found(recipe.model_copy(update={"renames_may_have_begun": True}))
 
 
+def test_a_claim_that_was_incomplete_before_is_not_called_good() -> None:
+    """It was not touched, and nobody may start a server on it: two facts."""
+    recipe = RECIPE.model_copy(update={"left_incomplete": ("", "restore old has not finished it")})
+    assert describe_claims(as_found(recipe)) == (
+        "c-0 untouched, c-1 untouched (but no server may start on it: restore old has not finished it)"
+    )
+
+
 def reports(states: Sequence[ClaimState]) -> list[ClaimReport]:
     return [ClaimReport(claim=f"c-{each}", ordinal=each, state=state) for each, state in enumerate(states)]
 

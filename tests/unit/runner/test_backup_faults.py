@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from galera_backup.runner import backup
 from galera_backup.storage.archive import newest_first
 from galera_backup.storage.files import FileArchive
 from tests.unit.runner.pod import CLUSTER, Pod, failure
@@ -89,6 +90,16 @@ def test_volume_fills_up_in_the_middle(pod: Pod, monkeypatch: pytest.MonkeyPatch
     assert "No space left on device" in message
     _assert_only_a_log(pod)
     assert Path("/dev/full").exists()
+
+
+def test_data_volume_fills_up_in_the_middle(pod: Pod, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = iter([10_000, 201, 199])
+    monkeypatch.setattr(backup, "total_kb", lambda path: 10_000)
+    monkeypatch.setattr(backup, "free_kb", lambda path: next(free))
+    kind, message = failure(pod.backup())
+    assert kind == "NotEnoughSpace"
+    assert "has 199 KB left; expected at least 200 KB" in message
+    _assert_only_a_log(pod)
 
 
 def test_leftovers_of_failed_runs_go_first(pod: Pod) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from tests.unit.runner.pod import BACKUP_ID, Pod, content, failure
+from galera_backup.models.jobs import InspectJob
+from galera_backup.models.volumes import ClaimMarker, Journal, SwapState
+from galera_backup.runner.staged.journal import StagedRestore
+from galera_backup.runner.volumes import write_marker
+from tests.unit.runner.pod import BACKUP_ID, CLUSTER, Pod, content, failure
+from tests.unit.runner.staged import volume
 
 
 def test_without_a_backup_id_only_measures(pod: Pod, claims: list[Path]) -> None:
@@ -73,3 +79,29 @@ def test_image_without_the_tool(pod: Pod) -> None:
     kind, message = failure(pod.check())
     assert kind == "RunnerFailed"
     assert "cannot run" in message
+
+
+def test_what_an_earlier_restore_has_left_incomplete(pod: Pod, data: Path) -> None:
+    def left() -> tuple[str, str, str]:
+        looked = pod.run(InspectJob(cluster=CLUSTER, restore_id="another")).report
+        own = pod.run(InspectJob(cluster=CLUSTER, restore_id="earlier")).report
+        checked = pod.check(None).report
+        assert looked is not None
+        assert own is not None
+        assert checked is not None
+        return checked.left_incomplete, looked.left_incomplete, own.left_incomplete
+
+    pod.data = data
+    assert left() == ("", "", "")
+    marker = ClaimMarker(restore_id="earlier", backup_id=BACKUP_ID, state="restoring", at=datetime.now(UTC))
+    write_marker(data, marker)
+    assert left() == ("restore earlier has not finished it",) * 2 + ("",)
+    write_marker(data, marker.model_copy(update={"state": "restored"}))
+    assert left() == ("", "", "")
+    restore = StagedRestore(volume(pod), "earlier")
+    journal = Journal(restore_id="earlier", backup_id=BACKUP_ID, state=SwapState.IN, at=datetime.now(UTC))
+    restore.directory.parent.mkdir()
+    restore.write(journal)
+    assert left() == ("restore earlier: moving the staged data in",) * 2 + ("",)
+    restore.write(journal.model_copy(update={"state": SwapState.SWAPPED}))
+    assert left() == ("", "", "")
