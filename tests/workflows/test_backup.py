@@ -17,7 +17,7 @@ from tests.fakes.runner import RunnerPod
 from tests.fakes.stage import Stage, assert_eventually, failure_of
 from tests.fakes.world import RunnerPlan
 
-PHASES = ["lease", "check", "select", "desync", "run", "resync", "prune"]
+PHASES = ["lease", "check", "select", "look", "desync", "run", "resync", "prune"]
 
 
 def backup_job(pod: RunnerPod) -> BackupJob:

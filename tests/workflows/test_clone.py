@@ -96,8 +96,8 @@ async def test_target_in_the_sources_group(stage: Stage, strategy: str) -> None:
     source, target = two(stage)
     target.joins = source
     failure = await failure_of(await clone(stage, source, target, strategy=strategy))
-    assert failure.type == "ClusterUnhealthy"
-    assert "the source's members 10.0.0.1, 10.0.0.2, 10.0.0.3 in its group" in failure.message
+    assert failure.type == "PreflightRefused"
+    assert "it has 6 members: 10.0.0.1, 10.0.0.2, 10.0.0.3 too" in failure.message
     assert "Nothing was changed" in failure.message
     assert not [event for event in target.look().events if event.startswith("scale")]
     assert target.created == []

@@ -73,7 +73,7 @@ async def test_desync_is_refused(stage: Stage, unsafe: bool) -> None:
 
 @pytest.mark.parametrize("unsafe", [False, True])
 async def test_runner_is_refused(stage: Stage, unsafe: bool) -> None:
-    fault = Fault("create_pod", "run_runner")
+    fault = Fault("create_pod", "run_runner", lambda arguments: arguments["pod"].metadata.name.endswith("-backup"))
     world, handle = await held_at(stage, fault, allow_unsafe=unsafe, give_back_when_degraded=False)
     set_up(world, False)
     assert fault.gate is not None
@@ -149,7 +149,7 @@ async def test_cancelled_while_it_is_watched(stage: Stage) -> None:
     await handle.cancel()
     assert await stage.end_of(handle) == WorkflowExecutionStatus.CANCELED
     await stage.assert_settled(world)
-    assert sum("started" in event for event in world.events) == 1
+    assert sum("started: backup" in event for event in world.events) == 1
 
 
 async def test_watch_survives_its_worker(stage: Stage) -> None:
