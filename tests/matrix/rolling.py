@@ -10,7 +10,7 @@ from tests.fakes.kill import Step
 from tests.fakes.stage import BACKUP_ID, Handle, assert_eventually, failure_of
 from tests.fakes.world import World
 from tests.matrix.ends import assert_whole, check_mark_removed, failure_of_a_killed_restore
-from tests.matrix.steps import FORMED, UNMARK, create, release, scale_to
+from tests.matrix.steps import FORMED, HOLD, LET_GO, UNMARK, create, release, remove, scale_to
 from tests.matrix.table import KILLS, REMOVED, REPEATS, WORKING, Call, Later, Operation, Row, Scene, Way, Works
 
 BEFORE = {
@@ -21,23 +21,35 @@ BEFORE = {
 }
 OUTAGE = {
     "stopped": Step("wait_stopped", "members"),
+    "hold": HOLD,
     "restore-0": create("0"),
+    "let first go": LET_GO,
     "start first": scale_to(1),
     "first formed": FORMED,
 }
 SERVING = {
     "restore-1": create("1"),
-    "remove-1": Step("remove_runners", "delete_pod", lambda arguments: arguments["name"].endswith("z-1"), False),
+    "remove-1": remove("1"),
     "restore-2": create("2"),
     "start all": scale_to(3),
 }
 STEPS = {**BEFORE, **OUTAGE, **SERVING}
-EITHER = ("stopped", "restore-0")
+EITHER = ("stopped", "hold", "restore-0")
 """Whoever is killed here may hear of it when the first volume is touched: then the restore is finished."""
-AGAIN = ("start first", "start all", "first formed", "remove-1")
+AGAIN = ("let first go", "start first", "start all", "first formed", "remove-1")
 """The lease that finishes the restore takes these steps again."""
-LATE = ("start first", "first formed", "start all")
-HOLDING = ("stopped", "restore-0", "start first", "first formed", "restore-1", "restore-2", "start all")
+LATE = ("hold", "let first go", "start first", "first formed", "start all")
+HOLDING = (
+    "stopped",
+    "hold",
+    "restore-0",
+    "let first go",
+    "start first",
+    "first formed",
+    "restore-1",
+    "restore-2",
+    "start all",
+)
 """Steps in which somebody removes the mark."""
 
 
