@@ -6,17 +6,21 @@ from temporalio import workflow
 
 from workflows import call
 from workflows._failures import operation
-from workflows.preflight import inspect
+from workflows.preflight import inspect, try_pods
 
 with workflow.unsafe.imports_passed_through():
     from activities.galera import GaleraActivities
     from galera_backup import workflow_types
     from galera_backup.models.activities import Observe
     from galera_backup.models.check import CheckRequest, CheckResult
+    from galera_backup.models.trial import Way
     from galera_backup.rules.health import health_problems
-    from galera_backup.rules.preflight.findings import all_findings
+    from galera_backup.rules.preflight.findings import all_findings, key_volumes
     from galera_backup.show import members_table, preflight_table
     from galera_backup.temporal.attributes import CLUSTER
+
+_WAYS: tuple[Way, Way] = ("backup", "staged")
+"""Whose pods are tried: a restore by another strategy needs no others."""
 
 
 @workflow.defn(name=workflow_types.CHECK.name)
@@ -28,7 +32,10 @@ class GaleraCheck:
     async def run(self, request: CheckRequest) -> CheckResult:
         """One look."""
         workflow.upsert_search_attributes([CLUSTER.value_set(str(request.cluster))])
-        found = all_findings(await inspect(request.site, request.replicas, "what could keep operations from it"))
+        facts = await inspect(request.site, request.replicas, "what could keep operations from it")
+        volumes = key_volumes(facts)
+        tried = [await try_pods(request.site, way, facts, volumes) for way in _WAYS]
+        found = tuple(dict.fromkeys([*all_findings(facts), *tried[0], *tried[1]]))
         observe = Observe(site=request.site, replicas=request.replicas)
         seen = await call.act(GaleraActivities.observe_cluster, observe, "Kubernetes and wsrep status of every pod")
         workflow.set_current_details(f"{preflight_table(found)}\n\n{members_table(seen)}")

@@ -62,19 +62,19 @@ async def preflight(
     facts = await inspect(request.site, replicas, f"what could keep a {undertaking} from it")
     places = layouts(facts, request.data_directory, request.host_files)
     seen = Preflight(findings(facts, undertaking), places, key_volumes(facts))
-    found = [*seen.found, *await _try_pods(request, way, facts, seen)]
+    found = [*seen.found, *await try_pods(request.site, way, facts, seen.server_volumes)]
     if found:
         progress.note(preflight_table(found))
     refuse(found, undertaking, request)
     return replace(seen, found=tuple(found))
 
 
-async def _try_pods(request: OperationRequest, way: Way, facts: ClusterFacts, seen: Preflight) -> Sequence[Finding]:
+async def try_pods(site: Site, way: Way, facts: ClusterFacts, server_volumes: tuple[str, ...]) -> Sequence[Finding]:
     """What Kubernetes would say to the pods that the operation will need."""
     claims = [each.name for each in facts.shape.claims if each.ordinal is not None]
     if not claims:
         return ()
-    task = TrialRequest(site=request.site, way=way, claim=claims[0], server_volumes=seen.server_volumes)
+    task = TrialRequest(site=site, way=way, claim=claims[0], server_volumes=server_volumes)
     trials = await call.act(TrialActivities.try_pods, task, f"would the pods of a {way} be created?")
     return [*admitted(trials, way, len(claims)), *unread(facts.shape.statefulset.cluster, trials.unread)]
 

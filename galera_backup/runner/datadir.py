@@ -5,6 +5,7 @@ The marker says `restoring` before the first name is moved and `restored` after 
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
@@ -15,6 +16,7 @@ from threading import Event
 from galera_backup.failure import AgentError
 from galera_backup.models.manifest import GaleraPosition
 from galera_backup.models.volumes import STAGED_RESTORES
+from galera_backup.runner.holes import data_of
 from galera_backup.runner.reporting import ProgressLine, log
 from galera_backup.runner.tool import is_metadata
 from galera_backup.runner.volumes import LOST_AND_FOUND, MARKER, tree
@@ -142,8 +144,20 @@ class _Copier:
     def copy(self, name: str) -> None:
         with (self._source / name).open("rb", buffering=0) as reader, (self._target / name).open("xb", 0) as writer:
             os.fchmod(writer.fileno(), FILE_MODE)
-            while not self._stopped.is_set() and (count := os.sendfile(writer.fileno(), reader.fileno(), None, _CHUNK)):
-                self._bytes += count
+            for begin, end in data_of(reader.fileno()):
+                self._copy_part(reader.fileno(), writer.fileno(), begin, end)
+            os.ftruncate(writer.fileno(), os.fstat(reader.fileno()).st_size)  # the last part may be a hole
+
+    def _copy_part(self, reader: int, writer: int, begin: int, end: int) -> None:
+        os.lseek(writer, begin, os.SEEK_SET)
+        while begin < end and not self._stopped.is_set():
+            count = os.sendfile(writer, reader, begin, min(_CHUNK, end - begin))
+            if count == 0:
+                raise OSError(
+                    errno.EIO, f"ended at byte {begin}, expected {end}", os.readlink(f"/proc/self/fd/{reader}")
+                )
+            begin += count
+            self._bytes += count
 
     def sync(self, name: str) -> None:
         if not self._stopped.is_set():

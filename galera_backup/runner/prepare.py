@@ -14,6 +14,7 @@ from galera_backup.models.manifest import GaleraPosition, Manifest
 from galera_backup.runner import handshake
 from galera_backup.runner.adopt import adopt
 from galera_backup.runner.container import MariadbContainer
+from galera_backup.runner.holes import dig, had_holes
 from galera_backup.runner.pipeline import Tally, ahead, decompress
 from galera_backup.runner.places import Places
 from galera_backup.runner.reporting import ProgressLine, log
@@ -122,7 +123,10 @@ class Unpacking:
         except ToolFault as fault:
             raise self._failed("preparing", f"mariadb-backup: {fault}", container, handshake.PREPARE_LOG) from fault
         log.info("prepared; position %s, in InnoDB %s", self._manifest.position, recovered)
-        return recovered if uuid is None else adopt(uuid, self.data, recovered, container)
+        position = recovered if uuid is None else adopt(uuid, self.data, recovered, container)
+        if had_holes(self._manifest):
+            dig(self.data)
+        return position
 
     def _feed(self, container: MariadbContainer) -> str | None:
         """Stream the backup to mbstream; returns what went wrong in it."""

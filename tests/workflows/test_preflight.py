@@ -115,6 +115,9 @@ async def test_check(stage: Stage) -> None:
     assert any("expected wsrep_desync OFF, saw ON" in each for each in found.health)
     accepted = await _check(stage, CheckRequest(cluster=world.cluster, accept=("controlled",)))
     assert not accepted.refuses("restore")
+    world.refuses_pods = "stage"
+    found = await _check(stage, CheckRequest(cluster=world.cluster))
+    assert [each.kind for each in found.findings] == ["controlled", "pod-refused"]
 
 
 def _job(pod: V1Pod) -> RunnerJob:
