@@ -42,11 +42,18 @@ class Preflight:
         effects = (Effect.REFUSES, Effect.WARNS)
         return tuple(each.sentence() for each in self.found if each.severity.of(undertaking) in effects)
 
+    @property
+    def in_turn(self) -> bool:
+        """Whether no two pods can use the backup claim at once."""
+        return any(each.kind == "backup-claim-in-turn" for each in self.found)
+
     def placed(self, seen: ClusterObservation) -> ClusterObservation:
         """The same cluster, with the place of the data on each claim."""
         places = [self.layouts.get(each.claim, Layout()) for each in seen.claims]
         claims = [each.model_copy(update={"layout": place}) for each, place in zip(seen.claims, places, strict=True)]
-        return seen.model_copy(update={"claims": tuple(claims), "server_volumes": self.server_volumes})
+        return seen.model_copy(
+            update={"claims": tuple(claims), "server_volumes": self.server_volumes, "in_turn": self.in_turn}
+        )
 
 
 async def inspect(site: Site, replicas: int | None, summary: str) -> ClusterFacts:

@@ -68,6 +68,8 @@ class ClusterObservation(Facts):
     """By ordinal."""
     claims: tuple[ClaimObservation, ...]
     """By ordinal."""
+    in_turn: bool = False
+    """No two pods can use the backup claim at once."""
     server_volumes: tuple[str, ...] = ()
     """Volumes of the servers' pods whose files the tools need, as the preflight has found."""
     primary_before: str | None = None

@@ -34,6 +34,8 @@ class RestorePlan(Model):
     replicas: int
     """Size of the restored cluster."""
     claims: tuple[ClaimPlan, ...]
+    in_turn: bool = False
+    """A staged restore fills one data volume after the other: no two pods can use the backup claim at once."""
     obstacles: tuple[str, ...] = ()
     """Why it cannot be carried out with this strategy. Then the restore has failed, and names others."""
     expected_outage_seconds: float

@@ -166,3 +166,21 @@ async def test_a_quota_that_has_no_room(stage: Stage) -> None:
     assert "expected room for 3 more of pods while the backup is staged, it has 5 and 3 are used" in error.message
     await (await stage.backup(world)).result()
     await stage.assert_settled(world)
+
+
+async def test_a_backup_claim_for_one_pod_at_a_time(stage: Stage) -> None:
+    world = stage.world(backups=(BACKUP_ID,))
+
+    def reshape(shape: ClusterShape) -> ClusterShape:
+        modes = {"access_modes": ("ReadWriteOncePod",)}
+        claims = [each if each.ordinal is not None else each.model_copy(update=modes) for each in shape.claims]
+        return shape.model_copy(update={"claims": tuple(claims)})
+
+    world.reshape = reshape
+    await (await stage.restore(world, strategy="staged")).result()
+    works = [event for event in world.events if event.endswith("started: stage") or "-stage-" in event]
+    starts = [index for index, event in enumerate(works) if "started" in event]
+    ends = [index for index, event in enumerate(works) if "ended" in event]
+    assert len(starts) == 3
+    assert sorted([*starts, *ends]) == [each for pair in zip(starts, ends, strict=True) for each in pair]
+    await stage.assert_settled(world)

@@ -153,6 +153,7 @@ def _described(
             ClaimPlan(claim=claim.claim, free_kb=report.data_free_kb, total_kb=report.data_total_kb)
             for claim, report in zip(plan.claims, reports, strict=True)
         ),
+        in_turn=plan.seen.in_turn,
         obstacles=obstacles,
         expected_outage_seconds=expected_outage(manifest.data_bytes, copies),
     )

@@ -60,7 +60,10 @@ async def _stage(restore: Restore, plan: Plan, manifest: Manifest, proving: Prov
     """Phase stage: unpacked and prepared on every data volume. Errors: `NotEnoughSpace`, `BackupDamaged`, ..."""
     text = f"unpacking and preparing {manifest.backup_id} on every volume; the database is up"
     restore.work.enter("stage", text)
-    staged = await for_each(plan.claims, lambda claim: _stage_claim(restore, plan, manifest, claim))
+    if plan.seen.in_turn:
+        staged = [await _stage_claim(restore, plan, manifest, claim) for claim in plan.claims]
+    else:
+        staged = await for_each(plan.claims, lambda claim: _stage_claim(restore, plan, manifest, claim))
     proving.judge_passwords([passwords for _, passwords in staged])
     return [claim for claim, _ in staged]
 

@@ -8,7 +8,7 @@ from galera_backup.models.preflight import Finding
 from galera_backup.models.shape import ClaimShape, ClusterShape, Owner, StatefulSetShape
 from galera_backup.rules.preflight.severities import found
 
-ONE_POD = "ReadWriteOncePod"
+ONE_POD, MANY = "ReadWriteOncePod", "ReadWriteMany"
 
 
 def claims(seen: ClusterShape) -> Iterator[Finding]:
@@ -98,6 +98,7 @@ def _use(claim: ClaimShape, seen: ClusterShape) -> Iterator[Finding]:
             "Nothing can be done with such a volume",
         )
     if claim.ordinal is None:
+        yield from _in_turn(claim, seen)
         return
     pod = seen.statefulset.pod(claim.ordinal)
     runs = any(member.name == pod and not member.ended for member in seen.members)
@@ -117,6 +118,20 @@ def _use(claim: ClaimShape, seen: ClusterShape) -> Iterator[Finding]:
             f"expected no pod but {pod} to mount it, {_listed(sharing)} does too and may write to it",
             f"kubectl -n {seen.statefulset.cluster.namespace} delete pod {' '.join(sharing)}",
         )
+
+
+def _in_turn(claim: ClaimShape, seen: ClusterShape) -> Iterator[Finding]:
+    """Whether the pods that read backups must come one after the other."""
+    nodes = sorted({member.node for member in seen.members if member.node})
+    if ONE_POD in claim.access_modes:
+        why = f"its access mode is {ONE_POD}"
+    elif MANY not in claim.access_modes and len(nodes) > 1:
+        why = f"it can be used on one node at a time, and the replicas run on {', '.join(nodes)}"
+    else:
+        return
+    yield found(
+        "backup-claim-in-turn", _claim(claim.name), f"a staged restore fills one data volume after the other: {why}"
+    )
 
 
 def _claim(name: str) -> str:

@@ -26,6 +26,7 @@ SEVERITIES: dict[str, Severity] = {
     "claim-owned-by-the-statefulset": _severity(_NONE, _WARNS),
     # claims on which nobody can work beside the server
     "claim-for-one-pod": _severity(_REFUSES, _REFUSES),
+    "backup-claim-in-turn": _severity(_NONE, _TELLS),
     "claim-shared": _severity(_WARNS, _REFUSES),
     "claim-without-filesystem": _severity(_REFUSES, _REFUSES),
     # the StatefulSet and its pods

@@ -100,3 +100,21 @@ def test_what_a_request_can_accept() -> None:
     assert refusing(list(claims(owned)), "restore", {"claim-deleting"})
     assert not refusing(list(claims(owned)), "restore", kinds)
     assert refusing(list(claims(deleting)), "restore", kinds)
+
+
+@pytest.mark.parametrize(
+    ("mode", "nodes", "in_turn"),
+    [
+        ("ReadWriteOnce", ("a", "a", "a"), False),
+        ("ReadWriteOnce", ("a", "b", "a"), True),
+        ("ReadWriteOncePod", ("a", "a", "a"), True),
+        ("ReadWriteMany", ("a", "b", "c"), False),
+    ],
+)
+def test_a_backup_claim_that_two_pods_cannot_use_at_once(mode: str, nodes: tuple[str, ...], in_turn: bool) -> None:
+    members = tuple(pod(ordinal, node=node) for ordinal, node in enumerate(nodes))
+    seen = cluster(
+        members=members, claims=(claim(0), claim(1), claim(2), claim(0, name="b", ordinal=None, access_modes=(mode,)))
+    )
+    assert found(seen) == ([("backup-claim-in-turn", "claim 'b'")] if in_turn else [])
+    assert not refused(seen, "restore")
