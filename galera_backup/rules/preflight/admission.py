@@ -13,6 +13,8 @@ from galera_backup.rules.preflight.severities import found
 
 _OF_A_POD = ("pods", "count/pods")
 _PREFIXES = ("requests.", "limits.")
+_SMALL = {"cpu": Decimal("0.2"), "memory": Decimal(128 << 20)}
+"""What pods of ours request if they are not told otherwise: no node is so full."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ def admitted(seen: Trials, way: Way, replicas: int) -> Iterator[Finding]:
     holds = [seen.hold] if seen.hold is not None else []
     yield from trials([*seen.runners, *holds, seen.server])
     yield from quotas(seen.quotas, gatherings(seen, way, replicas))
+    yield from _larger(seen, way)
 
 
 def gatherings(seen: Trials, way: Way, replicas: int) -> list[Gathering]:
@@ -68,6 +71,24 @@ def trials(tried: Iterable[Trial]) -> Iterator[Finding]:
                 "expected Kubernetes to create it when the cluster is started again, as the template says, it answers: "
                 f"{trial.problem}",
                 "Mend the policy or the template: the database would stay down",
+            )
+
+
+def _larger(seen: Trials, way: Way) -> Iterator[Finding]:
+    """A pod of the outage that may find no room on its node, although the pods before it did and its server is gone."""
+    by_name = {each.name: each for each in seen.runners}
+    if way == "backup":
+        return
+    work, before = by_name["swap" if way == "staged" else "restore"], by_name["check"]
+    for resource, wanted in work.requests.items():
+        proved = before.requests.get(resource, Decimal(0)) + seen.server.requests.get(resource, Decimal(0))
+        if wanted > max(proved, _SMALL.get(resource, Decimal(0))):
+            yield found(
+                "outage-pods-larger",
+                f"runner pod for {work.name!r}",
+                f"expected it to request no more {resource} than its server and the pods before it, it requests "
+                f"{_plain(wanted)}, they {_plain(proved)}: it may wait for room while the database is down",
+                "Lower it in 'runner', or see that each replica's node has room for it",
             )
 
 

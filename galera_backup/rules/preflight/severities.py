@@ -69,6 +69,7 @@ SEVERITIES: dict[str, Severity] = {
     # whether the pods would run
     "pod-refused": _severity(_REFUSES, _REFUSES),
     "server-pod-refused": _severity(_WARNS, _REFUSES, acceptable=True),
+    "outage-pods-larger": _severity(_NONE, _WARNS),
     "quota-exceeded": _severity(_REFUSES, _REFUSES),
     "quota-not-judged": _severity(_TELLS, _TELLS),
     # what could not be read

@@ -12,7 +12,8 @@ from kubernetes import client
 from galera_backup.kube.admission import quota, server_pod, trial
 from galera_backup.models.admission import Quota, Trial
 from galera_backup.models.preflight import Effect
-from galera_backup.rules.preflight.admission import Gathering, quotas, trials
+from galera_backup.models.trial import Trials
+from galera_backup.rules.preflight.admission import Gathering, admitted, quotas, trials
 
 MEBI = Decimal(1 << 20)
 SERVER = Trial(name="mariadb-server-0", whose="server", requests={"cpu": Decimal(1), "memory": 512 * MEBI})
@@ -135,3 +136,17 @@ def test_a_quota_as_it_is_read() -> None:
     assert (seen.scopes, seen.has_selector) == (("Terminating",), False)
     bare = {"metadata": {"name": "q"}, "spec": {"scopeSelector": {"matchExpressions": []}}}
     assert quota(parsed("V1ResourceQuota", bare)) == Quota(name="q", hard={}, has_selector=True)
+
+
+CASES = [("0.3", "0.31", False), ("0", "0.2", False), ("0", "0.21", True), ("2", "2.02", True)]
+
+
+@pytest.mark.parametrize(("server", "work", "larger"), CASES)
+def test_a_pod_of_the_outage_that_may_find_no_room(server: str, work: str, larger: bool) -> None:
+    def named(name: str, cpu: str) -> Trial:
+        return Trial(name=name, whose="runner", requests={"cpu": Decimal(cpu), "memory": 64 * MEBI})
+
+    runners = (named("check", "0.01"), named("stage", "0.01"), named("swap", work))
+    seen = Trials(runners=runners, server=named("s", server))
+    kinds = [each.kind for each in admitted(seen, "staged", 3)]
+    assert kinds == (["outage-pods-larger"] if larger else [])
