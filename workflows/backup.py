@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 from temporalio import workflow
@@ -29,7 +30,7 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.lease import DesyncCommand, LeaseReply
     from galera_backup.models.manifest import Manifest
     from galera_backup.rules.health import OTHERS_IN_SYNC, health_problems, is_backed_up_in_service
-    from galera_backup.rules.pace import reading_takes, too_slow
+    from galera_backup.rules.pace import in_service, reading_takes, too_slow
     from galera_backup.rules.preflight.volumes import volume
     from galera_backup.rules.selection import select_replica
     from galera_backup.rules.space import lacking_backup_space
@@ -67,6 +68,7 @@ class _Steps:
         self._others_in_sync = 0 if request.allow_unsafe else OTHERS_IN_SYNC
         self._in_service = False
         """The replica goes on serving: there are too few to do without it."""
+        self._unready_after: Mapping[str, int | None] = {}
 
     async def run(self) -> BackupResult:
         """Check, select, desync, run, resync, prune."""
@@ -99,11 +101,11 @@ class _Steps:
         self._work.enter("check", "asking every pod for its Kubernetes and wsrep status")
         request = self._request
         before = await preflight(request, "backup", self._work.progress)
+        self._unready_after = before.unready_after
         seen = before.placed(await observe(request, "Kubernetes and wsrep status of every pod"))
         self._work.progress.note(members_table(seen))
         if is_backed_up_in_service(seen):
             self._in_service, self._others_in_sync = True, 0
-            self._work.progress.fact("in service", f"{seen.replicas} replicas: the one that is read goes on serving")
         problems = health_problems(seen)
         if problems and not request.allow_unsafe:
             raise ClusterUnhealthy(
@@ -150,10 +152,14 @@ class _Steps:
                 f"backup of {target.pod!r}: {lacking}. Nothing was changed; enlarge the backup claim, keep fewer "
                 "backups, or lower the ratio"
             )
-        slow = too_slow(report, request.max_mb_per_second, request.runner_timeout)
+        rate = request.max_mb_per_second
+        if self._in_service:
+            told = in_service(report, rate, self._unready_after.get(target.pod))
+            self._work.progress.fact("in service", f"{seen.replicas} replicas: the one that is read goes on; {told}")
+        slow = too_slow(report, rate, request.runner_timeout)
         if slow is not None:
             raise InvalidInput(f"{slow}. Nothing was changed; raise one of them")
-        takes = reading_takes(report, request.max_mb_per_second)
+        takes = reading_takes(report, rate)
         self._work.progress.fact("reading the data", f"at most about {takes}; limit {request.runner_timeout}")
 
     async def _desync(self, target: MemberObservation) -> None:

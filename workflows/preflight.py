@@ -34,6 +34,8 @@ class Preflight:
     found: tuple[Finding, ...]
     layouts: Mapping[str, Layout]
     """By data claim."""
+    unready_after: Mapping[str, int | None]
+    """By pod: seconds in which its readiness probe must fail."""
     server_volumes: tuple[str, ...] = ()
     """Volumes of the servers' pods whose files the tools need."""
 
@@ -68,7 +70,8 @@ async def preflight(
     undertaking: Undertaking = "backup" if way == "backup" else "restore"
     facts = await inspect(request.site, replicas, f"what could keep a {undertaking} from it")
     places = layouts(facts, request.data_directory, request.host_files)
-    seen = Preflight(findings(facts, undertaking), places, key_volumes(facts))
+    unready_after = {member.name: member.unready_after for member in facts.shape.members}
+    seen = Preflight(findings(facts, undertaking), places, unready_after, key_volumes(facts))
     found = [*seen.found, *await try_pods(request.site, way, facts, seen.server_volumes)]
     if found:
         progress.note(preflight_table(found))

@@ -94,12 +94,19 @@ def pod_shape(found: V1Pod, container: str | None) -> PodShape:
         revision=(metadata.labels or {}).get(_REVISION, ""),
         image=containers[0].image if container is not None and containers else "",
         port=mysql_port(containers),
+        unready_after=_unready_after(containers) if container is not None else None,
         mounts=tuple(
             _mount(mount, volumes.get(mount.name), found, each)
             for each in containers
             for mount in each.volume_mounts or []
         ),
     )
+
+
+def _unready_after(containers: Sequence[V1Container]) -> int | None:
+    """Kubernetes probes each 10 s, and believes the third failure, if it is not told otherwise."""
+    probe = containers[0].readiness_probe if containers else None
+    return (probe.period_seconds or 10) * (probe.failure_threshold or 3) if probe is not None else None
 
 
 def planned_shape(found: V1StatefulSet, facts: StatefulSetFacts, ordinal: int) -> PodShape:

@@ -59,6 +59,8 @@ class CheckReport(Facts):
     backup_free_kb: int
     unpacked_kb: int = 0
     """Size of the files that a backup has: more than they use where they have holes, and what they unpack to."""
+    outside_innodb_kb: int = 0
+    """Of tables of Aria, MyISAM and the like: the tool copies them while it blocks DDL."""
     data_at: tuple[str, ...] = ()
     """Directories that hold a server's data, from the root of the volume; `.` is that itself."""
     elsewhere: tuple[str, ...] = ()

@@ -80,6 +80,8 @@ class Manifest(Model):
     finished_at: datetime
     layout: Layout = Layout()
     """Where the replica's data directory was on its volume, and what its configuration named in it."""
+    ddl_blocked_seconds: int | None = None
+    """Whole seconds in which mariadb-backup blocked DDL, and had desynced its server by itself; None: not known."""
     in_service: bool = False
     """The replica went on serving: its cluster has too few to do without it."""
     unsafe: bool = False

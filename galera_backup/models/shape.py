@@ -67,6 +67,9 @@ class PodShape(Facts):
     """Of the server's container, from the pod, not from the template."""
     port: int = 3306
     """On which the server listens, as its container says."""
+    unready_after: int | None = None
+    """Seconds in which the readiness probe of the server's container must fail for the pod to be Not Ready; None: there
+    is no such probe."""
     mounts: tuple[Mount, ...] = ()
     """Of the server's container; of a pod that is not a member, of all its containers."""
 

@@ -211,6 +211,7 @@ def _manifest(job: BackupJob, started_at: datetime, data_bytes: int, stored: _St
         finished_at=datetime.now(UTC),
         unpacked_bytes=stored.unpacked_bytes,
         layout=job.layout,
+        ddl_blocked_seconds=facts.ddl_blocked_seconds,
         in_service=job.in_service,
         unsafe=job.unsafe,
         problems=job.problems + stored.problems,

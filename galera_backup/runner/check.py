@@ -7,7 +7,7 @@ from galera_backup.models.jobs import LISTED, CheckJob, CheckReport
 from galera_backup.models.manifest import Manifest
 from galera_backup.runner import handshake
 from galera_backup.runner.container import MariadbContainer
-from galera_backup.runner.contents import contents, not_backed_up
+from galera_backup.runner.contents import contents, not_backed_up, outside_innodb_kb
 from galera_backup.runner.places import Places
 from galera_backup.runner.prepare import verify_stream
 from galera_backup.runner.staged.previous import left_incomplete
@@ -43,6 +43,7 @@ def check(job: CheckJob, places: Places, container: MariadbContainer) -> CheckRe
         copies_kb=copies_kb(places.volume),
         backup_free_kb=places.scratch(job.cluster).free_kb(),
         unpacked_kb=unpacked_kb(data),
+        outside_innodb_kb=outside_innodb_kb(data, found),
         data_at=data_directories(places.volume)[:LISTED],
         elsewhere=found.elsewhere[:LISTED],
         not_backed_up=tuple(f"{table} ({engine})" for table, engine in sorted(strange.items())[:LISTED]),

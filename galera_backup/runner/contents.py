@@ -110,6 +110,16 @@ def not_backed_up(data_directory: Path, found: Contents) -> dict[str, str]:
     return {table: engine for table, engine in engines if engine is not None and engine not in good}
 
 
+def outside_innodb_kb(data_directory: Path, found: Contents) -> int:
+    """Size of the tables of other engines."""
+    size = 0
+    for path in found.files:
+        if not path.endswith((_INNODB, _DEFINITION)):
+            with suppress(FileNotFoundError):
+                size += (data_directory / path).stat().st_size
+    return size // 1024
+
+
 def engine_of(definition: Path) -> str | None:
     """The engine that a table's definition names; None: a view, or a file that does not look like a definition.
 

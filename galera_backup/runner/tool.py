@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from galera_backup.models.manifest import GaleraPosition, LogSequenceNumbers
@@ -19,6 +20,7 @@ _METADATA = ("backup-my.cnf", "donor_galera_info")
 _POSITION = re.compile(r"(?P<uuid>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}):(?P<seqno>\d+)(?:[ ,](?P<domain>\d+))?")
 _POSITION_LINE = "Writing Galera info succeeded with "
 _RECOVERED_LINE = "WSREP: Recovered position:"
+_DDL_BLOCKED = "Acquired locks for BACKUP STAGE BLOCK_DDL", "Executing BACKUP STAGE END"
 _PREPARED = ("log-applied", "full-prepared")
 
 
@@ -34,6 +36,8 @@ class BackupFacts:
     lsn: LogSequenceNumbers
     server_version: str
     tool_version: str
+    ddl_blocked_seconds: int | None = None
+    """In which it had desynced its server by itself."""
 
 
 def is_metadata(name: str) -> bool:
@@ -66,7 +70,14 @@ def backup_facts(log: str, lsn_directory: Path) -> BackupFacts:
         raise ToolFault(f"its checkpoints or info lack a field or a number: {error}") from error
     if kind != "full-backuped" or lsn.from_lsn != 0 or not lsn.from_lsn <= lsn.to_lsn <= lsn.last_lsn:
         raise ToolFault(f"its checkpoints say {kind} from {lsn.from_lsn} to {lsn.to_lsn}, last {lsn.last_lsn}")
-    return BackupFacts(_logged_position(log), lsn, server_version, tool_version)
+    return BackupFacts(_logged_position(log), lsn, server_version, tool_version, _ddl_blocked(log))
+
+
+def _ddl_blocked(log: str) -> int | None:
+    """Whole seconds from the block of DDL to its end; None where the log does not say."""
+    times = [re.search(rf"^\[\d+\] (\S+ \S+) {line}", log, re.MULTILINE) for line in _DDL_BLOCKED]
+    began, ended = (datetime.fromisoformat(found[1]) if found else None for found in times)
+    return int((ended - began).total_seconds()) if began is not None and ended is not None else None
 
 
 def check_prepared(directory: Path, expected: GaleraPosition) -> GaleraPosition:

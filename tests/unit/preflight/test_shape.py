@@ -213,3 +213,14 @@ def test_autoscalers() -> None:
         Autoscaler(kind="HorizontalPodAutoscaler", name="a"),
         Autoscaler(kind="ScaledObject", name="keda"),
     )
+
+
+@pytest.mark.parametrize(
+    ("probe", "seconds"),
+    [(None, None), ({}, 30), ({"periodSeconds": 2, "failureThreshold": 1}, 2), ({"periodSeconds": 5}, 15)],
+)
+def test_how_long_a_readiness_probe_must_fail(probe: dict[str, int] | None, seconds: int | None) -> None:
+    found = pod({}, {"emptyDir": {}})
+    if probe is not None:
+        found.spec.containers[1].readiness_probe = parsed("V1Probe", probe)
+    assert pod_shape(found, "mariadb").unready_after == seconds
