@@ -100,7 +100,7 @@ class Claims:
             cluster=self.cluster,
             restore_id=self.restore_id,
             direction="back",
-            safe_to_bootstrap=claim.ordinal == self.ordinals[0] if decided.emptied else None,
+            safe_to_bootstrap=claim.ordinal == decided.bootstrap if decided.bootstrap is not None else None,
         )
         return await self._changed(
             "back", job, claim, f"rename the previous data of {claim.claim} back", ClaimState.UNTOUCHED

@@ -1,7 +1,9 @@
 """On which data a cluster starts when a staged restore goes back, and not every claim has its previous data any more.
 
 In this order, and never on claims of both kinds:
-1. Every claim proves that its previous data is whole: the previous data.
+1. Every claim proves that its previous data is whole: the previous data. Its first replica forms the cluster: a stop
+   takes it last, so that it has all that was written, also where it was killed and has saved no position. Where another
+   claim is proved to be ahead of it, as after a stop that was not ours, nothing is started: that would be lost.
 2. Every claim proves that it holds the restored data, whole: the restored data. Nothing has to be removed for it.
 3. The first replica has its previous data and its position is the highest: the previous data; the claims that lost
    theirs are emptied, and filled by a state transfer (SST). Only the first can form the cluster: a StatefulSet starts
@@ -55,6 +57,8 @@ class WayBack(Model):
 
     start_on: ClaimState | None
     """`untouched`: the previous data; `restored`; None: the cluster cannot be started."""
+    bootstrap: int | None = None
+    """Ordinal of the claim whose replica forms the cluster on the previous data; None: as Galera left it."""
     emptied: tuple[int, ...] = ()
     """Ordinals of the claims that are emptied for a state transfer."""
     why: str = ""
@@ -68,8 +72,10 @@ def way_back(found: Sequence[ClaimFound], *, was_up: bool, may_be_restored: bool
     `may_be_restored`: not for a clone that failed, as it may have joined the group of its source.
     """
     lost = [each for each in found if not each.previous.whole]
+    bootstrap = found[0].ordinal if was_up and found else None
     if not lost:
-        return WayBack(start_on=ClaimState.UNTOUCHED)
+        ahead = _ahead_of_the_first(found) if was_up else ""
+        return WayBack(start_on=None if ahead else ClaimState.UNTOUCHED, bootstrap=bootstrap, why=ahead)
     what = "the previous data is lost on " + "; ".join(f"{each.claim}: {each.previous.problem}" for each in lost)
     if may_be_restored and all(each.state == ClaimState.RESTORED for each in found):
         return WayBack(start_on=ClaimState.RESTORED, why=f"{what}. Every claim holds the restored data")
@@ -77,6 +83,7 @@ def way_back(found: Sequence[ClaimFound], *, was_up: bool, may_be_restored: bool
     if obstacle is None:
         return WayBack(
             start_on=ClaimState.UNTOUCHED,
+            bootstrap=bootstrap,
             emptied=tuple(each.ordinal for each in lost),
             why=f"{what}. The others have theirs, and fill these by a state transfer",
         )
@@ -85,6 +92,20 @@ def way_back(found: Sequence[ClaimFound], *, was_up: bool, may_be_restored: bool
         start_on=None,
         why=f"{what}. It is whole on: {', '.join(whole) or 'none'}. The cluster can start on neither: {obstacle}",
     )
+
+
+def _ahead_of_the_first(found: Sequence[ClaimFound]) -> str:
+    """What would be lost if the first replica formed the cluster; empty: nothing that can be seen."""
+    first = found[0].previous.saved
+    for each in found[1:]:
+        saved = each.previous.saved
+        if first is not None and saved is not None and first.uuid == saved.uuid and 0 <= first.seqno < saved.seqno:
+            return (
+                f"the previous data is whole on every claim, but {each.claim} is at {saved}, ahead of {found[0].claim} "
+                f"at {first}, whose replica forms the cluster: what was written in between would be lost. Copy the "
+                f"data of {each.claim} over that of {found[0].claim}, then scale the StatefulSet up"
+            )
+    return ""
 
 
 def _obstacle(found: Sequence[ClaimFound], was_up: bool) -> str | None:

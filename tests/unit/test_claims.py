@@ -201,12 +201,12 @@ def test_one_state_to_start_on(kinds: str, start_on: ClaimState | None, emptied:
 def test_a_clone_that_failed_is_not_started_on_the_restored_data() -> None:
     assert way_back(found("PPR"), was_up=True, may_be_restored=False).emptied == (2,)
     assert way_back(found("RPP"), was_up=True, may_be_restored=False).start_on is None
-    assert way_back(found("PPP"), was_up=True, may_be_restored=False) == WayBack(start_on=PREVIOUS)
+    assert way_back(found("PPP"), was_up=True, may_be_restored=False) == WayBack(start_on=PREVIOUS, bootstrap=0)
 
 
 def test_a_cluster_that_was_down_fills_no_claim() -> None:
     assert way_back(found("PP-"), was_up=False).start_on is None
-    assert way_back(found("PPP"), was_up=False).start_on == PREVIOUS
+    assert way_back(found("PPP"), was_up=False) == WayBack(start_on=PREVIOUS)
     assert way_back(found("PPR"), was_up=False).start_on == RESTORED
 
 
@@ -234,4 +234,27 @@ def test_a_claim_is_emptied_only_where_ordinal_0_has_the_highest_position(
     decided = way_back(found("PP-", [first, other, None]), was_up=True)
     assert decided.emptied == ((2,) if is_highest else ())
     assert ("not proved to be the highest" in decided.why) == (not is_highest)
-    assert way_back(found("PPP", [first, other, other]), was_up=True).start_on == PREVIOUS
+
+
+@pytest.mark.parametrize(
+    ("first", "other", "is_ahead"),
+    [
+        ((UUID, 9, True), (UUID, 9, False), False),
+        ((UUID, 9, False), (UUID, 8, True), False),
+        ((UUID, -1, False), (UUID, 8, False), False),  # killed as the last one
+        ((UUID, -1, False), (UUID, -1, False), False),
+        ((UUID, 9, True), (OTHER_UUID, 10, False), False),
+        ((UUID, 9, False), None, False),
+        (None, (UUID, 9, False), False),
+        ((UUID, 9, True), (UUID, 10, False), True),
+        ((UUID, 9, False), (UUID, 10, True), True),
+    ],
+)
+def test_the_first_forms_the_cluster_where_no_other_is_ahead(
+    first: tuple[str, int, bool] | None, other: tuple[str, int, bool] | None, is_ahead: bool
+) -> None:
+    claims = found("PPP", [first, None, other])
+    decided = way_back(claims, was_up=True)
+    assert (decided.start_on, decided.bootstrap) == (None if is_ahead else PREVIOUS, 0)
+    assert ("would be lost" in decided.why) == is_ahead
+    assert way_back(claims, was_up=False) == WayBack(start_on=PREVIOUS)
