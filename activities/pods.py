@@ -57,7 +57,7 @@ class PodWatcher:
                 outcome = await in_thread(self._collect, task, pod)
                 deleted = pod.deleting and outcome.error is not None
                 return outcome.model_copy(update={"deleted": deleted})
-            if (stuck := _stuck(pod, timedelta(seconds=time.monotonic() - begun))) is not None:
+            if (stuck := _stuck(task, pod, timedelta(seconds=time.monotonic() - begun))) is not None:
                 return _without_answer(task, pod, stuck, error="RunnerNotStarted")
             mariadb = pod.ended.get(MARIADB_CONTAINER)
             if mariadb is not None and mariadb.exit_code != 0:
@@ -98,10 +98,11 @@ class PodWatcher:
         return self._kube.log(task.site.cluster.namespace, task.pod, AGENT_CONTAINER, lines)
 
 
-def _stuck(pod: PodFacts, waited: timedelta) -> str | None:
-    """Why the pod will not start, or None."""
+def _stuck(task: RunnerTask[RunnerJob], pod: PodFacts, waited: timedelta) -> str | None:
+    """Why the pod will not start, or None. In an outage there is nothing better than to wait for room on a node."""
     hopeless = any(wait.reason in NOT_STARTABLE for wait in pod.waiting.values())
-    limit = timing.NOT_STARTABLE_LIMIT if hopeless else timing.START_LIMIT
+    patience = max(task.timeout, timing.START_LIMIT) if task.job.needs.in_outage else timing.START_LIMIT
+    limit = timing.NOT_STARTABLE_LIMIT if hopeless else patience
     if pod.phase != "Pending" or waited < limit:
         return None
     waits = [f"{name}: {wait.reason} {wait.message}".strip() for name, wait in sorted(pod.waiting.items())]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from unittest import mock
 
 import pytest
 from kubernetes.client import ApiClient
 
+from activities.pods import _stuck
+from galera_backup.kube.facts import ContainerEnd
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.models.clone import Clone
 from galera_backup.models.common import ClusterRef
-from galera_backup.models.jobs import ListJob, UnpackJob
+from galera_backup.models.jobs import InspectJob, ListJob, UnpackJob
 from galera_backup.models.runner import AnyJob
 from tests.fakes.bench import Bench
 from tests.fakes.gateways import FakeKube
@@ -67,3 +71,23 @@ def test_log_is_read_from_its_end() -> None:
     options = core.read_namespaced_pod_log.call_args.kwargs
     assert options["tail_lines"] == 20
     assert "limit_bytes" not in options, "it gives the first bytes"
+
+
+@pytest.mark.parametrize(
+    ("in_outage", "reason", "minutes", "stuck"),
+    [
+        (False, "", 4, False),
+        (False, "", 6, True),
+        (True, "", 29, False),
+        (True, "", 31, True),
+        (True, "ImagePullBackOff", 6, True),
+    ],
+)
+def test_how_long_a_pod_may_wait_for_its_start(
+    bench: Bench, in_outage: bool, reason: str, minutes: int, stuck: bool
+) -> None:
+    job = InspectJob(cluster=bench.world.cluster, restore_id="galera-restore/1", in_outage=in_outage)
+    task = bench.job(job=job).model_copy(update={"timeout": timedelta(minutes=30)})
+    waiting = {"agent": ContainerEnd(exit_code=0, reason=reason, message="")} if reason else {}
+    pod = replace(bench.world.member(0).facts(), phase="Pending", waiting=waiting, unscheduled="0/3 nodes")
+    assert (_stuck(task, pod, timedelta(minutes=minutes)) is not None) == stuck
