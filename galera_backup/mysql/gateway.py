@@ -220,7 +220,7 @@ class MysqlGateway:
                 host=server.host,
                 port=server.port,
                 user=server.credentials.user,
-                password=server.credentials.password,
+                password=server.credentials.password.encode(),  # a str would go as Latin-1
                 connect_timeout=_LIMIT_SECONDS,
                 read_timeout=patience,
                 write_timeout=_LIMIT_SECONDS,
