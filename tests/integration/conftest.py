@@ -84,7 +84,7 @@ def galera() -> Iterator[Galera]:
     os.environ |= {name: value for name, value in cli.environment().items() if name != "GALERA_BACKUP_TASK_QUEUE"}
     galera = Galera()
     galera.root_sql(
-        f"CREATE OR REPLACE USER {USER}@'%' IDENTIFIED BY '{PASSWORD}';"
+        f"SET NAMES utf8mb4; CREATE OR REPLACE USER {USER}@'%' IDENTIFIED BY '{PASSWORD}';"
         f"GRANT ALL ON *.* TO {USER}@'%';"
         "DROP DATABASE IF EXISTS integration; CREATE DATABASE integration;"
         f"CREATE TABLE {JOURNAL} (id BIGINT AUTO_INCREMENT PRIMARY KEY, writer VARCHAR(64), text TEXT, KEY (writer));"

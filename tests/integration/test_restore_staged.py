@@ -149,7 +149,7 @@ async def test_a_password_that_the_backup_does_not_have(
     try:
         backup = await operations.backup()
     finally:
-        galera.root_sql(f"ALTER USER {USER}@'%' IDENTIFIED BY '{PASSWORD}'")
+        galera.root_sql(f"SET NAMES utf8mb4; ALTER USER {USER}@'%' IDENTIFIED BY '{PASSWORD}'")
     fields = {"strategy": "staged", "accounts": [reader]}
     failure = await failure_of(await operations.start_restore(backup.manifest.backup_id, **fields))
     assert failure.type == "RestoreFailed"
