@@ -84,6 +84,7 @@ def reader(galera: Galera) -> Iterator[dict[str, str]]:
 
 async def test_a_proved_restore_is_rolled_back(galera: Galera, operations: Operations, reader: dict[str, str]) -> None:
     galera.root_sql(f"INSERT INTO {JOURNAL} (writer, text) VALUES ('before', 'the backup')")
+    galera.root_sql("CREATE OR REPLACE TABLE integration.versioned (id INT PRIMARY KEY) WITH SYSTEM VERSIONING")
     backup = await operations.backup()
     galera.root_sql(f"INSERT INTO {JOURNAL} (writer, text) VALUES ('after', 'the backup')")
     before = galera.checksums(FIRST)
@@ -102,7 +103,8 @@ async def test_a_proved_restore_is_rolled_back(galera: Galera, operations: Opera
     assert result.approved_by == "the tests"
     assert result.proof is not None
     assert [check.seen for check in result.proof.checks] == ["1"]
-    assert result.proof.tables.checked == result.proof.tables.seen > 0
+    assert result.proof.tables.checked == result.proof.tables.seen == len(galera.checksums(FIRST))
+    assert "`integration`.`versioned`" in galera.checksums(FIRST)
     assert galera.problems() == []
     assert len(_copies()) == len(PODS)
     kept = await operations.backup()  # of a replica that keeps its old data beside
@@ -114,7 +116,7 @@ async def test_a_proved_restore_is_rolled_back(galera: Galera, operations: Opera
         assert galera.checksums(pod) == before
     assert _copies() == []
     assert 0 < rollback.outage_seconds < 120
-    galera.root_sql(f"TRUNCATE {JOURNAL}")
+    galera.root_sql(f"TRUNCATE {JOURNAL}; DROP TABLE integration.versioned")
     timer = operations.client.get_workflow_handle(names.tidy_id(CLUSTER, result.restore_id))
     await timer.terminate("its time would come in an hour")
 
