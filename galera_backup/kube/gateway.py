@@ -41,7 +41,9 @@ class KubeGateway:
         self._core = client.CoreV1Api(api_client)
         self._apps = client.AppsV1Api(api_client)
         self._discovery = client.DiscoveryV1Api(api_client)
-        self._inspector = Inspector(self._core, self._apps, client.AutoscalingV2Api(api_client))
+        self._inspector = Inspector(
+            self._core, self._apps, client.AutoscalingV2Api(api_client), client.PolicyV1Api(api_client)
+        )
 
     # --- reading
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from kubernetes.client import AppsV1Api, AutoscalingV2Api, CoreV1Api, V1Pod, V1StatefulSet
+from kubernetes.client import AppsV1Api, AutoscalingV2Api, CoreV1Api, PolicyV1Api, V1Pod, V1StatefulSet
 
 from galera_backup import names
 from galera_backup.errors import ClusterNotFound, KubernetesRefused
 from galera_backup.kube.calls import call
 from galera_backup.kube.facts import statefulset_facts
-from galera_backup.kube.shape import autoscalers, claim_shape, planned_shape, pod_shape, statefulset_shape
+from galera_backup.kube.shape import autoscalers, claim_shape, planned_shape, pod_shape, selects, statefulset_shape
 from galera_backup.models.common import ClusterRef
 from galera_backup.models.shape import Autoscaler, ClaimShape, ClusterShape, PodShape, Unread
 from galera_backup.models.site import RunnerSite
@@ -21,10 +21,11 @@ from galera_backup.text import first_sentence_of
 class Inspector:
     """Reads one cluster. Errors: those of `KubeGateway`; what only some workers may read is `Unread` instead."""
 
-    def __init__(self, core: CoreV1Api, apps: AppsV1Api, autoscaling: AutoscalingV2Api) -> None:
+    def __init__(self, core: CoreV1Api, apps: AppsV1Api, autoscaling: AutoscalingV2Api, policy: PolicyV1Api) -> None:
         self._core = core
         self._apps = apps
         self._autoscaling = autoscaling
+        self._policy = policy
 
     def shape(self, site: RunnerSite, replicas: int | None) -> ClusterShape:
         """`replicas`: how many to look at, where the StatefulSet is at 0."""
@@ -38,7 +39,8 @@ class Inspector:
         replicas_names = {names.pod(cluster, ordinal) for ordinal in ordinals}
         members = [pod for pod in pods if pod.metadata.name in replicas_names or _owned_by(pod, found)]
         members = [pod for pod in members if names.HOLD_LABEL not in (pod.metadata.labels or {})]
-        scalers, unread = self._scalers(cluster)
+        scalers, no_scalers = self._scalers(cluster)
+        budgets, no_budgets = self._budgets(namespace, found.spec.template.metadata.labels or {})
         return ClusterShape(
             statefulset=statefulset_shape(found, facts),
             members=tuple(sorted((pod_shape(pod, facts.container) for pod in members), key=_by_ordinal)),
@@ -46,7 +48,8 @@ class Inspector:
             others=tuple(_others(pods, members, set(data_claims))),
             **self._claims(namespace, data_claims, site.backup_claim),
             autoscalers=scalers,
-            unread=unread,
+            disruption_budgets=budgets,
+            unread=(*no_scalers, *no_budgets),
         )
 
     def _claims(self, namespace: str, data_claims: dict[str, int], backup_claim: str) -> dict[str, Any]:
@@ -72,6 +75,19 @@ class Inspector:
         except (KubernetesRefused, ClusterNotFound) as error:
             return (), (Unread(what=what, why=first_sentence_of(error)),)
         return autoscalers(listed.items, cluster.statefulset), ()
+
+    def _budgets(self, namespace: str, labels: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[Unread, ...]]:
+        """Of the pods with these labels."""
+        what = "poddisruptionbudgets"
+        try:
+            listed = call(
+                f"listing {what} of {namespace!r}",
+                self._policy.list_namespaced_pod_disruption_budget,
+                namespace,
+            )
+        except (KubernetesRefused, ClusterNotFound) as error:
+            return (), (Unread(what=what, why=first_sentence_of(error)),)
+        return tuple(each.metadata.name for each in listed.items if selects(each.spec.selector, labels)), ()
 
 
 def _owned_by(pod: V1Pod, statefulset: V1StatefulSet) -> bool:

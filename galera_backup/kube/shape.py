@@ -8,6 +8,8 @@ from typing import Any
 
 from kubernetes.client import (
     V1Container,
+    V1LabelSelector,
+    V1LabelSelectorRequirement,
     V1ObjectMeta,
     V1PersistentVolumeClaim,
     V1Pod,
@@ -144,6 +146,27 @@ def autoscalers(found: Iterable[V2HorizontalPodAutoscaler], statefulset: str) ->
         for each in found
         if each.spec.scale_target_ref.kind == "StatefulSet" and each.spec.scale_target_ref.name == statefulset
     )
+
+
+def selects(selector: V1LabelSelector | None, labels: Mapping[str, str]) -> bool:
+    """Whether a label selector chooses pods with these labels. None chooses nothing, an empty one everything."""
+    if selector is None:
+        return False
+    expressions = selector.match_expressions or []
+    wanted = (selector.match_labels or {}).items()
+    return wanted <= labels.items() and all(_holds(each, labels.get(each.key)) for each in expressions)
+
+
+def _holds(expression: V1LabelSelectorRequirement, value: str | None) -> bool:
+    match expression.operator:
+        case "In":
+            return value in (expression.values or ())
+        case "NotIn":
+            return value not in (expression.values or ())
+        case "Exists":
+            return value is not None
+        case _:  # DoesNotExist
+            return value is None
 
 
 def _autoscaler(found: V2HorizontalPodAutoscaler) -> Autoscaler:

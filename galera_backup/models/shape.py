@@ -164,4 +164,6 @@ class ClusterShape(Facts):
     missing_claims: tuple[str, ...] = ()
     """Claims that should be there."""
     autoscalers: tuple[Autoscaler, ...] = ()
+    disruption_budgets: tuple[str, ...] = ()
+    """Of its pods."""
     unread: tuple[Unread, ...] = ()

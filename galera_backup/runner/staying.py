@@ -36,7 +36,7 @@ def in_the_way(data_directory: Path, layout: Layout) -> dict[str, str]:
 def _found(data_directory: Path, layout: Layout) -> dict[str, str]:
     if not data_directory.is_dir():
         return {}
-    found = {path.name: "it is a file of the host" for path in _host_files(data_directory, layout)}
+    found = {path.name: "a pattern of the host's files names it" for path in _host_files(data_directory, layout)}
     found |= fixed(data_directory)
     found.pop(LOST_AND_FOUND, None)
     return found

@@ -34,6 +34,7 @@ SEVERITIES: dict[str, Severity] = {
     "pod-of-another-owner": _severity(_REFUSES, _REFUSES),
     "pod-beyond-the-replicas": _severity(_WARNS, _REFUSES),
     "template-has-another-image": _severity(_TELLS, _REFUSES, acceptable=True),
+    "disruption-budget": _severity(_TELLS, _NONE),
     "template-differs": _severity(_NONE, _WARNS),
     # who else decides about it
     "controlled": _severity(_NONE, _REFUSES, acceptable=True),
@@ -74,6 +75,7 @@ SEVERITIES: dict[str, Severity] = {
     "quota-not-judged": _severity(_TELLS, _TELLS),
     # what could not be read
     "unknown-resourcequotas": _severity(_WARNS, _WARNS),
+    "unknown-poddisruptionbudgets": _severity(_TELLS, _NONE),
     "unknown-horizontalpodautoscalers": _severity(_NONE, _WARNS),
 }
 """Key: `Finding.kind`."""

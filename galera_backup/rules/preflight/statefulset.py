@@ -34,6 +34,7 @@ def statefulset(seen: ClusterShape) -> Iterator[Finding]:
                 "Wait until it is gone",
             )
     yield from _template(seen)
+    yield from _budgets(seen)
 
 
 def controllers(seen: ClusterShape) -> Iterator[Finding]:
@@ -115,6 +116,17 @@ def _template(seen: ClusterShape) -> Iterator[Finding]:
             about,
             f"{', '.join(each.name for each in older)} run an older revision of the template ({_strategy(shape)}); "
             "after the stop they start with the present one",
+        )
+
+
+def _budgets(seen: ClusterShape) -> Iterator[Finding]:
+    """A replica that is backed up is Not Ready, and counts as one that is disrupted."""
+    if seen.disruption_budgets:
+        yield found(
+            "disruption-budget",
+            f"PodDisruptionBudget {', '.join(repr(each) for each in seen.disruption_budgets)}",
+            "a replica that is backed up is Not Ready where its probe demands Synced: evictions of the others, as of a "
+            "node that is drained, may wait until it is back",
         )
 
 

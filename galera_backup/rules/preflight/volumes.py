@@ -76,6 +76,6 @@ def _immovable(claim: ClaimObservation, report: CheckReport) -> Iterator[Finding
         yield found(
             "data-in-the-way",
             about,
-            f"expected that the server's data can be removed, nothing can remove {'; '.join(report.in_the_way)}",
-            "Take the flag away (chattr -i, -a), mend the owner, or unmount what is mounted there",
+            f"expected that the server's data can be replaced, this cannot: {'; '.join(report.in_the_way)}",
+            "Take the flag away (chattr -i, -a), mend the owner, unmount what is mounted there, or narrow 'host_files'",
         )

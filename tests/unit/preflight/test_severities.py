@@ -11,7 +11,7 @@ from galera_backup.models.preflight import Effect, Severity
 from galera_backup.rules.preflight.severities import SEVERITIES
 
 FOLDER = Path(galera_backup.rules.preflight.__path__[0])
-UNKNOWN = {"unknown-horizontalpodautoscalers", "unknown-resourcequotas"}
+UNKNOWN = {"unknown-horizontalpodautoscalers", "unknown-poddisruptionbudgets", "unknown-resourcequotas"}
 """Made of what could not be read."""
 
 

@@ -10,7 +10,7 @@ import pytest
 from kubernetes import client
 
 from galera_backup.kube.facts import statefulset_facts
-from galera_backup.kube.shape import autoscalers, claim_shape, pod_shape, statefulset_shape
+from galera_backup.kube.shape import autoscalers, claim_shape, pod_shape, selects, statefulset_shape
 from galera_backup.models.shape import Autoscaler, Mount, Owner, StatefulSetShape
 from tests.unit.members import CLUSTER
 
@@ -224,3 +224,23 @@ def test_how_long_a_readiness_probe_must_fail(probe: dict[str, int] | None, seco
     if probe is not None:
         found.spec.containers[1].readiness_probe = parsed("V1Probe", probe)
     assert pod_shape(found, "mariadb").unready_after == seconds
+
+
+@pytest.mark.parametrize(
+    ("selector", "chosen"),
+    [
+        (None, False),
+        ({}, True),
+        ({"matchLabels": {"app": "db"}}, True),
+        ({"matchLabels": {"app": "db", "tier": "back"}}, False),
+        ({"matchExpressions": [{"key": "app", "operator": "In", "values": ["db", "x"]}]}, True),
+        ({"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["db"]}]}, False),
+        ({"matchExpressions": [{"key": "tier", "operator": "NotIn", "values": ["db"]}]}, True),
+        ({"matchExpressions": [{"key": "tier", "operator": "Exists"}]}, False),
+        ({"matchExpressions": [{"key": "tier", "operator": "DoesNotExist"}]}, True),
+        ({"matchLabels": {"app": "db"}, "matchExpressions": [{"key": "app", "operator": "DoesNotExist"}]}, False),
+    ],
+)
+def test_whom_a_selector_chooses(selector: dict[str, Any] | None, chosen: bool) -> None:
+    found = None if selector is None else parsed("V1LabelSelector", selector)
+    assert selects(found, {"app": "db"}) == chosen

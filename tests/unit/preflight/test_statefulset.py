@@ -111,3 +111,9 @@ def test_what_could_not_be_read() -> None:
     (finding,) = unread(CLUSTER, [Unread(what="horizontalpodautoscalers", why="the worker may not list them")])
     assert (finding.kind, finding.severity.restore) == ("unknown-horizontalpodautoscalers", Effect.WARNS)
     assert "the worker may not list them" in finding.saw
+
+
+def test_budgets_are_told_before_a_backup() -> None:
+    (finding,) = statefulset(cluster(disruption_budgets=("galera",)))
+    assert (finding.kind, finding.about) == ("disruption-budget", "PodDisruptionBudget 'galera'")
+    assert (finding.severity.backup, finding.severity.restore) == (Effect.TELLS, Effect.NONE)
