@@ -22,7 +22,6 @@ class ServerSettings(Facts):
     """Those of `mysql.settings.FILE_VARIABLES` and `FILE_OPTIONS` that have a value."""
     plugins: tuple[str, ...] = ()
     """Active plugins of type ENCRYPTION."""
-    have_ssl: bool = False
     group_size: int
     """wsrep_cluster_size: of the whole group, arbitrators too."""
     incoming: tuple[str, ...] = ()

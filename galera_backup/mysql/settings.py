@@ -32,7 +32,7 @@ FILE_VARIABLES = (
 """Variables whose values name files or directories that a server makes or needs."""
 FILE_OPTIONS = ("base_dir", "gcache.dir")
 """The same of wsrep_provider_options."""
-_VALUES = ("version", "datadir", "have_ssl", "max_user_connections", "wsrep_provider_options", *FILE_VARIABLES)
+_VALUES = ("version", "datadir", "max_user_connections", "wsrep_provider_options", *FILE_VARIABLES)
 _STATUS = ("wsrep_cluster_size", "wsrep_incoming_addresses")
 _UNKNOWN = ("", "AUTO", "unspecified")
 """In wsrep_incoming_addresses, for a member that does not tell where its clients connect."""
@@ -60,7 +60,6 @@ def server_settings(connection: Connection[Any]) -> ServerSettings:
         datadir=variables["datadir"],
         files=tuple(Setting(name=name, value=value) for name, value in files if value),
         plugins=plugins,
-        have_ssl=variables.get("have_ssl") == "YES",
         group_size=int(status.get("wsrep_cluster_size", 0)),
         incoming=incoming_hosts(status.get("wsrep_incoming_addresses", "")),
         privileges=privileges(grants),

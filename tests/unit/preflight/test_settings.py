@@ -15,7 +15,6 @@ GRANTS = ["GRANT RELOAD, PROCESS, BINLOG MONITOR ON *.* TO `backup`@`%` IDENTIFI
 VARIABLES = {
     "version": "10.11.19-MariaDB-log",
     "datadir": "/var/lib/mysql/",
-    "have_ssl": "DISABLED",
     "max_user_connections": "0",
     "wsrep_provider_options": "base_dir = /var/lib/mysql/; gcache.dir = /cache; gcache.size = 128M; ",
     "innodb_undo_directory": "./",
@@ -49,7 +48,7 @@ class Server:
 
 def test_all_of_it() -> None:
     seen = server_settings(Server(VARIABLES, GRANTS, ["file_key_management"]))  # type: ignore[arg-type]
-    assert (seen.version, seen.datadir, seen.have_ssl) == ("10.11.19-MariaDB-log", "/var/lib/mysql/", False)
+    assert (seen.version, seen.datadir) == ("10.11.19-MariaDB-log", "/var/lib/mysql/")
     assert seen.files == (
         Setting(name="innodb_undo_directory", value="./"),
         Setting(name="base_dir", value="/var/lib/mysql/"),
@@ -65,9 +64,9 @@ def test_all_of_it() -> None:
     ("variable", "grant", "expected"), [("0", "", 0), ("7", "", 7), ("7", " WITH MAX_USER_CONNECTIONS 3", 3)]
 )
 def test_the_limit_of_the_account_counts_more(variable: str, grant: str, expected: int) -> None:
-    variables = VARIABLES | {"max_user_connections": variable, "have_ssl": "YES"}
+    variables = VARIABLES | {"max_user_connections": variable}
     seen = server_settings(Server(variables, [GRANTS[0] + grant], []))  # type: ignore[arg-type]
-    assert (seen.max_user_connections, seen.have_ssl) == (expected, True)
+    assert seen.max_user_connections == expected
 
 
 def test_grants() -> None:

@@ -49,12 +49,13 @@ def test_password_survives_and_stays_secret(pod: Pod, password: str) -> None:
     assert pod.backup().error is None
     options = pod.fake / "client.cnf"
     escaped = password.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    assert options.read_text() == f'[client]\nuser="backup"\npassword="{escaped}"\n'
+    written = f'[client]\nuser="backup"\npassword="{escaped}"\nloose-ssl-verify-server-cert=0\n'
+    assert options.read_text() == written
     assert stat.S_IMODE(options.stat().st_mode) == 0o600
     if shutil.which("my_print_defaults"):
         command = ["my_print_defaults", f"--defaults-file={options}", "client"]
         seen = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        assert seen == f"--user=backup\n--password={password}\n"
+        assert seen == f"--user=backup\n--password={password}\n--loose-ssl-verify-server-cert=0\n"
     assert not (pod.work / "client.cnf").exists()
     if len(password) > 2:
         for place in (pod.fake / "arguments", pod.fake / "environment", pod.directory() / "runner.log"):
@@ -170,8 +171,8 @@ def test_every_part_is_a_file_and_every_file_a_part() -> None:
     parts = {
         part
         for job in get_args(get_args(RunnerJob)[0])
-        for clone in (None, "a clone")
-        for part in job.model_construct(backup_id="b", clone=clone, while_serving=False).needs.script
+        for uuid in (None, "a uuid")
+        for part in job.model_construct(backup_id="b", uuid=uuid, while_serving=False).needs.script
     }
     assert {path.stem for path in FILES} == {"prelude", *parts}
 

@@ -1,0 +1,106 @@
+"""What pods that looked at the data volumes have seen, and where the data directory is on each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from galera_backup.models.cluster import ClaimObservation
+from galera_backup.models.inspection import ClusterFacts
+from galera_backup.models.jobs import CheckReport
+from galera_backup.models.layout import HOST_FILES, Layout, NamedDirectory
+from galera_backup.models.shape import ClusterShape, Mount
+from galera_backup.rules.preflight.findings import key_volumes, layouts
+from galera_backup.rules.preflight.volumes import volume, volumes
+from tests.unit.preflight.shapes import DATA, claim, cluster, mount, pod, server, servers, statefulset
+
+CLAIMS = [f"mysql-data-mariadb-server-{ordinal}" for ordinal in range(3)]
+
+
+def report(**fields: Any) -> CheckReport:
+    values = {"data_total_kb": 100, "data_free_kb": 50, "data_used_kb": 10, "backup_free_kb": 50, "data_at": (".",)}
+    return CheckReport.model_validate(values | fields)
+
+
+def observed(ordinal: int = 0, **fields: Any) -> ClaimObservation:
+    return ClaimObservation(ordinal=ordinal, claim=CLAIMS[ordinal], uid="u", layout=Layout(**fields))
+
+
+@pytest.mark.parametrize(
+    ("fields", "kinds"),
+    [
+        ({}, []),
+        ({"elsewhere": ("nova",)}, ["tables-elsewhere"]),
+        ({"not_backed_up": ("nova/t (CONNECT)",)}, ["tables-not-backed-up"]),
+        ({"unreadable": ("nova",)}, ["directories-unreadable"]),
+        ({"staying": ("ca.pem",), "in_the_way": ("ibdata1: immutable",)}, []),
+    ],
+)
+def test_what_a_backup_would_lack(fields: dict[str, Any], kinds: list[str]) -> None:
+    assert [each.kind for each in volume(observed(), report(**fields))] == kinds
+
+
+@pytest.mark.parametrize(
+    ("seen", "placed", "of_backup", "said", "kinds"),
+    [
+        ({}, {}, {}, False, []),
+        ({"data_at": ("data",)}, {"below": "data"}, {"below": "data"}, False, []),
+        ({"data_at": ("a/data",)}, {"sub_path": "a", "below": "data"}, {"below": "data"}, False, []),
+        ({"data_at": ("data",)}, {}, {}, False, ["data-elsewhere"]),
+        ({"data_at": (".", "old")}, {}, {}, False, []),
+        ({"data_at": ()}, {}, {}, False, []),
+        ({"data_at": ()}, {}, {"below": "data"}, False, ["data-directory-unknown"]),
+        ({"data_at": ()}, {}, {"below": "data"}, True, []),
+        ({"staying": ("ca.pem",)}, {}, {}, False, ["names-stay"]),
+        ({"in_the_way": ("ibdata1: immutable",)}, {}, {}, False, ["data-in-the-way"]),
+    ],
+)
+def test_where_a_restore_would_work(
+    seen: dict[str, Any], placed: dict[str, Any], of_backup: dict[str, Any], said: bool, kinds: list[str]
+) -> None:
+    found = volumes([observed(**placed)], [report(**seen)], Layout(**of_backup), said=said)
+    assert [each.kind for each in found] == kinds
+
+
+def facts(shape: ClusterShape, **fields: Any) -> ClusterFacts:
+    return ClusterFacts(shape=shape, servers=tuple(servers(**fields)))
+
+
+def shaped(ordinals: range = range(3), **fields: Any) -> ClusterShape:
+    pods = tuple(pod(each, mounts=(mount(each, **fields),)) for each in ordinals)
+    return cluster(members=pods, planned=pods)
+
+
+def test_by_the_servers() -> None:
+    found = layouts(facts(shaped(path="/data", sub_path="storage"), datadir="/data/mysql/"))
+    assert list(found) == CLAIMS
+    assert {(each.sub_path, each.below, each.host_files) for each in found.values()} == {
+        ("storage", "mysql", HOST_FILES)
+    }
+
+
+def test_as_on_the_others_where_one_cannot_be_asked() -> None:
+    shape = shaped(path="/data")
+    asked = (server(0, datadir="/data/mysql", files={"log_bin_basename": "/data/mysql/binlog/bin"}),)
+    found = layouts(ClusterFacts(shape=shape, servers=asked), host_files=("notes",))
+    assert [each.below for each in found.values()] == ["mysql"] * 3
+    directory = NamedDirectory(variable="log_bin_basename", path="binlog")
+    assert [each.directories for each in found.values()] == [(directory,)] * 3
+    assert {each.host_files for each in found.values()} == {(*HOST_FILES, "notes")}
+
+
+@pytest.mark.parametrize(("said", "below"), [(None, ""), ("/data", ""), ("/data/mysql", "mysql"), ("/elsewhere", "")])
+def test_at_zero_by_the_request(said: str | None, below: str) -> None:
+    shape = shaped(path="/data").model_copy(update={"members": (), "statefulset": statefulset(replicas=0)})
+    found = layouts(ClusterFacts(shape=shape), said)
+    assert [each.below for each in found.values()] == [below] * 3
+
+
+def test_volumes_of_keys() -> None:
+    keys = Mount(path="/etc/keys", volume="keys", kind="secret", source="galera-keys")
+    members = tuple(pod(each, mounts=(mount(each), keys)) for each in range(3))
+    file = {"file_key_management_filename": "/etc/keys/keys.enc", "ssl_ca": "/etc/keys/ca.pem"}
+    assert key_volumes(facts(cluster(members=members), files=file)) == ("keys",)
+    elsewhere = {"file_key_management_filename": f"{DATA}/keys.enc"}
+    assert key_volumes(facts(cluster(members=members, claims=(claim(0),)), files=elsewhere)) == ()
