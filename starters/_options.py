@@ -17,6 +17,7 @@ import typer
 from galera_backup.durations import duration_text
 from galera_backup.models.backup import BackupRequest
 from galera_backup.models.common import Model, PrimaryLabel, SecretRef
+from galera_backup.models.layout import HOST_FILES
 from galera_backup.names import TASK_QUEUE
 
 DURATION = "DURATION"
@@ -170,12 +171,16 @@ DataDirectory = Annotated[
 ]
 Accept = Annotated[
     list[str] | None,
-    typer.Option(
-        "--accept",
-        metavar="FINDING",
-        help="Go on in spite of such findings of the preflight; several times for several.",
-        show_default=False,
-        rich_help_panel=REQUEST,
+    request_option("--accept", "Go on in spite of such findings of the preflight. Repeatable.", "FINDING", "none"),
+]
+HostFiles = Annotated[
+    list[str] | None,
+    request_option(
+        "--host-file",
+        "Files at the top of the data directory that a restore leaves where they are. Repeatable.",
+        "PATTERN",
+        ", ".join(HOST_FILES),
+        DISCOVERY,
     ),
 ]
 
@@ -365,6 +370,7 @@ class PlaceOptions(RunnerOptions):
     backup_value: LabelBackup = None
     accept: Accept = None
     port: Port = None
+    host_files: HostFiles = None
 
     def fields(self) -> dict[str, Any]:
         """Of an `OperationRequest`; what was not typed keeps the model's default."""
@@ -379,7 +385,8 @@ class PlaceOptions(RunnerOptions):
         runners = RunnerOptions(
             self.backup_claim, self.container, self.run_as_user, self.data_directory, self.runner
         ).fields()
-        return runners | given(credentials=credentials or None, accept=self.accept, port=self.port) | server
+        typed = given(credentials=credentials or None, accept=self.accept, port=self.port, host_files=self.host_files)
+        return runners | typed | server
 
 
 @dataclass(frozen=True)

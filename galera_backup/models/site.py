@@ -54,9 +54,6 @@ class RunnerSite(Model):
     data_directory: Annotated[str, Field(pattern=r"^/")] | None = None
     """The servers' data directory, in their container; needed only where none of them can be asked for it, and it is
     not where the data volume is mounted."""
-    host_files: tuple[Annotated[str, Field(pattern=r"^[^/]+$")], ...] = ()
-    """Patterns of names at the top of the data directory, beside `models.layout.HOST_FILES`: files of the host that no
-    backup holds, and that a restore leaves where they are."""
 
     @property
     def backup_root(self) -> str:
@@ -70,6 +67,9 @@ class Site(RunnerSite):
     credentials: SecretRef = SecretRef()
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
     """On which the servers listen; None: as their container says, else 3306."""
+    host_files: tuple[Annotated[str, Field(pattern=r"^[^/]+$")], ...] = ()
+    """Patterns of names at the top of the data directory, beside `models.layout.HOST_FILES`: files of the host that no
+    backup holds, and that a restore leaves where they are."""
     primary_label: PrimaryLabel | None = PrimaryLabel()
     """None: no Service of this cluster follows a label."""
 

@@ -33,7 +33,7 @@ def test_options_that_were_not_typed_keep_the_models_default() -> None:
 
 def test_every_option_reaches_its_field() -> None:
     what = BackupOptions("1", "2", "1.5", True, "3h", "4m", False, "80", "7m")
-    places = PlaceOptions(*PLACES, LabelMover.CONTROLLER, *LABEL, ["controlled"], "3307")
+    places = PlaceOptions(*PLACES, LabelMover.CONTROLLER, *LABEL, ["controlled"], "3307", ["*.cnf"])
     order = request(BackupRequest, "a/b", what.fields() | places.fields() | {"wait_for_cluster": "5m"})
     assert order == BackupRequest(
         cluster=ClusterRef(namespace="a", statefulset="b"),
@@ -54,6 +54,7 @@ def test_every_option_reaches_its_field() -> None:
         port=3307,
         runner=RunnerSettings(labels={"a": "b"}),
         accept=("controlled",),
+        host_files=("*.cnf",),
         primary_label=PrimaryLabel(key="role", primary="leader", backup="away", moved_by="controller"),
         wait_for_cluster=timedelta(minutes=5),
     )
@@ -76,7 +77,7 @@ def test_every_field_of_a_restore_has_an_option() -> None:
         account=["nova:user:word"],
         reset_passwords=True,
     )
-    places = PlaceOptions(*PLACES, LabelMover.CONTROLLER, *LABEL, ["controlled"], "3307")
+    places = PlaceOptions(*PLACES, LabelMover.CONTROLLER, *LABEL, ["controlled"], "3307", ["*.cnf"])
     typed = {"backup_id": ID, "source": "c/d", "confirm": "a/b", "wait_for_cluster": "1m"}
     order = request(RestoreRequest, "a/b", how.fields() | proof.fields() | places.fields() | typed)
     assert set(RestoreRequest.model_fields) == order.model_fields_set
