@@ -85,6 +85,7 @@ def _stage(
     job = StageJob(
         cluster=TARGET,
         clone=clone,
+        uuid=OWN,
         backup_id=BACKUP_ID,
         restore_id=RESTORE,
         safe_to_bootstrap=ordinal == 0,
@@ -196,13 +197,14 @@ def test_in_place_leaves_the_restores_of_the_source_alone(target: Pod, claims: l
     theirs = target.cluster_directory / ".restore" / "theirs"
     theirs.mkdir(parents=True)
     if before:
-        unpack = UnpackJob(cluster=TARGET, clone=CLONE, backup_id=BACKUP_ID, restore_id=RESTORE)
+        unpack = UnpackJob(cluster=TARGET, clone=CLONE, uuid=OWN, backup_id=BACKUP_ID, restore_id=RESTORE)
         unpacked = target.run(unpack)
         assert unpacked.error is None, unpacked.error
     for ordinal, claim in enumerate(claims):
         job = RestoreJob(
             cluster=TARGET,
             clone=CLONE,
+            uuid=OWN,
             backup_id=BACKUP_ID,
             restore_id=RESTORE,
             ordinal=ordinal,
