@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tests.fakes.world import World
 
 _UID, _REVISION, _IMAGE = "statefulset", "revision-1", "mariadb:10.11.19"
+_BACKUPS = ClaimShape(name="backups", uid="b", phase="Bound", deleting=False, access_modes=("ReadWriteMany",))
 _OWNER = Owner(api_version="apps/v1", kind="StatefulSet", name="mariadb-server", uid=_UID, controller=True)
 
 
@@ -33,7 +34,7 @@ def shape_of(world: World, replicas: int | None) -> ClusterShape:
         ),
         members=tuple(_member(world, member) for member in world.members.values()),
         planned=tuple(_pod(world, ordinal) for ordinal in ordinals),
-        claims=tuple(_claim(world, name, ordinal) for ordinal, name in enumerate(claims)),
+        claims=(*(_claim(world, name, ordinal) for ordinal, name in enumerate(claims)), _BACKUPS),
     )
 
 

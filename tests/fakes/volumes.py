@@ -51,6 +51,8 @@ class Claim:
     """How often a restore in place has written it."""
     uuids: dict[str, str] = field(default_factory=dict)
     """The wsrep identity of restored data."""
+    keeps_uuid: bool = False
+    """Restored data has that of the backup, whatever the job says."""
     free_kb: int = 10_000_000
     used_kb: int = 1_000_000
 
@@ -70,7 +72,7 @@ class Claim:
 
     def identify(self, job: RestoreJob | StageJob) -> None:
         """The data of this job's backup has the identity that the job says."""
-        self.uuids[job.backup_id] = job.uuid or CLUSTER_UUID
+        self.uuids[job.backup_id] = job.uuid or CLUSTER_UUID if not self.keeps_uuid else CLUSTER_UUID
 
     # --- what jobs of a staged restore do
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
-
 from tests.fakes.kill import Step
+from tests.support.runners import is_pod
 
 REVOKE = Step("revoke_statefulset", "revoke_statefulset")
 REMOVE_PODS = Step("remove_runners", "runner_pods")
@@ -15,11 +14,6 @@ TRY_PODS = Step("try_pods", "try_pod", by_lease=False)
 HOLD = Step("hold_names", "create_pod")
 LET_GO = Step("release_names", "release_hold")
 UNMARK = Step("unmark_statefulset", "mark_statefulset")
-
-
-def is_pod(name: str, part: str) -> bool:
-    """Whether a runner pod is that part of its operation, in any attempt."""
-    return re.search(rf"-[0-9a-f]{{8}}-{part}(-\d+)?$", name) is not None
 
 
 def create(part: str, *, by_lease: bool = False) -> Step:

@@ -15,6 +15,7 @@ from tests.fakes.world import BACKUP, PRIMARY, RunnerPlan, World
 from tests.matrix.ends import assert_whole
 from tests.matrix.rolling import OUTAGE, scaled
 from tests.matrix.table import started
+from tests.support.runners import is_pod
 
 BY_WHOM = 2
 """A runner has two attempts in the restore, and two more when the lease finishes it."""
@@ -42,7 +43,7 @@ async def test_what_happens_in_which_order(stage: Stage) -> None:
     modes = [event.rpartition(": ")[2] for event in world.events if "started: " in event]
     assert modes == [*["check"] * 3, "discard", "unpack", *["restore"] * 3, "discard"]
     [copied] = [each for each in world.events[down:first] if "started: " in each]
-    assert copied.endswith("z-0 started: restore")
+    assert is_pod(copied.removeprefix("runner ").removesuffix(" started: restore"), "0")
     assert sum("started: restore" in each for each in world.events[ready:up]) == 2
     assert 0 < result.outage_seconds < sum(each.seconds for each in result.phases[5:])
 

@@ -8,11 +8,13 @@ import pytest
 
 from galera_backup.models.plan import RestorePlan
 from galera_backup.models.volumes import SwapState
-from tests.fakes.kill import Kill, Step, kill
+from tests.fakes.kill import Kill, kill
 from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, failure_of
+from tests.fakes.volumes import CLUSTER_UUID
 from tests.fakes.world import RunnerPlan, World
 from tests.matrix.ends import assert_whole
 from tests.matrix.staged import STEPS
+from tests.matrix.steps import create
 
 
 async def restore(stage: Stage, world: World, **fields: Any) -> Handle:
@@ -125,11 +127,11 @@ async def test_server_that_ends_on_the_restored_data_is_not_waited_for(stage: St
 
 async def test_cluster_that_is_not_the_restored_one(stage: Stage) -> None:
     world = stage.world(backups=(BACKUP_ID,))
-    manifest = world.volume.manifests[BACKUP_ID]
-    other = manifest.position.model_copy(update={"uuid": "11111111-1111-1111-1111-111111111111"})
-    world.volume.manifests[BACKUP_ID] = manifest.model_copy(update={"position": other})
+    for claim in world.claims.values():
+        claim.keeps_uuid = True
     failure = await failure_of(await restore(stage, world))
-    assert "expected wsrep_cluster_state_uuid 11111111" in failure.message
+    assert "expected wsrep_cluster_state_uuid" in failure.message
+    assert CLUSTER_UUID in failure.message
     assert await assert_whole(stage, world) == "live"
 
 
@@ -172,9 +174,7 @@ def fails_and_goes_back(world: World) -> None:
 
 
 WHY = "expected its server to start on this data"
-BACK = Step(
-    "run_runner", "create_pod", lambda arguments: "z-back-1" in str(arguments["pod"].metadata.name), by_lease=False
-)
+BACK = create("back-1")
 
 
 async def test_way_back_that_fails_does_not_hide_why_it_was_taken(stage: Stage) -> None:
