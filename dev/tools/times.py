@@ -19,6 +19,7 @@ class Test:
     name: str
     wall: float
     own: float
+    passed: bool = True
 
 
 def read(report: Path) -> list[Test]:
@@ -28,7 +29,7 @@ def read(report: Path) -> list[Test]:
     tests: dict[str, Test] = {}
     for test in map(_test, ElementTree.parse(report).getroot().iter("testcase")):
         before = tests.get(test.name)  # one that failed in its test and in its teardown is there twice
-        tests[test.name] = test if before is None else replace(before, wall=before.wall + test.wall)
+        tests[test.name] = test if before is None else replace(before, wall=before.wall + test.wall, passed=False)
     return list(tests.values())
 
 
@@ -41,6 +42,7 @@ def _test(case: ElementTree.Element) -> Test:
         name=f"{module}.{case.get('name', '')}",
         wall=wall,
         own=wall if own is None else float(own.get("value", "0")),
+        passed=all(case.find(each) is None for each in ("failure", "error", "skipped")),
     )
 
 

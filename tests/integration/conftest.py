@@ -26,7 +26,7 @@ from tests.support.eventually import eventually
 
 ORDER = (
     *("test_restore", "test_restore_staged", "test_way_back", "test_restore_rolling", "test_partitions"),
-    "test_shapes",
+    *("test_shapes", "test_findings"),
     "test_late_on",
     *("test_frozen_server", "test_donor", "test_backup_faults", "test_refusals"),
     *("test_clone", "test_backup", "test_starters", "test_stack"),

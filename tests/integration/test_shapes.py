@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import time
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 from kubernetes.client import ApiException
 
 from dev.stack import cluster
+from dev.stack.console import StackError
 from dev.tools import checksums
 from galera_backup import names
 from galera_backup.models.restore import RestoreResult
 from tests.integration.clients import Background
-from tests.integration.galera import Galera
-from tests.integration.operations import Operations, failure_of
+from tests.integration.galera import NAMESPACE, TARGET, Galera
+from tests.integration.operations import Operations, failure_of, runner_attempts
 from tests.support.eventually import eventually
-from tests.support.shape import BELOW, FIRST_IS_1, TWO, Shape
+from tests.support.shape import BELOW, FIRST_IS_1, SCALE, SLOW, TWO, Shape
 from tests.support.small_cluster import SmallCluster
 
 pytestmark = pytest.mark.timeout(900)
@@ -53,7 +58,12 @@ async def undone(operations: Operations, shaped: SmallCluster, backup_id: str, s
 
 @pytest.mark.parametrize(
     ("shaped", "strategies"),
-    [(BELOW, ("staged", "rolling", "in_place")), (FIRST_IS_1, ("in_place", "staged")), (TWO, ("staged",))],
+    [
+        (BELOW, ("staged", "rolling", "in_place")),
+        (FIRST_IS_1, ("in_place", "staged")),
+        (TWO, ("staged",)),
+        (SLOW, ("staged",)),
+    ],
     indirect=["shaped"],
     ids=lambda each: each.name if isinstance(each, Shape) else "",
 )
@@ -93,3 +103,32 @@ async def test_somebody_scales_it_up_in_the_outage(
     await eventually(lambda: shaped.ready() == shaped.shape.replicas, 120, "all replicas Ready")
     assert rows_of(shaped) == before
     assert names.LEASE_ANNOTATION not in (galera.apps.read_namespaced_stateful_set(*where).metadata.annotations or {})
+
+
+async def test_a_long_statement_does_not_keep_the_replica(galera: Galera, operations: Operations) -> None:
+    limit = timedelta(minutes=5) * SCALE
+    galera.root_sql("CREATE TABLE integration.old (id INT) ENGINE=MyISAM; INSERT INTO integration.old VALUES (1);")
+    sleep, begun = f"SELECT SLEEP({limit.total_seconds() * 4}) FROM integration.old", time.monotonic()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(asyncio.to_thread(_interrupted, sleep))
+        await eventually(lambda: _connections(galera, sleep), 20, "the statement runs")
+        backup = await operations.start_backup(lock_wait_timeout=limit)
+        error = await failure_of(backup)
+        took = time.monotonic() - begun
+        for connection in _connections(galera, sleep):
+            galera.root_sql(f"KILL {connection}", TARGET)
+    galera.root_sql("DROP TABLE integration.old")
+    assert error.type == "BackupBlocked"
+    assert sleep in error.message
+    assert len(await runner_attempts(backup)) == 1
+    assert limit.total_seconds() < took < limit.total_seconds() + 90
+
+
+def _interrupted(statement: str) -> None:
+    with contextlib.suppress(StackError):
+        cluster.sql(statement, TARGET, timeout=1800, namespace=NAMESPACE)
+
+
+def _connections(galera: Galera, statement: str) -> list[str]:
+    found = f"SELECT id FROM information_schema.processlist WHERE info = '{statement}'"
+    return galera.root_sql(found, TARGET).split()
