@@ -19,16 +19,17 @@ from galera_backup.version import Version
 
 
 def check(job: CheckJob, places: Places, container: MariadbContainer) -> CheckReport:
-    """Measure the volumes; with `backup_id`, verify the backup's size, checksum and version.
+    """Measure the volumes; with `backup_id`, verify the backup's size, checksum and version, and what the image has.
 
     `container`: the server's image; used with `backup_id` only.
-    Errors: `BackupNotFound`, `BackupDamaged`, `VersionMismatch`.
+    Errors: `BackupNotFound`, `BackupDamaged`, `VersionMismatch`, `RestoreFailed`.
     """
     manifest = None
     if job.backup_id is not None:
         archive = places.archive(job.owner)
         manifest = manifest_of(archive, job.backup_id)
         _check_version(manifest, container.answer(handshake.VERSION))
+        _check_provider(container.answer(handshake.PROVIDER))
         verify_stream(archive, manifest, places)
     data = places.data_directory
     if not data.exists() and places.volume in data.parents:
@@ -76,3 +77,13 @@ def _check_version(manifest: Manifest, output: str) -> None:
         f"StatefulSet's image has mariadb-backup {tool}; expected {server.major}.{server.minor}.x with x >= "
         f"{server.patch}. Restore with such an image, and change to another series afterwards",
     )
+
+
+def _check_provider(path: str) -> None:
+    """A server of the image gives the restored data its identity, as a member of a group."""
+    if not path:
+        raise AgentError(
+            "RestoreFailed",
+            "looking for Galera's library in the StatefulSet's image: expected a file libgalera_smm.so, there is none. "
+            "A restore gives the data a wsrep identity of its own with it. Use an image that has Galera",
+        )

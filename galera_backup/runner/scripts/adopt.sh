@@ -1,9 +1,8 @@
 # shellcheck shell=sh
 # After `unpack`: a server takes the identity in the data's grastate.dat, which writes it to InnoDB. Environment:
-# PROVIDERS, ADOPT_SECONDS, ADOPT_PORT, for where it is not as in a pod.
+# ADOPT_SECONDS, ADOPT_PORT, for where it is not as in a pod.
 # shellcheck disable=SC2154 # prelude.sh sets server, unpack.sh sets target
 
-PROVIDERS=${PROVIDERS:-/usr/lib/galera/libgalera_smm.so /usr/lib*/*/libgalera_smm.so /opt/*/*/lib/libgalera_smm.so}
 alone="gmcast.listen_addr=tcp://127.0.0.1:${ADOPT_PORT:-4567};ist.recv_addr=127.0.0.1"
 
 serve_alone() { # log, further options: on the prepared data, reachable by nobody, alone in a group on loopback
@@ -20,9 +19,7 @@ serve_alone() { # log, further options: on the prepared data, reachable by nobod
 
 await adopt
 find_server
-for provider in $PROVIDERS; do
-    [ ! -e "$provider" ] || break
-done
+find_provider
 echo 'SHUTDOWN;' > "$WORK/tmp/shutdown.sql"
 serve_alone adopt.log --init-file="$WORK/tmp/shutdown.sql" && serve_alone recover.log --wsrep-recover
 code=$?

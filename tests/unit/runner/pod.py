@@ -281,6 +281,9 @@ def make_pod(tmp_path: Path) -> Pod:
     (fake / "metadata" / "xtrabackup_checkpoints").write_text("backup_type = full-backuped\n")
     (fake / "metadata" / "xtrabackup_galera_info").write_text(f"{UUID}:18 100")
     (fake / "metadata" / "backup-my.cnf").write_text("[mysqld]\n")
+    provider = fake / "image" / "opt" / "lib" / "libgalera_smm.so"
+    provider.parent.mkdir(parents=True)
+    provider.touch()
     (data / "nova" / "instances.ibd").write_bytes(os.urandom(3_000_000))
     (data / "nova" / "zeros.ibd").write_bytes(bytes(5_000_000))
     (data / "mysql" / "global_priv.MAD").write_bytes(os.urandom(8192))
@@ -297,6 +300,7 @@ def make_pod(tmp_path: Path) -> Pod:
         "FAKE_FAULT": "",
         "FAKE_POSITION": f"{UUID}:18",
         "CREDENTIALS": str(credentials),
+        "GALERA_BACKUP_IMAGE": str(fake / "image"),
         "ACCOUNTS": str(tmp_path / "accounts"),
         "MARIADB_HOST": "10.0.0.3",
         "MARIADB_PORT": "3306",

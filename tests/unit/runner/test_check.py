@@ -81,6 +81,13 @@ def test_image_without_the_tool(pod: Pod) -> None:
     assert "cannot run" in message
 
 
+def test_image_without_galera(pod: Pod) -> None:
+    pod.backup()
+    kind, message = failure(pod.check(GALERA_BACKUP_IMAGE=str(pod.fake / "bin")))
+    assert kind == "RestoreFailed"
+    assert "libgalera_smm.so" in message
+
+
 def test_what_an_earlier_restore_has_left_incomplete(pod: Pod, data: Path) -> None:
     def left() -> tuple[str, str, str]:
         looked = pod.run(InspectJob(cluster=CLUSTER, restore_id="another")).report

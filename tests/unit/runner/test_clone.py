@@ -60,8 +60,6 @@ def target(pod: Pod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pod:
     server.rename(pod.fake / "bin" / "of-passwords")
     server.write_text(MARIADBD)
     server.chmod(0o755)
-    (pod.fake / "libgalera_smm.so").touch()
-    pod.environment["PROVIDERS"] = f"/nowhere/libgalera_smm.so {pod.fake}/libgalera_smm.so"
     pod.volume = tmp_path / "claim"
     pod.volume.mkdir()
     monkeypatch.setattr(stage_module, "total_kb", lambda path: 1_000_000)
