@@ -1,5 +1,6 @@
 # shellcheck shell=sh
 # Publish what the image has: where Galera's library is, and the version of mariadb-backup. Mounts: WORK.
+# shellcheck disable=SC2154 # prelude.sh sets provider
 
 await alive
 hold_alive

@@ -131,7 +131,7 @@ def test_the_server_is_alone_and_reachable_by_nobody(target: Pod) -> None:
         options = arguments.split()
         assert options[0] == f"--defaults-file={_staged(target).staged}/backup-my.cnf"
         assert {"--skip-networking", "--wsrep-cluster-address=gcomm://", "--wsrep-node-address=127.0.0.1"} <= {*options}
-        assert f"--wsrep-provider={target.fake}/libgalera_smm.so" in options
+        assert f"--wsrep-provider={target.fake}/image/opt/lib/libgalera_smm.so" in options
         assert "gmcast.listen_addr=tcp://127.0.0.1:4567" in arguments
     assert "--wsrep-recover" in second
     assert "--wsrep-recover" not in first
