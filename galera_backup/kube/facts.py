@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kubernetes.client import V1Container, V1ContainerStatus, V1Pod, V1StatefulSet
+from kubernetes.client import V1Container, V1ContainerStatus, V1Pod, V1PodSpec, V1StatefulSet
 
 from galera_backup import names
 from galera_backup.errors import ClusterNotFound
@@ -56,7 +56,9 @@ class PodFacts:
     restarts: Mapping[str, int] = field(default_factory=dict)
     """How often each container was started again."""
     port: int = MYSQL_PORT
-    """On which its server listens, as its containers say."""
+    """On which its server listens, as its container says."""
+    images: Mapping[str, str] = field(default_factory=dict)
+    """Of each container, by name."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,8 @@ class StatefulSetFacts:
     """The Service that gives the pods their names."""
     labels: Mapping[str, str] = field(repr=False, default_factory=dict)
     """Labels of its pods, from the template."""
+    pod_annotations: Mapping[str, str] = field(repr=False, default_factory=dict)
+    """Annotations of its pods, from the template."""
     settings: tuple[str, ...] = field(repr=False, default=())
     """Command, arguments and values of the environment of the server's container."""
     first_ordinal: int = 0
@@ -125,13 +129,19 @@ def pod_facts(pod: V1Pod) -> PodFacts:
         unscheduled=next((each.message or "" for each in conditions.values() if _unscheduled(each)), ""),
         gated=bool(spec.scheduling_gates),
         restarts={container.name: container.restart_count for container in containers},
-        port=mysql_port(spec.containers),
+        port=mysql_port(spec),
+        images={container.name: container.image for container in spec.containers},
     )
 
 
-def mysql_port(containers: Iterable[V1Container]) -> int:
-    """The port that a container names so; else that of MySQL."""
-    ports = [port for container in containers for port in container.ports or []]
+def mysql_port(pod: V1PodSpec, container: str | None = None) -> int:
+    """The port that the server's container names so; else that of MySQL. A proxy beside it may have one of that name.
+
+    `container`: the server's; None: those that may write to a claim, as in `statefulset_facts`.
+    """
+    claims = {volume.name for volume in pod.volumes or [] if volume.persistent_volume_claim is not None}
+    servers = [each for each in pod.containers if each.name == container] or _writing(pod.containers, claims)
+    ports = [port for each in servers for port in each.ports or []]
     return next((port.container_port for port in ports if port.name in _PORT_NAMES), MYSQL_PORT)
 
 
@@ -173,6 +183,7 @@ def statefulset_facts(statefulset: V1StatefulSet, cluster: ClusterRef, container
         server=container,
         service=statefulset.spec.service_name or "",
         labels=(template_metadata.labels if template_metadata else None) or {},
+        pod_annotations=(template_metadata.annotations if template_metadata else None) or {},
         settings=_settings(container),
         scaled_by=_scaled_by(statefulset.metadata.managed_fields or ()),
         first_ordinal=(statefulset.spec.ordinals.start or 0) if statefulset.spec.ordinals is not None else 0,
@@ -185,7 +196,7 @@ def _server(statefulset: V1StatefulSet, cluster: ClusterRef, name: str | None) -
     found = [each for each in containers if each.name == name]
     if name is None:
         templates = {template.metadata.name for template in statefulset.spec.volume_claim_templates or []}
-        mounting = [each for each in containers if any(_writes(mount, templates) for mount in each.volume_mounts or [])]
+        mounting = _writing(containers, templates)
         found = mounting if len(mounting) == 1 else [each for each in mounting if each.name == USUAL_CONTAINER]
     if len(found) != 1:
         what = f"a container {name!r}" if name is not None else "one container that mounts the data"
@@ -197,8 +208,14 @@ def _server(statefulset: V1StatefulSet, cluster: ClusterRef, name: str | None) -
     return found[0]
 
 
-def _writes(mount: Any, templates: Collection[str]) -> bool:
-    return mount.name in templates and not mount.read_only
+def _writing(containers: Iterable[V1Container], claims: Collection[str]) -> list[V1Container]:
+    """Those that may write to a claim, that with the usual name first."""
+    found = [each for each in containers if any(_writes(mount, claims) for mount in each.volume_mounts or [])]
+    return sorted(found, key=lambda each: each.name != USUAL_CONTAINER)
+
+
+def _writes(mount: Any, claims: Collection[str]) -> bool:
+    return mount.name in claims and not mount.read_only
 
 
 def _settings(container: V1Container) -> tuple[str, ...]:

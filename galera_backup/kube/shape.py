@@ -95,7 +95,7 @@ def pod_shape(found: V1Pod, container: str | None) -> PodShape:
         owners=tuple(_owners(metadata.owner_references)),
         revision=(metadata.labels or {}).get(_REVISION, ""),
         image=containers[0].image if container is not None and containers else "",
-        port=mysql_port(containers),
+        port=mysql_port(spec, container),
         unready_after=_unready_after(containers) if container is not None else None,
         mounts=tuple(
             _mount(mount, volumes.get(mount.name), found, each)

@@ -10,6 +10,7 @@ from kubernetes import client
 
 from galera_backup.errors import ClusterNotFound
 from galera_backup.kube.facts import pod_facts, statefulset_facts
+from galera_backup.kube.shape import pod_shape
 from galera_backup.models.common import ClusterRef
 
 CLUSTER = ClusterRef(namespace="openstack", statefulset="mariadb-server")
@@ -158,3 +159,48 @@ def test_containers() -> None:
     }
     assert {name: wait.reason for name, wait in found.waiting.items()} == {"mariadb": "ImagePullBackOff"}
     assert pod_facts(pod({})).ended == {}
+
+
+def ports(*, claims: tuple[str, ...], containers: tuple[tuple[str, str, int], ...]) -> Any:
+    """A pod whose volumes are claims; of each container its name, the volume that it mounts, and its port `mysql`."""
+    return client.V1Pod(
+        metadata=client.V1ObjectMeta(name="p", uid="u", resource_version="5"),
+        spec=client.V1PodSpec(
+            volumes=[client.V1Volume(name=name, persistent_volume_claim={"claimName": name}) for name in claims],
+            containers=[
+                client.V1Container(
+                    name=name,
+                    image=f"{name}:1",
+                    volume_mounts=[client.V1VolumeMount(name=volume, mount_path="/v")] if volume else None,
+                    ports=[client.V1ContainerPort(name="mysql", container_port=port)] if port else None,
+                )
+                for name, volume, port in containers
+            ],
+        ),
+        status=client.V1PodStatus(),
+    )
+
+
+@pytest.mark.parametrize(
+    ("containers", "port"),
+    [
+        ((("proxy", "", 6033), ("mariadb", "data", 3307)), 3307),
+        ((("proxy", "", 6033), ("mariadb", "data", 0)), 3306),
+        ((("agent", "data", 6033), ("mariadb", "data", 3307)), 3307),
+        ((("galera", "data", 3307), ("agent", "data", 0)), 3307),
+        ((("proxy", "tmp", 6033),), 3306),
+    ],
+)
+def test_the_port_is_that_of_the_server(containers: Any, port: int) -> None:
+    found = ports(claims=("data",), containers=containers)
+    assert pod_facts(found).port == port
+    assert pod_shape(found, None).port == port
+
+
+def test_the_port_of_the_container_that_is_named() -> None:
+    found = ports(claims=("data",), containers=(("mariadb", "data", 3306), ("other", "data", 3307)))
+    assert pod_shape(found, "other").port == 3307
+
+
+def test_images_of_a_pod() -> None:
+    assert pod_facts(ports(claims=(), containers=(("mariadb", "", 0),))).images == {"mariadb": "mariadb:1"}
