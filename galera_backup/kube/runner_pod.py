@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from kubernetes.client import (
@@ -51,6 +52,7 @@ def runner_pod(
         )
     group = statefulset.group or statefulset.fs_group or user
     needs, taken = task.job.needs, Taken(statefulset, task.server_volumes)
+    fs_group = _fs_group(needs, statefulset, group)
     volumes = [V1Volume(name="work", empty_dir=V1EmptyDirVolumeSource(medium="Memory", size_limit="256Mi"))]
     work = V1VolumeMount(name="work", mount_path=handshake.WORK)
     agent_mounts, mariadb_mounts = [work], [work]
@@ -60,7 +62,7 @@ def runner_pod(
         backup = V1VolumeMount(name="backup", mount_path=BACKUP_ROOT, read_only=reads_only)
         agent_mounts.append(backup)
         mariadb_mounts.append(backup)
-    environment: list[V1EnvVar] = []
+    environment = _address(task, replica)
     layout = task.job.layout if isinstance(task.job, DataJob) else Layout()
     data_path = str(PurePosixPath(statefulset.data_path, layout.below))
     if needs.data != "none" and task.data_claim is not None:
@@ -76,10 +78,10 @@ def runner_pod(
             agent_mounts.append(_data_mount(layout, handshake.DATA_DIRECTORY, reads_only))
             mariadb_mounts.append(_data_mount(layout, data_path, reads_only))
     if needs.secrets == "credentials":
-        volumes.append(_credentials_volume(task))
+        volumes.append(_credentials_volume(task, _secret_mode(fs_group)))
         mariadb_mounts.append(V1VolumeMount(name="credentials", mount_path=handshake.CREDENTIALS, read_only=True))
     if needs.secrets == "accounts":
-        volumes.append(_accounts_volume(task))
+        volumes.append(_accounts_volume(task, _secret_mode(fs_group)))
         mariadb_mounts.append(V1VolumeMount(name="accounts", mount_path=handshake.ACCOUNTS, read_only=True))
     containers = [_agent(task, statefulset, agent_image, agent_mounts, environment)]
     if needs.script:
@@ -93,7 +95,7 @@ def runner_pod(
             name=task.pod,
             namespace=task.site.cluster.namespace,
             labels=_labels(task),
-            annotations=dict(task.site.runner.annotations) or None,
+            annotations=_annotations(task, taken, containers) or None,
         ),
         spec=V1PodSpec(
             containers=containers,
@@ -106,23 +108,34 @@ def runner_pod(
             service_account_name=statefulset.service_account,
             enable_service_links=False,
             affinity=taken.affinity(replica, task.prefer_node),
-            node_selector=taken.node_selector(),
+            node_selector=taken.node_selector(replica),
             tolerations=taken.tolerations(),
             priority_class_name=task.site.runner.priority_class or taken.priority_class(),
             runtime_class_name=taken.runtime_class(),
             image_pull_secrets=taken.pull_secrets(task.site.runner.pull_secrets),
-            security_context=taken.pod_security(user, group, _fs_group(needs, statefulset, group)),
+            security_context=taken.pod_security(user, group, fs_group),
         ),
     )
 
 
 def _fs_group(needs: Needs, statefulset: StatefulSetFacts, group: int) -> int | None:
-    """The kubelet gives every volume that the pod may write to this group.
+    """The kubelet gives every volume that the pod may write to this group: of the server's data, no other than its own.
 
     Without a group of its own the StatefulSet's data keeps its modes: no pod that writes to it has one. A fresh backup
     claim becomes writable by the pods that do not.
     """
-    return group if statefulset.fs_group is not None or needs.data != "write" else None
+    if statefulset.fs_group is not None:
+        return statefulset.fs_group
+    return group if needs.data != "write" else None
+
+
+def _secret_mode(fs_group: int | None) -> int:
+    """A Secret's files are root's, and have the pod's group; where it has none, all in the container may read them."""
+    return 0o440 if fs_group is not None else 0o444
+
+
+def _annotations(task: RunnerTask[AnyJob], taken: Taken, containers: Sequence[V1Container]) -> dict[str, str]:
+    return {**taken.annotations([each.name for each in containers]), **task.site.runner.annotations}
 
 
 def _gates(task: RunnerTask[AnyJob]) -> list[V1PodSchedulingGate] | None:
@@ -156,24 +169,32 @@ def _mariadb(
     data_path: str,
 ) -> V1Container:
     needs = task.job.needs
-    environment = [V1EnvVar(name="DATADIR", value=data_path)]
-    if replica is not None:
-        environment += [
-            V1EnvVar(name="MARIADB_HOST", value=replica.ip),
-            V1EnvVar(name="MARIADB_PORT", value=str(task.site.port or replica.port)),
-        ]
+    environment = [V1EnvVar(name="DATADIR", value=data_path), *_address(task, replica)]
+    if task.tls:
+        environment.append(V1EnvVar(name="MARIADB_TLS", value="1"))
     if needs.in_outage:
         environment.append(V1EnvVar(name="NICENESS", value="0"))
+    # The template may have another image than the server that runs, whose node has its image.
+    running = replica.images.get(statefulset.container) if replica is not None and needs.server else None
     return V1Container(
         name=handshake.MARIADB_CONTAINER,
-        image=statefulset.image,
-        image_pull_policy=statefulset.image_pull_policy,
+        image=running or statefulset.image,
+        image_pull_policy="IfNotPresent" if running else statefulset.image_pull_policy,
         command=["sh", "-c", scripts.program(*needs.script)],
         env=environment,
         volume_mounts=mounts,
         resources=_share(needs, task.site.runner),
         security_context=locked_down(statefulset),
     )
+
+
+def _address(task: RunnerTask[AnyJob], replica: PodFacts | None) -> list[V1EnvVar]:
+    if replica is None or not task.job.needs.server:
+        return []
+    return [
+        V1EnvVar(name=handshake.HOST_VARIABLE, value=replica.ip),
+        V1EnvVar(name=handshake.PORT_VARIABLE, value=str(task.site.port or replica.port)),
+    ]
 
 
 def _labels(task: RunnerTask[AnyJob]) -> dict[str, str]:
@@ -209,19 +230,13 @@ def _data_mount(layout: Layout, path: str, read_only: bool) -> V1VolumeMount:
     return V1VolumeMount(name="data", mount_path=path, sub_path=sub_path, read_only=read_only)
 
 
-def _credentials_volume(task: RunnerTask[AnyJob]) -> V1Volume:
+def _credentials_volume(task: RunnerTask[AnyJob], mode: int) -> V1Volume:
     reference = task.site.credentials
-    return V1Volume(
-        name="credentials",
-        secret=V1SecretVolumeSource(
-            secret_name=reference.secret,
-            default_mode=0o440,
-            items=_keys(reference),
-        ),
-    )
+    source = V1SecretVolumeSource(secret_name=reference.secret, default_mode=mode, items=_keys(reference))
+    return V1Volume(name="credentials", secret=source)
 
 
-def _accounts_volume(task: RunnerTask[AnyJob]) -> V1Volume:
+def _accounts_volume(task: RunnerTask[AnyJob], mode: int) -> V1Volume:
     """A directory for each Secret."""
     sources = [
         V1VolumeProjection(
@@ -229,7 +244,7 @@ def _accounts_volume(task: RunnerTask[AnyJob]) -> V1Volume:
         )
         for number, reference in enumerate(task.accounts)
     ]
-    return V1Volume(name="accounts", projected=V1ProjectedVolumeSource(default_mode=0o440, sources=sources))
+    return V1Volume(name="accounts", projected=V1ProjectedVolumeSource(default_mode=mode, sources=sources))
 
 
 def _keys(reference: SecretRef, directory: str = "") -> list[V1KeyToPath]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 from kubernetes.client import (
     V1Affinity,
@@ -21,7 +21,11 @@ from kubernetes.client import (
     V1SecurityContext,
 )
 
+from galera_backup.errors import InvalidInput
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
+
+_APP_ARMOR = "container.apparmor.security.beta.kubernetes.io/"
+"""Begin of the annotation for a container, as before Kubernetes 1.30."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +36,13 @@ class Taken:
     server_volumes: Sequence[str] = ()
 
     def affinity(self, replica: PodFacts | None, prefer_node: str) -> V1Affinity | None:
-        """The template's demands on the node; and the node of the replica beside which it works, by affinity, so that
-        the scheduler still looks at its volumes. `prefer_node`: where a stopped replica ran."""
+        """The node of the replica beside which it works, by affinity, so that the scheduler still looks at its volumes;
+        else the template's demands on the node. `prefer_node`: where a stopped replica ran."""
         template = getattr(self.statefulset.pod, "affinity", None)
         demands = getattr(template.node_affinity, _REQUIRED, None) if template and template.node_affinity else None
         terms = deepcopy(list(demands.node_selector_terms)) if demands is not None else []
-        if replica is not None and replica.node:
-            terms = terms or [V1NodeSelectorTerm()]
-            for term in terms:
-                term.match_fields = [*(term.match_fields or []), _on(replica.node)]
+        if _runs(replica):
+            terms = [_term(replica.node)]  # a node that has changed since keeps its server, and takes this pod
         preferred = [V1PreferredSchedulingTerm(weight=100, preference=_term(prefer_node))] if prefer_node else None
         if not terms and not preferred:
             return None
@@ -53,9 +55,9 @@ class Taken:
             )
         )
 
-    def node_selector(self) -> dict[str, str] | None:
-        """That of the template."""
-        return dict(self._of_pod("node_selector") or {}) or None
+    def node_selector(self, replica: PodFacts | None) -> dict[str, str] | None:
+        """That of the template; beside a running replica none."""
+        return None if _runs(replica) else dict(self._of_pod("node_selector") or {}) or None
 
     def tolerations(self) -> list[Any]:
         """Those of the template."""
@@ -88,16 +90,36 @@ class Taken:
             seccomp_profile=V1SeccompProfile(type="RuntimeDefault"),
         )
 
+    def annotations(self, containers: Sequence[str]) -> dict[str, str]:
+        """For these containers, what the template says of the server's: AppArmor, as before Kubernetes 1.30."""
+        profile = self.statefulset.pod_annotations.get(f"{_APP_ARMOR}{self.statefulset.container}")
+        return {f"{_APP_ARMOR}{name}": profile for name in containers} if profile is not None else {}
+
     def volumes(self) -> list[Any]:
-        """Of the template, those that are taken over."""
-        return [volume for volume in self._of_pod("volumes") or [] if volume.name in self.server_volumes]
+        """Of the template, those that are taken over, under names that no other volume of the pod has.
+
+        Error: `InvalidInput`, when the template does not have one of them, or its server does not mount it.
+        """
+        there = {volume.name: volume for volume in self._of_pod("volumes") or []}
+        mounted = {mount.name for mount in self._mounts()}
+        if missing := [name for name in self.server_volumes if name not in there or name not in mounted]:
+            raise InvalidInput(
+                f"StatefulSet {str(self.statefulset.cluster)!r}: expected the template's container "
+                f"{self.statefulset.container!r} to mount the volumes {', '.join(map(repr, missing))}, as a running "
+                "replica does: a tool needs the keys in them. Finish the rollout, or take it back"
+            )
+        return [_named(there[name], new) for name, new in self._names.items()]
 
     def mounts(self) -> list[Any]:
         """Of the server's container, read-only."""
-        found = [deepcopy(each) for each in self._mounts() if each.name in self.server_volumes]
+        found = [_named(mount, self._names[mount.name]) for mount in self._mounts() if mount.name in self._names]
         for mount in found:
             mount.read_only = True
         return found
+
+    @property
+    def _names(self) -> dict[str, str]:
+        return {name: f"server-{number}" for number, name in enumerate(self.server_volumes)}
 
     def _mounts(self) -> Sequence[Any]:
         return getattr(self.statefulset.server, "volume_mounts", None) or ()
@@ -116,6 +138,17 @@ def locked_down(statefulset: StatefulSetFacts) -> V1SecurityContext:
         se_linux_options=getattr(server, "se_linux_options", None),
         app_armor_profile=getattr(server, "app_armor_profile", None),
     )
+
+
+def _runs(replica: PodFacts | None) -> TypeGuard[PodFacts]:
+    return replica is not None and bool(replica.node)
+
+
+def _named(found: Any, name: str) -> Any:
+    """A copy of a volume or a mount, under this name."""
+    copied = deepcopy(found)
+    copied.name = name
+    return copied
 
 
 _REQUIRED = "required_during_scheduling_ignored_during_execution"

@@ -56,7 +56,7 @@ class CheckReport(Facts):
     """Used by the data directory itself."""
     copies_kb: int = 0
     """Used by what staged restores have left, or keep, on the volume."""
-    backup_free_kb: int
+    backup_free_kb: int = 0
     unpacked_kb: int = 0
     """Size of the files that a backup has: more than they use where they have holes, and what they unpack to."""
     outside_innodb_kb: int = 0
@@ -164,7 +164,7 @@ class BackupJob(BackupFields, DataJob[Manifest]):
 
     @property
     def needs(self) -> Needs:
-        return Needs(backups="write", data="read", script=("backup",), secrets="credentials")
+        return Needs(backups="write", data="read", script=("backup",), server=True, secrets="credentials")
 
     @property
     def stored_log(self) -> StoredLog:
@@ -176,10 +176,20 @@ class CheckJob(BackupReader, DataJob[CheckReport]):
 
     mode: Literal["check"] = "check"
     backup_id: BackupId | None = None
+    before_backup: bool = False
+    """Of this replica: the tools must fit its server, and reach it."""
+    without_backups: bool = False
+    """Nobody needs the backup volume: then its claim may be gone."""
 
     @property
     def needs(self) -> Needs:
-        return Needs(backups="read", data="read", whole_volume=True, script=("version",) if self.backup_id else ())
+        return Needs(
+            backups="none" if self.without_backups else "read",
+            data="read",
+            whole_volume=True,
+            script=("version",) if self.backup_id or self.before_backup else (),
+            server=self.before_backup,
+        )
 
 
 class InspectJob(DataJob[Inspection]):

@@ -31,6 +31,8 @@ class Needs:
     script: tuple[str, ...] = ()
     """Files of `runner/scripts` that the mariadb container runs, one after the other. Empty: no tool of the server
     runs, so the pod has no mariadb container."""
+    server: bool = False
+    """The replica's server itself: the tools are of the image that it runs, and its address is known."""
     secrets: Literal["none", "credentials", "accounts"] = "none"
     """Of the mariadb container: the account that takes backups, or the accounts whose passwords are compared."""
     in_outage: bool = False
@@ -95,6 +97,8 @@ AnyJob = Job[Any]
 RunnerErrorType = Literal[
     "NotEnoughSpace",
     "BackupFailed",
+    "BackupIncomplete",
+    "BackupExists",
     "BackupNotFound",
     "BackupDamaged",
     "RestoreFailed",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -53,6 +54,8 @@ JOBS: dict[str, RunnerJob] = {
     ),
     "check": CheckJob(cluster=CLUSTER, backup_id=BACKUP),
     "look": CheckJob(cluster=CLUSTER),
+    "before": CheckJob(cluster=CLUSTER, before_backup=True),
+    "alone": CheckJob(cluster=CLUSTER, without_backups=True),
     "restore": RestoreJob(
         cluster=CLUSTER, backup_id=BACKUP, restore_id="x", ordinal=0, last=False, safe_to_bootstrap=True
     ),
@@ -66,7 +69,7 @@ JOBS: dict[str, RunnerJob] = {
     "prune": PruneJob(cluster=CLUSTER, keep=3, own=BACKUP),
     "list": ListJob(cluster=CLUSTER),
 }
-WITH_DATA = {"backup", "check", "look", "restore", "inspect", "stage", "swap", "empty", "tidy"}
+WITH_DATA = {"backup", "check", "look", "before", "alone", "restore", "inspect", "stage", "swap", "empty", "tidy"}
 
 
 def facts(**changes: Any) -> StatefulSetFacts:
@@ -132,6 +135,8 @@ def test_may_do_no_more_than_it_must(job: str) -> None:
         ("backup", "read-only", "writable"),
         ("check", "read-only", "read-only"),
         ("look", "read-only", "read-only"),
+        ("before", "read-only", "read-only"),
+        ("alone", "read-only", None),
         ("restore", "writable", "writable"),
         ("unpack", None, "writable"),
         ("discard", None, "writable"),
@@ -165,6 +170,8 @@ def test_mounts(job: str, data: str | None, backup: str) -> None:
         ("backup", {"agent", "mariadb"}),
         ("check", {"agent", "mariadb"}),
         ("look", {"agent"}),
+        ("before", {"agent", "mariadb"}),
+        ("alone", {"agent"}),
         ("restore", {"agent", "mariadb"}),
         ("unpack", {"agent", "mariadb"}),
         ("discard", {"agent"}),
@@ -239,9 +246,43 @@ def test_same_node_as_the_replica() -> None:
     assert terms == {
         "nodeSelectorTerms": [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["node-1"]}]}]
     }
-    environment = {each["name"]: each["value"] for each in by_name(pod["spec"]["containers"])["mariadb"]["env"]}
-    assert environment["MARIADB_HOST"] == "10.0.0.3"
     assert "affinity" not in build("restore")["spec"]
+
+
+def environments(pod: Any) -> dict[str, dict[str, str]]:
+    return {
+        name: {each["name"]: each["value"] for each in container["env"]}
+        for name, container in by_name(pod["spec"]["containers"]).items()
+    }
+
+
+@pytest.mark.parametrize("job", ["backup", "before", "stage"])
+def test_where_the_server_is(job: str) -> None:
+    """The agent is told too: it looks whether its pod may reach the server."""
+    for environment in environments(build(job, replica=True)).values():
+        found = environment.get("MARIADB_HOST"), environment.get("MARIADB_PORT")
+        assert found == ((None, None) if job == "stage" else ("10.0.0.3", "3306"))
+
+
+def test_a_server_that_offers_tls() -> None:
+    assert environments(build("backup", tls=True))["mariadb"]["MARIADB_TLS"] == "1"
+    assert "MARIADB_TLS" not in environments(build("backup"))["mariadb"]
+
+
+@pytest.mark.parametrize(
+    ("job", "image"),
+    [
+        ("backup", "mariadb:11.4.5"),
+        ("before", "mariadb:11.4.5"),
+        ("check", "mariadb:10.11.19"),
+        ("stage", "mariadb:10.11.19"),
+    ],
+)
+def test_tools_beside_a_server_are_of_its_image(job: str, image: str) -> None:
+    """The template may have another one (OnDelete, a partition); a restore starts what the template has."""
+    member = replace(WORLD.member(2).facts(), images={"mariadb": "mariadb:11.4.5", "proxy": "p:1"})
+    pod = runner_pod(task(job), facts(), member, "agent:1")
+    assert pod.spec.containers[1].image == image
 
 
 @pytest.mark.parametrize("job", ["look", "inspect", "stage", "swap", "empty", "tidy"])

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from kubernetes import client
 
+from galera_backup.errors import InvalidInput
 from galera_backup.kube.facts import StatefulSetFacts, pod_facts, statefulset_facts
 from galera_backup.kube.runner_pod import runner_pod
 from galera_backup.models.activities import RunnerTask
@@ -47,14 +48,14 @@ TEMPLATE: dict[str, Any] = {
 }
 
 
-def facts(template: dict[str, Any]) -> StatefulSetFacts:
+def facts(template: dict[str, Any], annotations: dict[str, str]) -> StatefulSetFacts:
     body = {
         "metadata": {"name": "mariadb-server", "uid": "s", "resourceVersion": "1"},
         "spec": {
             "replicas": 3,
             "selector": {},
             "serviceName": "db",
-            "template": {"spec": template},
+            "template": {"metadata": {"annotations": annotations}, "spec": template},
             "volumeClaimTemplates": [{"metadata": {"name": "mysql-data"}, "spec": {}}],
         },
     }
@@ -62,7 +63,12 @@ def facts(template: dict[str, Any]) -> StatefulSetFacts:
     return statefulset_facts(found, CLUSTER, None)
 
 
-def built(wanted: RunnerTask[Any], template: dict[str, Any] | None = None, node: str = "") -> dict[str, Any]:
+def built(
+    wanted: RunnerTask[Any],
+    template: dict[str, Any] | None = None,
+    node: str = "",
+    annotations: dict[str, str] | None = None,
+) -> dict[str, Any]:
     replica = None
     if node:
         body = {
@@ -71,7 +77,7 @@ def built(wanted: RunnerTask[Any], template: dict[str, Any] | None = None, node:
         }
         pod = client.ApiClient().deserialize(json.dumps({**body, "status": {}}), "V1Pod", "application/json")
         replica = pod_facts(pod)
-    pod = runner_pod(wanted, facts(template or TEMPLATE), replica, "agent:1")
+    pod = runner_pod(wanted, facts(template or TEMPLATE, annotations or {}), replica, "agent:1")
     found: dict[str, Any] = client.ApiClient().sanitize_for_serialization(pod)
     return found
 
@@ -96,8 +102,9 @@ def test_a_template_without_any_of_it() -> None:
 def test_the_node() -> None:
     on_node = {"key": "metadata.name", "operator": "In", "values": ["node-1"]}
     required = "requiredDuringSchedulingIgnoredDuringExecution"
-    affinity = built(task("stage"), node="node-1")["spec"]["affinity"]["nodeAffinity"]
-    assert affinity == {required: {"nodeSelectorTerms": [{**TERM, "matchFields": [on_node]}]}}
+    beside = built(task("stage"), node="node-1")["spec"]
+    assert beside["affinity"]["nodeAffinity"] == {required: {"nodeSelectorTerms": [{"matchFields": [on_node]}]}}
+    assert "nodeSelector" not in beside, "a node that has lost the label keeps its server"
     wanted = task("swap").model_copy(update={"prefer_node": "node-1"})
     affinity = built(wanted)["spec"]["affinity"]["nodeAffinity"]
     assert affinity[required] == {"nodeSelectorTerms": [TERM]}
@@ -117,14 +124,75 @@ def test_the_group_of_the_volumes(job: str, with_group: int, without: int | None
     assert built(task(job), none)["spec"]["securityContext"].get("fsGroup") == without
 
 
+def test_the_group_of_the_servers_is_not_that_of_their_volumes() -> None:
+    """Another group than their own would be given to every live file."""
+    template = {**TEMPLATE, "securityContext": {"runAsUser": 999, "runAsGroup": 997, "fsGroup": 998}}
+    security = built(task("backup"), template)["spec"]["securityContext"]
+    assert (security["runAsGroup"], security["fsGroup"]) == (997, 998)
+
+
+@pytest.mark.parametrize(
+    ("job", "group", "mode"), [("stage", 998, 0o440), ("stage", None, 0o444), ("backup", None, 0o440)]
+)
+def test_files_of_secrets_can_be_read(job: str, group: int | None, mode: int) -> None:
+    """They are root's, and of the pod's group alone."""
+    fields = {"accounts": [{"secret": "nova"}]} if job == "stage" else {}
+    template = {**TEMPLATE, "securityContext": {"runAsUser": 999, "fsGroup": group}}
+    spec = built(task(job, **fields), template)["spec"]
+    sources = [each.get("secret") or each.get("projected") for each in spec["volumes"]]
+    assert [each["defaultMode"] for each in sources if each] == [mode]
+
+
 def test_files_that_a_tool_needs() -> None:
     wanted = task("backup").model_copy(update={"server_volumes": ("keys",)})
     spec = built(wanted)["spec"]
-    assert KEYS in spec["volumes"]
+    assert {**KEYS, "name": "server-0"} in spec["volumes"]
     agent, mariadb = ({each["name"]: each for each in part["volumeMounts"]} for part in spec["containers"])
-    assert mariadb["keys"] == {"name": "keys", "mountPath": "/keys", "readOnly": True}
-    assert "keys" not in agent
-    assert "config" not in {volume["name"] for volume in spec["volumes"]}  # a .cnf of root is not for us
+    assert mariadb["server-0"] == {"name": "server-0", "mountPath": "/keys", "readOnly": True}
+    assert "server-0" not in agent
+    assert not any("configMap" in volume for volume in spec["volumes"])  # a .cnf of root is not for us
+
+
+def test_a_volume_of_the_servers_has_a_name_of_ours() -> None:
+    wanted = task("backup").model_copy(update={"server_volumes": ("data", "credentials")})
+    mounts = [{"name": "data", "mountPath": "/a"}, {"name": "credentials", "mountPath": "/b"}]
+    server = {**TEMPLATE["containers"][0], "volumeMounts": [*TEMPLATE["containers"][0]["volumeMounts"], *mounts]}
+    volumes = [{"name": "data", "secret": {"secretName": "a"}}, {"name": "credentials", "secret": {"secretName": "b"}}]
+    spec = built(wanted, {**TEMPLATE, "volumes": volumes, "containers": [server]})["spec"]
+    found = {each["name"]: each.get("secret", {}).get("secretName") for each in spec["volumes"]}
+    assert (found["server-0"], found["server-1"]) == ("a", "b")
+    assert found["data"] is None
+    assert len(found) == len(spec["volumes"])
+    paths = {each["mountPath"]: each["name"] for each in spec["containers"][1]["volumeMounts"]}
+    assert (paths["/a"], paths["/b"]) == ("server-0", "server-1")
+
+
+@pytest.mark.parametrize("missing", ["injected", "unmounted"])
+def test_keys_that_the_template_does_not_have(missing: str) -> None:
+    template = {**TEMPLATE, "volumes": [*TEMPLATE["volumes"], {"name": "unmounted", "emptyDir": {}}]}
+    wanted = task("backup").model_copy(update={"server_volumes": ("keys", missing)})
+    with pytest.raises(InvalidInput, match=f"to mount the volumes '{missing}', as a running replica does"):
+        built(wanted, template)
+
+
+def test_app_armor() -> None:
+    profile = {"type": "Localhost", "localhostProfile": "mariadb"}
+    server = {**TEMPLATE["containers"][0], "securityContext": {"appArmorProfile": profile}}
+    security = {"runAsUser": 999, "appArmorProfile": {"type": "RuntimeDefault"}}
+    spec = built(task("backup"), {**TEMPLATE, "securityContext": security, "containers": [server]})["spec"]
+    assert spec["securityContext"]["appArmorProfile"] == {"type": "RuntimeDefault"}
+    assert [each["securityContext"]["appArmorProfile"] for each in spec["containers"]] == [profile] * 2
+
+
+def test_app_armor_by_annotations() -> None:
+    """An annotation for a container that the pod does not have would be refused."""
+    prefix = "container.apparmor.security.beta.kubernetes.io/"
+    annotations = {f"{prefix}mariadb": "localhost/db", f"{prefix}exporter": "unconfined", "other": "x"}
+    assert built(task("backup"), annotations=annotations)["metadata"]["annotations"] == {
+        f"{prefix}agent": "localhost/db",
+        f"{prefix}mariadb": "localhost/db",
+    }
+    assert built(task("list"), annotations=annotations)["metadata"]["annotations"] == {f"{prefix}agent": "localhost/db"}
 
 
 def test_what_a_request_adds() -> None:
@@ -148,4 +216,4 @@ def test_what_a_request_adds() -> None:
 
 
 def test_the_facts_say_nothing_of_it() -> None:
-    assert "registry" not in repr(replace(facts(TEMPLATE), replicas=1))
+    assert "registry" not in repr(replace(facts(TEMPLATE, {}), replicas=1))
