@@ -8,7 +8,8 @@
     │   └── RestoreRejected, JanitorFailed
     ├── RunnerPodError        a runner pod and its work on backups and data
     │   ├── RunnerFailed, RunnerNotStarted, NotEnoughSpace, VersionMismatch
-    │   └── BackupFailed, BackupBlocked, BackupNotFound, BackupDamaged, RestoreFailed, PruneFailed
+    │   ├── BackupFailed, BackupBlocked, BackupIncomplete, BackupExists, BackupNotFound, BackupDamaged
+    │   └── RestoreFailed, PruneFailed
     ├── ServiceRefused        KubernetesRefused, DatabaseRefused, TemporalRefused
     ├── ServiceUnavailable*   KubernetesUnavailable*, DatabaseUnavailable*, TemporalUnavailable*
     └── CommandError          WorkerMissing, AnswerNotUnderstood, NotFound
@@ -140,6 +141,14 @@ class BackupFailed(RunnerPodError):
 
 class BackupBlocked(RunnerPodError):
     """mariadb-backup waited too long for a lock that somebody holds; its replica was given back."""
+
+
+class BackupIncomplete(RunnerPodError):
+    """The stream of mariadb-backup lacks tables, or nobody can tell what it has. Another one would be as this one."""
+
+
+class BackupExists(RunnerPodError):
+    """Another run has stored, or is storing, a backup with the same id."""
 
 
 class BackupNotFound(RunnerPodError):

@@ -16,7 +16,7 @@ from galera_backup.models.manifest import Manifest
 from galera_backup.runner import handshake
 from galera_backup.runner.container import MariadbContainer
 from galera_backup.runner.contents import Contents, contents, not_in
-from galera_backup.runner.mbstream import Names
+from galera_backup.runner.mbstream import NotAStream, StreamNames
 from galera_backup.runner.pipeline import Tally, ahead, compress, paced
 from galera_backup.runner.places import Places
 from galera_backup.runner.reporting import ProgressLine, append_log, log, logged_to
@@ -37,14 +37,13 @@ class _Stored:
     packed: Tally
     facts: BackupFacts
     unpacked_bytes: int
-    problems: tuple[str, ...] = ()
-    """What is not proved of it."""
 
 
 def backup(job: BackupJob, places: Places, container: MariadbContainer) -> Manifest:
     """Store the backup; returns the manifest of it, or of the same one when this run has already stored it.
 
-    Errors: `NotEnoughSpace`, `BackupFailed`, `RunnerFailed`. After any of them the directory has a log at most.
+    Errors: `NotEnoughSpace`, `BackupFailed`, `BackupIncomplete`, `BackupExists`, `RunnerFailed`. After any of them the
+    directory has a log at most.
     """
     archive = places.archive(job.cluster)
     earlier = _earlier(job, archive)
@@ -80,7 +79,7 @@ def _earlier(job: BackupJob, archive: Archive) -> Manifest | None:
         return entry.manifest
     owner = f"of lease run {entry.manifest.lease_run!r}" if entry.manifest else f"that does not hold: {entry.damage}"
     raise AgentError(
-        "BackupFailed",
+        "BackupExists",
         f"storing backup {job.backup_id!r} of {job.cluster} for lease run {job.lease_run!r}: there is already one "
         f"{owner}. Nothing was changed; start another backup, its id will be another",
     )
@@ -106,9 +105,9 @@ def _store(
 ) -> _Stored:
     """Store the stream, and keep it once everything proves that it is whole."""
     progress = ProgressLine("backup", data_bytes, places.progress_every)
-    before, names = contents(places.data_directory), Names()
+    before, names = contents(places.data_directory), StreamNames()
     rate = job.max_mb_per_second or MB_PER_SECOND_AND_PROCESSOR * len(os.sched_getaffinity(0))
-    with _room_for_the_stream(job):
+    with _room_for_the_stream(job), _understood(job):
         stream = names.noted(paced(container.read_stream(), rate * 1e6))
         plain, packed = _store_stream(new, stream, progress, _DataRoom(places.data_directory))
     status = container.status(handshake.BACKUP_STATUS)
@@ -123,20 +122,33 @@ def _store(
             f"left; its whole log is in {kept.name!r} on the backup volume, run the backup again "
             f"when the cause is gone. End of the log: {container.log_tail(handshake.BACKUP_LOG)}",
         ) from fault
-    _check_tables(job, names, before, contents(places.data_directory))
+    with _understood(job):
+        names.check_end()
+    _check_tables(job, names.names, before, contents(places.data_directory))
     with _room_for_the_stream(job):
         unpacked = unpacked_kb(places.data_directory) * 1024
-        return _Stored(new.keep_stream(), plain, packed, facts, unpacked, names.problems)
+        return _Stored(new.keep_stream(), plain, packed, facts, unpacked)
 
 
-def _check_tables(job: BackupJob, names: Names, before: Contents, after: Contents) -> None:
-    """Error: `BackupFailed`, when a table that was there all the time is not in the stream."""
-    missing = [*after.elsewhere, *after.unreadable]
-    if not names.problems:
-        missing += not_in(names.seen, before, after)
+@contextmanager
+def _understood(job: BackupJob) -> Generator[None]:
+    """Error: `BackupIncomplete`, when nobody can tell what the stream has: neither could a restore unpack it."""
+    try:
+        yield
+    except NotAStream as error:
+        raise AgentError(
+            "BackupIncomplete",
+            f"backup {job.backup_id!r} of {job.cluster}: expected an mbstream from mariadb-backup, so that its tables "
+            f"are known: {error}. Nothing that counts was left; report the version of the server's image",
+        ) from error
+
+
+def _check_tables(job: BackupJob, names: frozenset[str], before: Contents, after: Contents) -> None:
+    """Error: `BackupIncomplete`, when a table that was there all the time is not in the stream."""
+    missing = [*after.elsewhere, *after.unreadable, *not_in(names, before, after)]
     if missing:
         raise AgentError(
-            "BackupFailed",
+            "BackupIncomplete",
             f"backup {job.backup_id!r} of {job.cluster}: expected the stream to have every table of {job.replica!r}, "
             f"it lacks {len(missing)} files: {bounded(', '.join(missing), 500)}. mariadb-backup does not follow "
             "links to databases or tables: move them into the data directory. Nothing that counts was left",
@@ -214,5 +226,5 @@ def _manifest(job: BackupJob, started_at: datetime, data_bytes: int, stored: _St
         ddl_blocked_seconds=facts.ddl_blocked_seconds,
         in_service=job.in_service,
         unsafe=job.unsafe,
-        problems=job.problems + stored.problems,
+        problems=job.problems,
     )

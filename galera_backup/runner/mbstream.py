@@ -15,8 +15,11 @@ _HEAD = struct.Struct("<8sBcI")
 """Magic, flags, type, length of the path."""
 _PAYLOAD = struct.Struct("<QQI")
 """Length of the bytes that follow, their offset in the file, checksum."""
-_WITH_PAYLOAD, _END = b"P", b"E"
-"""Types of chunks: bytes of a file, and the end of a file."""
+_LENGTH = struct.Struct("<I")
+_DATA, _END, _SEEK, _REMOVE, _RENAME = b"P", b"E", b"S", b"D", b"R"
+"""Types of chunks: bytes of a file, the end of a file, where its next bytes go, a file that goes, and its new path."""
+_BEHIND_THE_PATH = {_DATA: _PAYLOAD.size, _END: 0, _SEEK: 8, _REMOVE: 0, _RENAME: _LENGTH.size}
+"""Bytes that follow the path; a renamed file's new path follows those. mbstream (10.11.19) takes no other types."""
 _LONGEST_PATH = 4096
 
 
@@ -41,10 +44,17 @@ class StreamNames:
         """Paths from the data directory, such as `sys/sys_config.frm`."""
         return frozenset(self._names)
 
-    @property
-    def is_between_chunks(self) -> bool:
-        """Where alone a stream may end."""
-        return not self._rest and not self._payload
+    def noted(self, stream: Generator[bytes]) -> Generator[bytes]:
+        """The same blocks. Error: `NotAStream`."""
+        with closing(stream):
+            for block in stream:
+                self.feed(block)
+                yield block
+
+    def check_end(self) -> None:
+        """Error: `NotAStream`, when the stream must not end here."""
+        if self._rest or self._payload:
+            raise NotAStream(f"it ends within a chunk, after byte {self._offset + len(self._rest)}")
 
     def feed(self, block: bytes) -> None:
         """The next bytes of the stream. Error: `NotAStream`."""
@@ -77,43 +87,31 @@ class StreamNames:
         magic, _, kind, path_length = head
         if magic != _MAGIC or not 0 < path_length <= _LONGEST_PATH:
             raise NotAStream(f"expected the head of a chunk at byte {self._offset + at}, seen {magic!r}")
-        end = at + _HEAD.size + path_length
-        length = _HEAD.size + path_length + (_PAYLOAD.size if kind == _WITH_PAYLOAD else 0)
-        if kind not in (_WITH_PAYLOAD, _END):
+        if kind not in _BEHIND_THE_PATH:
             raise NotAStream(f"the chunk at byte {self._offset + at} has the unknown type {kind!r}")
-        if len(self._rest) < at + length:
+        path_at = at + _HEAD.size
+        behind = path_at + path_length
+        end = behind + _BEHIND_THE_PATH[kind]
+        if len(self._rest) < end:
             return None
-        self._names.add(self._rest[end - path_length : end].decode(errors="surrogateescape"))
-        if kind == _WITH_PAYLOAD:
-            self._payload = _PAYLOAD.unpack_from(self._rest, end)[0]
-        return length
+        if kind == _RENAME:
+            (new_length,) = _LENGTH.unpack_from(self._rest, behind)
+            if not 0 < new_length <= _LONGEST_PATH:
+                raise NotAStream(f"the chunk at byte {self._offset + at} has a path of {new_length} bytes")
+            end += new_length
+            if len(self._rest) < end:
+                return None
+        path = self._text(path_at, behind)
+        if kind in (_DATA, _END):
+            self._names.add(path)
+        elif kind == _REMOVE:
+            self._names.discard(path)
+        elif kind == _RENAME and path in self._names:
+            self._names.remove(path)
+            self._names.add(self._text(behind + _LENGTH.size, end))
+        if kind == _DATA:
+            self._payload = _PAYLOAD.unpack_from(self._rest, behind)[0]
+        return end - at
 
-
-class Names:
-    """The names in a stream that passes by, as far as its format is understood."""
-
-    def __init__(self) -> None:
-        self._stream = StreamNames()
-        self.problems: tuple[str, ...] = ()
-        """Why they are not known; empty: they are."""
-
-    @property
-    def seen(self) -> frozenset[str]:
-        """So far."""
-        return self._stream.names
-
-    def noted(self, stream: Generator[bytes]) -> Generator[bytes]:
-        """The same blocks."""
-        with closing(stream):
-            for block in stream:
-                if not self.problems:
-                    self._note(block)
-                yield block
-        if not self.problems and not self._stream.is_between_chunks:
-            self.problems = ("the stream ends within a chunk, so nobody knows whether all tables are in it",)
-
-    def _note(self, block: bytes) -> None:
-        try:
-            self._stream.feed(block)
-        except NotAStream as error:
-            self.problems = (f"the stream is not understood, so nobody knows whether all tables are in it: {error}",)
+    def _text(self, begin: int, end: int) -> str:
+        return self._rest[begin:end].decode(errors="surrogateescape")

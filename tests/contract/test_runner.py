@@ -115,7 +115,7 @@ def test_a_manifest_says_what_was_asked_for(stored: Manifest) -> None:
 
 def test_one_lease_stores_a_backup_once(agents: Agents, stored: Manifest) -> None:
     assert report(agents.run(backup())) == stored
-    assert error(agents.run(backup(lease="lease-2"))) == "BackupFailed"
+    assert error(agents.run(backup(lease="lease-2"))) == "BackupExists"
     assert report(agents.run(CheckJob(cluster=CLUSTER, backup_id=BACKUP_ID))).manifest == stored
 
 

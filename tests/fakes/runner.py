@@ -206,7 +206,7 @@ class RunnerPod:
         if earlier is not None and earlier.lease_run == job.lease_run:
             return earlier
         if earlier is not None:
-            raise AgentError("BackupFailed", f"there is already a backup {job.backup_id!r} of another lease run")
+            raise AgentError("BackupExists", f"there is already a backup {job.backup_id!r} of another lease run")
         self.volume.remove_unpacked(job.cluster)
         if self.volume.free_kb <= self.claim.used_kb * job.required_space_ratio:
             message = f"expected more than {self.claim.used_kb * job.required_space_ratio} KB free, make room"

@@ -140,7 +140,9 @@ async def test_runner_that_somebody_deletes_is_not_started_again(stage: Stage) -
     await stage.assert_settled(world)
 
 
-@pytest.mark.parametrize("error", ["BackupFailed", "NotEnoughSpace", "RunnerFailed"])
+@pytest.mark.parametrize(
+    "error", ["BackupFailed", "BackupIncomplete", "BackupExists", "NotEnoughSpace", "RunnerFailed"]
+)
 async def test_error_of_the_agent_is_the_error_of_the_backup(stage: Stage, error: str) -> None:
     world = stage.world()
     world.plan(RunnerPlan("backup", end="fails", error=error, times=2))  # type: ignore[arg-type]
@@ -148,7 +150,7 @@ async def test_error_of_the_agent_is_the_error_of_the_backup(stage: Stage, error
     assert failure.type == error
     assert "as told" in failure.message
     attempts = [event for event in world.events if event.endswith("started: backup")]
-    assert len(attempts) == (1 if error == "NotEnoughSpace" else 2)
+    assert len(attempts) == (2 if error in ("BackupFailed", "RunnerFailed") else 1)
     await stage.assert_settled(world)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -59,8 +60,7 @@ case $* in
         ;;
     *--backup*)
         echo "Connecting to MariaDB server" >&2
-        tar -C "$datadir" --exclude=./galera.cache --exclude=./gvwstate.dat -cf "$FAKE/stream" .
-        tar -C "$FAKE/metadata" -rf "$FAKE/stream" .
+        pack "$datadir" "$FAKE/metadata" > "$FAKE/stream"
         case $FAKE_FAULT in
             killed) head -c 5000 "$FAKE/stream"; kill -9 $$ ;;
             container_killed) head -c 5000 "$FAKE/stream"; kill -9 $PPID; exit 1 ;;
@@ -93,9 +93,38 @@ MBSTREAM = r"""#!/bin/sh
 while [ "$1" != -C ]; do shift; done
 case $FAKE_FAULT in
     mbstream) head -c 2000 > /dev/null; echo "mbstream: No space left on device" >&2; exit 1 ;;
-    mbstream_late) tar -xf - -C "$2"; exit 1 ;;
+    mbstream_late) unpack "$2"; exit 1 ;;
 esac
-exec tar -xf - -C "$2"
+exec unpack "$2"
+"""
+
+PACK = f"""#!{sys.executable} -SE
+import pathlib, struct, sys
+
+def chunk(kind, path):
+    return struct.pack("<8sBcI", b"XBSTCK01", 0, kind, len(path)) + path
+
+for directory in map(pathlib.Path, sys.argv[1:]):
+    for path in sorted(directory.rglob("*")):
+        if path.is_symlink() or not path.is_file() or path.name in ("galera.cache", "gvwstate.dat"):
+            continue
+        name, content = str(path.relative_to(directory)).encode(), path.read_bytes()
+        sys.stdout.buffer.write(chunk(b"P", name) + struct.pack("<QQI", len(content), 0, 0) + content)
+        sys.stdout.buffer.write(chunk(b"E", name))
+"""
+"""The directories' files as an mbstream."""
+
+UNPACK = f"""#!{sys.executable} -SE
+import pathlib, struct, sys
+
+stream, target = sys.stdin.buffer, pathlib.Path(sys.argv[1])
+while head := stream.read(14):
+    _, _, kind, length = struct.unpack("<8sBcI", head)
+    path = target / stream.read(length).decode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    size = struct.unpack("<QQI", stream.read(20))[0] if kind == b"P" else 0
+    with path.open("ab") as file:
+        file.write(stream.read(size))
 """
 
 MARIADBD = r"""#!/bin/sh
@@ -275,7 +304,14 @@ def make_pod(tmp_path: Path) -> Pod:
         tmp_path / "accounts" / "0",
     ):
         directory.mkdir(parents=True)
-    for name, text in {"mariadb-backup": MARIADB_BACKUP, "mbstream": MBSTREAM, "mariadbd": MARIADBD}.items():
+    tools = {
+        "mariadb-backup": MARIADB_BACKUP,
+        "mbstream": MBSTREAM,
+        "mariadbd": MARIADBD,
+        "pack": PACK,
+        "unpack": UNPACK,
+    }
+    for name, text in tools.items():
         (fake / "bin" / name).write_text(text)
         (fake / "bin" / name).chmod(0o755)
     (fake / "metadata" / "xtrabackup_checkpoints").write_text("backup_type = full-backuped\n")

@@ -14,8 +14,24 @@ def payload(path: bytes, content: bytes) -> bytes:
     return head + path + struct.pack("<QQI", len(content), 0, 0) + content
 
 
+def chunk(kind: bytes, path: bytes, behind: bytes = b"") -> bytes:
+    return struct.pack("<8sBcI", b"XBSTCK01", 0, kind, len(path)) + path + behind
+
+
 def end(path: bytes) -> bytes:
-    return struct.pack("<8sBcI", b"XBSTCK01", 0, b"E", len(path)) + path
+    return chunk(b"E", path)
+
+
+def seek(path: bytes, offset: int) -> bytes:
+    return chunk(b"S", path, struct.pack("<Q", offset))
+
+
+def rename(path: bytes, new: bytes) -> bytes:
+    return chunk(b"R", path, struct.pack("<I", len(new)) + new)
+
+
+def remove(path: bytes) -> bytes:
+    return chunk(b"D", path)
 
 
 STREAM = b"".join(
@@ -27,25 +43,36 @@ STREAM = b"".join(
         payload(b"db/empty.MYD", b""),
         end(b"ibdata1"),
         end(b"db/\xff.frm"),
+        seek(b"db/only_a_place.ibd", 1 << 40),
+        payload(b"db/old.ibd", b"z" * 50),
+        seek(b"db/old.ibd", 7),
+        payload(b"db/old.ibd", b"z"),
+        end(b"db/old.ibd"),
+        rename(b"db/old.ibd", b"other/new.ibd"),
+        rename(b"db/unknown.ibd", b"db/unknown_too.ibd"),
+        end(b"db/dropped.frm"),
+        remove(b"db/dropped.frm"),
+        remove(b"db/unknown.frm"),
     ]
 )
-NAMES = {"ibdata1", "db/t.ibd", "db/empty.MYD", "db/\udcff.frm"}
+NAMES = {"ibdata1", "db/t.ibd", "db/empty.MYD", "db/\udcff.frm", "other/new.ibd"}
 
 
-@pytest.mark.parametrize("size", [1, 2, 13, 14, 22, 100, len(STREAM)])
+@pytest.mark.parametrize("size", [*range(1, 130), len(STREAM)])
 def test_names(size: int) -> None:
     names = StreamNames()
     for begin in range(0, len(STREAM), size):
         names.feed(STREAM[begin : begin + size])
     assert names.names == NAMES
-    assert names.is_between_chunks
+    names.check_end()
 
 
 @pytest.mark.parametrize("length", [5, 20, 60, len(STREAM) - 1])
 def test_a_stream_that_ends_too_early(length: int) -> None:
     names = StreamNames()
     names.feed(STREAM[:length])
-    assert not names.is_between_chunks
+    with pytest.raises(NotAStream, match=f"it ends within a chunk, after byte {length}"):
+        names.check_end()
 
 
 @pytest.mark.parametrize(
@@ -53,7 +80,8 @@ def test_a_stream_that_ends_too_early(length: int) -> None:
     [
         (b"no head of a chunk", f"expected the head of a chunk at byte {len(STREAM)}, seen b'no head "),
         (struct.pack("<8sBcI", b"XBSTCK01", 0, b"P", 0), "expected the head"),
-        (struct.pack("<8sBcI", b"XBSTCK01", 0, b"Q", 1) + b"a", "has the unknown type b'Q'"),
+        (chunk(b"Q", b"a"), "has the unknown type b'Q'"),
+        (chunk(b"R", b"a", struct.pack("<I", 1 << 30)), "has a path of 1073741824 bytes"),
     ],
 )
 def test_what_is_no_stream(added: bytes, message: str) -> None:

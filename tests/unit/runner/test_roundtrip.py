@@ -78,7 +78,7 @@ def test_backup_of_another_run_is_not_touched(pod: Pod) -> None:
     pod.backup()
     before = content(pod.directory())
     kind, message = failure(pod.backup(lease="lease-2"))
-    assert kind == "BackupFailed"
+    assert kind == "BackupExists"
     assert "'lease-1'" in message
     assert "'lease-2'" in message
     assert content(pod.directory()) == before
