@@ -29,8 +29,12 @@ class Layout(Model):
     below: str = ""
     """From there to the data directory; empty: the mount is the data directory."""
     directories: tuple[NamedDirectory, ...] = ()
+    ignored: tuple[str, ...] = ()
+    """Names at the top of the data directory that its server takes for no database: its `ignore_db_dirs`."""
     host_files: tuple[str, ...] = HOST_FILES
     """Patterns of names at the top of the data directory that a restore leaves where they are."""
+    asked: bool = False
+    """A server of the cluster has said so; False: by where the volume is mounted, what lies on it, or the request."""
 
     @property
     def data_directory(self) -> PurePosixPath:

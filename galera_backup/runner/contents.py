@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import stat
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from galera_backup.models.volumes import STAGED_RESTORES
+from galera_backup.runner.permissions import may_list
 from galera_backup.runner.volumes import LOST_AND_FOUND
 
 _DEFINITION = ".frm"
@@ -22,11 +22,17 @@ _COPIED = frozenset((".frm", ".MYD", ".MYI", ".MAD", ".MAI", ".MRG", ".TRG", ".T
 """Files beside InnoDB's that mariadb-backup takes under their names; `.opt` and `.par` are no data."""
 _INNODB, _INNODB_NEW = ".ibd", ".new"
 """A tablespace that is younger than the checkpoint at which the backup begins has another name in the stream."""
+_SHARED_TABLESPACES = ("ibdata[0-9]*", "undo[0-9]*")
+"""At the top of the data directory, or in a directory there that the configuration names."""
 _LINK = ".isl"
 """InnoDB's link to a tablespace that was created with DATA DIRECTORY."""
-_NOT_DATABASES = (LOST_AND_FOUND, STAGED_RESTORES)
+_TEMPORARY = "#sql"
+"""Begin of the names of tables that an ALTER fills, or that a crash of it has left: no backup holds them. A server
+hides directories with such a name, as STAGED_RESTORES."""
 _BACKED_UP = frozenset(("Aria", "ARCHIVE", "CSV", "InnoDB", "MEMORY", "MRG_MyISAM", "MyISAM", "partition", "ROCKSDB"))
-_WITHOUT_DATA = frozenset(("BLACKHOLE", "FEDERATED", "OQGRAPH", "SEQUENCE", "SPIDER", "S3"))
+_WITHOUT_DATA = frozenset(
+    ("BLACKHOLE", "FEDERATED", "OQGRAPH", "PERFORMANCE_SCHEMA", "SEQUENCE", "SPHINX", "SPIDER", "S3")
+)
 """Engines that keep no rows on this server."""
 
 
@@ -39,19 +45,22 @@ class Contents:
     elsewhere: tuple[str, ...] = ()
     """Databases and tables whose files are not here: links to them."""
     unreadable: tuple[str, ...] = ()
-    """Directories that this user may not list."""
+    """Directories that this user may not list; `.` is the data directory itself."""
 
 
-def contents(data_directory: Path) -> Contents:
-    """Look at the tables of a server that may be running."""
+def contents(data_directory: Path, ignored: Collection[str] = ()) -> Contents:
+    """Look at the tables of a server that may be running. `ignored`: names that it takes for no database."""
     files: dict[str, tuple[int, int]] = {}
     elsewhere: list[str] = []
     unreadable: list[str] = []
+    if not may_list(data_directory):
+        return Contents(unreadable=(".",))
     for database in _entries(data_directory):
-        if database.name in _NOT_DATABASES or database.name.startswith("."):
+        if database.name in (LOST_AND_FOUND, *ignored) or database.name.startswith((".", _TEMPORARY)):
             continue
-        if database.is_symlink() and database.is_dir():
-            elsewhere.append(database.name)
+        if database.is_symlink():
+            if _may_be_a_database(Path(database.path)):
+                elsewhere.append(database.name)
         elif database.is_dir(follow_symlinks=False):
             try:
                 _database(Path(database.path), files, elsewhere)
@@ -60,8 +69,15 @@ def contents(data_directory: Path) -> Contents:
     return Contents(files, tuple(sorted(elsewhere)), tuple(sorted(unreadable)))
 
 
+def _may_be_a_database(link: Path) -> bool:
+    """Its target may lie where this pod mounts nothing. A database's name has no dot, that of a log or socket has."""
+    return os.path.isdir(link) or (not os.path.exists(link) and "." not in link.name)
+
+
 def _database(directory: Path, files: dict[str, tuple[int, int]], elsewhere: list[str]) -> None:
     for entry in _entries(directory):
+        if entry.name.startswith(_TEMPORARY):
+            continue
         path = f"{directory.name}/{entry.name}"
         suffix = Path(entry.name).suffix
         if suffix == _LINK or (entry.is_symlink() and suffix in (*_COPIED, _INNODB)):
@@ -108,6 +124,19 @@ def not_backed_up(data_directory: Path, found: Contents) -> dict[str, str]:
     )
     good = _BACKED_UP | _WITHOUT_DATA
     return {table: engine for table, engine in engines if engine is not None and engine not in good}
+
+
+def read_kb(data_directory: Path, found: Contents) -> int:
+    """Size of the files that mariadb-backup reads: those of tables, and what InnoDB has beside them."""
+    paths = {data_directory / path for path in found.files}
+    for pattern in _SHARED_TABLESPACES:
+        paths.update(data_directory.glob(pattern))
+        paths.update(data_directory.glob(f"*/{pattern}"))
+    size = 0
+    for path in paths:
+        with suppress(FileNotFoundError):
+            size += path.lstat().st_size
+    return size // 1024
 
 
 def outside_innodb_kb(data_directory: Path, found: Contents) -> int:

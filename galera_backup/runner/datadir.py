@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from threading import Event
@@ -20,14 +21,14 @@ from galera_backup.runner.holes import data_of
 from galera_backup.runner.reporting import ProgressLine, log
 from galera_backup.runner.tool import is_metadata
 from galera_backup.runner.volumes import LOST_AND_FOUND, MARKER, tree
-from galera_backup.storage.durable import remove, sync_directory, sync_file
+from galera_backup.storage.durable import sync_directory, sync_file
 from galera_backup.storage.space import free_kb
 from galera_backup.text import bounded
 
 GRASTATE = "grastate.dat"
 _KEPT = (LOST_AND_FOUND, MARKER)
 ASIDE = "#sql-galera-backup.old"
-"""In the data directory: what is about to be removed."""
+"""In the data directory: what is about to be removed, and what cannot be."""
 FILE_MODE, DIRECTORY_MODE = 0o660, 0o700
 """As the server makes them (UMASK, UMASK_DIR)."""
 _THREADS = 2
@@ -58,23 +59,59 @@ def set_aside(data_directory: Path, stays: Collection[str]) -> None:
     """
     aside = data_directory / ASIDE
     aside.mkdir(DIRECTORY_MODE, exist_ok=True)  # one that died has left it
+    moved: dict[str, Path] = {}
     names = [name for name in os.listdir(data_directory) if name not in (*_KEPT, *stays, ASIDE)]
     try:
         for name in sorted(names):
-            os.rename(data_directory / name, aside / name)
+            target = _free_name(aside, name)
+            os.rename(data_directory / name, target)
+            moved[name] = target
     except OSError:
-        for name in os.listdir(aside):
-            os.rename(aside / name, data_directory / name)
-        aside.rmdir()
+        for name, target in moved.items():
+            os.rename(target, data_directory / name)
+        with suppress(OSError):  # it holds what one that died has put aside, or could not remove
+            aside.rmdir()
         raise
     sync_directory(aside)
     sync_directory(data_directory)
 
 
+def _free_name(aside: Path, name: str) -> Path:
+    """What an earlier restore could not remove may have the same name."""
+    names = (name, *(f"{name}.{number}" for number in range(1, 1000)))
+    return next(aside / each for each in names if not os.path.lexists(aside / each))
+
+
 def wipe(data_directory: Path) -> None:
-    """Remove what was set aside."""
-    remove(data_directory / ASIDE)
+    """Remove what was set aside. What cannot be removed stays there: neither server nor backup looks at it."""
+    aside = data_directory / ASIDE
+    left = [path for path in _bottom_up(aside) if not _is_removed(path)]
+    if left:
+        names = bounded(", ".join(path.relative_to(aside).as_posix() for path in left), 300)
+        log.warning("%d names of the old data cannot be removed, they stay in %r: %s", len(left), str(aside), names)
     sync_directory(data_directory)
+
+
+def _bottom_up(directory: Path) -> Iterator[Path]:
+    """All paths below a directory, and itself; what is in a directory before the directory."""
+    for parent, directories, names in os.walk(directory, topdown=False):
+        links = [name for name in directories if Path(parent, name).is_symlink()]
+        yield from (Path(parent, name) for name in (*names, *links))
+        yield Path(parent)
+
+
+def _is_removed(path: Path) -> bool:
+    """Remove it. False: this user may not, something is mounted there, or it holds what stays."""
+    try:
+        if path.is_dir() and not path.is_symlink():
+            path.rmdir()
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EACCES, errno.EBUSY, errno.ENOTEMPTY):
+            raise
+        return False
+    return True
 
 
 def copy(source: Path, data_directory: Path, stays: Collection[str], every: timedelta) -> int:
@@ -169,7 +206,7 @@ def _leaves(data_directory: Path, stays: Collection[str]) -> list[Path]:
 
 
 def _verify(expected: dict[str, int], data_directory: Path, stays: Collection[str]) -> None:
-    seen = tree(data_directory, (*_KEPT, *stays))
+    seen = tree(data_directory, (*_KEPT, *stays, ASIDE))
     if seen == expected:
         return
     different = sorted(name for name in expected.keys() | seen.keys() if expected.get(name) != seen.get(name))

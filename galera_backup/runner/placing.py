@@ -24,12 +24,17 @@ _MOVED = {
 
 def place(data: Path, layout: Layout) -> None:
     """Of prepared data that no server has started on; a second time there is nothing to do."""
+    make_directories(data, layout)
     for directory in layout.directories:
-        target = data / directory.path
-        _make(data, target)
         for path in _files(data, directory):
-            path.rename(target / path.name)
+            path.rename(data / directory.path / path.name)
             log.info("%s: %r is in %r", directory.variable, path.name, directory.path)
+
+
+def make_directories(data: Path, layout: Layout) -> None:
+    """Those that the server's configuration names; those that are there stay as they are."""
+    for directory in layout.directories:
+        _make(data, data / directory.path)
 
 
 def _make(data: Path, target: Path) -> None:

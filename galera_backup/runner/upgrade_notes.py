@@ -15,13 +15,13 @@ from galera_backup.runner.datadir import FILE_MODE
 from galera_backup.storage.durable import write_atomically
 from galera_backup.version import Version
 
-_NAMES = ("mariadb_upgrade_info", "mysql_upgrade_info")
+NAMES = ("mariadb_upgrade_info", "mysql_upgrade_info")
 
 
 def upgrade_notes(manifest: Manifest, *directories: Path) -> dict[str, bytes]:
     """Name and content of the notes that are true of a backup's data too: they name its server's version."""
     found = {}
-    for path in (directory / name for directory in directories for name in _NAMES):
+    for path in (directory / name for directory in directories for name in NAMES):
         if path.is_file() and Version.parse((note := path.read_bytes()).decode(errors="replace")) == Version.parse(
             manifest.server_version
         ):

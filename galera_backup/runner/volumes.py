@@ -57,13 +57,14 @@ def _blocks_kb(paths: Iterable[Path]) -> int:
 def data_directories(volume: Path) -> tuple[str, ...]:
     """Directories that hold a server's data, from the root of the volume; `.` is that itself.
 
-    By the tables of the schema `mysql`, which every server has, wherever its other files are.
+    By the tables of the schema `mysql`, which every server has, wherever its other files are. Names that begin with a
+    dot or `#` are those of snapshots, and of what restores and state transfers have left.
     """
     found = []
     for depth in ("", "*/", "*/*/"):
         for tables in volume.glob(f"{depth}mysql/*.frm"):
             directory = tables.parent.parent.relative_to(volume)
-            if not {STAGED_RESTORES, *SNAPSHOTS} & {*directory.parts}:
+            if not any(part.startswith((".", "#")) for part in directory.parts):
                 found.append(directory.as_posix())
     return tuple(sorted(set(found)))
 

@@ -11,9 +11,10 @@ from galera_backup.models.layout import Layout
 from galera_backup.models.volumes import Journal, SwapState
 from galera_backup.runner.in_use import check_not_in_use
 from galera_backup.runner.places import Places
+from galera_backup.runner.placing import make_directories
 from galera_backup.runner.reporting import log
 from galera_backup.runner.staged.journal import StagedRestore, locked
-from galera_backup.runner.staged.previous import entries_of, previous_data
+from galera_backup.runner.staged.previous import entries_of, previous_data, with_stays
 from galera_backup.runner.staying import staying
 from galera_backup.runner.volumes import MARKER
 from galera_backup.storage.durable import remove, sync_directory
@@ -21,6 +22,8 @@ from galera_backup.storage.durable import remove, sync_directory
 
 def empty(job: EmptyJob, places: Places) -> Done:
     """Remove all that is the server's, and the copies of this restore; a second time there is nothing to do.
+
+    The directories that the server's configuration names are made again: without them it does not start.
 
     The journal says so before the first removal and after the last, so that nobody takes the claim for data.
     Error: `RestoreFailed` when its previous data is whole, or a file cannot be removed.
@@ -32,7 +35,9 @@ def empty(job: EmptyJob, places: Places) -> Done:
             journal = Journal(restore_id=job.restore_id, backup_id=None, state=SwapState.EMPTYING, at=datetime.now(UTC))
         elif journal.state == SwapState.EMPTIED:
             return Done()
-        elif previous_data(restore, journal, places.data_directory).whole:
+        elif previous_data(
+            restore, with_stays(journal, places.data_directory, job.layout), places.data_directory
+        ).whole:
             raise _refused(job, places.data_directory)
         check_not_in_use(places.data_directory, job.layout)
         try:
@@ -50,6 +55,7 @@ def _empty(restore: StagedRestore, journal: Journal, data: Path, layout: Layout)
         sync_directory(data)
         for name in entries_of(data, staying(data, layout)):
             remove(data / name)
+        make_directories(data, layout)
         sync_directory(data)
     for copy in (restore.staged, restore.previous):
         remove(copy)

@@ -6,7 +6,7 @@ from galera_backup.models.jobs import Inspection, InspectJob
 from galera_backup.runner.places import Places
 from galera_backup.runner.reporting import log
 from galera_backup.runner.staged.journal import StagedRestore
-from galera_backup.runner.staged.previous import left_incomplete, previous_data, restored_is_whole
+from galera_backup.runner.staged.previous import left_incomplete, previous_data, restored_is_whole, with_stays
 from galera_backup.runner.volumes import read_marker
 
 
@@ -17,6 +17,7 @@ def inspect(job: InspectJob, places: Places) -> Inspection:
     """
     data, restore = places.data_directory, StagedRestore(places.volume, job.restore_id)
     journal, marker = restore.journal(), read_marker(data)
+    journal = journal and with_stays(journal, data, job.layout)
     found = Inspection(
         marker=marker and marker.model_copy(update={"entries": None}),
         journal=journal and journal.model_copy(update={"previous": None}),

@@ -11,10 +11,12 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
+from galera_backup.models.layout import Layout
 from galera_backup.models.previous import DirectoryContent, PreviousData, SavedState
 from galera_backup.models.volumes import STAGED_RESTORES, ClaimMarker, Journal, SwapState
 from galera_backup.runner.datadir import GRASTATE
 from galera_backup.runner.staged.journal import StagedRestore, restore_directories, still_needed
+from galera_backup.runner.staying import staying
 from galera_backup.runner.volumes import LOST_AND_FOUND, read_marker, tree
 from galera_backup.text import bounded
 
@@ -39,6 +41,14 @@ def entries_of(directory: Path, stays: Collection[str]) -> tuple[str, ...]:
     """Names at its top, sorted, without what is not the server's and what stays; none when it does not exist."""
     names = os.listdir(directory) if directory.is_dir() else []
     return tuple(sorted(name for name in names if name not in _NOT_THE_SERVERS and name not in stays))
+
+
+def with_stays(journal: Journal, data: Path, layout: Layout) -> Journal:
+    """The journal, with what the host has written to the data directory since the first rename: that stays too."""
+    if journal.previous is None:
+        return journal
+    since = staying(data, layout) - {*journal.previous.entries}
+    return journal.model_copy(update={"stays": tuple(sorted({*journal.stays, *since}))})
 
 
 def previous_data(restore: StagedRestore, journal: Journal, data: Path) -> PreviousData:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import stat
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from galera_backup.runner.prepare import Room, Unpacking
 from galera_backup.runner.reporting import log
 from galera_backup.runner.staged.journal import StagedRestore, locked
 from galera_backup.runner.staged.passwords import settle_passwords
+from galera_backup.runner.staying import check_apart, staying
 from galera_backup.runner.tool import is_metadata
 from galera_backup.runner.upgrade_notes import upgrade_notes, write_notes
 from galera_backup.runner.volumes import LOST_AND_FOUND, MARKER, tree
@@ -53,7 +53,7 @@ def stage(job: StageJob, places: Places, container: MariadbContainer) -> StageRe
         restore.discard()
         try:
             unpacking = Unpacking(archive, manifest, restore.staged, _room(places), places)
-            return _stage(job, restore, unpacking, upgrade_notes(manifest, places.data_directory), container)
+            return _stage(job, restore, unpacking, container, manifest=manifest, live=places.data_directory)
         except BaseException as error:
             container.settle()
             _discard_after_failure(restore)
@@ -66,8 +66,10 @@ def _stage(
     job: StageJob,
     restore: StagedRestore,
     unpacking: Unpacking,
-    notes: Mapping[str, bytes],
     container: MariadbContainer,
+    *,
+    manifest: Manifest,
+    live: Path,
 ) -> StageReport:
     journal = Journal(restore_id=job.restore_id, backup_id=job.backup_id, state=SwapState.STAGING, at=datetime.now(UTC))
     restore.write(journal)
@@ -76,7 +78,8 @@ def _stage(
     position = unpacking.prepare(container, job.uuid)
     passwords = settle_passwords(restore.staged, job.passwords, container)
     place(restore.staged, job.layout)
-    write_notes(restore.staged, notes)
+    write_notes(restore.staged, upgrade_notes(manifest, live))
+    check_apart(live, staying(live, job.layout), restore.staged)
     _finish(restore.staged, position, job.safe_to_bootstrap)
     sizes = tree(restore.staged).values()
     complete = {

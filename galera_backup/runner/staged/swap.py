@@ -23,8 +23,9 @@ from galera_backup.runner.staged.previous import (
     entries_of,
     previous_data,
     set_safe_to_bootstrap,
+    with_stays,
 )
-from galera_backup.runner.staying import staying
+from galera_backup.runner.staying import check_apart, staying
 from galera_backup.runner.volumes import MARKER, tree, write_marker
 from galera_backup.storage.durable import sync_directory
 
@@ -41,12 +42,12 @@ def swap(job: SwapJob, places: Places) -> SwapReport:
     """
     with locked(places.volume):
         restore = StagedRestore(places.volume, job.restore_id)
-        data = places.data_directory
+        data, journal = places.data_directory, restore.journal()
         check_not_in_use(data, job.layout)
         try:
             if job.direction == "back":
-                return _back(restore, restore.journal(), data, job.safe_to_bootstrap)
-            return _in(restore, restore.journal(), data, job.layout)
+                return _back(restore, journal and with_stays(journal, data, job.layout), data, job.safe_to_bootstrap)
+            return _in(restore, journal, data, job.layout)
         except OSError as error:
             raise _stopped(restore, f"{job.direction!r}: {error}") from error
 
@@ -54,8 +55,9 @@ def swap(job: SwapJob, places: Places) -> SwapReport:
 def _in(restore: StagedRestore, journal: Journal | None, data: Path, layout: Layout) -> SwapReport:
     exchange = _Exchange(restore, _swappable(restore, journal))
     if exchange.state == SwapState.STAGED:
-        restore.previous.mkdir(mode=0o700, exist_ok=True)
         stays = staying(data, layout)
+        check_apart(data, stays, restore.staged)
+        restore.previous.mkdir(mode=0o700, exist_ok=True)
         exchange.enter(SwapState.OUT, previous=content(data, stays), stays=tuple(sorted(stays)))
     if exchange.state == SwapState.OUT:
         exchange.move(data, restore.previous)
@@ -68,6 +70,7 @@ def _in(restore: StagedRestore, journal: Journal | None, data: Path, layout: Lay
 
 
 def _back(restore: StagedRestore, journal: Journal | None, data: Path, bootstrap: bool | None) -> SwapReport:
+    """`journal`: with what stays now; each step notes it."""
     exchange = _Exchange(restore, _returnable(restore, journal, data))
     if exchange.state in (SwapState.OUT, SwapState.IN, SwapState.SWAPPED):
         exchange.enter(SwapState.BACK_IN if exchange.state == SwapState.OUT else SwapState.BACK_OUT)

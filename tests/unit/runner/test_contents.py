@@ -74,7 +74,20 @@ def test_data_that_is_elsewhere(data: Path, tmp_path_factory: pytest.TempPathFac
     (data / "db/y.isl").write_text(str(other / "db/y.ibd"))
     (data / "db/notes.txt").symlink_to(other / "x.MYD")
     (data / "current.log").symlink_to(other / "x.MYD")
-    assert contents(data).elsewhere == ("db/x.MYD", "db/y.isl", "linked")
+    (data / "dangling").symlink_to("/srv/not-mounted-in-this-pod/dangling")
+    (data / "mysql.sock").symlink_to("/run/not-there.sock")
+    assert contents(data).elsewhere == ("dangling", "db/x.MYD", "db/y.isl", "linked")
+
+
+def test_what_no_backup_holds(data: Path) -> None:
+    """Tables of an ALTER that runs, or has died; and what the server takes for no database."""
+    for name in ("db/#sql-alter-1-2.frm", "db/#sql-ib33.ibd", "#sql-x/t.frm", "exports/t.frm"):
+        (data / name).parent.mkdir(exist_ok=True)
+        (data / name).write_bytes(definition(b"CONNECT"))
+    (data / "current").symlink_to("/not-there")
+    found = contents(data, ("exports", "current"))
+    assert set(found.files) == set(FILES)
+    assert (found.elsewhere, not_backed_up(data, found)) == ((), {})
 
 
 def test_a_directory_that_may_not_be_listed(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,15 +103,27 @@ def test_a_directory_that_may_not_be_listed(data: Path, monkeypatch: pytest.Monk
     assert contents(data).unreadable == ("secret",)
 
 
+def test_a_volume_that_may_not_be_listed(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As SELinux refuses a pod of another level."""
+
+    def refusing(path: Path | str) -> Any:
+        raise PermissionError(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    assert contents(data).unreadable == (".",)
+
+
 def test_engines(data: Path) -> None:
     for name, image in {
         "db/rocks.frm": definition(b"ROCKSDB"),
         "db/groonga.frm": definition(b"Mroonga", connection=b"engine InnoDB"),
         "db/wide.frm": definition(b"CONNECT", keys=70_000),
         "db/far.frm": definition(b"SPIDER"),
+        "performance_schema/threads.frm": definition(b"PERFORMANCE_SCHEMA"),
         "db/view.frm": b"TYPE=VIEW\n",
         "db/short.frm": b"\xfe\x01",
     }.items():
+        (data / name).parent.mkdir(exist_ok=True)
         (data / name).write_bytes(image)
     assert not_backed_up(data, contents(data)) == {"db/groonga": "Mroonga", "db/wide": "CONNECT"}
     assert engine_of(data / "db/view.frm") is None

@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from galera_backup.models.jobs import EmptyJob
+from galera_backup.models.jobs import EmptyJob, StageJob, SwapJob
 from galera_backup.models.layout import Layout, NamedDirectory
 from galera_backup.models.volumes import STAGED_RESTORES, SwapState
 from galera_backup.runner import datadir, staying
 from galera_backup.runner.datadir import set_aside
+from galera_backup.runner.staged.journal import StagedRestore
 from galera_backup.runner.volumes import read_marker
-from tests.unit.runner.pod import CLUSTER, Pod, content, failure
-from tests.unit.runner.staged import RESTORE, live_files, swapped_to, works
+from tests.unit.runner.pod import BACKUP_ID, CLUSTER, Pod, content, failure
+from tests.unit.runner.staged import RESTORE, inspect, live_files, state_of, swapped_to, volume, works
+from tests.unit.runner.test_way_back import bring_to
 
 
 @pytest.fixture
@@ -35,6 +37,18 @@ def test_the_hosts_files(directory: Path) -> None:
     assert staying.staying(directory, Layout()) == {"server-key.pem"}
     assert staying.staying(directory, Layout(host_files=("n*", "empt?"))) == {"notes", "empty"}
     assert staying.staying(directory / "nothing", Layout()) == frozenset()
+    (directory / "empty/db.opt").write_bytes(b"")  # a database without a table
+    assert staying.staying(directory, Layout(host_files=("empt?",))) == frozenset()
+    assert staying.staying(directory, Layout(ignored=("nova",), host_files=())) == {"nova"}
+
+
+def test_a_directory_that_cannot_be_looked_into(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be a database, unless a person says that it is the host's."""
+    fixed_are(monkeypatch, empty="of root")
+    monkeypatch.setattr(staying, "may_list", lambda path: path.name != "empty")
+    assert staying.staying(directory, Layout(host_files=())) == frozenset()
+    assert staying.in_the_way(directory, Layout(host_files=())) == {"empty": "of root"}
+    assert staying.staying(directory, Layout(host_files=("empty",))) == {"empty"}
 
 
 def test_data_is_never_the_hosts(directory: Path) -> None:
@@ -87,6 +101,70 @@ def test_in_place_the_marker_says_restoring_only_of_changed_data(
     assert content(claims[0]) == before
 
 
+def test_in_place_refuses_a_backup_that_has_a_name_which_stays(
+    pod: Pod, claims: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert pod.backup().error is None
+    (claims[0] / "nova").mkdir()
+    before = content(claims[0])
+    fixed_are(monkeypatch, nova="of root")
+    kind, message = failure(pod.restore(claims[0]))
+    assert (kind, "saw nova. The data directory was not touched" in message) == ("RestoreFailed", True)
+    assert content(claims[0]) == before
+
+
+@pytest.mark.usefixtures("volume_size")
+def test_staged_refuses_a_backup_that_has_a_name_which_stays(
+    pod: Pod, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the database is up; and once more before the first rename."""
+    old = live_files(data)
+    fixed_are(monkeypatch, mysql="of root")
+    kind, message = failure(pod.stage(data))
+    assert (kind, "saw mysql. The data directory was not touched" in message) == ("RestoreFailed", True)
+    fixed_are(monkeypatch)
+    works(pod.stage(data))
+    fixed_are(monkeypatch, mysql="of root")
+    assert failure(pod.swap(data, "in"))[0] == "RestoreFailed"
+    assert (state_of(pod), live_files(data)) == (SwapState.STAGED, old)
+
+
+@pytest.mark.usefixtures("volume_size")
+def test_upgrade_notes_may_stay_and_be_restored(pod: Pod, data: Path) -> None:
+    (data / "mysql_upgrade_info").write_text("10.11.19-MariaDB\n")
+    layout = Layout(host_files=("mysql_*",))
+    stage = StageJob(cluster=CLUSTER, backup_id=BACKUP_ID, restore_id=RESTORE, safe_to_bootstrap=True, layout=layout)
+    works(pod.run(stage, data))
+    works(pod.run(SwapJob(cluster=CLUSTER, restore_id=RESTORE, direction="in", layout=layout), data))
+    assert (data / "mysql_upgrade_info").read_text() == "10.11.19-MariaDB\n"
+
+
+@pytest.mark.parametrize("state", [SwapState.OUT, SwapState.SWAPPED, SwapState.BACK_OUT])
+@pytest.mark.usefixtures("volume_size")
+def test_what_the_host_writes_after_the_swap_stays_on_the_way_back(
+    pod: Pod, data: Path, state: SwapState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what nothing can move since then."""
+    old = live_files(data)
+    works(pod.stage(data))
+    restore = StagedRestore(volume(pod), RESTORE)
+    bring_to(pod, data, restore, state)
+    (data / "new.pem").write_text("host")
+    (data / "mounted").mkdir()
+    fixed_are(monkeypatch, mounted="another file system")
+    seen = inspect(pod, data)
+    assert seen.previous is not None
+    assert seen.previous.problem == ""
+    assert swapped_to(pod, data, "back") == SwapState.RETURNED
+    journal = restore.journal()
+    assert journal is not None
+    assert {"new.pem", "mounted"} <= {*journal.stays}
+    assert (data / "new.pem").read_text() == "host"
+    (data / "new.pem").unlink()
+    (data / "mounted").rmdir()
+    assert live_files(data) == old
+
+
 @pytest.mark.parametrize(
     ("note", "kept"), [("10.11.19-MariaDB", True), ("10.11.18-MariaDB", False), ("nothing", False)]
 )
@@ -120,8 +198,11 @@ def test_staged_leaves_the_hosts_files_there_and_back(pod: Pod, data: Path) -> N
 @pytest.mark.usefixtures("volume_size")
 def test_a_claim_that_is_emptied_keeps_the_hosts_files(pod: Pod, data: Path) -> None:
     (data / "ca.pem").write_text("host")
-    works(pod.run(EmptyJob(cluster=CLUSTER, restore_id=RESTORE), data))
-    assert [name for name in os.listdir(data) if name not in (STAGED_RESTORES, "lost+found")] == ["ca.pem"]
+    layout = Layout(directories=(NamedDirectory(variable="log_bin_basename", path="logs/binlog"),))
+    works(pod.run(EmptyJob(cluster=CLUSTER, restore_id=RESTORE, layout=layout), data))
+    left = sorted(name for name in os.listdir(data) if name not in (STAGED_RESTORES, "lost+found"))
+    assert left == ["ca.pem", "logs"]
+    assert (data / "logs/binlog").is_dir(), "a joiner does not start without it"
 
 
 def test_a_look_tells_both(pod: Pod, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
