@@ -14,7 +14,7 @@ from galera_backup.models.common import SecretRef
 from galera_backup.models.mark import StartRecipe
 from galera_backup.models.site import Site
 from galera_backup.mysql.gateway import Endpoint, MysqlGateway
-from galera_backup.rules.claims import is_started_in_part, is_stopped_in_part
+from galera_backup.rules.claims import is_stopped_in_part, serving_in_part
 
 
 class Observer:
@@ -93,4 +93,4 @@ def _unfinished(recipe: StartRecipe, replicas: int) -> int | None:
     """Size of a cluster that was started, or stopped, in part; None: it is whole, or at 0."""
     if is_stopped_in_part(recipe, replicas):
         return recipe.stopping_from
-    return recipe.replicas if is_started_in_part(recipe, replicas) else None
+    return recipe.replicas if serving_in_part(recipe, replicas) else None

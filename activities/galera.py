@@ -29,7 +29,7 @@ from galera_backup.models.common import PrimaryLabel
 from galera_backup.models.mark import Mark, PrimaryMove, ResyncRecipe
 from galera_backup.mysql.gateway import Endpoint, MysqlGateway
 from galera_backup.rules.clone import in_another_group
-from galera_backup.rules.formed import does_not_start, not_formed, takes_writes
+from galera_backup.rules.formed import does_not_start, not_formed, started, takes_writes
 from galera_backup.rules.health import DONOR_DESYNCED, SMALL_QUEUE, is_resynced
 from galera_backup.rules.selection import primary_pod, successor_of_primary
 from galera_backup.show import members_table
@@ -169,7 +169,7 @@ class GaleraActivities:
         request = Observe(site=task.site)
         label = task.site.primary_label
         while True:
-            seen = await in_thread(self._observer.observe, request)
+            seen = started(await in_thread(self._observer.observe, request), task.replicas, alone=task.alone)
             missing = not_formed(seen, task.replicas)
             if task.uuid is not None and (strange := in_another_group(seen, task.uuid)) is not None:
                 raise ClusterNotFormed(strange)
@@ -184,14 +184,22 @@ class GaleraActivities:
             await pause(0.5, missing[0])
 
     async def _release_late_holds(self, task: FormTask, seen: ClusterObservation) -> None:
-        """A worker that was frozen may have held a name after all were released: the replica could never come."""
-        absent = {member.pod for member in seen.members if not member.exists}
-        if absent:
-            for hold in await in_thread(self._kube.holds, task.site.cluster):
-                if hold.name in absent:
-                    await in_thread(self._kube.release_hold, task.site.cluster.namespace, hold)
-                    statefulset = await in_thread(self._kube.statefulset, task.site.cluster, task.site.container)
-                    await in_thread(self._kube.wake, statefulset, datetime.now(UTC))
+        """A worker that was frozen may have held a name after all were released: the replica could never come.
+
+        Not where another lease has marked the StatefulSet since: the names are that one's.
+        """
+        absent = {member.pod for member in seen.members[: task.replicas] if not member.exists}
+        if not absent:
+            return
+        held = [pod for pod in await in_thread(self._kube.holds, task.site.cluster) if pod.name in absent]
+        if not held:
+            return
+        statefulset = await in_thread(self._kube.statefulset, task.site.cluster, task.site.container)
+        if (mark := mark_of(statefulset.annotations)) is not None and mark.lease != task.lease:
+            return
+        for pod in held:
+            await in_thread(self._kube.release_hold, task.site.cluster.namespace, pod)
+        await in_thread(self._kube.wake, statefulset, datetime.now(UTC))
 
     async def _put_back_primary(self, task: FormTask, label: PrimaryLabel, request: Observe) -> None:
         """The pod is read before the look at all, and changed in any case: a second, late one meets a conflict."""

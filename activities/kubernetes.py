@@ -16,7 +16,7 @@ from galera_backup.marks import check_overwrite, mark_of
 from galera_backup.models.activities import ReplicaTask, Revoked, ScaleTask
 from galera_backup.models.common import LeaseRef
 from galera_backup.models.mark import Mark, PrimaryMove
-from galera_backup.rules.claims import is_started_in_part, stopped_to
+from galera_backup.rules.claims import serving_in_part, stopped_to
 from galera_backup.rules.stop import scaled_up
 
 
@@ -153,10 +153,11 @@ class KubernetesActivities:
         if present is None or present.lease != task.mark.lease or _is_later(task.mark, present):
             await self._scale_down(task, statefulset)
 
-    async def _scale_down(self, task: ScaleTask, statefulset: StatefulSetFacts) -> None:
-        """By one replica. The mark of the last step says that all are stopped."""
+    async def _scale_down(self, task: ScaleTask, statefulset: StatefulSetFacts) -> int:
+        """By one replica; how many are left. The mark of the last step says that all are stopped."""
         replicas = max(statefulset.replicas - 1, 0)
         await in_thread(self._kube.scale, statefulset, replicas, stopped_to(task.mark, replicas))
+        return replicas
 
     @activity.defn
     async def wait_stopped(self, task: ScaleTask) -> None:
@@ -166,21 +167,27 @@ class KubernetesActivities:
         The first goes last: clients write until then, and from it the cluster can be started on this data again.
         Error: `ScaleFailed`, when somebody scales it up meanwhile.
         """
+        lowest: int | None = None
         while True:
             pods = await in_thread(self._kube.members, task.site.cluster)
             # The StatefulSet is read after its pods: one that is not wanted now is not a later one of that name.
             statefulset = await in_thread(self._kube.statefulset, task.site.cluster, task.site.container)
             left = _left_by(statefulset, task)
+            if left is None:  # whoever sets it back may have removed the mark with it
+                left = lowest
             if left is not None and statefulset.replicas > left:
                 cluster, by = statefulset.cluster, statefulset.scaled_by
                 raise ScaleFailed(scaled_up(cluster, statefulset.replicas, by, left))
             if not pods and not statefulset.replicas:
                 return
-            await self._stop_next(task, statefulset, pods)
+            lowest = await self._stop_next(task, statefulset, pods)
             await pause(0.2, f"waiting for {', '.join(pod.name for pod in pods)} to be gone")
 
-    async def _stop_next(self, task: ScaleTask, statefulset: StatefulSetFacts, pods: Sequence[PodFacts]) -> None:
-        """Each server is told to go when the one before has ended; the controller would wait until its pod is gone."""
+    async def _stop_next(self, task: ScaleTask, statefulset: StatefulSetFacts, pods: Sequence[PodFacts]) -> int:
+        """Each server is told to go when the one before has ended; the controller would wait until its pod is gone.
+
+        Returns how many the StatefulSet wants then.
+        """
         wanted = statefulset.ordinals(statefulset.replicas)
         leaving = [
             pod for pod in pods if names.ordinal(pod.name) not in wanted and statefulset.container not in pod.ended
@@ -193,7 +200,8 @@ class KubernetesActivities:
             seen = await self._fence.statefulset(task.site.cluster, task.site.container, task.mark.lease)
             _check_mark(seen, task)
             if seen.replicas == statefulset.replicas:
-                await self._scale_down(task, seen)
+                return await self._scale_down(task, seen)
+        return statefulset.replicas
 
     @activity.defn
     async def revoke_statefulset(self, task: ScaleTask) -> Revoked:
@@ -207,7 +215,7 @@ class KubernetesActivities:
         lease, replicas = task.mark.lease, statefulset.replicas
         present = mark_of(statefulset.annotations)
         recipe = present.start if present is not None and present.lease == lease else None
-        held = len(await in_thread(self._kube.holds, task.site.cluster))
+        held = tuple(sorted(pod.name for pod in await in_thread(self._kube.holds, task.site.cluster)))
         if _lost_its_mark(statefulset, task, held):
             assert task.known_by is not None
             await self._fence.lease_is_open(task.known_by)
@@ -250,7 +258,7 @@ class KubernetesActivities:
         """
         statefulset = await in_thread(self._kube.statefulset, task.site.cluster, task.site.container)
         mark = mark_of(statefulset.annotations)
-        if statefulset.replicas > task.serving:
+        if statefulset.replicas >= task.replicas:
             return  # done by an earlier attempt, or by a person
         if mark is None:
             check_overwrite(statefulset.annotations, task.mark, f"scaling StatefulSet {str(task.site.cluster)!r} back")
@@ -309,7 +317,7 @@ def _moved_on(pod: PodFacts | None) -> PrimaryMove | None:
     return mark.moved if mark is not None else None
 
 
-def _lost_its_mark(statefulset: StatefulSetFacts, task: ScaleTask, held: int) -> bool:
+def _lost_its_mark(statefulset: StatefulSetFacts, task: ScaleTask, held: Sequence[str]) -> bool:
     """A StatefulSet that is still stopped, or started in part, by its lease has no mark: somebody has removed it.
 
     So it is too with a mark that cannot be read, which is not overwritten.
@@ -317,5 +325,5 @@ def _lost_its_mark(statefulset: StatefulSetFacts, task: ScaleTask, held: int) ->
     if task.known_by is None or mark_of(statefulset.annotations) is not None:
         return False
     recipe = task.mark.start
-    in_part = recipe is not None and is_started_in_part(recipe, statefulset.replicas)
+    in_part = recipe is not None and serving_in_part(recipe, statefulset.replicas, held) > 0
     return statefulset.replicas == 0 or in_part or bool(held)

@@ -13,6 +13,7 @@ from activities._fence import Fence
 from activities._heartbeat import in_thread, pause, wanted_to_stop
 from activities._lock_watch import LockWatch
 from activities._observer import Observer
+from activities._outage import OutageWatch
 from activities._quorum import Quorum
 from activities.pods import PodWatcher
 from galera_backup import names
@@ -21,6 +22,8 @@ from galera_backup.errors import (
     ClusterDegraded,
     ClusterNotFound,
     ClusterUnhealthy,
+    GaleraBackupError,
+    KubernetesUnavailable,
     LeaseLost,
     RunnerNotStarted,
     ScaleFailed,
@@ -32,9 +35,6 @@ from galera_backup.models.activities import Observe, RemoveRunners, RunnerOutcom
 from galera_backup.models.jobs import RunnerJob
 from galera_backup.mysql.gateway import Endpoint, MysqlGateway
 
-_ENDS_IT = (BackupBlocked, ClusterDegraded, ClusterUnhealthy, LeaseLost, ScaleFailed)
-"""Errors after which a runner pod must not go on."""
-
 
 class RunnerActivities:
     """Runner pods have derived names: an attempt that finds its pod there already adopts it, running or ended."""
@@ -45,6 +45,7 @@ class RunnerActivities:
         self._fence = fence
         self._quorum = Quorum(Observer(kube, mysql))
         self._locks = LockWatch(mysql)
+        self._outage = OutageWatch(kube)
         self._watcher = PodWatcher(kube)
         self._agent_image = agent_image
 
@@ -55,12 +56,15 @@ class RunnerActivities:
         A cancel that means stop removes the pod; a worker that shuts down leaves it for the next attempt.
         """
         try:
-            await self._check_fence(task)
-            if await in_thread(self._kube.find_pod, task.site.cluster.namespace, task.pod) is None:
+            found = await in_thread(self._kube.find_pod, task.site.cluster.namespace, task.pod)
+            await self._check_fence(task, is_new=found is None and activity.info().attempt == 1)
+            if found is None:
                 await in_thread(self._create, task)
             _check_adopted(task, await in_thread(self._kube.find_pod, task.site.cluster.namespace, task.pod))
             await self._release(task)
             outcome = await self._watch_both(task)
+            while task.begins and _did_not_start(outcome) and not await self._never_starts(task):
+                outcome = await self._watch_both(task)
             if task.lease is not None and task.fence != "undo":
                 await self._fence.lease_is_open(task.lease)  # else nobody is left who would remove the pod
         except (
@@ -76,6 +80,21 @@ class RunnerActivities:
             raise
         return outcome
 
+    async def _never_starts(self, task: RunnerTask[RunnerJob]) -> bool:
+        """Of the first pod that changes data: whether it is sure that it changed nothing. False: it has started now."""
+        pod = await in_thread(self._kube.find_pod, task.site.cluster.namespace, task.pod)
+        if pod is None:
+            return True
+        if pod.phase != "Pending":
+            return False
+        try:
+            await in_thread(self._kube.delete_unstarted, task.site.cluster.namespace, pod)
+        except ClusterNotFound:
+            return True
+        except KubernetesUnavailable:
+            return False
+        return True
+
     async def _release(self, task: RunnerTask[RunnerJob]) -> None:
         """Let the scheduler see the pod, if all that must hold holds now that the pod is there.
 
@@ -88,7 +107,7 @@ class RunnerActivities:
         if task.replica is not None:
             doing = f"starting runner pod {task.pod!r}"
             await self._quorum.check(_look(task), task.replica, task.others_in_sync, doing)
-        await self._check_fence(task)
+        await self._check_fence(task, is_new=True)
         with contextlib.suppress(ClusterNotFound):  # removed meanwhile
             await in_thread(self._kube.release_pod, task.site.cluster.namespace, pod)
 
@@ -129,7 +148,8 @@ class RunnerActivities:
         assert request.lease is not None
         return self._kube.runner_pods(request.cluster, request.lease.run_id)
 
-    async def _check_fence(self, task: RunnerTask[RunnerJob]) -> None:
+    async def _check_fence(self, task: RunnerTask[RunnerJob], *, is_new: bool) -> None:
+        """`is_new`: the pod has done nothing yet. One that works goes on, whoever has scaled the cluster up."""
         if task.lease is None:
             return
         if task.fence == "undo":
@@ -139,7 +159,7 @@ class RunnerActivities:
         if task.fence == "lease":
             await self._fence.lease_is_open(task.lease)
         if task.fence == "stopped":
-            if task.begins:
+            if task.begins and is_new:
                 await self._fence.at_zero(task.site.cluster, task.site.container)
             await self._fence.stopped(task.site.cluster, task.site.container, task.lease, first=task.stopped_from)
         if task.fence == "desynced":
@@ -184,19 +204,23 @@ class RunnerActivities:
                 each.cancel()
             await asyncio.gather(runner, *others, return_exceptions=True)
 
-    async def _reasons_to_stop(
-        self, task: RunnerTask[RunnerJob]
-    ) -> list[Coroutine[Any, Any, ClusterDegraded | BackupBlocked]]:
+    async def _reasons_to_stop(self, task: RunnerTask[RunnerJob]) -> list[Coroutine[Any, Any, GaleraBackupError]]:
         """Each returns the error with which the runner is stopped."""
-        found: list[Coroutine[Any, Any, ClusterDegraded | BackupBlocked]] = []
+        found: list[Coroutine[Any, Any, GaleraBackupError]] = []
+        if task.fence in ("stopped", "undo"):
+            found.append(self._outage.watch(task))
         if task.replica is None:
             return found
         if task.give_back_when_degraded and task.others_in_sync:
             found.append(self._quorum.watch(_look(task), task.replica, task.others_in_sync))
         if task.lock_wait is not None:
             server = await in_thread(self._server, task, task.replica)
-            found.append(self._locks.watch(server, task.lock_wait))
+            found.append(self._locks.watch(server, task.lock_wait, task.write_wait))
         return found
+
+
+def _did_not_start(outcome: RunnerOutcome) -> bool:
+    return outcome.error is not None and outcome.error.type == "RunnerNotStarted"
 
 
 def _check_adopted(task: RunnerTask[RunnerJob], pod: PodFacts | None) -> None:

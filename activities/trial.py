@@ -54,7 +54,9 @@ class TrialActivities:
         runners = tuple(self._runner(request, statefulset, job) for job in _jobs(request))
         hold = None
         if request.way != "backup":
-            pod = hold_pod(cluster, f"{TRIAL_PREFIX}hold", _NOBODY, self._agent_image)
+            pod = hold_pod(
+                request.site, f"{TRIAL_PREFIX}hold", _NOBODY.run_id, self._agent_image, statefulset.service_account
+            )
             hold = self._trial("hold", "runner", cluster.namespace, pod)
         server = self._trial(cluster.statefulset, "server", cluster.namespace, self._kube.server_pod(statefulset))
         try:

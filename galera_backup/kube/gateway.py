@@ -243,6 +243,14 @@ class KubeGateway:
         except ClusterNotFound:
             return
 
+    def delete_unstarted(self, namespace: str, pod: PodFacts) -> None:
+        """Delete a pod that has not changed since it was read: one that was not started by then never is.
+
+        Error: `KubernetesUnavailable`, also when it has changed.
+        """
+        options = V1DeleteOptions(preconditions=V1Preconditions(uid=pod.uid, resource_version=pod.resource_version))
+        call(f"deleting pod {pod.name!r}", self._core.delete_namespaced_pod, pod.name, namespace, body=options)
+
     def delete_member(self, namespace: str, pod: PodFacts) -> None:
         """Delete exactly this pod, not a later one of its name; success too when it is gone already."""
         options = V1DeleteOptions(preconditions=V1Preconditions(uid=pod.uid))
@@ -256,6 +264,10 @@ class KubeGateway:
         doing = f"listing the pods that hold names of {str(cluster)!r}"
         pods = call(doing, self._core.list_namespaced_pod, cluster.namespace, label_selector=selector)
         return [pod_facts(pod) for pod in pods.items]
+
+    def take_hold(self, namespace: str, pod: PodFacts, owner: str) -> None:
+        """From now on it holds the name for this stop, if it has not changed since it was read."""
+        self._patch_pod(namespace, pod, annotations={names.HOLD_OWNER_ANNOTATION: owner})
 
     def release_hold(self, namespace: str, pod: PodFacts) -> None:
         """Remove the finalizer of exactly this pod, and the pod; success too when it is gone already."""

@@ -68,8 +68,6 @@ class ScaleTask(Model):
     """The mark that the StatefulSet gets, or has."""
     replicas: int
     """Replicas to scale up to; scaling down is always to 0, one after the other."""
-    serving: int = 0
-    """So many may run already when it is scaled up; with more it was done, or a person did it."""
     known_by: LeaseRef | None = None
     """The workflow run that knows that this lease stopped the StatefulSet: the lease, or its owner. While that run is
     open, a stopped StatefulSet without a mark has lost it, and is marked again. None: it is left alone."""
@@ -81,11 +79,17 @@ class HoldTask(Model):
     """Hold the names of stopped replicas, or release them."""
 
     site: Site
-    lease: LeaseRef
-    """Whose mark the StatefulSet has."""
-    pods: tuple[str, ...]
+    mark: Mark
+    """The mark that the StatefulSet has."""
+    pods: tuple[str, ...] | None
+    """Their names; None: all that are held for this stop."""
     undoing: bool = False
     """The lease, open or not, is one whose changes are undone."""
+
+    @property
+    def owner(self) -> str:
+        """Names one stop of a lease: a hold of another one is neither released nor relied on."""
+        return f"{self.mark.lease.run_id} {self.mark.since.isoformat() if self.mark.since else ''}".strip()
 
 
 class Revoked(Model):
@@ -97,7 +101,7 @@ class Revoked(Model):
     """Of a StatefulSet: how many it wants."""
     stopping_from: int = 0
     """By the lease's mark: how many ran when the stop began that has not taken all of them."""
-    held: int = 0
+    held: tuple[str, ...] = ()
     """Names of its replicas that are held: those cannot run, whatever it wants."""
 
 
@@ -107,6 +111,9 @@ class FormTask(Model):
     site: Site
     lease: LeaseRef
     replicas: int
+    """The first so many; more that the StatefulSet wants join them."""
+    alone: bool = False
+    """The names of the others are held, whatever the StatefulSet wants."""
     primary_pod: str | None
     uuid: str | None = None
     """wsrep_cluster_state_uuid that it must have; None: any."""
@@ -145,6 +152,8 @@ class RunnerTask(Model, Generic[JobT_co]):
     """Data claim to mount; None for a job that does not look at one."""
     server_volumes: tuple[str, ...] = ()
     """Volumes of the servers' pods that hold files which a tool needs where the server has them: keys."""
+    tls: bool = False
+    """The server of `replica` offers TLS, and may demand it."""
     prefer_node: str = ""
     """Where the data volume was attached last, in an outage."""
     replica: str | None = None
@@ -156,6 +165,8 @@ class RunnerTask(Model, Generic[JobT_co]):
     """They must stay so while it works, else it is stopped."""
     lock_wait: timedelta | None = None
     """How long mariadb-backup may wait for a lock on `replica`; None: nobody looks."""
+    write_wait: timedelta | None = None
+    """`replica` serves meanwhile: how long its clients' writes may wait; None: it is out of service."""
 
 
 class RunnerOutcome(Model):

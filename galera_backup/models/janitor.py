@@ -95,6 +95,8 @@ class Survey(Model):
     unreadable: bool = False
     """The StatefulSet carries a mark that cannot be read."""
     runners: tuple[RunnerSeen, ...] = ()
+    held: tuple[str, ...] = ()
+    """Names of its replicas that pods of ours hold."""
     holder: str | None = None
     """Who holds the cluster's lease; None: nobody."""
 

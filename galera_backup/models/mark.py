@@ -88,6 +88,8 @@ class StartRecipe(Recipe):
     is finished; `rolling`: beside the first replica, which may serve already."""
     replicas_before: int
     """Size of the cluster when no claim was touched."""
+    first_in_sync: bool = True
+    """When the plan was made, the first replica had all that the group had: a stop that takes it last leaves it so."""
     replicas: int
     """Size of the restored cluster."""
     restore_id: str
@@ -119,9 +121,9 @@ class StartRecipe(Recipe):
     """The data directories hold the restored data when it begins."""
     keeps_previous: bool = False
     """The previous data stays beside the restored data for a while."""
-    renames_may_have_begun: bool = False
-    """Of a swap, in either direction. Written before the first rename: until then the claims hold what they held when
-    the cluster was stopped; from then on a claim without a journal may hold anything."""
+    data_may_have_changed: bool = False
+    """Written before the first pod that changes a claim: until then the claims hold what they held when the cluster was
+    stopped; from then on a claim without the journal of a staged restore may hold anything."""
     stopping_from: int = 0
     """Replicas that ran when the stop began, while some of them still do: no claim was touched since. 0: all are
     stopped, or were started again."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from itertools import takewhile
 
+from galera_backup import names
 from galera_backup.models.jobs import Inspection, RestoreJob
 from galera_backup.models.mark import Mark, StartRecipe
 from galera_backup.models.restore import ClaimReport, ClaimState, Strategy
@@ -21,8 +23,8 @@ def as_found(recipe: StartRecipe) -> tuple[ClaimReport, ...]:
 
 
 def are_as_found(recipe: StartRecipe) -> bool:
-    """Whether that is known without a look at the volumes: a staged restore or a rollback renamed nothing yet."""
-    return recipe.strategy == Strategy.STAGED and not recipe.renames_may_have_begun
+    """Whether that is known without a look at the volumes: no pod that changes them was made yet."""
+    return not recipe.data_may_have_changed
 
 
 def are_restored(claims: Sequence[ClaimReport]) -> bool:
@@ -73,12 +75,23 @@ def replicas_on(claims: Sequence[ClaimReport], recipe: StartRecipe) -> int:
     return recipe.replicas if claims[0].state == ClaimState.RESTORED else recipe.replicas_before
 
 
-def is_started_in_part(recipe: StartRecipe, replicas: int) -> bool:
-    """Whether a rolling restore has started its first replica, and not yet the others.
+def serving_in_part(recipe: StartRecipe, replicas: int, held: Collection[str] = ()) -> int:
+    """How many replicas a rolling restore has started while the others are still to be restored; 0: none, or all.
 
-    `replicas`: of the StatefulSet, now.
+    `replicas`: of the StatefulSet, now; where names are `held`, somebody else may have set it.
     """
-    return recipe.strategy == Strategy.ROLLING and not recipe.stopping_from and 0 < replicas < recipe.replicas
+    if recipe.strategy != Strategy.ROLLING or recipe.stopping_from:
+        return 0
+    if held:
+        wanted = recipe.ordinals[: min(replicas, recipe.replicas)]
+        serving = takewhile(lambda ordinal: names.pod(recipe.site.cluster, ordinal) not in held, wanted)
+        return len(tuple(serving))
+    return replicas if replicas < recipe.replicas else 0
+
+
+def are_incomplete(claims: Sequence[ClaimReport]) -> bool:
+    """Whether an earlier restore has left one of them so that no server may start on it, and nobody has mended that."""
+    return any(claim.left_incomplete and claim.state == ClaimState.UNTOUCHED for claim in claims)
 
 
 def is_stopped_in_part(recipe: StartRecipe, replicas: int) -> bool:

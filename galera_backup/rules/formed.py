@@ -9,11 +9,19 @@ RESTARTS = 2
 """Of a server that does not start. One can come from the liveness probe, or from a name that did not resolve yet."""
 
 
+def started(seen: ClusterObservation, replicas: int, *, alone: bool) -> ClusterObservation:
+    """What is judged of a cluster whose first `replicas` were started.
+
+    Somebody may have scaled it up further: those join, unless their names are held (`alone`).
+    """
+    return seen.model_copy(update={"replicas": replicas, "members": seen.members[:replicas]}) if alone else seen
+
+
 def not_formed(seen: ClusterObservation, replicas: int) -> tuple[str, ...]:
-    """What is missing until the cluster has formed, one sentence each; empty: it has."""
-    if seen.replicas != replicas:
+    """What is missing until the cluster has formed, one sentence each; empty: it has. At least so many replicas."""
+    if seen.replicas < replicas:
         return (f"expected StatefulSet {str(seen.cluster)!r} to want {replicas} replicas, it wants {seen.replicas}",)
-    found = [problem for member in seen.members for problem in member_problems(member, replicas)]
+    found = [problem for member in seen.members for problem in member_problems(member, seen.replicas)]
     uuids = {member.wsrep.cluster_state_uuid for member in seen.members if member.wsrep is not None}
     if len(uuids) > 1:
         found.append(f"expected one wsrep_cluster_state_uuid on all members, saw {', '.join(sorted(uuids))}")

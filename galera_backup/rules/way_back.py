@@ -2,8 +2,9 @@
 
 In this order, and never on claims of both kinds:
 1. Every claim proves that its previous data is whole: the previous data. Its first replica forms the cluster: a stop
-   takes it last, so that it has all that was written, also where it was killed and has saved no position. Where another
-   claim is proved to be ahead of it, as after a stop that was not ours, nothing is started: that would be lost.
+   takes it last, so that it has all that was written, also where it was killed and has saved no position. Nothing is
+   started where another claim may be ahead: it left the group last or has a later position; or the first has saved no
+   position, and was not in sync before the stop. What was written since would be lost.
 2. Every claim proves that it holds the restored data, whole: the restored data. Nothing has to be removed for it.
 3. The first replica has its previous data and its position is the highest: the previous data; the claims that lost
    theirs are emptied, and filled by a state transfer (SST). Only the first can form the cluster: a StatefulSet starts
@@ -65,16 +66,19 @@ class WayBack(Model):
     """What was lost, and what follows from it; empty when nothing was lost."""
 
 
-def way_back(found: Sequence[ClaimFound], *, was_up: bool, may_be_restored: bool = True) -> WayBack:
+def way_back(
+    found: Sequence[ClaimFound], *, was_up: bool, may_be_restored: bool = True, first_in_sync: bool = True
+) -> WayBack:
     """Decide by the rule above; `found` are all claims, by ordinal.
 
     `was_up`: the cluster ran before the restore, so that its previous data is to be started.
     `may_be_restored`: not for a clone that failed, as it may have joined the group of its source.
+    `first_in_sync`: the first replica was, before the stop.
     """
     lost = [each for each in found if not each.previous.whole]
     bootstrap = found[0].ordinal if was_up and found else None
     if not lost:
-        ahead = _ahead_of_the_first(found) if was_up else ""
+        ahead = _ahead_of_the_first(found, first_in_sync) if was_up else ""
         return WayBack(start_on=None if ahead else ClaimState.UNTOUCHED, bootstrap=bootstrap, why=ahead)
     what = "the previous data is lost on " + "; ".join(f"{each.claim}: {each.previous.problem}" for each in lost)
     if may_be_restored and all(each.state == ClaimState.RESTORED for each in found):
@@ -94,17 +98,32 @@ def way_back(found: Sequence[ClaimFound], *, was_up: bool, may_be_restored: bool
     )
 
 
-def _ahead_of_the_first(found: Sequence[ClaimFound]) -> str:
+def _ahead_of_the_first(found: Sequence[ClaimFound], first_in_sync: bool) -> str:
     """What would be lost if the first replica formed the cluster; empty: nothing that can be seen."""
     first = found[0].previous.saved
-    for each in found[1:]:
-        saved = each.previous.saved
-        if first is not None and saved is not None and first.uuid == saved.uuid and 0 <= first.seqno < saved.seqno:
+    left_last = first is not None and first.safe_to_bootstrap
+    saved = [(each.claim, each.previous.saved) for each in found[1:]]
+    for claim, other in saved:
+        if other is None:
+            continue
+        comparable = first is not None and first.uuid == other.uuid and first.seqno >= 0
+        if first is not None and comparable:
+            is_ahead = first.seqno < other.seqno
+        else:
+            is_ahead = other.safe_to_bootstrap and not left_last
+        if is_ahead:
             return (
-                f"the previous data is whole on every claim, but {each.claim} is at {saved}, ahead of {found[0].claim} "
-                f"at {first}, whose replica forms the cluster: what was written in between would be lost. Copy the "
-                f"data of {each.claim} over that of {found[0].claim}, then scale the StatefulSet up"
+                f"the previous data is whole on every claim, but {claim} is at {other}, ahead of {found[0].claim} "
+                f"at {first or 'no position'}, whose replica forms the cluster: what was written in between would be "
+                f"lost. Copy the data of {claim} over that of {found[0].claim}, then scale the StatefulSet up"
             )
+    if saved and not first_in_sync and not left_last and (first is None or first.seqno < 0):
+        return (
+            f"the previous data is whole on every claim, but {found[0].claim}, whose replica forms the cluster, has no "
+            "position, and was not in sync before the stop: another claim may be ahead of it. Compare them with "
+            f"mariadbd --wsrep-recover, copy the data of the highest over that of {found[0].claim}, then scale the "
+            "StatefulSet up"
+        )
     return ""
 
 

@@ -28,6 +28,8 @@ TERMINATION_LOG = "/dev/termination-log"
 
 JOB_VARIABLE = "GALERA_BACKUP_JOB"
 DATA_DIRECTORY_VARIABLE = "GALERA_BACKUP_DATA_DIRECTORY"
+HOST_VARIABLE, PORT_VARIABLE = "MARIADB_HOST", "MARIADB_PORT"
+"""Environment of both containers: where the replica's server listens."""
 PLACE_VARIABLES = {
     "GALERA_BACKUP_ROOT": BACKUP_ROOT,
     DATA_DIRECTORY_VARIABLE: DATA_DIRECTORY,
@@ -39,6 +41,9 @@ PLACE_VARIABLES = {
 
 MARIADB_CONTAINER = "mariadb"
 AGENT_CONTAINER = "agent"
+
+BEGINS = "from here on the data directory is changed"
+"""Line of the agent's log, before the first change."""
 
 # --- names in WORK
 

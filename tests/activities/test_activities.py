@@ -123,7 +123,7 @@ async def test_each_stops_when_the_one_before_has_left(bench: Bench) -> None:
     await bench.run(bench.kubernetes.wait_stopped, bench.scale(0))
     gone = [event for event in bench.world.events if event.endswith("gone")]
     assert gone[-1] == "mariadb-server-0 gone"
-    assert bench.world.deleted == ["mariadb-server-2", "mariadb-server-1"]
+    assert bench.world.deleted == ["mariadb-server-2", "mariadb-server-1", "mariadb-server-0"]
     assert bench.world.violations == []
 
 
@@ -137,7 +137,7 @@ async def test_scale_up_is_conditional_on_the_mark(bench: Bench) -> None:
     left = mark_of(bench.world.statefulset.annotations)
     assert left is not None
     assert left.lease == LEASE
-    assert bench.world.statefulset.replicas == 0
+    assert bench.world.statefulset.replicas == 2
 
 
 async def test_runner_is_created_once(bench: Bench) -> None:

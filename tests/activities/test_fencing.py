@@ -175,7 +175,7 @@ async def test_scale_up_does_not_meet_the_next_restore(bench: Bench) -> None:
     bench.leases.status[OTHER.run_id] = WorkflowExecutionStatus.RUNNING
     await bench.run(bench.kubernetes.scale_down, bench.scale(0, OTHER))
     assert isinstance(await frozen.goes_on(), KubernetesUnavailable)
-    assert bench.world.statefulset.replicas == 0
+    assert bench.world.statefulset.replicas == 2
 
 
 @pytest.mark.parametrize("held_by", [0, 1])

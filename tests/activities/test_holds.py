@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from temporalio.client import WorkflowExecutionStatus
 
 from galera_backup.errors import LeaseLost, ScaleFailed
 from galera_backup.models.activities import FormTask
+from galera_backup.names import RELEASED_ANNOTATION
 from tests.activities.undoing import end_lease, undo_stop
-from tests.fakes.bench import LEASE, Bench
+from tests.fakes.bench import LEASE, OTHER, Bench
 
 NAMES = {"mariadb-server-0", "mariadb-server-1", "mariadb-server-2"}
 
@@ -23,15 +25,40 @@ async def test_held_and_released(bench: Bench) -> None:
 
 
 async def test_release_wakes_a_controller_that_has_backed_off(bench: Bench) -> None:
+    """Also where the attempt that released the names has died before it woke the controller."""
     await bench.stopped()
+    await bench.run(bench.holds.release_names, bench.hold())
+    assert RELEASED_ANNOTATION not in bench.world.statefulset.annotations, "it wants none, so it has tried none"
     bench.world.scale_by_hand(3)
     bench.world.look()
     await bench.run(bench.holds.release_names, bench.hold())
-    assert bench.world.events[-1].startswith("release ")
-    version = bench.world.statefulset.version
-    assert "galera-backup/released" in bench.world.statefulset.annotations
+    assert RELEASED_ANNOTATION in bench.world.statefulset.annotations
+
+
+async def test_what_an_earlier_operation_has_left_held(bench: Bench) -> None:
+    """It is held for the stop that finds it, goes with the others, and a late release of the earlier one spares it."""
+    await bench.stopped()
+    later = bench.hold(lease=OTHER)
+    end_lease(bench)
+    bench.leases.status[OTHER.run_id] = WorkflowExecutionStatus.RUNNING
+    await bench.run(bench.kubernetes.scale_down, bench.scale(0, OTHER))
+    await bench.twice(bench.holds.hold_names, later.model_copy(update={"pods": ("mariadb-server-0",)}))
     await bench.run(bench.holds.release_names, bench.hold())
-    assert bench.world.statefulset.version == version, "nothing was released, so nobody has to be woken"
+    assert set(bench.world.holds) == NAMES
+    await bench.twice(bench.holds.release_names, later.model_copy(update={"pods": None}))
+    assert bench.world.holds == {}
+
+
+async def test_a_hold_that_comes_when_the_next_operation_holds(bench: Bench) -> None:
+    await bench.run(bench.kubernetes.scale_down, bench.scale(0))
+    await bench.run(bench.kubernetes.wait_stopped, bench.scale(0))
+    frozen = await bench.freeze("create_pod", bench.holds.hold_names, bench.hold())
+    end_lease(bench)
+    bench.leases.status[OTHER.run_id] = WorkflowExecutionStatus.RUNNING
+    await bench.run(bench.kubernetes.scale_down, bench.scale(0, OTHER))
+    await bench.run(bench.holds.hold_names, bench.hold(lease=OTHER))
+    assert isinstance(await frozen.goes_on(), LeaseLost)
+    assert set(bench.world.holds) == NAMES
 
 
 async def test_a_server_that_was_started_before(bench: Bench) -> None:

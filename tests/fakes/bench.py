@@ -124,10 +124,10 @@ class Bench:
             stopping_from=3,
         )
 
-    def hold(self, *pods: str, undoing: bool = False) -> HoldTask:
+    def hold(self, *pods: str, undoing: bool = False, lease: LeaseRef = LEASE) -> HoldTask:
         """Of these names; all, if none is given."""
         every = tuple(names.pod(self.world.cluster, ordinal) for ordinal in range(3))
-        return HoldTask(site=self.site, lease=LEASE, pods=pods or every, undoing=undoing)
+        return HoldTask(site=self.site, mark=self.scale(0, lease).mark, pods=pods or every, undoing=undoing)
 
     async def stopped(self) -> None:
         """As after the stop of a restore."""

@@ -220,7 +220,8 @@ class FakeKube(_Fake):
     def create_pod(self, namespace: str, pod: V1Pod) -> None:
         world = self.worlds.at(namespace)
         if names.HOLD_LABEL in pod.metadata.labels:
-            world.hold(pod)
+            if pod.metadata.name not in {*world.members, *world.taken}:
+                world.holds.create(pod)
         else:
             world.create_runner(pod)
 
@@ -230,8 +231,12 @@ class FakeKube(_Fake):
         return [hold.facts() for hold in world.holds.values()] if cluster == world.cluster else []
 
     @_call
+    def take_hold(self, namespace: str, pod: PodFacts, owner: str) -> None:
+        self.worlds.at(namespace).holds.take(pod, owner)
+
+    @_call
     def release_hold(self, namespace: str, pod: PodFacts) -> None:
-        self.worlds.at(namespace).release_hold(pod)
+        self.worlds.at(namespace).holds.release(pod)
 
     @_call
     def wake(self, statefulset: StatefulSetFacts, at: datetime) -> None:
@@ -265,6 +270,10 @@ class FakeKube(_Fake):
         world = self.worlds.at(namespace)
         if name in world.runners:
             world.runners[name].delete()
+
+    @_call
+    def delete_unstarted(self, namespace: str, pod: PodFacts) -> None:
+        self.worlds.at(namespace).delete_unstarted(pod)
 
     @_call
     def delete_member(self, namespace: str, pod: PodFacts) -> None:

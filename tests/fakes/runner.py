@@ -41,6 +41,7 @@ from galera_backup.models.passwords import PasswordReport
 from galera_backup.models.runner import AnyJob, RunnerError, RunnerErrorType, RunnerResult
 from galera_backup.models.volumes import ClaimMarker, SwapState
 from galera_backup.runner.handshake import AGENT_CONTAINER, JOB_VARIABLE, MARIADB_CONTAINER
+from galera_backup.storage.archive import Entry, surplus
 from tests.fakes.timeline import Timeline
 from tests.fakes.volumes import BackupVolume, Claim
 
@@ -139,7 +140,7 @@ class RunnerPod:
     def _start(self) -> None:
         if self.deleting:
             return
-        self.phase, self.working = "Running", True
+        self.phase, self.working, self.version = "Running", True, str(uuid.uuid4())
         self.note(f"runner {self.name} started: {self.job.mode}")
         self.check(self)
         if isinstance(self.job, RestoreJob) and self.end != "fails early" and self._writes(self.job):
@@ -222,6 +223,7 @@ class RunnerPod:
             data_used_kb=self.claim.used_kb,
             backup_free_kb=self.volume.free_kb,
             manifest=manifest,
+            **self.claim.seen,
         )
 
     def _restore(self, job: RestoreJob) -> RestoreReport:
@@ -254,7 +256,12 @@ class RunnerPod:
         self._stored(job.owner, job.backup_id)
         self.volume.remove_unpacked(job.cluster, keep=job.restore_id)
         seconds = 2 * self._unpacks(job)
-        return UnpackReport(unpack_seconds=seconds, prepare_seconds=seconds, prepared_bytes=1_000_000 * 1024)
+        return UnpackReport(
+            unpack_seconds=seconds,
+            prepare_seconds=seconds,
+            prepared_bytes=1_000_000 * 1024,
+            passwords=self.volume.passwords,
+        )
 
     def _discard(self, job: DiscardJob) -> Done:
         self.volume.remove_unpacked(job.cluster, keep=job.keep)
@@ -313,11 +320,12 @@ class RunnerPod:
 
     def _prune(self, job: PruneJob) -> PruneReport:
         self.volume.remove_unpacked(job.cluster)
-        ids = [each.backup_id for each in self._complete(job.cluster)]
-        pruned = ids[: -max(job.keep, 1)]
+        found = [Entry(each.backup_id, each) for each in self._complete(job.cluster)]
+        pruned = surplus(found, job.keep, job.own)
         for each in pruned:
             del self.volume.manifests[each]
-        return PruneReport(pruned=tuple(pruned), kept=len(ids) - len(pruned))
+        future = tuple(each.backup_id for each in found if each.backup_id > job.own)
+        return PruneReport(pruned=tuple(pruned), kept=len(found) - len(pruned) - len(future), future=future)
 
     def _list(self, job: ListJob) -> ListReport:
         complete = self._complete(job.cluster)

@@ -23,7 +23,7 @@ from galera_backup.models.shape import ClusterShape
 from galera_backup.runner.handshake import AGENT_CONTAINER
 from tests.fakes import safety
 from tests.fakes.faults import Faults
-from tests.fakes.hold import Hold
+from tests.fakes.hold import Holds
 from tests.fakes.member import Delays, Member
 from tests.fakes.proof import ProofAnswers
 from tests.fakes.runner import End, RunnerPod
@@ -109,7 +109,7 @@ class World:
         """Data on which a server ends again and again."""
         self.reshape: Callable[[ClusterShape], ClusterShape] = lambda shape: shape
         """What Kubernetes says of its objects, when they are not as usual."""
-        self.holds: dict[str, Hold] = {}
+        self.holds = Holds(self.events.append)
         """Pods that hold the names of replicas."""
         for ordinal in range(replicas):
             self._serve(self.new_member(ordinal, PRIMARY if ordinal == primary else {}))
@@ -187,20 +187,6 @@ class World:
             self.violations.append(f"{facts.name} was told to go while {leaving} left")
         if not member.deleting:
             self.controller.delete(member)
-
-    def hold(self, pod: V1Pod) -> None:
-        """Create a pod that holds a name; it, or a server, may be there already."""
-        name = pod.metadata.name
-        if name not in self.members and name not in self.holds and name not in self.taken:
-            self.holds[name] = Hold(name, dict(pod.metadata.labels))
-            self.events.append(f"hold {name}")
-
-    def release_hold(self, facts: PodFacts) -> None:
-        """Remove it, if it still is this one. The controller is not woken by that."""
-        found = self.holds.get(facts.name)
-        if found is not None and found.uid == facts.uid:
-            del self.holds[facts.name]
-            self.events.append(f"release {facts.name}")
 
     # --- Services
 
@@ -298,6 +284,13 @@ class World:
         if facts.resource_version != pod.version:
             raise KubernetesUnavailable(f"patching pod {facts.name!r}: Kubernetes answered 409 Conflict")
         pod.release()
+
+    def delete_unstarted(self, facts: PodFacts) -> None:
+        """Delete a runner pod, only if it has not changed since (409)."""
+        pod = self.runners[facts.name]
+        if facts.resource_version != pod.version:
+            raise KubernetesUnavailable(f"deleting pod {facts.name!r}: Kubernetes answered 409 Conflict")
+        pod.delete()
 
     def present_runners(self) -> Iterable[RunnerPod]:
         """Those that are not gone."""

@@ -81,8 +81,8 @@ def test_claims_before_the_operation_works_on_them(strategy: Strategy, is_rollba
     recipe = RECIPE.model_copy(update={"strategy": strategy, "is_rollback": is_rollback})
     state = ClaimState.RESTORED if is_rollback else ClaimState.UNTOUCHED
     assert [(each.claim, each.state) for each in as_found(recipe)] == [("c-0", state), ("c-1", state)]
-    assert are_as_found(recipe) == (strategy == Strategy.STAGED)
-    assert not are_as_found(recipe.model_copy(update={"renames_may_have_begun": True}))
+    assert are_as_found(recipe)
+    assert not are_as_found(recipe.model_copy(update={"data_may_have_changed": True}))
 
 
 def test_a_claim_that_was_incomplete_before_is_not_called_good() -> None:
@@ -248,6 +248,9 @@ def test_a_claim_is_emptied_only_where_ordinal_0_has_the_highest_position(
         (None, (UUID, 9, False), False),
         ((UUID, 9, True), (UUID, 10, False), True),
         ((UUID, 9, False), (UUID, 10, True), True),
+        ((UUID, -1, False), (UUID, 8, True), True),  # it was not in the group at its end
+        (None, (UUID, 8, True), True),
+        ((OTHER_UUID, 9, False), (UUID, 8, True), True),
     ],
 )
 def test_the_first_forms_the_cluster_where_no_other_is_ahead(

@@ -310,7 +310,7 @@ async def test_swap_begins_after_the_lease_has_noted_it(stage: Stage) -> None:
     handle = await stage.restore(world, strategy="staged")
     await assert_eventually(lambda: any("started: swap" in event for event in world.look().events))
     mark = world.statefulset.annotations["galera-backup/lease"]
-    assert '"renames_may_have_begun":true' in mark
+    assert '"data_may_have_changed":true' in mark
     world.let_go()
     await handle.result()
     await stage.assert_settled(world)

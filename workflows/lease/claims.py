@@ -78,8 +78,6 @@ async def _run(stopped: Stopped, task: RunnerTask[Job[Report]], summary: str) ->
         try:
             return await _runner.run(task, summary)
         except LeaseLost:
-            if stopped.undoer.knows is None:
-                raise
             found = await stopped.revoke()
             if not found.marked:
                 raise

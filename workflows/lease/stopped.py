@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -19,8 +20,6 @@ with workflow.unsafe.imports_passed_through():
     from activities.runner import RunnerActivities
     from galera_backup import names
     from galera_backup.errors import (
-        ClusterLeftPartial,
-        ClusterLeftStopped,
         ClusterNotFormed,
         GaleraBackupError,
         ScaleFailed,
@@ -30,21 +29,19 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.mark import Mark, StartRecipe
     from galera_backup.models.restore import ClaimReport, ClaimState, Strategy
     from galera_backup.models.site import Site
-    from galera_backup.models.volumes import STAGED_RESTORES
     from galera_backup.rules.claims import (
         are_as_found,
+        are_incomplete,
         are_restored,
         as_found,
-        is_started_in_part,
         may_start,
         must_be_finished,
         replicas_on,
+        serving_in_part,
     )
+    from galera_backup.rules.left import left, started_by_others
     from galera_backup.rules.way_back import way_back
     from galera_backup.show import describe_claims
-
-
-_HELD = "Pods hold the names of its servers until then, so that nobody starts them"
 
 
 class Stopped:
@@ -98,12 +95,12 @@ class Stopped:
         self.known, self._stopping_from = None, 0
 
     def begins_to_swap(self, command: SwapCommand) -> None:
-        """The operation may rename data from here on."""
-        self.recipe = self._once_renamed(command)
+        """The operation may change data from here on."""
+        self.recipe = self._once_changed(command)
 
-    def _once_renamed(self, command: SwapCommand) -> StartRecipe:
+    def _once_changed(self, command: SwapCommand) -> StartRecipe:
         failed = command.restored_failed or self.recipe.restored_failed
-        return self.recipe.model_copy(update={"renames_may_have_begun": True, "restored_failed": failed})
+        return self.recipe.model_copy(update={"data_may_have_changed": True, "restored_failed": failed})
 
     def begins_to_start(self, command: StartCommand) -> None:
         """The operation says what the claims hold; of the first alone that says little of the others."""
@@ -124,16 +121,16 @@ class Stopped:
         await acting.step(
             KubernetesActivities.wait_stopped, task, "all pods gone", limit=command.stop_timeout, late=ScaleFailed
         )
-        hold = self._hold_task()
+        hold = self._hold_task(self._names(self.recipe.ordinals))
         await acting.step(HoldActivities.hold_names, hold, "nobody can start a server", late=ScaleFailed)
         self.is_stopped()
         acting.show("cluster is stopped")
 
     async def swap(self, acting: Acting, command: SwapCommand) -> None:
-        """Note, before the first rename, that renames may have begun. When that fails the owner renames nothing."""
-        mark = self._mark.model_copy(update={"undo": self._once_renamed(command)})
+        """Note, before the first change, that data may have changed. When that fails the owner changes nothing."""
+        mark = self._mark.model_copy(update={"undo": self._once_changed(command)})
         task = self._scale(0).model_copy(update={"mark": mark})
-        summary = "the mark says that renames may have begun"
+        summary = "the mark says that data may have changed"
         await acting.step(KubernetesActivities.renew_mark, task, summary, late=ScaleFailed)
         self.begins_to_swap(command)
 
@@ -143,13 +140,13 @@ class Stopped:
         self.begins_to_start(command)
         replicas = 1 if command.first_alone else replicas_on(command.claims, self.recipe)
         restored = are_restored(command.claims)
-        names_of = self._hold_task(first_alone=command.first_alone)
-        await acting.step(HoldActivities.release_names, names_of, "servers may be started", late=ScaleFailed)
+        released = self._hold_task(self._may_run(command.claims, replicas))
+        await acting.step(HoldActivities.release_names, released, "servers may be started", late=ScaleFailed)
         summary = f"scale StatefulSet back to {replicas}"
         await acting.step(KubernetesActivities.scale_up, self._scale(replicas), summary, late=ScaleFailed)
         await acting.step(
             GaleraActivities.wait_formed,
-            self._form(replicas, restored=restored, may_fail=restored),
+            self._form(replicas, restored=restored, may_fail=restored, alone=command.first_alone),
             f"{replicas} replicas Ready and in one cluster",
             limit=self.recipe.ready_timeout,
             late=ClusterNotFormed,
@@ -163,7 +160,7 @@ class Stopped:
     async def undo(self, ended: Ended) -> None:
         """Start the cluster on data that fits together, and wait until it is whole; then it has no mark.
 
-        Errors: `ClusterLeftStopped`, `ClusterLeftPartial`, `ClusterNotFormed`, `LeaseLost`.
+        Errors: `ClusterLeftStopped`, `ClusterLeftPartial`, `ClusterNotFormed`, `LeaseLost`, `ScaleFailed`.
         """
         if self._failure is not None:
             raise self._failure  # it is decided once
@@ -180,8 +177,10 @@ class Stopped:
         before = found.stopping_from or self._stopping_from
         if 0 < found.replicas < before:
             return await self._end_the_stop(found.replicas, before)
-        serving = found.replicas if found.marked and is_started_in_part(recipe, found.replicas) else 0
+        serving = serving_in_part(recipe, found.replicas, found.held) if found.marked else 0
         if self.known is None and not serving and not found.held and (found.replicas or not found.marked):
+            if found.marked and self.undoer.knows is not None:
+                raise started_by_others(recipe, found.replicas)
             how = "was not stopped, or was started already"  # nobody looks into its volumes
             await self._wait_formed(found.replicas, how)
             return ()
@@ -194,14 +193,13 @@ class Stopped:
         held = await self._claims(serving)
         if recipe.strategy != Strategy.STAGED and must_be_finished(held.claims, serving):
             held = await self._finish(held)
-        if held.why or not may_start(held.claims):
-            raise self._left(held)
         replicas = replicas_on(held.claims, recipe)
-        serving = held.serving if held.serving < replicas else 0
-        await self._release()
+        if held.why or not may_start(held.claims) or are_incomplete(held.claims[:replicas]):
+            raise left(recipe, held.claims, held.serving, held.why)
+        await self._release(self._may_run(held.claims, replicas))
         if replicas:
             summary = f"scale StatefulSet back to {replicas}"
-            await persist(KubernetesActivities.scale_up, self._scale(replicas, serving, undoing=True), summary, queue)
+            await persist(KubernetesActivities.scale_up, self._scale(replicas, undoing=True), summary, queue)
         restored = held.claims[0].state == ClaimState.RESTORED
         data = "restored" if restored else "its old"
         how = f"was scaled back to {replicas} on {data} data ({describe_claims(held.claims)})"
@@ -210,7 +208,7 @@ class Stopped:
 
     async def _end_the_stop(self, replicas: int, before: int) -> tuple[ClaimReport, ...]:
         """Some replicas were stopped, and no claim was touched: the others give them what they miss."""
-        task = self._scale(before, replicas, undoing=True)
+        task = self._scale(before, undoing=True)
         await persist(KubernetesActivities.scale_up, task, f"scale StatefulSet back to {before}", self.undoer.queue)
         await self._wait_formed(before, f"was scaled back to {before} when {replicas} were left")
         return self.known or ()
@@ -242,7 +240,12 @@ class Stopped:
         reports = tuple(each.report for each in found)
         if may_start(reports) and not (recipe.restored_failed and are_restored(reports)):
             return _Held(reports, 0)
-        decided = way_back(found, was_up=recipe.replicas_before > 0, may_be_restored=not recipe.restored_failed)
+        decided = way_back(
+            found,
+            was_up=recipe.replicas_before > 0,
+            may_be_restored=not recipe.restored_failed,
+            first_in_sync=recipe.first_in_sync,
+        )
         workflow.logger.warning("a staged restore ended half way", extra={"decided": str(decided)})
         done = await volumes.follow(decided, found)
         return _Held(done.claims, 0, decided.why if decided.start_on is None else "")
@@ -260,7 +263,7 @@ class Stopped:
             if found[0].state != ClaimState.RESTORED:
                 return _Held(found, 0)
             alone = self._scale(1, undoing=True)
-            await self._release(first_alone=True)
+            await self._release(self._names(self.recipe.ordinals[:1]))
             await persist(KubernetesActivities.scale_up, alone, "start the first replica alone", queue)
             await self._wait_for_first()
         serving = held.serving or 1
@@ -268,7 +271,7 @@ class Stopped:
 
     async def _wait_for_first(self) -> None:
         """For the primary label, which clients wait for. It may be Ready only beside the others."""
-        form = self._form(1, restored=True)
+        form = self._form(1, restored=True, alone=True)
         limit, queue = self.recipe.ready_timeout, self.undoer.queue
         try:
             await call.wait(GaleraActivities.wait_formed, form, "the first replica Ready", limit=limit, queue=queue)
@@ -295,72 +298,55 @@ class Stopped:
         unmark = self._scale(replicas, undoing=True)
         await persist(KubernetesActivities.unmark_statefulset, unmark, "remove the lease's mark", self.undoer.queue)
 
-    def _left(self, held: _Held) -> GaleraBackupError:
-        cluster, size, saw = str(self.site.cluster), self.recipe.replicas, describe_claims(held.claims)
-        if held.why:
-            return ClusterLeftStopped(
-                f"StatefulSet {cluster!r} stays at 0 replicas: {held.why}. Claims: {saw}. Where a volume cannot be "
-                "read, mend that and run the janitor. Else start a restore with strategy 'in_place' and 'replicas': "
-                f"{size}, which redoes every claim from a backup; before that, copy the previous data that is still "
-                f"needed from '{STAGED_RESTORES}/{self.recipe.restore_id}/previous' on its claim. {_HELD}"
-            )
-        if not held.serving:
-            return ClusterLeftStopped(
-                f"StatefulSet {cluster!r} stays at 0 replicas: expected all data claims untouched or all restored, saw "
-                f"{saw}. Start the restore again; it redoes every claim. {_HELD}"
-            )
-        return ClusterLeftPartial(
-            f"StatefulSet {cluster!r} stays at {held.serving} of {size} replicas, which serve: expected all data "
-            f"claims restored, saw {saw}. Do not scale it up by hand: the others would join with another history. Mend "
-            "the cause and run the janitor, which finishes the restore; or scale the StatefulSet to 0 and start the "
-            f"restore again with 'replicas': {size}: that redoes every claim, and loses what was written since"
-        )
-
     # --- the names of its replicas
 
     async def hold(self, *, first: int) -> None:
         """Once more, for who undoes: somebody has removed the pods that held the names from this ordinal on."""
-        task = self._hold_task(undoing=True, first=first)
+        pods = self._names([ordinal for ordinal in self.recipe.ordinals if ordinal >= first])
+        task = self._hold_task(pods, undoing=True)
         await persist(HoldActivities.hold_names, task, "nobody can start a server", self.undoer.queue)
 
-    async def _release(self, *, first_alone: bool = False) -> None:
-        """Now that the claims fit together."""
-        task = self._hold_task(first_alone=first_alone, undoing=True)
+    def _may_run(self, claims: Sequence[ClaimReport], replicas: int) -> tuple[str, ...] | None:
+        """Names to release, to start so many replicas on these claims; None: all that are held."""
+        some = len(claims) < len(self.recipe.claims) or are_incomplete(claims)
+        return self._names(self.recipe.ordinals[:replicas]) if some else None
+
+    async def _release(self, pods: tuple[str, ...] | None) -> None:
+        """Now that the claims fit together; None: all names that are held."""
+        task = self._hold_task(pods, undoing=True)
         await persist(HoldActivities.release_names, task, "servers may be started", self.undoer.queue)
 
-    def _hold_task(self, *, first_alone: bool = False, undoing: bool = False, first: int = 0) -> HoldTask:
-        ordinals = self.recipe.ordinals[:1] if first_alone else self.recipe.ordinals
-        return HoldTask(
-            site=self.site,
-            lease=self._mark.lease,
-            pods=tuple(names.pod(self.site.cluster, ordinal) for ordinal in ordinals if ordinal >= first),
-            undoing=undoing,
-        )
+    def _names(self, ordinals: Sequence[int]) -> tuple[str, ...]:
+        return tuple(names.pod(self.site.cluster, ordinal) for ordinal in ordinals)
+
+    def _hold_task(self, pods: tuple[str, ...] | None, *, undoing: bool = False) -> HoldTask:
+        return HoldTask(site=self.site, mark=self._mark, pods=pods, undoing=undoing)
 
     # --- tasks
 
-    def _scale(self, replicas: int, serving: int = 0, *, undoing: bool = False) -> ScaleTask:
-        """For every step on the StatefulSet; only scaling up looks at `replicas`, and at how many serve already."""
+    def _scale(self, replicas: int, *, undoing: bool = False) -> ScaleTask:
+        """For every step on the StatefulSet; only scaling up looks at `replicas`."""
         return ScaleTask(
             site=self.site,
             mark=self.mark,
             replicas=replicas,
-            serving=serving,
             known_by=self.undoer.knows,
             undoing=undoing,
         )
 
-    def _form(self, replicas: int, *, restored: bool, may_fail: bool = False) -> FormTask:
+    def _form(self, replicas: int, *, restored: bool, may_fail: bool = False, alone: bool = False) -> FormTask:
         """What to wait for once it is scaled back, on restored or on its old data.
 
         The first replica gets the primary label when it is alone. `may_fail`: other data can be started instead.
         """
-        alone = replicas == 1 and self.recipe.primary_pod is not None
+        first = names.pod(self.site.cluster, self.recipe.first_ordinal)
+        by_itself = replicas == 1 and self.recipe.primary_pod is not None
         return FormTask(
             site=self.site,
             lease=self._mark.lease,
             replicas=replicas,
-            primary_pod=names.pod(self.site.cluster, self.recipe.first_ordinal) if alone else self.recipe.primary_pod,
+            alone=alone,
+            primary_pod=first if by_itself else self.recipe.primary_pod,
             uuid=self.recipe.uuid if restored else None,
             may_fail=may_fail,
         )

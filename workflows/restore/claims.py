@@ -5,13 +5,26 @@ from __future__ import annotations
 from temporalio import workflow
 
 from workflows import _runner
+from workflows.restore.cut import Cut
 from workflows.restore.plan import Plan, Restore
 
 with workflow.unsafe.imports_passed_through():
+    from galera_backup.errors import GaleraBackupError
     from galera_backup.models.cluster import ClaimObservation
     from galera_backup.models.manifest import Manifest
     from galera_backup.models.restore import ClaimRestore
     from galera_backup.rules.claims import restore_job
+
+
+async def restore_first_claim(restore: Restore, plan: Plan, manifest: Manifest, cut: Cut) -> ClaimRestore:
+    """The first claim. When its pod never ran, the cluster starts again as it was. Error: `RestoreFailed`."""
+    await cut.begin_to_change()
+    try:
+        return await restore_claim(restore, plan, manifest, plan.claims[0])
+    except GaleraBackupError as failure:
+        if failure.type != "RunnerNotStarted":
+            raise
+        raise await cut.failed(failure, cut.start_untouched(plan)) from failure
 
 
 async def restore_claim(

@@ -8,7 +8,7 @@ from temporalio import workflow
 
 from workflows import _runner
 from workflows.restore.check import CHECK_LIMIT, UNPACKED, approval, check_backup, check_unchanged
-from workflows.restore.claims import restore_claim
+from workflows.restore.claims import restore_claim, restore_first_claim
 from workflows.restore.cut import Cut
 from workflows.restore.ending import MARGIN
 from workflows.restore.plan import Restore, Restored, plan_restore
@@ -36,7 +36,8 @@ async def run(restore: Restore, cut: Cut) -> Restored:
     await approval(restore)
     await check_unchanged(restore, plan)
     await cut.stop(plan)
-    claims = [await restore_claim(restore, plan, manifest, claim) for claim in plan.claims]
+    claims = [await restore_first_claim(restore, plan, manifest, cut)]
+    claims += [await restore_claim(restore, plan, manifest, claim) for claim in plan.claims[1:]]
     await cut.start(plan, ClaimState.RESTORED)
     await prove_identity(restore, plan)
     return Restored(plan, manifest, claims)

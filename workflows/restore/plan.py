@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 from temporalio import workflow
 
@@ -25,6 +26,7 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.proof import Proof
     from galera_backup.models.restore import ClaimRestore, OutageRequest, RestoreRequest, Strategy
     from galera_backup.models.trial import Way
+    from galera_backup.rules.health import is_synced
     from galera_backup.rules.selection import primary_pod
     from galera_backup.show import members_table
 
@@ -77,7 +79,10 @@ class Plan:
 
     def with_left_incomplete(self, left: tuple[str, ...]) -> Plan:
         """The same, and what earlier restores have left on each claim."""
-        recipe = self.recipe.model_copy(update={"left_incomplete": left})
+        before = self.recipe.replicas_before
+        if any(left[:before]):  # the others are kept from running, whatever the StatefulSet wants
+            before = len(tuple(takewhile(lambda member: member.exists, self.seen.members)))
+        recipe = self.recipe.model_copy(update={"left_incomplete": left, "replicas_before": before})
         return replace(
             self, stop=self.stop.model_copy(update={"recipe": recipe}), pods=replace(self.pods, recipe=recipe)
         )
@@ -167,6 +172,7 @@ def stop_command(
         site=request.site,
         strategy=strategy,
         replicas_before=replicas if is_rollback else seen.replicas,
+        first_in_sync=is_synced(seen.members[0].wsrep) if seen.members else True,
         replicas=replicas,
         restore_id=restore_id,
         backup_id=backup_id,

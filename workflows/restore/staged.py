@@ -134,19 +134,8 @@ async def _or_go_back(
             if choice == "keep":
                 return failure.message
             if choice == "rollback":
-                raise await _gone_back(restore, plan, cut, failure) from failure
+                raise await cut.failed(failure, cut.go_back(plan)) from failure
     return None
-
-
-async def _gone_back(restore: Restore, plan: Plan, cut: Cut, failure: GaleraBackupError) -> RestoreFailed:
-    """What failed, and what became of the way back; a way back that fails too does not hide why it was taken."""
-    restore.work.lease.goes_back_after = failure
-    try:
-        done = await cut.go_back(plan)
-    except GaleraBackupError as error:
-        done = f"Going back to the previous data failed too: {error.message}"
-    restore.work.lease.goes_back_after = None  # what is raised from here on says it
-    return RestoreFailed(f"{failure.message}. {done}")
 
 
 async def _choose(restore: Restore, failure: GaleraBackupError, *, may_keep: bool) -> Choice:

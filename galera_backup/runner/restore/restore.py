@@ -12,13 +12,14 @@ from galera_backup.models.manifest import GaleraPosition, Manifest
 from galera_backup.models.volumes import ClaimMarker
 from galera_backup.runner import datadir
 from galera_backup.runner.container import MariadbContainer
+from galera_backup.runner.handshake import BEGINS
 from galera_backup.runner.in_use import check_not_in_use
 from galera_backup.runner.places import Places
 from galera_backup.runner.placing import place
 from galera_backup.runner.reporting import log, logged_to
 from galera_backup.runner.restore.scratch import ScratchDirectory
 from galera_backup.runner.restore.unpack import append_tool_logs, make_ready
-from galera_backup.runner.staying import staying
+from galera_backup.runner.staying import check_apart, staying
 from galera_backup.runner.upgrade_notes import upgrade_notes, write_notes
 from galera_backup.runner.volumes import read_marker, restore_marker, tree, write_marker
 from galera_backup.storage.archive import manifest_of
@@ -77,8 +78,10 @@ def _fill(
     data.mkdir(datadir.DIRECTORY_MODE, parents=True, exist_ok=True)  # a sub path that no server has used
     stays = staying(data, job.layout)
     datadir.check_room(scratch.data, data, stays)
+    check_apart(data, stays, scratch.data)
     check_not_in_use(data, job.layout)
     notes = upgrade_notes(manifest, data, data / datadir.ASIDE)
+    log.info(BEGINS)
     _set_aside(job, places, stays)
     try:
         datadir.wipe(data)
