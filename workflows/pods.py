@@ -46,9 +46,11 @@ class Pods:
         fence: Fence = "lease" if self.lease else "none"
         return self._task(name, job, timeout, fence=fence, claim=claim, replica=replica, accounts=accounts)
 
-    def on_backup_volume(self, name: str, job: JobT, timeout: timedelta) -> RunnerTask[JobT]:
+    def on_backup_volume(
+        self, name: str, job: JobT, timeout: timedelta, accounts: tuple[SecretRef, ...] = ()
+    ) -> RunnerTask[JobT]:
         """Without a data volume."""
-        return self._task(name, job, timeout, fence="lease", claim=None)
+        return self._task(name, job, timeout, fence="lease", claim=None, accounts=accounts)
 
     def stopped(
         self, name: str, job: JobT, timeout: timedelta, *, claim: str, first: int = 0, begins: bool = False

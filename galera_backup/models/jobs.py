@@ -59,16 +59,27 @@ class CheckReport(Facts):
     backup_free_kb: int = 0
     unpacked_kb: int = 0
     """Size of the files that a backup has: more than they use where they have holes, and what they unpack to."""
+    read_kb: int = 0
+    """Size of the files that mariadb-backup reads."""
+    processors: int = 1
+    """Of the node, as far as the pod may use them."""
     outside_innodb_kb: int = 0
     """Of tables of Aria, MyISAM and the like: the tool copies them while it blocks DDL."""
+    volume_writable: bool = True
+    """The runner's user may make names in the root of the data volume, by its owner and mode."""
+    data_writable: bool = True
+    """The same of the data directory."""
+    backup_writable: bool = True
+    """The same of the backups of the cluster, as the system says; of a job that mounts them to be written to."""
     data_at: tuple[str, ...] = ()
-    """Directories that hold a server's data, from the root of the volume; `.` is that itself."""
+    """Directories that hold a server's data, from the root of the volume; `.` is that itself. Of this list and those
+    below at most LISTED, and then how many more."""
     elsewhere: tuple[str, ...] = ()
-    """Databases and tables whose files lie elsewhere, by a link. Of this list and those below at most LISTED."""
+    """Databases and tables whose files lie elsewhere, by a link."""
     not_backed_up: tuple[str, ...] = ()
     """Tables, with their engine, whose rows mariadb-backup does not read."""
     unreadable: tuple[str, ...] = ()
-    """Directories that the runner's user may not list."""
+    """Directories that the runner's user may not list; `.` is the data directory, of which nothing is known then."""
     left_incomplete: str = ""
     """What says that an earlier restore has left the data incomplete; it counts only where no server runs."""
     staying: tuple[str, ...] = ()
@@ -110,6 +121,7 @@ class UnpackReport(Model):
     unpack_seconds: float
     prepare_seconds: float
     prepared_bytes: int
+    passwords: PasswordReport | None = None
 
 
 class StageReport(Model):
@@ -178,13 +190,21 @@ class CheckJob(BackupReader, DataJob[CheckReport]):
     backup_id: BackupId | None = None
     before_backup: bool = False
     """Of this replica: the tools must fit its server, and reach it."""
+    unpacks_backup: bool = False
+    """The restore will unpack it on the backup volume."""
     without_backups: bool = False
     """Nobody needs the backup volume: then its claim may be gone."""
 
     @property
+    def writes_backups(self) -> bool:
+        """A later pod will write to the backup volume. It is mounted so here too: whether that is possible depends on
+        what the kubelet does to a volume then, and on what its file server answers."""
+        return self.before_backup or self.unpacks_backup
+
+    @property
     def needs(self) -> Needs:
         return Needs(
-            backups="none" if self.without_backups else "read",
+            backups="none" if self.without_backups else "write" if self.writes_backups else "read",
             data="read",
             whole_volume=True,
             script=("version",) if self.backup_id or self.before_backup else (),
@@ -233,7 +253,8 @@ class RestoreJob(BackupReader, DataJob[RestoreReport]):
 
 
 class UnpackJob(BackupReader, Job[UnpackReport]):
-    """Unpack and prepare a backup in the scratch directory of a restore, for its RestoreJobs to copy from."""
+    """Unpack and prepare a backup in the scratch directory of a restore, for its RestoreJobs to copy from; compare its
+    passwords."""
 
     mode: Literal["unpack"] = "unpack"
     backup_id: BackupId
@@ -241,7 +262,7 @@ class UnpackJob(BackupReader, Job[UnpackReport]):
 
     @property
     def needs(self) -> Needs:
-        return Needs(backups="write", script=self.unpack_script)
+        return Needs(backups="write", script=(*self.unpack_script, "passwords"), secrets="accounts")
 
     @property
     def stored_log(self) -> StoredLog:

@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from galera_backup.models.manifest import GaleraPosition, LogSequenceNumbers
+from galera_backup.version import Version
 
 SUCCESS = "completed OK!"
 _PREFIXES = ("xtrabackup_", "mariadb_backup_")
@@ -20,7 +21,9 @@ _METADATA = ("backup-my.cnf", "donor_galera_info")
 _POSITION = re.compile(r"(?P<uuid>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}):(?P<seqno>\d+)(?:[ ,](?P<domain>\d+))?")
 _POSITION_LINE = "Writing Galera info succeeded with "
 _RECOVERED_LINE = "WSREP: Recovered position:"
-_DDL_BLOCKED = "Acquired locks for BACKUP STAGE BLOCK_DDL", "Executing BACKUP STAGE END"
+_STAGES, _BLOCK_DDL, _BLOCK_DDL_IN_ONE = "BACKUP STAGE START", "BACKUP STAGE BLOCK_DDL", "Acquiring BACKUP LOCKS"
+"""Up to 10.11.7 the tool takes all its locks in one step, and names no stage before; later logs have that line, too."""
+_DDL_BLOCKED = f"Acquired locks for {_BLOCK_DDL}", "Executing BACKUP STAGE END"
 _PREPARED = ("log-applied", "full-prepared")
 
 
@@ -70,12 +73,38 @@ def backup_facts(log: str, lsn_directory: Path) -> BackupFacts:
         raise ToolFault(f"its checkpoints or info lack a field or a number: {error}") from error
     if kind != "full-backuped" or lsn.from_lsn != 0 or not lsn.from_lsn <= lsn.to_lsn <= lsn.last_lsn:
         raise ToolFault(f"its checkpoints say {kind} from {lsn.from_lsn} to {lsn.to_lsn}, last {lsn.last_lsn}")
+    check_fits(tool_version, server_version)
     return BackupFacts(_logged_position(log), lsn, server_version, tool_version, _ddl_blocked(log))
+
+
+def check_fits(tool: str, server: str) -> None:
+    """Error: ToolFault unless both are of one series: a restore unpacks and prepares with tools of the server's."""
+    of_tool, of_server = Version.parse(tool), Version.parse(server)
+    if of_tool is None or of_server is None or of_tool.series != of_server.series:
+        raise ToolFault(
+            f"mariadb-backup has version {tool[:200]!r} and its server {server[:200]!r}, expected both of one series: "
+            "their images must be the same"
+        )
+
+
+class Hold:
+    """Fed with a log that grows, in whole lines, it knows whether the tool holds up its server, or is about to."""
+
+    def __init__(self) -> None:
+        self._has_stages = False
+        self.begun = False
+
+    def feed(self, lines: str) -> None:
+        """What was added."""
+        self._has_stages = self._has_stages or _STAGES in lines
+        in_one = _BLOCK_DDL_IN_ONE in lines and not self._has_stages
+        self.begun = self.begun or in_one or _BLOCK_DDL in lines
 
 
 def _ddl_blocked(log: str) -> int | None:
     """Whole seconds from the block of DDL to its end; None where the log does not say."""
-    times = [re.search(rf"^\[\d+\] (\S+ \S+) {line}", log, re.MULTILINE) for line in _DDL_BLOCKED]
+    begin, end = _DDL_BLOCKED if _STAGES in log else (_BLOCK_DDL_IN_ONE, _DDL_BLOCKED[1])
+    times = [re.search(rf"^\[\d+\] (\S+ \S+) {line}", log, re.MULTILINE) for line in (begin, end)]
     began, ended = (datetime.fromisoformat(found[1]) if found else None for found in times)
     return int((ended - began).total_seconds()) if began is not None and ended is not None else None
 

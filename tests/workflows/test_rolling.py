@@ -9,6 +9,7 @@ import pytest
 
 from galera_backup import names
 from galera_backup.models.janitor import Verdict
+from galera_backup.models.passwords import PasswordReport
 from tests.fakes.kill import Step, reset, workflow_tasks
 from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, failure_of
 from tests.fakes.world import BACKUP, PRIMARY, RunnerPlan, World
@@ -264,3 +265,16 @@ async def test_first_replica_that_a_person_started_on_its_old_data(stage: Stage)
     failure = await failure_of(handle)
     assert "expected at most 0 replicas, it has 1: it was started again" in failure.message
     assert await assert_whole(stage, world) == "live"
+
+
+async def test_other_passwords_than_the_secrets(stage: Stage) -> None:
+    """The worker could not log in to the restored cluster, and there is no way back."""
+    world = stage.world(backups=(BACKUP_ID,))
+    world.volume.passwords = PasswordReport(different=("'backup'@'%'",))
+    failure = await failure_of(await restore(stage, world))
+    assert "other passwords than the Secrets: 'backup'@'%'" in failure.message
+    assert scaled(world) == []
+    await stage.assert_settled(world)
+    [task] = [pod for pod in world.created if is_pod(pod.metadata.name, "unpack")]
+    [accounts] = [volume.projected for volume in task.spec.volumes if volume.projected is not None]
+    assert [source.secret.name for source in accounts.sources] == ["mariadb-backup"]

@@ -35,11 +35,16 @@ def make_ready(scratch: ScratchDirectory, container: MariadbContainer) -> tuple[
     if prepared:
         log.info("%r is already prepared", str(scratch.directory))
         container.dismiss()
-        return prepared, UnpackReport(unpack_seconds=0, prepare_seconds=0, prepared_bytes=prepared.bytes)
+        return prepared, UnpackReport(
+            unpack_seconds=0, prepare_seconds=0, prepared_bytes=prepared.bytes, passwords=prepared.passwords
+        )
     unpack_seconds = scratch.unpack(container)
     prepared, prepare_seconds = scratch.prepare(container)
     return prepared, UnpackReport(
-        unpack_seconds=unpack_seconds, prepare_seconds=prepare_seconds, prepared_bytes=prepared.bytes
+        unpack_seconds=unpack_seconds,
+        prepare_seconds=prepare_seconds,
+        prepared_bytes=prepared.bytes,
+        passwords=prepared.passwords,
     )
 
 

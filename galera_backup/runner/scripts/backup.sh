@@ -1,6 +1,6 @@
 # shellcheck shell=sh
-# Stream one full backup. Environment: DATADIR, MARIADB_HOST, MARIADB_PORT, CREDENTIALS. Mounts: WORK, CREDENTIALS, the
-# data volume, read-only, at the server's path.
+# Stream one full backup. Environment: DATADIR, MARIADB_HOST, MARIADB_PORT, CREDENTIALS; MARIADB_TLS, where the server has
+# TLS. Mounts: WORK, CREDENTIALS, the data volume, read-only, at the server's path.
 
 CREDENTIALS=${CREDENTIALS:-/run/credentials}
 
@@ -31,6 +31,8 @@ user=$(cat "$CREDENTIALS/username") && password=$(cat "$CREDENTIALS/password") |
     # From 11.4 on a client that verifies, which is the default, refuses a server without TLS. The worker does not verify either.
     printf '[client]\nuser=%s\npassword=%s\nloose-ssl-verify-server-cert=0\n' "$(quote "$user")" "$(quote "$password")" \
         > "$WORK/client.cnf"
+    # Before 11.4 a client has no TLS unless it is told to, and a server or an account may demand it.
+    [ -z "${MARIADB_TLS:-}" ] || echo ssl >> "$WORK/client.cnf"
 ) || exit 1
 set --
 if [ -d "$DATADIR/lost+found" ] && [ ! -r "$DATADIR/lost+found" ]; then

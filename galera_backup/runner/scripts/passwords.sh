@@ -27,7 +27,7 @@ find_server
     statements "$reset" > "$WORK/passwords.sql"
 ) || {
     echo "cannot read the mounted Secrets" > "$WORK/passwords.log"
-    publish passwords.status 1
+    publish passwords.status 66
     exit 1
 }
 run passwords.log /dev/null /dev/null timeout -k 10 120 "$server" --no-defaults --datadir="$target" \

@@ -26,6 +26,8 @@ PASSWORDS_REPORT = "passwords.report"
 """A line for each Secret (`asked USER`) and account (`same|different|MariaDB error USER HOST`), names in hexadecimal
 digits; then `end`."""
 
+_SECRETS_UNREADABLE = 66
+"""Exit status of the script, before it has started a server."""
 _OF_INNODB = ("ibdata", "ib_logfile", "undo")
 _HAS_NO_PASSWORD = ("1699", "1524")
 """MariaDB errors: SET PASSWORD means nothing for the account's plugin; the plugin is not loaded."""
@@ -38,12 +40,14 @@ def settle_passwords(staged: Path, mode: PasswordMode, container: MariadbContain
     """Compare or reset the passwords of the accounts that the mariadb container has mounted.
 
     A comparison that does not come about is told in the report. Error: `RestoreFailed` when passwords cannot be set,
-    or InnoDB's files changed.
+    a Secret cannot be read, or InnoDB's files changed.
     """
     before = _innodb_files(staged)
     container.tell(SET_PASSWORD, f"{scripts.statement('set_password.sql')}\n")
     container.tell(PASSWORDS, f"{int(mode == 'reset')}\n")
     status = container.status(PASSWORDS_STATUS)
+    if status == _SECRETS_UNREADABLE:
+        raise _failed(mode, staged, "the script cannot read the mounted Secrets, expected it to", container)
     rows = container.log(PASSWORDS_REPORT).split("\n")
     if _innodb_files(staged) != before:
         raise _failed(mode, staged, "InnoDB's files are not as they were, expected them untouched", container)

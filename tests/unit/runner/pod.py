@@ -74,7 +74,8 @@ case $* in
         if [ "$FAKE_FAULT" != no_checkpoints ]; then
             printf 'backup_type = full-backuped\nfrom_lsn = 0\nto_lsn = 511392902\nlast_lsn = %s\n' $last \
                 > "$lsn/${FAKE_PREFIX:-xtrabackup_}checkpoints"
-            printf 'tool_version = 10.11.19-MariaDB\nserver_version = 10.11.19-MariaDB-0+deb12u1-log\n' \
+            server=10.11.19-MariaDB-0+deb12u1-log
+            printf 'tool_version = %s-MariaDB\nserver_version = %s\n' "${FAKE_VERSION:-10.11.19}" "$server" \
                 > "$lsn/${FAKE_PREFIX:-xtrabackup_}info"
         fi
         [ "$FAKE_FAULT" = not_ok ] || echo "[00] 2026-11-23 03:29:27 completed OK!" >&2
@@ -160,6 +161,8 @@ class Pod:
     volume: Path | None = None
     """The whole data volume, where that is more than the data directory."""
     mariadb_starts: bool = True
+    server: tuple[str, int] | None = None
+    """Where the replica's server listens."""
 
     @property
     def cluster_directory(self) -> Path:
@@ -182,6 +185,7 @@ class Pod:
             termination_log=self.work / "answer",
             start_timeout=self.patience,
             progress_every=timedelta(0),
+            server=self.server,
         )
 
     def script_environment(self, data: Path, **changes: str) -> dict[str, str]:

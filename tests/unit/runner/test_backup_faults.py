@@ -42,6 +42,14 @@ def test_failed_backup_does_not_count(pod: Pod, fault: str, kind: str, says: str
     assert pod.backup().error is None, "the same id again"
 
 
+def test_a_tool_of_another_series(pod: Pod) -> None:
+    """Its stream can be prepared by neither image."""
+    kind, message = failure(pod.backup(FAKE_VERSION="11.4.5"))
+    assert kind == "BackupFailed"
+    assert "has version '11.4.5-MariaDB' and its server '10.11.19-MariaDB-0+deb12u1-log'" in message
+    _assert_only_a_log(pod)
+
+
 def test_tool_that_cannot_start(pod: Pod) -> None:
     (pod.fake / "bin" / "mariadb-backup").unlink()
     path = f"{pod.fake / 'bin'}:/no-mariadb-here"

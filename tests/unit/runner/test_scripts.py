@@ -63,6 +63,11 @@ def test_password_survives_and_stays_secret(pod: Pod, password: str) -> None:
         assert password not in pod.script_log
 
 
+def test_tls_where_the_server_has_it(pod: Pod) -> None:
+    assert pod.backup(MARIADB_TLS="1").error is None
+    assert (pod.fake / "client.cnf").read_text().endswith("\nloose-ssl-verify-server-cert=0\nssl\n")
+
+
 def test_what_mariadb_backup_is_asked(pod: Pod) -> None:
     pod.backup()
     arguments = (pod.fake / "arguments").read_text().split()

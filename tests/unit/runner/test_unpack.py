@@ -84,3 +84,15 @@ def test_discard(pod: Pod) -> None:
     assert pod.discard().error is None
     assert not _unpacked(pod).exists()
     assert pod.directory().exists()
+
+
+def test_passwords_are_compared_once(pod: Pod) -> None:
+    """A pod that comes after finds the backup prepared, and runs no server."""
+    different = {"FAKE_REPORT": "asked 6261636B7570\\ndifferent 6261636B7570 25\\nend"}
+    first, second = pod.unpack(**different).report, pod.unpack(**different).report
+    assert first is not None
+    assert first.passwords is not None
+    assert first.passwords.different == ("'backup'@'%'",)
+    assert second is not None
+    assert second.passwords == first.passwords
+    assert len((pod.fake / "server_arguments").read_text().splitlines()) == 1
