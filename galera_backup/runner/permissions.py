@@ -27,9 +27,9 @@ def may_change(directory: Path) -> bool:
     return status.st_mode & wanted == wanted or _has_acl(directory)
 
 
-def may_make(path: Path) -> bool:
-    """Whether it may change a directory, or make it where it does not exist."""
-    return may_change(next(each for each in (path, *path.parents) if each.is_dir()))
+def nearest(directory: Path) -> Path:
+    """A directory itself, or, where it does not exist, the one in which it would be made."""
+    return next(each for each in (directory, *directory.parents) if each.is_dir())
 
 
 def may_list(directory: Path) -> bool:

@@ -20,7 +20,7 @@ def inspect(job: InspectJob, places: Places) -> Inspection:
     journal = journal and with_stays(journal, data, job.layout)
     found = Inspection(
         marker=marker and marker.model_copy(update={"entries": None}),
-        journal=journal and journal.model_copy(update={"previous": None}),
+        journal=journal and journal.model_copy(update={"previous": None, "stays": ()}),
         staged_whole=restore.is_whole(journal),
         restored_whole=restored_is_whole(job.restore_id, marker, journal, data),
         previous=journal and previous_data(restore, journal, data),
