@@ -40,7 +40,7 @@ from galera_backup.models.manifest import Manifest
 from galera_backup.models.passwords import PasswordReport
 from galera_backup.models.runner import AnyJob, RunnerError, RunnerErrorType, RunnerResult
 from galera_backup.models.volumes import ClaimMarker, SwapState
-from galera_backup.runner.handshake import AGENT_CONTAINER, JOB_VARIABLE, MARIADB_CONTAINER
+from galera_backup.runner.handshake import AGENT_CONTAINER, BEGINS, JOB_VARIABLE, MARIADB_CONTAINER
 from galera_backup.storage.archive import Entry, surplus
 from tests.fakes.timeline import Timeline
 from tests.fakes.volumes import BackupVolume, Claim
@@ -145,6 +145,7 @@ class RunnerPod:
         self.check(self)
         if isinstance(self.job, RestoreJob) and self.end != "fails early" and self._writes(self.job):
             self._mark("restoring")
+            self.log = f"{BEGINS}\n"
         if isinstance(self.job, SwapJob) and self.end != "fails early":
             self._data_claim().begin_to_swap(self.job)
         if not self.held:

@@ -16,20 +16,37 @@ def servers_started(world: World, since: int) -> list[str]:
     return [event for event in world.events[since:] if " created on " in event]
 
 
+def works(world: World, mode: str) -> bool:
+    return any(pod.working and pod.job.mode == mode for pod in world.look().runners.values())
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 3])
 @pytest.mark.parametrize(
-    ("strategy", "mode", "ordinal"), [("staged", "swap", 0), ("staged", "swap", 2), ("in_place", "restore", 1)]
+    ("strategy", "mode", "ordinal"),
+    [
+        ("staged", "swap", 0),
+        ("staged", "swap", 2),
+        ("in_place", "restore", 0),
+        ("in_place", "restore", 1),
+        ("rolling", "restore", 0),
+        ("rolling", "restore", 1),
+    ],
 )
-async def test_scaled_up_while_data_is_replaced(stage: Stage, strategy: str, mode: str, ordinal: int) -> None:
-    """The restore goes on: what has begun is finished, and then all replicas start on it."""
+async def test_scaled_up_while_data_is_replaced(
+    stage: Stage, strategy: str, mode: str, ordinal: int, replicas: int
+) -> None:
+    """The restore goes on: what has begun is finished, and then all replicas start on it, as many as there were."""
     world = stage.world(backups=(BACKUP_ID,))
     world.plan(RunnerPlan(mode, ordinal=ordinal, held=True))
     handle = await stage.restore(world, strategy=strategy)
-    await assert_eventually(lambda: any(pod.working and pod.job.mode == mode for pod in world.look().runners.values()))
+    await assert_eventually(lambda: works(world, mode))
+    serving = set(world.look().members)
+    assert serving == ({names.pod(world.cluster, 0)} if (strategy, ordinal) == ("rolling", 1) else set())
     since = len(world.events)
-    world.scale_by_hand(3)
+    world.scale_by_hand(replicas)
     for _ in range(20):
         await asyncio.sleep(world.delays.pod)
-        assert world.look().members == {}
+        assert set(world.look().members) == serving
     assert servers_started(world, since) == []
     world.let_go()
     await handle.result()
@@ -67,6 +84,87 @@ async def test_a_name_that_is_taken(stage: Stage, strategy: str) -> None:
     assert world.holds == {}
     world.taken = frozenset()
     await stage.assert_settled(world)
+
+
+async def test_scaled_up_before_the_first_change(stage: Stage) -> None:
+    """In place: the first pod still unpacks the backup, so that nothing is begun; the one who scaled is named."""
+    world = stage.world(backups=(BACKUP_ID,))
+    world.plan(RunnerPlan("restore", ordinal=0, end="fails early", held=True))
+    handle = await stage.restore(world, strategy="in_place")
+    await assert_eventually(lambda: works(world, "restore"))
+    world.scale_by_hand(3)
+    error = await failure_of(handle)
+    assert "expected at most 0 replicas, it was scaled to 3" in error.message
+    assert {claim.data for claim in world.claims.values()} == {"live"}
+    assert world.holds == {}
+    await stage.assert_settled(world)
+
+
+@pytest.mark.parametrize("strategy", ["in_place", "rolling"])
+async def test_the_first_pod_never_starts(stage: Stage, strategy: str) -> None:
+    """No pod had the claim, so nobody has to look at it: no other pod would start either."""
+    world = stage.world(backups=(BACKUP_ID,))
+    world.plan(RunnerPlan("restore", ordinal=0, end="never starts"))
+    world.plan(RunnerPlan("prove", end="never starts", times=99))
+    handle = await stage.restore(world, strategy=strategy)
+    error = await failure_of(handle)
+    assert "it did not start" in error.message
+    assert "No data was changed. The cluster was started again" in error.message
+    assert {claim.data for claim in world.claims.values()} == {"live"}
+    await stage.assert_settled(world)
+
+
+async def test_whoever_sets_it_back_takes_the_mark_too(stage: Stage) -> None:
+    """An operator that reverts replicas and annotations in a loop: the first replica is not stopped again and again."""
+    world = stage.world(backups=(BACKUP_ID,))
+    handle = await stage.restore(world, strategy="staged", stop_timeout=600)
+
+    async def revert() -> None:
+        while True:
+            if world.look().statefulset.replicas < 3:
+                world.remove_mark(all_annotations=True)
+                world.scale_by_hand(3)
+            await asyncio.sleep(0.01)
+
+    reverting = asyncio.ensure_future(revert())
+    error = await failure_of(handle)
+    reverting.cancel()
+    assert "it was scaled to 3" in error.message
+    assert {claim.data for claim in world.claims.values()} == {"live"}
+    await stage.assert_settled(world)
+
+
+async def test_servers_that_others_start_on_half_restored_data(stage: Stage) -> None:
+    """Somebody removes what holds the names, and scales up: nobody says that the cluster was started again."""
+    world = stage.world(backups=(BACKUP_ID,))
+    world.plan(RunnerPlan("restore", ordinal=1, held=True))
+    handle = await stage.restore(world, strategy="in_place")
+    await assert_eventually(lambda: sum(claim.data == BACKUP_ID for claim in world.look().claims.values()) == 1)
+    await assert_eventually(lambda: works(world, "restore"))
+    with world.lock:
+        world.holds.clear()
+    world.scale_by_hand(3)
+    error = await failure_of(handle)
+    assert "nothing holds the names of its servers any more" in error.message
+    assert "start the restore again" in error.message
+
+
+@pytest.mark.parametrize("strategy", ["in_place", "staged"])
+async def test_what_an_earlier_restore_left_is_not_started(stage: Stage, strategy: str) -> None:
+    """A cluster that was left stopped, scaled up by hand; the next restore fails in its stop."""
+    world = stage.world(backups=(BACKUP_ID,))
+    world.plan(RunnerPlan("restore", ordinal=1, end="fails", error="RestoreFailed", times=99))
+    assert (await failure_of(await stage.restore(world, strategy="in_place"))).type == "RestoreFailed"
+    await stage.end_of(stage.lease(world))
+    assert set(world.look().holds) == {names.pod(world.cluster, ordinal) for ordinal in range(3)}
+    since = len(world.events)
+    world.plans = [RunnerPlan("swap", end="never starts", times=9), RunnerPlan("restore", end="never starts", times=9)]
+    world.scale_by_hand(3)
+    error = await failure_of(await stage.restore(world, strategy=strategy))
+    assert "stays at 0 replicas" in error.message
+    await stage.end_of(stage.lease(world))
+    assert servers_started(world, since) == []
+    assert world.look().holds
 
 
 async def test_holds_that_somebody_removes_before_the_swap(stage: Stage) -> None:
