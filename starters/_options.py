@@ -254,76 +254,6 @@ RunnerTimeout = Annotated[
     duration_option("--runner-timeout", "Each runner pod is stopped after this long", BackupRequest, "runner_timeout"),
 ]
 
-# --- backup
-
-Replica = Annotated[
-    str | None,
-    request_option("--replica", "Ordinal of the replica to back up.", "ORDINAL", "the highest that is ready"),
-]
-Keep = Annotated[
-    str | None,
-    request_option(
-        "--keep",
-        "Complete backups to keep, the new one included.",
-        "COUNT",
-        default_of(BackupRequest, "backups_to_keep"),
-    ),
-]
-SpaceRatio = Annotated[
-    str | None,
-    request_option(
-        "--space-ratio",
-        "The backup volume needs the data directory's KB times this many KB free.",
-        "RATIO",
-        default_of(BackupRequest, "required_space_ratio"),
-    ),
-]
-MaxRate = Annotated[
-    str | None,
-    request_option(
-        "--max-mb-per-second",
-        "Read the replica no faster than this, to spare a busy node.",
-        "MB/S",
-        "25 for each processor of the node",
-    ),
-]
-AllowUnsafe = Annotated[
-    bool,
-    typer.Option(
-        "--allow-unsafe",
-        help="Back up although the cluster check failed; recorded in the manifest.",
-        show_default="off",
-        rich_help_panel=REQUEST,
-    ),
-]
-GiveBack = Annotated[
-    bool,
-    typer.Option(
-        "--give-back-when-degraded/--no-give-back-when-degraded",
-        help="Stop the backup and put the replica back when fewer than two others are in sync meanwhile.",
-        rich_help_panel=REQUEST,
-    ),
-]
-DrainTimeout = Annotated[
-    str | None,
-    duration_option(
-        "--drain-timeout",
-        "How long the replica may take to catch up before it rejoins flow control anyway",
-        BackupRequest,
-        "drain_timeout",
-    ),
-]
-
-LockWait = Annotated[
-    str | None,
-    duration_option(
-        "--lock-wait-timeout",
-        "How long mariadb-backup may wait for a lock before the replica is given back",
-        BackupRequest,
-        "lock_wait_timeout",
-    ),
-]
-
 # --- groups of options
 
 
@@ -387,21 +317,6 @@ class PlaceOptions(RunnerOptions):
         ).fields()
         typed = given(credentials=credentials or None, accept=self.accept, port=self.port, host_files=self.host_files)
         return runners | typed | server
-
-
-@dataclass(frozen=True)
-class BackupOptions(RequestOptions):
-    """What a backup is to do: of a `BackupRequest`."""
-
-    replica: Replica = None
-    backups_to_keep: Keep = None
-    required_space_ratio: SpaceRatio = None
-    allow_unsafe: AllowUnsafe = False
-    runner_timeout: RunnerTimeout = None
-    drain_timeout: DrainTimeout = None
-    give_back_when_degraded: GiveBack = True
-    max_mb_per_second: MaxRate = None
-    lock_wait_timeout: LockWait = None
 
 
 def given(**fields: Any) -> dict[str, Any]:

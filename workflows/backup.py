@@ -26,13 +26,14 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.activities import RunnerTask
     from galera_backup.models.backup import BackupFields, BackupRequest, BackupResult
     from galera_backup.models.cluster import ClusterObservation, MemberObservation
-    from galera_backup.models.jobs import BackupJob, CheckJob, PruneJob, PruneReport
+    from galera_backup.models.jobs import BackupJob, CheckJob, CheckReport, PruneJob, PruneReport
     from galera_backup.models.lease import DesyncCommand, LeaseReply
     from galera_backup.models.manifest import Manifest
+    from galera_backup.models.preflight import in_spite_of
     from galera_backup.rules.health import OTHERS_IN_SYNC, health_problems, is_backed_up_in_service
-    from galera_backup.rules.pace import in_service, reading_takes, too_slow
+    from galera_backup.rules.pace import held_too_long, in_service, reading_takes, too_slow
     from galera_backup.rules.preflight.volumes import volume
-    from galera_backup.rules.selection import select_replica
+    from galera_backup.rules.selection import primary_pod, select_replica, serves_alone
     from galera_backup.rules.space import lacking_backup_space
     from galera_backup.show import members_table
     from galera_backup.storage import layout
@@ -67,20 +68,22 @@ class _Steps:
         self._work = work
         self._others_in_sync = 0 if request.allow_unsafe else OTHERS_IN_SYNC
         self._in_service = False
-        """The replica goes on serving: there are too few to do without it."""
+        """The replica goes on serving: there are too few to do without it, or no other one serves."""
         self._unready_after: Mapping[str, int | None] = {}
+        self._problems: tuple[str, ...] = ()
+        """In spite of which the backup goes on, because the request says so."""
 
     async def run(self) -> BackupResult:
         """Check, select, desync, run, resync, prune."""
-        seen, problems = await self._check()
+        seen = await self._check()
         target = self._select(seen)
         await self._look(seen, target)
         if self._in_service:
-            ran = await self._run(seen, target, problems)
+            ran = await self._run(seen, target)
             resynced = None
         else:
             await self._desync(target)
-            ran = await self._run(seen, target, problems)
+            ran = await self._run(seen, target)
             resynced = await self._resync(target)
         manifest = ran.report
         pruned = await self._prune(manifest)
@@ -94,10 +97,10 @@ class _Steps:
             kept=pruned.kept,
             future=pruned.future,
             runner=ran.log,
-            problems=problems,
+            problems=manifest.problems,
         )
 
-    async def _check(self) -> tuple[ClusterObservation, tuple[str, ...]]:
+    async def _check(self) -> ClusterObservation:
         self._work.enter("check", "asking every pod for its Kubernetes and wsrep status")
         request = self._request
         before = await preflight(request, "backup", self._work.progress)
@@ -105,7 +108,7 @@ class _Steps:
         seen = before.placed(await observe(request, "Kubernetes and wsrep status of every pod"))
         self._work.progress.note(members_table(seen))
         if is_backed_up_in_service(seen):
-            self._in_service, self._others_in_sync = True, 0
+            self._stay_in_service()
         problems = health_problems(seen)
         if problems and not request.allow_unsafe:
             raise ClusterUnhealthy(
@@ -114,18 +117,25 @@ class _Steps:
             )
         if problems:
             workflow.logger.warning("unsafe backup", extra={"problems": problems})
-        return seen, problems
+        self._problems = (*problems, *in_spite_of(before.found, "backup", request.accept))
+        return seen
+
+    def _stay_in_service(self) -> None:
+        self._in_service, self._others_in_sync = True, 0
 
     def _select(self, seen: ClusterObservation) -> MemberObservation:
         self._work.enter("select", "choosing the replica to back up")
         ordinal = self._request.replica
-        target = select_replica(seen, ordinal)
+        avoided = primary_pod(seen, self._request.primary_label) if self._in_service else None
+        target = select_replica(seen, ordinal, avoided)
         if target is None:
             which = "any replica" if ordinal is None else repr(names.pod(seen.cluster, ordinal))
             raise ClusterUnhealthy(
                 f"selecting the replica to back up: expected {which} to be Ready and in sync, none is\n"
                 f"{members_table(seen)}"
             )
+        if serves_alone(seen, target.pod):
+            self._stay_in_service()
         self._work.progress.replica(target.pod)
         return target
 
@@ -145,22 +155,35 @@ class _Steps:
             timeout=LOOK_LIMIT,
         )
         report = (await _runner.run(task, f"pod {task.pod}: what is on {claim.claim}")).report
-        refuse(list(volume(claim, report)), "backup", request)
+        found = list(volume(claim, report))
+        refuse(found, "backup", request)
+        self._problems += in_spite_of(found, "backup", request.accept)
         lacking = lacking_backup_space(report, request.required_space_ratio, request.backup_claim)
         if lacking is not None:
             raise NotEnoughSpace(
                 f"backup of {target.pod!r}: {lacking}. Nothing was changed; enlarge the backup claim, keep fewer "
                 "backups, or lower the ratio"
             )
-        rate = request.max_mb_per_second
+        self._forecast(report, target)
+
+    def _forecast(self, report: CheckReport, target: MemberObservation) -> None:
+        """How long it will take, and what clients will see. Error: `InvalidInput`, when it cannot end in time."""
+        request, progress, rate = self._request, self._work.progress, self._request.max_mb_per_second
         if self._in_service:
             told = in_service(report, rate, self._unready_after.get(target.pod))
-            self._work.progress.fact("in service", f"{seen.replicas} replicas: the one that is read goes on; {told}")
+            progress.fact("in service", f"{target.pod} goes on serving while it is read; {told}")
+        limit, field = request.lock_wait_timeout, "lock_wait_timeout"
+        if self._in_service and request.write_wait_timeout < limit:
+            limit, field = request.write_wait_timeout, "write_wait_timeout"
+        held = held_too_long(report, rate, limit, field)
+        if held is not None:
+            progress.fact("large tables", held)
+            workflow.logger.warning("the backup may be given up", extra={"reason": held})
         slow = too_slow(report, rate, request.runner_timeout)
         if slow is not None:
             raise InvalidInput(f"{slow}. Nothing was changed; raise one of them")
         takes = reading_takes(report, rate)
-        self._work.progress.fact("reading the data", f"at most about {takes}; limit {request.runner_timeout}")
+        progress.fact("reading the data", f"at least about {takes}; limit {request.runner_timeout}")
 
     async def _desync(self, target: MemberObservation) -> None:
         self._work.enter("desync", f"taking {target.pod} out of flow control and out of the endpoints")
@@ -168,12 +191,11 @@ class _Steps:
             pod=target.pod,
             drain_timeout=self._request.drain_timeout,
             others_in_sync=self._others_in_sync,
+            unready_after=self._unready_after.get(target.pod),
         )
         await self._work.lease.desync(command)
 
-    async def _run(
-        self, seen: ClusterObservation, target: MemberObservation, problems: tuple[str, ...]
-    ) -> _runner.Ran[Manifest]:
+    async def _run(self, seen: ClusterObservation, target: MemberObservation) -> _runner.Ran[Manifest]:
         request, now = self._request, workflow.now()
         backup_id = names.backup_id(now)
         self._work.enter("run", f"mariadb-backup of {target.pod} on node {target.node}")
@@ -189,8 +211,8 @@ class _Steps:
             layout=claim.layout,
             lease_run=self._work.lease.ref.run_id,
             in_service=self._in_service,
-            unsafe=bool(problems),
-            problems=problems,
+            unsafe=bool(self._problems),
+            problems=self._problems,
             **{name: getattr(request, name) for name in BackupFields.model_fields},
         )
         pod = self._pod("backup")
@@ -208,6 +230,7 @@ class _Steps:
             others_in_sync=self._others_in_sync,
             give_back_when_degraded=request.give_back_when_degraded,
             lock_wait=request.lock_wait_timeout,
+            write_wait=request.write_wait_timeout if self._in_service else None,
         )
         ran = await _runner.run(task, f"pod {pod}: mariadb-backup of {target.pod}")
         if (ran.report.cluster, ran.report.backup_id) != (request.cluster, backup_id):
@@ -244,9 +267,13 @@ class _Steps:
             timeout=PRUNE_LIMIT,
         )
         try:
-            return (await _runner.run(task, f"pod {pod}: keep {request.backups_to_keep} backups")).report
+            report = (await _runner.run(task, f"pod {pod}: keep {request.backups_to_keep} backups")).report
         except GaleraBackupError as why:
             raise PruneFailed(
                 f"backup {manifest.backup_id!r} is complete and counts, but old backups could not be removed: "
                 f"{why.message}"
             ) from why
+        if report.future:
+            told = f"{', '.join(report.future)}; retention leaves them alone"
+            self._work.progress.fact("names from the future", told)
+        return report

@@ -40,6 +40,9 @@ class BackupRequest(BackupFields, OperationRequest):
     lock_wait_timeout: PositiveDuration = timedelta(minutes=5)
     """How long mariadb-backup may wait for a lock that somebody holds, or may keep the replica from applying any
     write-set; then the replica is given back."""
+    write_wait_timeout: PositiveDuration = timedelta(seconds=30)
+    """How long mariadb-backup may let clients' writes wait on a replica that serves meanwhile; then the backup is given
+    up. Less than a client's patience: a lock wait of InnoDB ends after 50 s, a request of a service within a minute."""
     drain_timeout: PositiveDuration = timedelta(minutes=10)
     """How long the resync waits for the replica to catch up before it rejoins flow control anyway."""
 
@@ -63,4 +66,4 @@ class BackupResult(Model):
     """Ids of backups with later names than this one: retention leaves them alone."""
     runner: RunnerLog
     problems: tuple[str, ...] = ()
-    """What the cluster check found, when `allow_unsafe` let the backup go on."""
+    """As in the manifest."""

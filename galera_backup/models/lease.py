@@ -32,6 +32,8 @@ class DesyncCommand(Model):
     drain_timeout: timedelta
     others_in_sync: int
     """So many other members must be in sync at that moment."""
+    unready_after: int | None = None
+    """Seconds in which its readiness probe must fail for the pod to be Not Ready; None: not known."""
 
 
 class CleanUpCommand(Model):

@@ -83,10 +83,12 @@ class Manifest(Model):
     ddl_blocked_seconds: int | None = None
     """Whole seconds in which mariadb-backup blocked DDL, and had desynced its server by itself; None: not known."""
     in_service: bool = False
-    """The replica went on serving: its cluster has too few to do without it."""
+    """The replica went on serving: its cluster could not do without it."""
     unsafe: bool = False
+    """It has problems."""
     problems: tuple[str, ...] = ()
-    """What the cluster check found, when the backup was unsafe; and what could not be proved of it."""
+    """What was wrong with the cluster, and what the backup lacks, where the request said to go on: `allow_unsafe`,
+    `accept`."""
 
     @property
     def room_kb(self) -> int:

@@ -31,6 +31,8 @@ class RestorePlan(Model):
     server_version: str
     """Of the server that the backup was taken from."""
     data_bytes: int
+    problems: tuple[str, ...] = ()
+    """Of the backup, as its manifest says: what it lacks."""
     replicas: int
     """Size of the restored cluster."""
     claims: tuple[ClaimPlan, ...]

@@ -66,3 +66,9 @@ class Finding(Model):
 def refusing(found: Sequence[Finding], undertaking: Undertaking, accepted: Collection[str] = ()) -> tuple[Finding, ...]:
     """The findings that this operation must not go on with."""
     return tuple(each for each in found if each.effect(undertaking, accepted) == Effect.REFUSES)
+
+
+def in_spite_of(found: Sequence[Finding], undertaking: Undertaking, accepted: Collection[str]) -> tuple[str, ...]:
+    """What would refuse this operation, if its request did not accept it: for the record, one sentence each."""
+    refused = refusing(found, undertaking)
+    return tuple(f"{each.about}: {each.saw}" for each in refused if each.effect(undertaking, accepted) == Effect.WARNS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Generator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from galera_backup.runner.mbstream import NotAStream, StreamNames
 from galera_backup.runner.pipeline import Tally, ahead, compress, paced
 from galera_backup.runner.places import Places
 from galera_backup.runner.reporting import ProgressLine, append_log, log, logged_to
-from galera_backup.runner.tool import BackupFacts, ToolFault, backup_facts
+from galera_backup.runner.tool import BackupFacts, Hold, ToolFault, backup_facts
 from galera_backup.runner.volumes import unpacked_kb, used_kb
 from galera_backup.storage.archive import Archive, Log, NewBackup
 from galera_backup.storage.space import FULL, free_kb, total_kb
@@ -28,6 +29,8 @@ from galera_backup.text import bounded
 
 DATA_RESERVE = 0.02
 """Part of the data volume that stays free: a server stops when it is full, and write-sets that wait are files on it."""
+
+_LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -105,10 +108,11 @@ def _store(
 ) -> _Stored:
     """Store the stream, and keep it once everything proves that it is whole."""
     progress = ProgressLine("backup", data_bytes, places.progress_every)
-    before, names = contents(places.data_directory), StreamNames()
+    before, names = contents(places.data_directory, job.layout.ignored), StreamNames()
     rate = job.max_mb_per_second or MB_PER_SECOND_AND_PROCESSOR * len(os.sched_getaffinity(0))
     with _room_for_the_stream(job), _understood(job):
-        stream = names.noted(paced(container.read_stream(), rate * 1e6))
+        hurry = _Hurry(container).needed if job.max_mb_per_second is None else lambda: False
+        stream = names.noted(paced(container.read_stream(), rate * 1e6, hurry))
         plain, packed = _store_stream(new, stream, progress, _DataRoom(places.data_directory))
     status = container.status(handshake.BACKUP_STATUS)
     try:
@@ -124,7 +128,7 @@ def _store(
         ) from fault
     with _understood(job):
         names.check_end()
-    _check_tables(job, names.names, before, contents(places.data_directory))
+    _check_tables(job, names.names, before, contents(places.data_directory, job.layout.ignored))
     with _room_for_the_stream(job):
         unpacked = unpacked_kb(places.data_directory) * 1024
         return _Stored(new.keep_stream(), plain, packed, facts, unpacked)
@@ -153,6 +157,24 @@ def _check_tables(job: BackupJob, names: frozenset[str], before: Contents, after
             f"it lacks {len(missing)} files: {bounded(', '.join(missing), 500)}. mariadb-backup does not follow "
             "links to databases or tables: move them into the data directory. Nothing that counts was left",
         )
+
+
+class _Hurry:
+    """Of a tool that holds up its server: write-sets wait for it, and clients' writes where the server serves."""
+
+    def __init__(self, container: MariadbContainer) -> None:
+        self._container = container
+        self._hold = Hold()
+        self._at, self._looked = 0, 0.0
+
+    def needed(self) -> bool:
+        """Looks at the tool's log once a second."""
+        now = time.monotonic()
+        if now - self._looked >= _LOOK_SECONDS:
+            self._looked = now
+            lines, self._at = self._container.grown(handshake.BACKUP_LOG, self._at)
+            self._hold.feed(lines)
+        return self._hold.begun
 
 
 class _DataRoom:

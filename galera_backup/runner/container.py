@@ -87,6 +87,17 @@ class MariadbContainer:
         except FileNotFoundError:
             return ""
 
+    def grown(self, name: str, at: int) -> tuple[str, int]:
+        """What a tool has written to stderr behind byte `at`, in whole lines, and where they end."""
+        try:
+            with (self.work / name).open("rb") as file:
+                file.seek(at)
+                lines = file.read()
+        except FileNotFoundError:
+            return "", at
+        whole = lines[: lines.rfind(b"\n") + 1]
+        return whole.decode(errors="replace"), at + len(whole)
+
     def log_tail(self, name: str, lines: int = 6) -> str:
         """The last lines of a tool's log, for an error message."""
         return bounded(" | ".join(self.log(name).strip().splitlines()[-lines:]), 700) or "(empty)"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 from galera_backup.failure import AgentError
 from galera_backup.models.common import ClusterRef
@@ -55,6 +57,8 @@ class Claim:
     """Restored data has that of the backup, whatever the job says."""
     free_kb: int = 10_000_000
     used_kb: int = 1_000_000
+    seen: Mapping[str, Any] = field(default_factory=dict)
+    """What a pod that looks at it sees beside the sizes: fields of a `CheckReport`."""
 
     @property
     def cluster_uuid(self) -> str:

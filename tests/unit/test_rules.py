@@ -19,7 +19,7 @@ from galera_backup.rules.health import (
     others_in_sync,
 )
 from galera_backup.rules.plan import expected_outage
-from galera_backup.rules.selection import primary_pod, select_replica, successor_of_primary
+from galera_backup.rules.selection import primary_pod, select_replica, serves_alone, successor_of_primary
 from galera_backup.rules.space import lacking_space, lacking_staging_space, lacking_unpack_space
 from galera_backup.show import members_table
 from tests.unit.members import CLUSTER, GOOD
@@ -147,6 +147,30 @@ def test_selection() -> None:
     assert selected(cluster(3, odd=2, member={"ready": False})) == 1
     assert selected(cluster(3, odd=2, desync=True), 2) is None
     assert selected(cluster(3), 7) is None
+
+
+def test_selection_spares_one_where_it_can() -> None:
+    for ordinal, avoided, expected in ((None, 1, 0), (None, 0, 1), (1, 1, 1)):
+        found = select_replica(cluster(2), ordinal, f"mariadb-server-{avoided}")
+        assert found is not None
+        assert found.ordinal == expected
+    alone = select_replica(cluster(2, local_state=1), None, "mariadb-server-0")
+    assert alone is not None
+    assert alone.ordinal == 0
+
+
+@pytest.mark.parametrize(
+    ("seen", "alone"),
+    [
+        (cluster(), False),
+        (cluster(2), False),
+        (cluster(2, local_state=1), True),
+        (cluster(2, member={"ready": False}), True),
+        (cluster(1), True),
+    ],
+)
+def test_who_serves_alone(seen: ClusterObservation, alone: bool) -> None:
+    assert serves_alone(seen, "mariadb-server-0") == alone
 
 
 def test_successor_is_the_lowest_in_sync_that_is_no_backup() -> None:

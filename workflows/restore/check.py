@@ -148,6 +148,7 @@ def _described(
         position=manifest.position,
         server_version=manifest.server_version,
         data_bytes=manifest.data_bytes,
+        problems=manifest.problems,
         replicas=plan.recipe.replicas,
         claims=tuple(
             ClaimPlan(claim=claim.claim, free_kb=report.data_free_kb, total_kb=report.data_total_kb)
@@ -163,6 +164,8 @@ def _show(plan: RestorePlan, progress: ProgressReport) -> None:
     outage = f"outage of about {plan.expected_outage_seconds:.0f} s"
     progress.fact("backup's position", f"`{plan.position}`, MariaDB {plan.server_version}")
     progress.fact("data", f"{plan.data_bytes:,} bytes")
+    if plan.problems:
+        progress.fact("problems of the backup", "; ".join(plan.problems))
     progress.fact("strategy", f"{plan.strategy}, for {plan.replicas} replicas; {outage}")
     free = ", ".join(f"`{each.claim}` {each.free_kb:,} of {each.total_kb:,}" for each in plan.claims)
     progress.fact("KB free", free)

@@ -15,7 +15,8 @@ from galera_backup.models.proof import CheckTables, SqlCheck
 from galera_backup.models.restore import RestoreRequest, Strategy
 from galera_backup.models.site import RunnerSettings
 from starters import janitor as janitor_command
-from starters._options import BackupOptions, LabelMover, PlaceOptions
+from starters._backup_options import BackupOptions
+from starters._options import LabelMover, PlaceOptions
 from starters._proof import ProofOptions
 from starters._request import request
 from starters._restore_options import RestoreOptions
@@ -32,7 +33,7 @@ def test_options_that_were_not_typed_keep_the_models_default() -> None:
 
 
 def test_every_option_reaches_its_field() -> None:
-    what = BackupOptions("1", "2", "1.5", True, "3h", "4m", False, "80", "7m")
+    what = BackupOptions("1", "2", "1.5", True, "3h", "4m", False, "80", "7m", "40s")
     places = PlaceOptions(*PLACES, LabelMover.CONTROLLER, *LABEL, ["controlled"], "3307", ["*.cnf"])
     order = request(BackupRequest, "a/b", what.fields() | places.fields() | {"wait_for_cluster": "5m"})
     assert order == BackupRequest(
@@ -46,6 +47,7 @@ def test_every_option_reaches_its_field() -> None:
         drain_timeout=timedelta(minutes=4),
         max_mb_per_second=80,
         lock_wait_timeout=timedelta(minutes=7),
+        write_wait_timeout=timedelta(seconds=40),
         credentials=SecretRef(secret="s", user_key="u", password_key="p"),
         backup_claim="claim",
         container="db",

@@ -60,6 +60,11 @@ def test_pace_holds_and_a_stall_is_not_made_up_for() -> None:
     assert moments[9] - moments[5] >= 0.2 - 0.01  # 0.4, less the credit
 
 
+def test_nothing_waits_in_a_hurry() -> None:
+    moments = [time.monotonic() for _ in paced(iter([bytes(10_000)] * 5), 1_000, lambda: True)]
+    assert moments[-1] - moments[0] < 1
+
+
 def test_roundtrip_in_bounded_blocks(tmp_path: Path) -> None:
     plain = [os.urandom(100_000), b"", bytes(50 << 20), os.urandom(10)]
     packed = tmp_path / "packed"
