@@ -225,7 +225,7 @@ def _settings(container: V1Container) -> tuple[str, ...]:
 
 def _scaled_by(managed: Iterable[Any]) -> tuple[str, ...]:
     found = [each for each in managed if "f:replicas" in ((each.fields_v1 or {}).get("f:spec") or {})]
-    found.sort(key=lambda each: each.time, reverse=True)
+    found.sort(key=lambda each: str(each.time or ""), reverse=True)
     return tuple(dict.fromkeys(each.manager for each in found if each.manager != names.MANAGED_BY))
 
 
