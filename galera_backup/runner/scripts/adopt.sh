@@ -8,8 +8,11 @@ alone="gmcast.listen_addr=tcp://127.0.0.1:${ADOPT_PORT:-4567};ist.recv_addr=127.
 serve_alone() { # log, further options: on the prepared data, reachable by nobody, alone in a group on loopback
     log=$1
     shift
+    # backup-my.cnf names the directories of the server that was backed up; all of its files are in the target yet.
     run "$log" /dev/null /dev/null timeout -k 10 "${ADOPT_SECONDS:-600}" "$server" \
-        --defaults-file="$target/backup-my.cnf" --datadir="$target" --tmpdir="$WORK/tmp" --socket="$WORK/tmp/socket" \
+        --defaults-file="$target/backup-my.cnf" --datadir="$target" --innodb-undo-directory="$target" \
+        --innodb-log-group-home-dir="$target" --aria-log-dir-path="$target" --tmpdir="$WORK/tmp" \
+        --socket="$WORK/tmp/socket" \
         --pid-file="$WORK/tmp/pid" --skip-networking --skip-grant-tables --skip-log-bin --skip-slave-start \
         --event-scheduler=OFF --innodb-buffer-pool-dump-at-shutdown=OFF --innodb-buffer-pool-load-at-startup=OFF \
         --binlog-format=ROW --innodb-autoinc-lock-mode=2 --wsrep-on=ON --wsrep-provider="$provider" \

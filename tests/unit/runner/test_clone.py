@@ -133,6 +133,9 @@ def test_the_server_is_alone_and_reachable_by_nobody(target: Pod) -> None:
         assert {"--skip-networking", "--wsrep-cluster-address=gcomm://", "--wsrep-node-address=127.0.0.1"} <= {*options}
         assert f"--wsrep-provider={target.fake}/image/opt/lib/libgalera_smm.so" in options
         assert "gmcast.listen_addr=tcp://127.0.0.1:4567" in arguments
+        last = dict(option.split("=", 1) for option in options if "=" in option)
+        files = ("--datadir", "--innodb-undo-directory", "--innodb-log-group-home-dir", "--aria-log-dir-path")
+        assert {last[name] for name in files} == {str(_staged(target).staged)}
     assert "--wsrep-recover" in second
     assert "--wsrep-recover" not in first
 
