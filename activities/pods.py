@@ -99,10 +99,15 @@ class PodWatcher:
 
 
 def _stuck(task: RunnerTask[RunnerJob], pod: PodFacts, waited: timedelta) -> str | None:
-    """Why the pod will not start, or None. In an outage there is nothing better than to wait for room on a node."""
-    hopeless = any(wait.reason in NOT_STARTABLE for wait in pod.waiting.values())
-    patience = max(task.timeout, timing.START_LIMIT) if task.job.needs.in_outage else timing.START_LIMIT
-    limit = timing.NOT_STARTABLE_LIMIT if hopeless else patience
+    """Why the pod will not start, or None.
+
+    In an outage there is nothing better than to wait for room on a node; and for an image, where the pod undoes, or
+    needs none but that of the agent.
+    """
+    needs = task.job.needs
+    patient = needs.in_outage and (task.fence == "undo" or not needs.script)
+    hopeless = not patient and any(wait.reason in NOT_STARTABLE for wait in pod.waiting.values())
+    limit = timing.NOT_STARTABLE_LIMIT if hopeless else timing.start_limit(task.timeout, in_outage=needs.in_outage)
     if pod.phase != "Pending" or waited < limit:
         return None
     waits = [f"{name}: {wait.reason} {wait.message}".strip() for name, wait in sorted(pod.waiting.items())]

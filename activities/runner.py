@@ -23,8 +23,10 @@ from galera_backup.errors import (
     ClusterNotFound,
     ClusterUnhealthy,
     GaleraBackupError,
+    KubernetesRefused,
     KubernetesUnavailable,
     LeaseLost,
+    QuotaExceeded,
     RunnerNotStarted,
     ScaleFailed,
 )
@@ -76,7 +78,7 @@ class RunnerActivities:
             ScaleFailed,
         ) as error:
             if not isinstance(error, asyncio.CancelledError) or wanted_to_stop():
-                await asyncio.to_thread(self._kube.delete_pod, task.site.cluster.namespace, task.pod)
+                await asyncio.to_thread(self._delete, task)
             raise
         return outcome
 
@@ -144,7 +146,7 @@ class RunnerActivities:
     def _runners(self, request: RemoveRunners) -> list[PodFacts]:
         if request.pod is not None:
             found = self._kube.find_pod(request.cluster.namespace, request.pod)
-            return [found] if found else []
+            return [found] if found is not None and (not request.run or _is_of(found, request.run)) else []
         assert request.lease is not None
         return self._kube.runner_pods(request.cluster, request.lease.run_id)
 
@@ -184,7 +186,19 @@ class RunnerActivities:
     def _create(self, task: RunnerTask[RunnerJob]) -> None:
         statefulset = self._kube.statefulset(task.site.cluster, task.site.container)
         replica = self._kube.find_pod(task.site.cluster.namespace, task.replica) if task.replica else None
-        self._kube.create_pod(task.site.cluster.namespace, runner_pod(task, statefulset, replica, self._agent_image))
+        pod = runner_pod(task, statefulset, replica, self._agent_image)
+        try:
+            self._kube.create_pod(task.site.cluster.namespace, pod)
+        except QuotaExceeded as error:
+            if task.job.needs.in_outage:
+                raise  # what the stop has freed is counted a moment later
+            raise KubernetesRefused(error.message) from error
+
+    def _delete(self, task: RunnerTask[RunnerJob]) -> None:
+        """The pod, unless it is another run's."""
+        pod = self._kube.find_pod(task.site.cluster.namespace, task.pod)
+        if pod is not None and _is_of(pod, task.run):
+            self._kube.delete_pod(task.site.cluster.namespace, task.pod)
 
     async def _watch_both(self, task: RunnerTask[RunnerJob]) -> RunnerOutcome:
         """The runner to its end, and meanwhile what may be a reason to give its replica back.
@@ -221,6 +235,10 @@ class RunnerActivities:
 
 def _did_not_start(outcome: RunnerOutcome) -> bool:
     return outcome.error is not None and outcome.error.type == "RunnerNotStarted"
+
+
+def _is_of(pod: PodFacts, run: str) -> bool:
+    return pod.labels.get(names.RUN_LABEL, "") == run
 
 
 def _check_adopted(task: RunnerTask[RunnerJob], pod: PodFacts | None) -> None:

@@ -9,7 +9,7 @@ from kubernetes.client import V1Pod
 from temporalio import activity
 
 from activities._heartbeat import in_thread
-from galera_backup.errors import ClusterNotFound, KubernetesRefused
+from galera_backup.errors import ClusterNotFound, InvalidInput, KubernetesRefused, QuotaExceeded
 from galera_backup.kube.admission import TRIAL_PREFIX, trial
 from galera_backup.kube.facts import StatefulSetFacts
 from galera_backup.kube.gateway import KubeGateway
@@ -21,6 +21,7 @@ from galera_backup.models.common import LeaseRef
 from galera_backup.models.jobs import (
     BackupJob,
     CheckJob,
+    InspectJob,
     PruneJob,
     RestoreJob,
     RunnerJob,
@@ -81,12 +82,21 @@ class TrialActivities:
             server_volumes=request.server_volumes,
             timeout=timedelta(hours=1),
         )
-        pod = runner_pod(task, statefulset, None, self._agent_image)
-        return self._trial(job.mode, "runner", request.site.cluster.namespace, pod)
+        try:
+            pod = runner_pod(task, statefulset, None, self._agent_image)
+        except InvalidInput as error:
+            return Trial(name=job.mode, whose="runner", problem=error.message, is_known=False)
+        tried = self._trial(job.mode, "runner", request.site.cluster.namespace, pod)
+        selecting = self._kube.services_that_match(request.site.cluster.namespace, pod.metadata.labels)
+        return tried.model_copy(update={"selected_by": tuple(selecting)})
 
     def _trial(self, name: str, whose: Whose, namespace: str, pod: V1Pod) -> Trial:
+        """A quota that is full now may have room when the pod is created: then what the pod itself requests counts."""
         try:
             return trial(name, whose, self._kube.try_pod(namespace, pod))
+        except QuotaExceeded as error:
+            over = {"problem": error.message, "over_quota": error.details[0]}
+            return trial(name, whose, pod).model_copy(update=over)
         except KubernetesRefused as error:
             return Trial(name=name, whose=whose, problem=error.message)
 
@@ -106,6 +116,7 @@ def _jobs(request: TrialRequest) -> Sequence[RunnerJob]:
     )
     jobs: dict[Way, Sequence[RunnerJob]] = {
         "backup": [
+            CheckJob(cluster=cluster, before_backup=True),
             BackupJob(
                 cluster=cluster, backup_id=_ID, replica="", node="", claim=request.claim, claim_uid="", lease_run=""
             ),
@@ -118,5 +129,10 @@ def _jobs(request: TrialRequest) -> Sequence[RunnerJob]:
         ],
         "rolling": [check, UnpackJob(cluster=cluster, backup_id=_ID, restore_id=_RESTORE, uuid=_UUID), restore],
         "in_place": [check, restore],
+        "rollback": [
+            CheckJob(cluster=cluster, without_backups=True),
+            InspectJob(cluster=cluster, restore_id=_RESTORE),
+            SwapJob(cluster=cluster, restore_id=_RESTORE, direction="back"),
+        ],
     }
     return jobs[request.way]

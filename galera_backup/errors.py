@@ -11,7 +11,7 @@
     │   ├── BackupFailed, BackupBlocked, BackupIncomplete, BackupExists, BackupNotFound, BackupDamaged
     │   └── RestoreFailed, PruneFailed
     ├── ServiceRefused        KubernetesRefused, DatabaseRefused, TemporalRefused
-    ├── ServiceUnavailable*   KubernetesUnavailable*, DatabaseUnavailable*, TemporalUnavailable*
+    ├── ServiceUnavailable*   KubernetesUnavailable*, QuotaExceeded*, DatabaseUnavailable*, TemporalUnavailable*
     └── CommandError          WorkerMissing, AnswerNotUnderstood, NotFound
 
 `*`: a retry can help. The second level are families to catch; only their members are raised.
@@ -190,6 +190,10 @@ class KubernetesRefused(ServiceRefused):
 
 class KubernetesUnavailable(ServiceUnavailable):
     """The API server could not be reached, was busy, or had an internal error."""
+
+
+class QuotaExceeded(ServiceUnavailable):
+    """A ResourceQuota, whose name is the detail, has no room now: pods that go make room a moment later."""
 
 
 class DatabaseRefused(ServiceRefused):

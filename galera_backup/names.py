@@ -40,7 +40,7 @@ CLUSTER_LABEL = "galera-backup/statefulset"
 
 
 _HASH = 8
-RUNNER_PREFIX_LIMIT = 63 - 1 - _HASH - 1 - len("restore-99-2")
+RUNNER_PREFIX_LIMIT = 63 - 1 - _HASH - 1 - len("prove-up-9999-2")
 """Characters of a prefix, so that the name of every part fits."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from temporalio import workflow
@@ -21,7 +21,8 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.preflight import Effect, Finding, Undertaking, refusing
     from galera_backup.models.site import OperationRequest, Site
     from galera_backup.models.trial import TrialRequest, Way
-    from galera_backup.rules.preflight.admission import admitted
+    from galera_backup.rules.preflight.admission import Size, admitted
+    from galera_backup.rules.preflight.claims import claims
     from galera_backup.rules.preflight.findings import findings, key_volumes, layouts
     from galera_backup.rules.preflight.statefulset import unread
     from galera_backup.show import preflight_table
@@ -44,18 +45,18 @@ class Preflight:
         effects = (Effect.REFUSES, Effect.WARNS)
         return tuple(each.sentence() for each in self.found if each.severity.of(undertaking) in effects)
 
-    @property
-    def in_turn(self) -> bool:
-        """Whether no two pods can use the backup claim at once."""
-        return any(each.kind == "backup-claim-in-turn" for each in self.found)
-
     def placed(self, seen: ClusterObservation) -> ClusterObservation:
         """The same cluster, with the place of the data on each claim."""
         places = [self.layouts.get(each.claim, Layout()) for each in seen.claims]
         claims = [each.model_copy(update={"layout": place}) for each, place in zip(seen.claims, places, strict=True)]
         return seen.model_copy(
-            update={"claims": tuple(claims), "server_volumes": self.server_volumes, "in_turn": self.in_turn}
+            update={"claims": tuple(claims), "server_volumes": self.server_volumes, "in_turn": in_turn(self.found)}
         )
+
+
+def in_turn(found: Iterable[Finding]) -> bool:
+    """Whether no two pods can use the backup claim at once."""
+    return any(each.kind == "backup-claim-in-turn" for each in found)
 
 
 async def inspect(site: Site, replicas: int | None, summary: str) -> ClusterFacts:
@@ -81,12 +82,15 @@ async def preflight(
 
 async def try_pods(site: Site, way: Way, facts: ClusterFacts, server_volumes: tuple[str, ...]) -> Sequence[Finding]:
     """What Kubernetes would say to the pods that the operation will need."""
-    claims = [each.name for each in facts.shape.claims if each.ordinal is not None]
-    if not claims:
+    shape = facts.shape
+    data_claims = [each.name for each in shape.claims if each.ordinal is not None]
+    if not data_claims:
         return ()
-    task = TrialRequest(site=site, way=way, claim=claims[0], server_volumes=server_volumes)
+    task = TrialRequest(site=site, way=way, claim=data_claims[0], server_volumes=server_volumes)
     trials = await call.act(TrialActivities.try_pods, task, f"would the pods of a {way} be created?")
-    return [*admitted(trials, way, len(claims)), *unread(facts.shape.statefulset.cluster, trials.unread)]
+    size = Size(replicas=len(data_claims), running=sum(not member.ended for member in shape.members))
+    found = admitted(trials, way, size, in_turn=in_turn(claims(shape)))
+    return [*found, *unread(shape.statefulset.cluster, trials.unread)]
 
 
 def refuse(found: Sequence[Finding], undertaking: Undertaking, request: OperationRequest) -> None:

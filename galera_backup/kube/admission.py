@@ -56,6 +56,7 @@ def trial(name: str, whose: Whose, answer: V1Pod) -> Trial:
         requests=_largest(_total(containers, "requests"), starting, "requests"),
         limits=_largest(_total(containers, "limits"), starting, "limits"),
         has_deadline=answer.spec.active_deadline_seconds is not None,
+        pulled=tuple(dict.fromkeys(each.image for each in [*containers, *starting] if _is_pulled_again(each))),
     )
 
 
@@ -69,6 +70,10 @@ def quota(found: V1ResourceQuota) -> Quota:
         scopes=tuple(spec.scopes or ()),
         has_selector=spec.scope_selector is not None,
     )
+
+
+def _is_pulled_again(container: Any) -> bool:
+    return bool(container.image_pull_policy == "Always")
 
 
 def _total(containers: Iterable[Any], field: str) -> dict[str, Decimal]:

@@ -120,14 +120,17 @@ class KubeGateway:
 
     def services_of(self, statefulset: StatefulSetFacts) -> list[str]:
         """The Services under whose names its pods are found: the one that names them, and all that select them."""
-        namespace = statefulset.cluster.namespace
+        selecting = set(self.services_that_match(statefulset.cluster.namespace, statefulset.labels))
+        return sorted(selecting | {statefulset.service} - {""})
+
+    def services_that_match(self, namespace: str, labels: Mapping[str, str]) -> list[str]:
+        """Services whose selector matches these labels, those that publish pods that are not ready too."""
         services = call(f"listing Services of {namespace!r}", self._core.list_namespaced_service, namespace)
-        selecting = {
+        return sorted(
             service.metadata.name
             for service in services.items
-            if service.spec.selector and service.spec.selector.items() <= statefulset.labels.items()
-        }
-        return sorted(selecting | {statefulset.service} - {""})
+            if service.spec.selector and service.spec.selector.items() <= labels.items()
+        )
 
     def _services_that_follow_readiness(self, namespace: str) -> dict[str, dict[str, str]]:
         services = call(f"listing Services of {namespace!r}", self._core.list_namespaced_service, namespace)

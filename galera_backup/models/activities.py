@@ -187,6 +187,8 @@ class RemoveRunners(Model):
 
     cluster: ClusterRef
     pod: str | None = None
+    run: str = ""
+    """With `pod`: run id of the workflow that has started it; another run's pod of this name stays. Empty: any."""
     lease: LeaseRef | None = None
 
 

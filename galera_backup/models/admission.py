@@ -19,6 +19,14 @@ class Trial(Facts):
     whose: Whose
     problem: str = ""
     """Why it would be refused; empty: it would be created."""
+    over_quota: str = ""
+    """Name of the quota that has no room for it now, which is the problem then."""
+    is_known: bool = True
+    """False: the problem is that nobody knows how to build it."""
+    selected_by: tuple[str, ...] = ()
+    """Services that would send clients to it."""
+    pulled: tuple[str, ...] = ()
+    """Images that its node pulls again, though it has them: `imagePullPolicy: Always`, as admission has completed it."""
     requests: Mapping[str, Decimal] = {}
     """Of the whole pod, as admission has completed them, in the base unit: `cpu`, `memory`, ..."""
     limits: Mapping[str, Decimal] = {}

@@ -7,12 +7,16 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from galera_backup.models.common import ClusterRef, KubernetesName, Model, PrimaryLabel, SecretRef
 
 BACKUP_ROOT = "/var/backup"
 """Where a runner pod mounts the backup volume."""
+
+
+_OURS = "galera-backup/"
+"""Begin of the keys by which this project knows its pods."""
 
 
 class RunnerSettings(Model):
@@ -27,6 +31,14 @@ class RunnerSettings(Model):
     """None: that of the servers' pods."""
     pull_secrets: tuple[KubernetesName, ...] = ()
     """Beside those of the servers' pods: for the agent's image."""
+
+    @field_validator("labels", "annotations")
+    @classmethod
+    def _not_ours(cls, given: Mapping[str, str]) -> Mapping[str, str]:
+        ours = sorted(key for key in given if key.startswith(_OURS))
+        if ours:
+            raise ValueError(f"expected keys that do not begin with {_OURS!r}, got {', '.join(ours)}")
+        return given
 
     @model_validator(mode="before")
     @classmethod

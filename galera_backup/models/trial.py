@@ -9,8 +9,8 @@ from galera_backup.models.common import Facts, Model
 from galera_backup.models.shape import Unread
 from galera_backup.models.site import Site
 
-Way = Literal["backup", "staged", "rolling", "in_place"]
-"""A backup, or a restore by one of its strategies."""
+Way = Literal["backup", "staged", "rolling", "in_place", "rollback"]
+"""A backup, a restore by one of its strategies, or what undoes one."""
 
 
 class TrialRequest(Model):

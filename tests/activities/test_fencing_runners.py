@@ -9,9 +9,17 @@ import pytest
 from temporalio.client import WorkflowExecutionStatus
 
 from galera_backup import timing
-from galera_backup.errors import KubernetesUnavailable, LeaseLost
+from galera_backup.errors import (
+    GaleraBackupError,
+    KubernetesRefused,
+    KubernetesUnavailable,
+    LeaseLost,
+    QuotaExceeded,
+    RunnerNotStarted,
+)
+from galera_backup.kube.runner_pod import runner_pod
 from galera_backup.models.activities import RemoveRunners, RunnerTask
-from galera_backup.models.jobs import BackupJob, RestoreJob, RunnerJob
+from galera_backup.models.jobs import BackupJob, InspectJob, RestoreJob, RunnerJob
 from tests.activities.undoing import end_lease, undo_desync, undo_stop
 from tests.fakes.bench import LEASE, OTHER, Bench
 from tests.fakes.faults import Fault
@@ -193,3 +201,27 @@ async def test_removing_orphans_does_not_meet_the_next_lease(bench: Bench) -> No
     failure = await frozen.goes_on()
     assert isinstance(failure, LeaseLost)
     assert [pod.name for pod in bench.world.present_runners()] == ["next"]
+
+
+async def test_a_pod_of_another_run_stays(bench: Bench) -> None:
+    """It has the name by chance, or by a person: nobody but its own run removes it."""
+    world = bench.world
+    world.plan(RunnerPlan("list", held=True))
+    theirs = bench.job(run="theirs")
+    world.create_runner(runner_pod(theirs, world.statefulset_facts(None), None, "agent:1"))
+    with pytest.raises(RunnerNotStarted, match="there is a pod of this name already"):
+        await bench.run(bench.runner.run_runner, bench.job(run="ours"))
+    await bench.run(bench.runner.remove_runners, RemoveRunners(cluster=world.cluster, pod=theirs.pod, run="ours"))
+    assert not world.runners[theirs.pod].deleting
+    await bench.run(bench.runner.remove_runners, RemoveRunners(cluster=world.cluster, pod=theirs.pod, run="theirs"))
+    assert theirs.pod not in {pod.name for pod in world.present_runners()}
+
+
+@pytest.mark.parametrize(("in_outage", "error"), [(True, QuotaExceeded), (False, KubernetesRefused)])
+async def test_a_quota_that_is_full(bench: Bench, in_outage: bool, error: type[GaleraBackupError]) -> None:
+    """What the stop has freed is counted a moment later: then another try creates the pod."""
+    bench.world.faults.add(Fault("create_pod", before=QuotaExceeded("creating pod: exceeded quota", "q")))
+    job = InspectJob(cluster=bench.world.cluster, restore_id="r", in_outage=in_outage)
+    with pytest.raises(error) as failed:
+        await bench.run(bench.runner.run_runner, bench.job(job=job))
+    assert failed.value.retryable == in_outage

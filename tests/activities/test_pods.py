@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -14,10 +15,11 @@ from galera_backup.kube.facts import ContainerEnd
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.models.clone import Clone
 from galera_backup.models.common import ClusterRef
-from galera_backup.models.jobs import InspectJob, ListJob, UnpackJob
+from galera_backup.models.jobs import InspectJob, ListJob, RestoreJob, UnpackJob
 from galera_backup.models.runner import AnyJob
 from tests.fakes.bench import Bench
 from tests.fakes.gateways import FakeKube
+from workflows._runner import activity_limit
 
 BACKUP_ID = "20261122T010000Z-full"
 CLONE = Clone(
@@ -74,20 +76,27 @@ def test_log_is_read_from_its_end() -> None:
 
 
 @pytest.mark.parametrize(
-    ("in_outage", "reason", "minutes", "stuck"),
+    ("mode", "fence", "reason", "lasts"),
     [
-        (False, "", 4, False),
-        (False, "", 6, True),
-        (True, "", 29, False),
-        (True, "", 31, True),
-        (True, "ImagePullBackOff", 6, True),
+        ("look", "none", "", 5),
+        ("look", "none", "ErrImagePull", 0),
+        ("inspect", "stopped", "", 30),
+        ("inspect", "stopped", "ImagePullBackOff", 30),
+        ("restore", "stopped", "", 30),
+        ("restore", "stopped", "ImagePullBackOff", 0),
+        ("restore", "undo", "ImagePullBackOff", 30),
     ],
 )
-def test_how_long_a_pod_may_wait_for_its_start(
-    bench: Bench, in_outage: bool, reason: str, minutes: int, stuck: bool
-) -> None:
-    job = InspectJob(cluster=bench.world.cluster, restore_id="galera-restore/1", in_outage=in_outage)
-    task = bench.job(job=job).model_copy(update={"timeout": timedelta(minutes=30)})
+def test_how_long_a_pod_may_wait_for_its_start(bench: Bench, mode: str, fence: Any, reason: str, lasts: int) -> None:
+    """The first that writes may still give up, at once; what undoes has nothing else to do than to wait."""
+    cluster, outage = bench.world.cluster, mode == "inspect"
+    job: AnyJob = InspectJob(cluster=cluster, restore_id="galera-restore/1", in_outage=outage)
+    if mode == "restore":
+        fields = {"ordinal": 0, "last": False, "safe_to_bootstrap": True}
+        job = RestoreJob(cluster=cluster, backup_id=BACKUP_ID, restore_id="galera-restore/1", **fields)
+    task = bench.job(fence, job=job).model_copy(update={"timeout": timedelta(minutes=30)})
     waiting = {"agent": ContainerEnd(exit_code=0, reason=reason, message="")} if reason else {}
     pod = replace(bench.world.member(0).facts(), phase="Pending", waiting=waiting, unscheduled="0/3 nodes")
-    assert (_stuck(task, pod, timedelta(minutes=minutes)) is not None) == stuck
+    assert lasts == 0 or _stuck(task, pod, timedelta(minutes=lasts - 0.5)) is None
+    assert _stuck(task, pod, timedelta(minutes=lasts + 0.5)) is not None
+    assert activity_limit(task) > timedelta(minutes=lasts) + task.timeout, "the activity waits as long as the pod may"

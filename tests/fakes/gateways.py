@@ -164,6 +164,10 @@ class FakeKube(_Fake):
         return self.worlds.at(namespace).selecting(dict(labels))
 
     @_call
+    def services_that_match(self, namespace: str, labels: Mapping[str, str]) -> list[str]:
+        return self.worlds.at(namespace).selecting(dict(labels))
+
+    @_call
     def services_of(self, statefulset: StatefulSetFacts) -> list[str]:
         world = self.worlds.at(statefulset.cluster.namespace)
         return sorted({statefulset.service, *world.selecting(dict(statefulset.labels))})

@@ -37,7 +37,7 @@ def test_runner_pods_have_names_that_kubernetes_takes() -> None:
     """The kubelet makes the host name of the pod's name, and cuts it at 63."""
     longest = "p" * names.RUNNER_PREFIX_LIMIT
     for prefix in (names.BACKUP_RUNNER_PREFIX, names.RESTORE_RUNNER_PREFIX, names.JANITOR_RUNNER_PREFIX, longest):
-        for part in ("backup", "prune-2", "prove-up-99", "restore-99-2"):
+        for part in ("backup", "prune-2", "prove-up-99", "prove-up-9999-2"):
             name = names.runner_pod(prefix, CLUSTER, "run", part)
             assert name.startswith(f"{prefix}-")
             assert name.endswith(f"-{part}")

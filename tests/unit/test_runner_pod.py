@@ -135,7 +135,7 @@ def test_may_do_no_more_than_it_must(job: str) -> None:
         ("backup", "read-only", "writable"),
         ("check", "read-only", "read-only"),
         ("look", "read-only", "read-only"),
-        ("before", "read-only", "read-only"),
+        ("before", "read-only", "writable"),
         ("alone", "read-only", None),
         ("restore", "writable", "writable"),
         ("unpack", None, "writable"),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from kubernetes import client
+from pydantic import ValidationError
 
 from galera_backup.errors import InvalidInput
 from galera_backup.kube.facts import StatefulSetFacts, pod_facts, statefulset_facts
@@ -197,7 +198,7 @@ def test_app_armor_by_annotations() -> None:
 
 def test_what_a_request_adds() -> None:
     settings = RunnerSettings(
-        labels={"team": "db", "galera-backup/statefulset": "mine"},
+        labels={"team": "db", "app.kubernetes.io/managed-by": "mine"},
         annotations={"a": "b"},
         requests={"memory": "1Gi"},
         limits={"memory": "2Gi"},
@@ -207,12 +208,20 @@ def test_what_a_request_adds() -> None:
     wanted = task("backup")
     pod = built(wanted.model_copy(update={"site": wanted.site.model_copy(update={"runner": settings})}))
     assert pod["metadata"]["labels"]["team"] == "db"
-    assert pod["metadata"]["labels"]["galera-backup/statefulset"] == "mariadb-server"
+    assert pod["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "galera-backup"
     assert pod["metadata"]["annotations"] == {"a": "b"}
     assert pod["spec"]["priorityClassName"] == "low"
     assert pod["spec"]["imagePullSecrets"] == [{"name": "registry"}, {"name": "agent"}]
     for container in pod["spec"]["containers"]:
         assert container["resources"] == {"requests": {"cpu": "10m", "memory": "1Gi"}, "limits": {"memory": "2Gi"}}
+
+
+@pytest.mark.parametrize("field", ["labels", "annotations"])
+def test_keys_by_which_we_know_our_pods(field: str) -> None:
+    with pytest.raises(
+        ValidationError, match="expected keys that do not begin with 'galera-backup/', got galera-backup/run"
+    ):
+        RunnerSettings.model_validate({field: {"galera-backup/run": "other"}})
 
 
 def test_the_facts_say_nothing_of_it() -> None:

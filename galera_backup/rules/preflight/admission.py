@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -18,6 +18,16 @@ _SMALL = {"cpu": Decimal("0.2"), "memory": Decimal(128 << 20)}
 
 
 @dataclass(frozen=True)
+class Size:
+    """Of the cluster."""
+
+    replicas: int
+    """Once it is started."""
+    running: int
+    """Members that run now."""
+
+
+@dataclass(frozen=True)
 class Gathering:
     """Pods that live at the same time, beyond those that run now."""
 
@@ -28,34 +38,63 @@ class Gathering:
     """Those of the servers that do not run then."""
 
 
-def admitted(seen: Trials, way: Way, replicas: int) -> Iterator[Finding]:
-    """What is wrong with the pods of an operation on so many replicas."""
+def admitted(seen: Trials, way: Way, size: Size, *, in_turn: bool = False) -> Iterator[Finding]:
+    """What is wrong with the pods of an operation. `in_turn`: no two pods can use the backup claim at once."""
     holds = [seen.hold] if seen.hold is not None else []
-    yield from trials([*seen.runners, *holds, seen.server])
-    yield from quotas(seen.quotas, gatherings(seen, way, replicas))
+    judged = {each.name for each in seen.quotas if _is_judged(each)}
+    yield from trials([*seen.runners, *holds, seen.server], judged)
+    yield from quotas(seen.quotas, gatherings(seen, way, size, in_turn=in_turn))
     yield from _larger(seen, way)
+    if seen.server.pulled:
+        yield found(
+            "images-pulled",
+            f"pod {seen.server.name!r}",
+            f"its node pulls {', '.join(seen.server.pulled)} again when the cluster is started (imagePullPolicy Always): "
+            "a registry that does not answer then keeps the database down",
+            "Set imagePullPolicy IfNotPresent, or see that the registry answers",
+        )
 
 
-def gatherings(seen: Trials, way: Way, replicas: int) -> list[Gathering]:
+def gatherings(seen: Trials, way: Way, size: Size, *, in_turn: bool = False) -> list[Gathering]:
     """Which pods live at the same time."""
     by_name = {each.name: each for each in seen.runners}
-    servers = [seen.server] * replicas
     if way == "backup":
         return [Gathering("while a replica is backed up", [by_name["backup"]])]
-    holds = [seen.hold] * replicas if seen.hold is not None else []
-    if way == "staged":
-        return [
-            Gathering("while the backup is staged", [by_name["stage"]] * replicas),
-            Gathering("in the outage", [*[by_name["swap"]] * replicas, *holds], gone=servers),
-        ]
-    before = [Gathering("while the backup is unpacked", [by_name["unpack"]])] if way == "rolling" else []
-    return [*before, Gathering("in the outage", [by_name["restore"], *holds], gone=servers)]
+    running = [seen.server] * size.running
+    holds = [seen.hold] * size.replicas if seen.hold is not None else []
+    start = Gathering("when the cluster is started", [seen.server] * size.replicas, gone=running)
+    if way in ("staged", "rollback"):
+        if way == "staged":
+            staging = [by_name["stage"]] * (1 if in_turn else size.replicas)
+            before = Gathering("while the backup is staged", staging)
+        else:
+            before = Gathering("while the volumes are looked at", [by_name["inspect"]] * size.replicas)
+        return [before, Gathering("in the outage", [*[by_name["swap"]] * size.replicas, *holds], gone=running), start]
+    outage = Gathering("in the outage", [by_name["restore"], *holds], gone=running)
+    if way == "in_place":
+        return [outage, start]
+    unpacking = Gathering("while the backup is unpacked", [by_name["unpack"]])
+    serving = Gathering("while the first replica serves", [by_name["restore"], seen.server, *holds[1:]], gone=running)
+    return [unpacking, outage, *([serving] if size.replicas > 1 else []), start]
 
 
-def trials(tried: Iterable[Trial]) -> Iterator[Finding]:
-    """Pods that an admission plugin, a LimitRange or a webhook would refuse."""
+def trials(tried: Iterable[Trial], judged: Collection[str] = ()) -> Iterator[Finding]:
+    """Pods that an admission plugin, a LimitRange or a webhook would refuse, or that nobody should create.
+
+    `judged`: quotas that arithmetic judges, which knows what has gone when a pod is created.
+    """
+    tried = tuple(tried)
+    for problem in dict.fromkeys(each.problem for each in tried if not each.is_known):
+        yield found("pod-unknown", "runner pods", f"expected to know how to build them: {problem}")
+    for services in dict.fromkeys(each.selected_by for each in tried if each.selected_by):
+        yield found(
+            "pod-selected",
+            "runner pods",
+            f"expected no Service to send clients to them, by their labels {', '.join(map(repr, services))} would",
+            "Take those labels out of 'runner'",
+        )
     for trial in tried:
-        if not trial.problem:
+        if not trial.problem or not trial.is_known or trial.over_quota in judged:
             continue
         if trial.whose == "runner":
             yield found(
@@ -79,7 +118,7 @@ def _larger(seen: Trials, way: Way) -> Iterator[Finding]:
     by_name = {each.name: each for each in seen.runners}
     if way == "backup":
         return
-    work, before = by_name["swap" if way == "staged" else "restore"], by_name["check"]
+    work, before = by_name["swap" if way in ("staged", "rollback") else "restore"], by_name["check"]
     for resource, wanted in work.requests.items():
         proved = before.requests.get(resource, Decimal(0)) + seen.server.requests.get(resource, Decimal(0))
         if wanted > max(proved, _SMALL.get(resource, Decimal(0))):
@@ -93,10 +132,10 @@ def _larger(seen: Trials, way: Way) -> Iterator[Finding]:
 
 
 def quotas(limits: Iterable[Quota], gatherings: Sequence[Gathering]) -> Iterator[Finding]:
-    """Quotas that the pods would exceed at some time. A dry run is not charged to a quota, so this is arithmetic."""
+    """Quotas that the pods would exceed at some time. A dry run looks at now, so this is arithmetic."""
     for quota in limits:
         about = f"ResourceQuota {quota.name!r}"
-        if quota.has_selector or set(quota.scopes) - {"Terminating", "NotTerminating"}:
+        if not _is_judged(quota):
             yield found(
                 "quota-not-judged", about, "it counts some pods alone, so nobody knows whether ours are among them"
             )
@@ -115,6 +154,10 @@ def quotas(limits: Iterable[Quota], gatherings: Sequence[Gathering]) -> Iterator
                         f"{_plain(hard)} and {_plain(used)} are used",
                         "Raise the quota",
                     )
+
+
+def _is_judged(quota: Quota) -> bool:
+    return not quota.has_selector and not set(quota.scopes) - {"Terminating", "NotTerminating"}
 
 
 def _counts(quota: Quota, pod: Trial) -> bool:

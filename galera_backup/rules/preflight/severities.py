@@ -69,7 +69,10 @@ SEVERITIES: dict[str, Severity] = {
     "keys-out-of-reach": _severity(_REFUSES, _REFUSES),
     # whether the pods would run
     "pod-refused": _severity(_REFUSES, _REFUSES),
+    "pod-unknown": _severity(_REFUSES, _REFUSES),
+    "pod-selected": _severity(_REFUSES, _REFUSES),
     "server-pod-refused": _severity(_WARNS, _REFUSES, acceptable=True),
+    "images-pulled": _severity(_NONE, _WARNS),
     "outage-pods-larger": _severity(_NONE, _WARNS),
     "quota-exceeded": _severity(_REFUSES, _REFUSES),
     "quota-not-judged": _severity(_TELLS, _TELLS),

@@ -12,8 +12,8 @@ from kubernetes import client
 from galera_backup.kube.admission import quota, server_pod, trial
 from galera_backup.models.admission import Quota, Trial
 from galera_backup.models.preflight import Effect
-from galera_backup.models.trial import Trials
-from galera_backup.rules.preflight.admission import Gathering, admitted, quotas, trials
+from galera_backup.models.trial import Trials, Way
+from galera_backup.rules.preflight.admission import Gathering, Size, admitted, gatherings, quotas, trials
 
 MEBI = Decimal(1 << 20)
 SERVER = Trial(name="mariadb-server-0", whose="server", requests={"cpu": Decimal(1), "memory": 512 * MEBI})
@@ -25,6 +25,7 @@ RUNNER = Trial(
     has_deadline=True,
 )
 STAGING = Gathering("while it is staged", [RUNNER] * 3)
+ALL_RUN = Size(replicas=3, running=3)
 OUTAGE = Gathering("in the outage", [RUNNER] * 3, gone=[SERVER] * 3)
 
 
@@ -148,5 +149,106 @@ def test_a_pod_of_the_outage_that_may_find_no_room(server: str, work: str, large
 
     runners = (named("check", "0.01"), named("stage", "0.01"), named("swap", work))
     seen = Trials(runners=runners, server=named("s", server))
-    kinds = [each.kind for each in admitted(seen, "staged", 3)]
+    kinds = [each.kind for each in admitted(seen, "staged", ALL_RUN)]
     assert kinds == (["outage-pods-larger"] if larger else [])
+
+
+def tried(*names: str, **fields: Any) -> Trials:
+    """Runner pods for these jobs."""
+    server = fields.pop("server", SERVER)
+    runners = tuple(RUNNER.model_copy(update={"name": name}) for name in names)
+    return Trials(runners=runners, server=server, hold=RUNNER.model_copy(update={"name": "hold"}), **fields)
+
+
+STAGED = tried("check", "stage", "swap")
+ROLLING = tried("check", "unpack", "restore")
+
+
+@pytest.mark.parametrize(
+    ("seen", "way", "size", "in_turn", "expected"),
+    [
+        (STAGED, "staged", ALL_RUN, False, {"staged": (3, 0), "outage": (6, 3), "started": (3, 3)}),
+        (STAGED, "staged", ALL_RUN, True, {"staged": (1, 0), "outage": (6, 3), "started": (3, 3)}),
+        (STAGED, "staged", Size(3, running=0), False, {"staged": (3, 0), "outage": (6, 0), "started": (3, 0)}),
+        (
+            ROLLING,
+            "rolling",
+            Size(3, running=2),
+            False,
+            {"unpacked": (1, 0), "outage": (4, 2), "serves": (4, 2), "started": (3, 2)},
+        ),
+        (ROLLING, "in_place", ALL_RUN, False, {"outage": (4, 3), "started": (3, 3)}),
+        (
+            tried("check", "inspect", "swap"),
+            "rollback",
+            ALL_RUN,
+            False,
+            {"looked at": (3, 0), "outage": (6, 3), "started": (3, 3)},
+        ),
+    ],
+)
+def test_who_lives_at_the_same_time(
+    seen: Trials, way: Way, size: Size, in_turn: bool, expected: dict[str, tuple[int, int]]
+) -> None:
+    found = gatherings(seen, way, size, in_turn=in_turn)
+    assert [(len(each.pods), len(each.gone)) for each in found] == list(expected.values())
+    assert all(each.when.endswith(when) for each, when in zip(found, expected, strict=True))
+
+
+def test_servers_of_a_stopped_cluster_need_room() -> None:
+    """While it is at 0 nothing of it is counted, and others may have taken its place."""
+    seen = tried("check", "stage", "swap", quotas=(limit({"pods": 8}, {"pods": 6}),))
+    sizes = {running: [each.saw for each in admitted(seen, "staged", Size(3, running))] for running in (0, 3)}
+    assert any("3 more of pods when the cluster is started" in each for each in sizes[0])
+    assert not any("when the cluster is started" in each for each in sizes[3])
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, []),
+        ({"hard": {"pods": 5}}, ["quota-exceeded"]),
+        ({"scopes": ("BestEffort",)}, ["server-pod-refused", "quota-not-judged"]),
+    ],
+)
+def test_a_quota_that_is_full_now(fields: dict[str, Any], expected: list[str]) -> None:
+    """The stop makes room for the servers that follow: then arithmetic says more than a dry run."""
+    full = limit(fields.pop("hard", {"pods": 6}), {"pods": 3}, **fields)
+    server = SERVER.model_copy(update={"problem": "exceeded quota: q", "over_quota": "q"})
+    kinds = [
+        each.kind
+        for each in admitted(tried("check", "stage", "swap", server=server, quotas=(full,)), "staged", ALL_RUN)
+    ]
+    assert list(dict.fromkeys(kinds)) == expected
+
+
+def test_pods_that_nobody_can_build() -> None:
+    """One finding, although every pod has the problem."""
+    update = {"problem": "run_as_user: it names none", "is_known": False}
+    (finding,) = trials([RUNNER.model_copy(update=update)] * 3)
+    assert (finding.kind, finding.about) == ("pod-unknown", "runner pods")
+    assert "run_as_user: it names none" in finding.saw
+
+
+def test_pods_that_get_clients() -> None:
+    (finding,) = trials([RUNNER.model_copy(update={"selected_by": ("mariadb", "db")})] * 3)
+    assert finding.kind == "pod-selected"
+    assert "'mariadb', 'db' would" in finding.saw
+
+
+def test_images_that_are_pulled_again() -> None:
+    containers = [
+        {"name": "mariadb", "image": "mariadb:10.11", "imagePullPolicy": "IfNotPresent"},
+        {"name": "exporter", "image": "exporter:latest", "imagePullPolicy": "Always"},
+    ]
+    starting = [{"name": "init", "image": "init:1", "imagePullPolicy": "Always"}]
+    spec = {"containers": containers, "initContainers": starting}
+    server = trial("s", "server", parsed("V1Pod", {"metadata": {}, "spec": spec}))
+    assert server.pulled == ("exporter:latest", "init:1")
+    (finding,) = admitted(tried("check", "stage", "swap", server=server), "staged", ALL_RUN)
+    assert (finding.kind, finding.severity.backup, finding.severity.restore) == (
+        "images-pulled",
+        Effect.NONE,
+        Effect.WARNS,
+    )
+    assert "exporter:latest, init:1" in finding.saw
