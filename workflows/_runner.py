@@ -57,7 +57,8 @@ async def run(task: RunnerTask[Job[Report]], summary: str) -> Ran[Report]:
             break
         _stop_if_cancelled()
         workflow.logger.warning("runner failed, trying again", extra={"pod": task.pod, "error": error.message})
-        again = task.model_copy(update={"pod": f"{task.pod}-{attempt}", "timeout": task.timeout - took, "begins": False})
+        rest = {"pod": f"{task.pod}-{attempt}", "timeout": task.timeout - took, "begins": False}
+        again = task.model_copy(update=rest)
         second = await _run_once(again, f"{summary} (attempt {attempt})")
         if second.error is not None and second.error.type == "RunnerNotStarted":
             break  # the first attempt says more: what it has done is done

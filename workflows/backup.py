@@ -38,8 +38,9 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.show import members_table
     from galera_backup.storage import layout
 
-MARGIN = timedelta(minutes=30)
-"""What check, desync, resync and prune may take beside the runner and the drain, before the lease ends by itself."""
+MARGIN = timedelta(hours=1)
+"""What look, desync, resync and prune, and the start of pods, may take beside the runner and the drain, before the
+lease ends by itself."""
 PRUNE_LIMIT = timedelta(minutes=15)
 LOOK_LIMIT = timedelta(minutes=15)
 
@@ -54,7 +55,7 @@ class GaleraBackup(Operation):
         """One backup, from the lease to the end of the lease."""
         work = self._begin(request, workflow_types.BACKUP)
         steps = _Steps(request, work)
-        ttl = request.runner_timeout * _runner.ATTEMPTS + request.drain_timeout + MARGIN
+        ttl = request.runner_timeout + request.drain_timeout + MARGIN
         with work.progress.shows_end():
             result = await work.under_lease(ttl, steps.run)
         return result.model_copy(update={"phases": work.progress.end("done")})
@@ -149,7 +150,7 @@ class _Steps:
             fence="lease",
             pod=self._pod("look"),
             run=workflow.info().run_id,
-            job=CheckJob(cluster=request.cluster, layout=claim.layout),
+            job=CheckJob(cluster=request.cluster, layout=claim.layout, before_backup=True),
             data_claim=claim.claim,
             replica=target.pod,
             timeout=LOOK_LIMIT,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -148,4 +150,30 @@ async def test_a_slow_probe_has_its_time(stage: Stage, unready_after: int | None
     scheduled = [each.activity_task_scheduled_event_attributes for each in history.events]
     [waits] = [each for each in scheduled if each.activity_type.name == "wait_out_of_service"]
     assert waits.schedule_to_close_timeout.ToSeconds() == seconds
+    await stage.assert_settled(world)
+
+
+# --- the time of the runner
+
+
+async def test_a_second_attempt_has_the_rest_of_the_time(stage: Stage) -> None:
+    world = stage.world()
+    world.plan(RunnerPlan("backup", end="fails", error="BackupFailed"))
+    await (await stage.backup(world)).result()
+    jobs = [pod for pod in world.created if pod.metadata.name.endswith(("-backup", "-backup-2"))]
+    first, second = (pod.spec.active_deadline_seconds for pod in jobs)
+    assert first - 60 < second < first == timedelta(hours=6).total_seconds()
+    await stage.assert_settled(world)
+
+
+async def test_no_second_attempt_that_cannot_come_as_far(stage: Stage) -> None:
+    """As after a deadline: the replica was out for twice `runner_timeout`."""
+    world = stage.world()
+    world.plan(RunnerPlan("backup", end="fails", error="BackupFailed", held=True))
+    handle = await stage.backup(world, runner_timeout=5)
+    await working(world)
+    await asyncio.sleep(3)
+    world.let_go()
+    assert (await failure_of(handle)).type == "BackupFailed"
+    assert sum(event.endswith("started: backup") for event in world.events) == 1
     await stage.assert_settled(world)
