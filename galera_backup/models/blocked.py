@@ -12,6 +12,7 @@ class Statement(Facts):
     user: str
     seconds: int
     text: str
+    """`idle`: it runs nothing, and may hold a lock all the same."""
 
 
 class BackupWait(Facts):
@@ -21,4 +22,4 @@ class BackupWait(Facts):
     state: str
     """As the server calls it: `Waiting for backup lock`."""
     running: tuple[Statement, ...] = ()
-    """What else runs, the longest first."""
+    """Who may hold the lock: who writes first, then who reads, then who is idle; the longest first."""

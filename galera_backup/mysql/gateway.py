@@ -16,12 +16,12 @@ from pymysql.constants import CR, ER
 from galera_backup import timing
 from galera_backup.credentials import Credentials
 from galera_backup.errors import DatabaseRefused, DatabaseUnavailable, GaleraBackupError
-from galera_backup.models.blocked import BackupWait, Statement
+from galera_backup.models.blocked import BackupWait
 from galera_backup.models.clone import GaleraGroup
 from galera_backup.models.cluster import WsrepStatus
 from galera_backup.models.proof import SeenTables, Table
 from galera_backup.models.server import ServerSettings
-from galera_backup.mysql import proofs
+from galera_backup.mysql import proofs, waits
 from galera_backup.mysql.settings import incoming_hosts, server_settings
 from galera_backup.text import bounded
 
@@ -156,26 +156,9 @@ class MysqlGateway:
         return now.replace(tzinfo=UTC)
 
     def backup_wait(self, server: Endpoint) -> BackupWait | None:
-        """How long mariadb-backup has waited for a lock; None: it does not wait."""
-        with self._connection(server, "reading the processlist") as connection, connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT time, COALESCE(state, '') FROM information_schema.processlist"
-                " WHERE info LIKE 'BACKUP STAGE%%' AND state LIKE 'Waiting%%' ORDER BY time DESC LIMIT 1"
-            )
-            waits = cursor.fetchone()
-            if waits is None:
-                return None
-            cursor.execute(
-                "SELECT id, user, time, LEFT(info, 200) FROM information_schema.processlist"
-                " WHERE info IS NOT NULL AND info NOT LIKE 'BACKUP STAGE%%' AND id <> CONNECTION_ID()"
-                " ORDER BY time DESC LIMIT 3"
-            )
-            running = tuple(
-                Statement(id=number, user=str(user), seconds=int(seconds), text=str(text))
-                for number, user, seconds, text in cursor.fetchall()
-            )
-        seconds, state = _row(waits)
-        return BackupWait(seconds=int(seconds), state=str(state), running=running)
+        """As `waits.backup_wait`, whose errors come with the gateway's; None: mariadb-backup does not wait."""
+        with self._connection(server, "reading the processlist") as connection:
+            return waits.backup_wait(connection)
 
     def set_desync(self, server: Endpoint, on: bool, until: datetime) -> None:
         """SET GLOBAL wsrep_desync, if it is not later than `until` by the server's clock when the statement arrives.

@@ -5,16 +5,23 @@ from __future__ import annotations
 from datetime import timedelta
 
 from galera_backup.models.blocked import BackupWait
+from galera_backup.text import bounded
+
+_NAMED_CHARACTERS = 900
+"""What is said of them; the remedy comes behind it."""
 
 
 def blocked(pod: str, seen: BackupWait, limit: timedelta, *, serves: bool) -> str:
     """Names the statements that may hold it. `serves`: the replica was never taken out of service."""
-    running = "; ".join(
-        f"connection {each.id} of {each.user!r} since {each.seconds} s: {each.text}" for each in seen.running
+    running = bounded(
+        "; ".join(
+            f"connection {each.id} of {each.user!r} since {each.seconds} s: {each.text}" for each in seen.running
+        ),
+        _NAMED_CHARACTERS,
     )
     return (
         f"backup of {pod!r}: expected mariadb-backup to get its lock within {limit}, it has waited {seen.seconds} s "
-        f"({seen.state}). Running there: {running or 'nothing that can be seen'}. {_ended(serves)}; start the backup "
+        f"({seen.state}). It may be held by: {running or 'nobody who can be seen'}. {_ended(serves)}; start the backup "
         "again when that has ended, or set 'lock_wait_timeout'"
     )
 
