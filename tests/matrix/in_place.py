@@ -13,7 +13,7 @@ from tests.fakes.kill import Step
 from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, failure_of
 from tests.fakes.world import World
 from tests.matrix.ends import assert_whole, check_mark_removed, failure_of_a_killed_restore, mended_statefulset
-from tests.matrix.steps import FORMED, HOLD, INSPECT, LET_GO, TRY_PODS, UNMARK, create, release, remove
+from tests.matrix.steps import FORMED, HOLD, INSPECT, LET_GO, NOTE_CHANGE, TRY_PODS, UNMARK, create, release, remove
 from tests.matrix.table import ALL, JANITOR, KILLS, REMOVED, REPEATS, WORKING, Call, Operation, Row, Scene, Way, Works
 
 
@@ -32,6 +32,7 @@ BEFORE = {
 OUTAGE = {
     "stopped": Step("wait_stopped", "members"),
     "hold": HOLD,
+    "note": NOTE_CHANGE,
     "restore-0": create("0"),
     "restore-1": create("1"),
     "restore-2": create("2"),
@@ -56,6 +57,7 @@ ROWS = (
     _row("try pods", *REPEATS, *KILLS),  # what Kubernetes refuses is a finding, as tests of the preflight have it
     _row("stopped", *ALL, Way.BOTH, *REMOVED),
     _row("hold", *ALL, *JANITOR, *REMOVED),
+    _row("note", *ALL, *REMOVED),
     _row("restore-0", *ALL, Way.BOTH_LOST, *REMOVED),
     _row("restore-1", *ALL, Way.BOTH_LOST, *REMOVED),
     _row("restore-2", *ALL, *REMOVED),

@@ -18,7 +18,7 @@ from tests.matrix.ends import (
     is_for_an_operator,
     mended_statefulset,
 )
-from tests.matrix.steps import FORMED, HOLD, LET_GO, NOTE_SWAP, UNMARK, create, release
+from tests.matrix.steps import FORMED, HOLD, LET_GO, NOTE_CHANGE, UNMARK, create, release
 from tests.matrix.table import KILLS, REMOVED, REPEATS, WORKING, Call, Operation, Row, Scene, Way, Works
 
 HOUR = 3600
@@ -41,7 +41,7 @@ ROWS = (
         for step in ("stopped", "hold", "swap", "let go", "scale up")
     ),
     Row("formed", Call(STEPS["formed"]), (*REPEATS, *KILLS, *REMOVED)),
-    Row("note swap", Call(NOTE_SWAP), REMOVED),
+    Row("note swap", Call(NOTE_CHANGE), (Way.FAILS, *REPEATS, *KILLS, *REMOVED), fails=1),
     Row("release", Call(release("back-1")), REMOVED, part_of="swap"),
     Row("unmark", Call(UNMARK), REMOVED),
     Row("the swap of claim 2 works", Works("swap", 2, started=3), (Way.BOTH,)),

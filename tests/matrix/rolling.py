@@ -10,7 +10,7 @@ from tests.fakes.kill import Step
 from tests.fakes.stage import BACKUP_ID, Handle, assert_eventually, failure_of
 from tests.fakes.world import World
 from tests.matrix.ends import assert_whole, check_mark_removed, failure_of_a_killed_restore
-from tests.matrix.steps import FORMED, HOLD, LET_GO, UNMARK, create, release, remove, scale_to
+from tests.matrix.steps import FORMED, HOLD, LET_GO, NOTE_CHANGE, UNMARK, create, release, remove, scale_to
 from tests.matrix.table import KILLS, REMOVED, REPEATS, WORKING, Call, Later, Operation, Row, Scene, Way, Works
 
 BEFORE = {
@@ -22,6 +22,7 @@ BEFORE = {
 OUTAGE = {
     "stopped": Step("wait_stopped", "members"),
     "hold": HOLD,
+    "note": NOTE_CHANGE,
     "restore-0": create("0"),
     "let first go": LET_GO,
     "start first": scale_to(1),
@@ -34,7 +35,7 @@ SERVING = {
     "start all": scale_to(3),
 }
 STEPS = {**BEFORE, **OUTAGE, **SERVING}
-EITHER = ("stopped", "hold", "restore-0")
+EITHER = ("stopped", "hold", "note", "restore-0")
 """Whoever is killed here may hear of it when the first volume is touched: then the restore is finished."""
 AGAIN = ("let first go", "start first", "start all", "first formed", "remove-1")
 """The lease that finishes the restore takes these steps again."""
@@ -42,6 +43,7 @@ LATE = ("hold", "let first go", "start first", "first formed", "start all")
 HOLDING = (
     "stopped",
     "hold",
+    "note",
     "restore-0",
     "let first go",
     "start first",

@@ -11,7 +11,7 @@ from tests.fakes.kill import Step
 from tests.fakes.stage import BACKUP_ID, Handle, assert_eventually, failure_of
 from tests.fakes.world import World
 from tests.matrix.ends import assert_whole, check_mark_removed, failure_of_a_killed_restore, mended_statefulset
-from tests.matrix.steps import HOLD, LET_GO, NOTE_SWAP, UNMARK, create, release, remove
+from tests.matrix.steps import HOLD, LET_GO, NOTE_CHANGE, UNMARK, create, release, remove
 from tests.matrix.table import KILLS, REMOVED, REPEATS, Call, Operation, Row, Scene, Way, Works
 
 
@@ -52,14 +52,14 @@ def _row(step: str) -> Row:
 
 ROWS = (
     *(_row(step) for step in STEPS),
-    Row("note swap", Call(NOTE_SWAP), REMOVED),
+    Row("note swap", Call(NOTE_CHANGE), (Way.FAILS, *REPEATS, *KILLS, *REMOVED), fails=ALWAYS),
     Row("release", Call(release("in-1")), REMOVED, part_of="swap"),
     Row("unmark", Call(UNMARK), REMOVED),
     Row("the swap of claim 0 works", Works("swap", 0, started=3), (Way.BOTH,)),
     Row("the swap of claim 2 works", Works("swap", 2, started=3), (Way.BOTH,)),
 )
 BACK_ROWS = (
-    Row("note swap", Call(NOTE_SWAP), REMOVED),
+    Row("note swap", Call(NOTE_CHANGE), REMOVED),
     Row("swap back", Call(create("back-1")), REMOVED),
     Row("release", Call(release("back-1")), REMOVED, part_of="swap back"),
 )

@@ -7,7 +7,7 @@ from tests.support.runners import is_pod
 
 REVOKE = Step("revoke_statefulset", "revoke_statefulset")
 REMOVE_PODS = Step("remove_runners", "runner_pods")
-NOTE_SWAP = Step("renew_mark", "mark_statefulset")
+NOTE_CHANGE = Step("renew_mark", "mark_statefulset")
 FORMED = Step("wait_formed", "members")
 INSPECT = Step("inspect_cluster", "shape", by_lease=False)
 TRY_PODS = Step("try_pods", "try_pod", by_lease=False)
