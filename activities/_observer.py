@@ -27,13 +27,14 @@ class Observer:
     def observe(self, request: Observe) -> ClusterObservation:
         """All members; a server that cannot be asked is a fact, not an error."""
         cluster = request.site.cluster
-        statefulset = self._kube.statefulset(cluster, request.site.container)
+        statefulset = self._kube.statefulset(cluster, request.site.container, request.site.data_directory)
         ordinals = statefulset.ordinals(statefulset.replicas or request.replicas or 0)
         mark = mark_of(statefulset.annotations)
         recipe = mark.start if mark else None
         return ClusterObservation(
             cluster=cluster,
             replicas=statefulset.replicas,
+            image=statefulset.image,
             members=self.members(request, ordinals, statefulset.container),
             claims=tuple(self._claim(statefulset, ordinal) for ordinal in ordinals),
             primary_before=recipe.primary_pod if recipe else None,

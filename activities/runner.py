@@ -184,7 +184,7 @@ class RunnerActivities:
         return Endpoint(site.cluster.namespace, replica, pod.ip, credentials, site.port or pod.port)
 
     def _create(self, task: RunnerTask[RunnerJob]) -> None:
-        statefulset = self._kube.statefulset(task.site.cluster, task.site.container)
+        statefulset = self._kube.statefulset(task.site.cluster, task.site.container, task.site.data_directory)
         replica = self._kube.find_pod(task.site.cluster.namespace, task.replica) if task.replica else None
         pod = runner_pod(task, statefulset, replica, self._agent_image)
         try:

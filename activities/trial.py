@@ -51,7 +51,7 @@ class TrialActivities:
 
     def _try(self, request: TrialRequest) -> Trials:
         cluster = request.site.cluster
-        statefulset = self._kube.statefulset(cluster, request.site.container)
+        statefulset = self._kube.statefulset(cluster, request.site.container, request.site.data_directory)
         runners = tuple(self._runner(request, statefulset, job) for job in _jobs(request))
         hold = None
         if request.way != "backup":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any
 
 from kubernetes.client import V1Container, V1ContainerStatus, V1Pod, V1PodSpec, V1StatefulSet
@@ -14,6 +15,7 @@ from galera_backup.models.common import ClusterRef
 
 MYSQL_PORT = 3306
 USUAL_CONTAINER = "mariadb"
+USUAL_PATH = PurePosixPath("/var/lib/mysql")
 _PORT_NAMES = ("mysql", "mariadb", "mysqld")
 
 
@@ -74,8 +76,9 @@ class StatefulSetFacts:
     image: str
     image_pull_policy: str | None
     data_volume: str
-    """Name of the claim template, and so the prefix of the claims."""
+    """Name of the claim template, and so the prefix of the claims; empty: it cannot be told."""
     data_path: str
+    """Where the server's container mounts it."""
     user: int | None
     group: int | None
     fs_group: int | None
@@ -96,13 +99,20 @@ class StatefulSetFacts:
     """Of its replicas: `spec.ordinals.start`."""
     scaled_by: tuple[str, ...] = ()
     """Field managers that have set `spec.replicas`, but for us; the latest first."""
+    uid: str = ""
 
     def ordinals(self, replicas: int) -> range:
         """Of so many replicas."""
         return range(self.first_ordinal, self.first_ordinal + replicas)
 
     def claim(self, ordinal: int) -> str:
-        """Name of the data claim of one replica, as the StatefulSet controller makes it."""
+        """Name of the data claim of one replica, as the StatefulSet controller makes it. Error: `ClusterNotFound`."""
+        if not self.data_volume:
+            raise ClusterNotFound(
+                f"StatefulSet {str(self.cluster)!r}: expected the container {self.container!r} to mount its data from "
+                f"one volume claim template, or one of several at {str(USUAL_PATH)!r}. Name the servers' data "
+                "directory in the request's field 'data_directory'"
+            )
         return f"{self.data_volume}-{self.cluster.statefulset}-{ordinal}"
 
 
@@ -159,22 +169,28 @@ def _wait(container: V1ContainerStatus) -> ContainerEnd:
     return ContainerEnd(exit_code=None, reason=state.reason or "", message=state.message or "")
 
 
-def statefulset_facts(statefulset: V1StatefulSet, cluster: ClusterRef, container_name: str | None) -> StatefulSetFacts:
-    """Facts of a StatefulSet. Error: `ClusterNotFound` when it has no such container or no data claim in it."""
+def statefulset_facts(
+    statefulset: V1StatefulSet, cluster: ClusterRef, container_name: str | None, data_directory: str | None = None
+) -> StatefulSetFacts:
+    """Facts of a StatefulSet. `data_directory`: of its servers, where a request says it.
+
+    Error: `ClusterNotFound` when it has no such container.
+    """
     template_metadata, template = statefulset.spec.template.metadata, statefulset.spec.template.spec
     container = _server(statefulset, cluster, container_name)
-    mount = _data_mount(statefulset, container, cluster)
+    mount = _data_mount(statefulset, container, data_directory)
     pod_security, security = template.security_context, container.security_context
     return StatefulSetFacts(
         cluster=cluster,
+        uid=statefulset.metadata.uid or "",
         resource_version=statefulset.metadata.resource_version,
         replicas=statefulset.spec.replicas,
         annotations=statefulset.metadata.annotations or {},
         container=container.name,
         image=container.image,
         image_pull_policy=container.image_pull_policy,
-        data_volume=mount.name,
-        data_path=mount.mount_path,
+        data_volume=mount.name if mount is not None else "",
+        data_path=mount.mount_path if mount is not None else "",
         user=_first("run_as_user", security, pod_security),
         group=_first("run_as_group", security, pod_security),
         fs_group=_first("fs_group", pod_security),
@@ -233,14 +249,16 @@ def _first(name: str, *contexts: Any) -> int | None:
     return next((value for context in contexts if (value := getattr(context, name, None)) is not None), None)
 
 
-def _data_mount(statefulset: V1StatefulSet, container: V1Container, cluster: ClusterRef) -> Any:
+def _data_mount(statefulset: V1StatefulSet, container: V1Container, data_directory: str | None) -> Any:
+    """The mount of a claim template that holds the data directory; by the usual path, where nobody says it.
+
+    None: it cannot be told.
+    """
     templates = {template.metadata.name for template in statefulset.spec.volume_claim_templates or []}
     mounts = [mount for mount in container.volume_mounts or [] if mount.name in templates]
+    if data_directory is not None:
+        holding = [mount for mount in mounts if PurePosixPath(data_directory).is_relative_to(mount.mount_path)]
+        mounts = sorted(holding, key=lambda mount: len(PurePosixPath(mount.mount_path).parts))[-1:] or mounts
     if len(mounts) > 1:
-        mounts = [mount for mount in mounts if mount.mount_path.rstrip("/") == "/var/lib/mysql"] or mounts
-    if len(mounts) != 1:
-        raise ClusterNotFound(
-            f"StatefulSet {str(cluster)!r}: expected the container {container.name!r} to mount its data directory from "
-            f"one volume claim template, it mounts {len(mounts)} of {sorted(templates)}, none at '/var/lib/mysql'"
-        )
-    return mounts[0]
+        mounts = [mount for mount in mounts if PurePosixPath(mount.mount_path) == USUAL_PATH]
+    return mounts[0] if len(mounts) == 1 else None

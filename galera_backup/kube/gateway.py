@@ -47,15 +47,20 @@ class KubeGateway:
 
     # --- reading
 
-    def statefulset(self, cluster: ClusterRef, container: str | None) -> StatefulSetFacts:
-        """The cluster's StatefulSet; `container` is the name of the server's container, None: it is found."""
+    def statefulset(
+        self, cluster: ClusterRef, container: str | None, data_directory: str | None = None
+    ) -> StatefulSetFacts:
+        """The cluster's StatefulSet; `container` is the name of the server's container, None: it is found.
+
+        `data_directory`, where a request says it: whoever works with the data claims needs it.
+        """
         found = call(
             f"reading StatefulSet {str(cluster)!r}",
             self._apps.read_namespaced_stateful_set,
             cluster.statefulset,
             cluster.namespace,
         )
-        return statefulset_facts(found, cluster, container)
+        return statefulset_facts(found, cluster, container, data_directory)
 
     def shape(self, site: RunnerSite, replicas: int | None) -> ClusterShape:
         """All that the preflight looks at. `replicas`: how many to look at, where the StatefulSet is at 0."""

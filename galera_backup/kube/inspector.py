@@ -32,7 +32,7 @@ class Inspector:
         cluster, namespace = site.cluster, site.cluster.namespace
         doing = f"reading StatefulSet {str(cluster)!r}"
         found: V1StatefulSet = call(doing, self._apps.read_namespaced_stateful_set, cluster.statefulset, namespace)
-        facts = statefulset_facts(found, cluster, site.container)
+        facts = statefulset_facts(found, cluster, site.container, site.data_directory)
         ordinals = facts.ordinals(facts.replicas or replicas or 0)
         data_claims = {facts.claim(ordinal): ordinal for ordinal in ordinals}
         pods = call(f"listing pods of {namespace!r}", self._core.list_namespaced_pod, namespace).items
@@ -46,6 +46,7 @@ class Inspector:
             members=tuple(sorted((pod_shape(pod, facts.container) for pod in members), key=_by_ordinal)),
             planned=tuple(planned_shape(found, facts, ordinal) for ordinal in ordinals),
             others=tuple(_others(pods, members, set(data_claims))),
+            backup_users=tuple(_backup_users(pods, members, site)),
             **self._claims(namespace, data_claims, site.backup_claim),
             autoscalers=scalers,
             disruption_budgets=budgets,
@@ -103,6 +104,18 @@ def _others(pods: Iterable[V1Pod], members: list[V1Pod], data_claims: set[str]) 
             continue
         shape = pod_shape(pod, None)
         if shape.claims & data_claims:
+            yield shape
+
+
+def _backup_users(pods: Iterable[V1Pod], members: list[V1Pod], site: RunnerSite) -> Iterable[PodShape]:
+    """Pods that mount the backup claim, and are neither members nor ours of this cluster."""
+    ours = {names.MANAGED_BY_LABEL: names.MANAGED_BY, names.CLUSTER_LABEL: site.cluster.statefulset}.items()
+    uids = {pod.metadata.uid for pod in members}
+    for pod in pods:
+        if pod.metadata.uid in uids or ours <= (pod.metadata.labels or {}).items():
+            continue
+        shape = pod_shape(pod, None)
+        if site.backup_claim in shape.claims:
             yield shape
 
 

@@ -39,7 +39,9 @@ _VOLUMES: Mapping[str, tuple[VolumeKind, str]] = {
     "config_map": ("configMap", "name"),
     "host_path": ("hostPath", "path"),
     "empty_dir": ("emptyDir", ""),
+    "ephemeral": ("emptyDir", ""),
     "projected": ("projected", ""),
+    "downward_api": ("projected", ""),
 }
 """Field of a pod's volume: its kind, and the field of that which names its source."""
 _ARGO = ("argocd.argoproj.io/tracking-id", "argocd.argoproj.io/instance")
@@ -47,6 +49,14 @@ _FLUX = {
     "kustomize.toolkit.fluxcd.io": "Flux Kustomization",
     "helm.toolkit.fluxcd.io": "Flux HelmRelease",
 }
+_MANAGERS = {
+    "argocd-controller": "Argo CD",
+    "argocd-application-controller": "Argo CD",
+    "kustomize-controller": "Flux Kustomization",
+    "helm-controller": "Flux HelmRelease",
+    "fleetagent": "Fleet",
+}
+"""By field manager. Argo CD before 3.0 labels its objects `app.kubernetes.io/instance`, as charts do by themselves."""
 
 
 def statefulset_shape(found: V1StatefulSet, facts: StatefulSetFacts) -> StatefulSetShape:
@@ -71,9 +81,11 @@ def statefulset_shape(found: V1StatefulSet, facts: StatefulSetFacts) -> Stateful
         owners=tuple(_owners(metadata.owner_references)),
         image=facts.image,
         container=facts.container,
+        service=facts.service,
         data_template=facts.data_volume,
+        data_path=facts.data_path,
         scaled_by=facts.scaled_by,
-        delivered_by=tuple(_delivered_by({**(metadata.labels or {}), **(metadata.annotations or {})})),
+        delivered_by=tuple(_delivered_by(metadata)),
     )
 
 
@@ -187,14 +199,20 @@ def _owners(references: Sequence[Any] | None) -> Iterator[Owner]:
         )
 
 
-def _delivered_by(notes: Mapping[str, str]) -> Iterator[str]:
-    """`notes`: labels and annotations."""
+def _delivered_by(metadata: V1ObjectMeta) -> Iterator[str]:
+    """By labels and annotations; by the field manager of a tool that has left none that is its own alone."""
+    notes = {**(metadata.labels or {}), **(metadata.annotations or {})}
     argo = next((notes[key] for key in _ARGO if key in notes), None)
+    found = {}
     if argo is not None:
-        yield f"Argo CD application {argo.partition(':')[0]!r}"
+        found["Argo CD"] = f"Argo CD application {argo.partition(':')[0]!r}"
     for domain, kind in _FLUX.items():
         if (name := notes.get(f"{domain}/name")) is not None:
-            yield f"{kind} {notes.get(f'{domain}/namespace', '')}/{name}"
+            found[kind] = f"{kind} {notes.get(f'{domain}/namespace', '')}/{name}"
+    for each in metadata.managed_fields or ():
+        if (tool := _MANAGERS.get(each.manager)) is not None and tool not in found:
+            found[tool] = f"{tool} (field manager {each.manager!r})"
+    yield from found.values()
 
 
 def _mount(mount: Any, volume: Any, pod: V1Pod, container: V1Container) -> Mount:
@@ -210,7 +228,7 @@ def _mount(mount: Any, volume: Any, pod: V1Pod, container: V1Container) -> Mount
         source=source,
         sub_path=sub_path,
         unresolved=unresolved,
-        read_only=bool(mount.read_only),
+        read_only=bool(mount.read_only) or _is_read_only(volume),
     )
 
 
@@ -219,6 +237,11 @@ def _source(volume: Any) -> tuple[VolumeKind, str]:
         if (found := getattr(volume, field, None)) is not None:
             return kind, (getattr(found, name) or "") if name else ""
     return "other", ""
+
+
+def _is_read_only(volume: Any) -> bool:
+    claim = getattr(volume, "persistent_volume_claim", None)
+    return bool(getattr(claim, "read_only", None))
 
 
 def _expand(expression: str, container: V1Container, pod: V1Pod) -> str | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from galera_backup.models.common import ClusterRef, Facts, Model
 from galera_backup.models.layout import Layout
+from galera_backup.models.preflight import Finding
+from galera_backup.models.shape import PodShape
 
 
 class WsrepStatus(Facts):
@@ -64,6 +66,8 @@ class ClusterObservation(Facts):
     cluster: ClusterRef
     replicas: int
     """`spec.replicas`."""
+    image: str = ""
+    """Of the server's container, in the template; empty: not known."""
     members: tuple[MemberObservation, ...]
     """By ordinal."""
     claims: tuple[ClaimObservation, ...]
@@ -72,6 +76,12 @@ class ClusterObservation(Facts):
     """No two pods can use the backup claim at once."""
     server_volumes: tuple[str, ...] = ()
     """Volumes of the servers' pods whose files the tools need, as the preflight has found."""
+    planned: PodShape | None = None
+    """A pod that the template makes, as the preflight has found."""
+    tls: tuple[str, ...] = ()
+    """Pods whose servers offer TLS, as the preflight has found."""
+    findings: tuple[Finding, ...] = ()
+    """All that the preflight has found."""
     primary_before: str | None = None
     """Pod that carried the primary label before a restore stopped the cluster, and did not end."""
     unfinished: int | None = None

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from galera_backup.models.common import Facts
 
+KEY_FILES = "file_key_management_"
+"""Begin of the variables that name files with keys."""
+
 
 class Setting(Facts):
     """A variable of the server, or an option of its wsrep provider, whose value names a file or a directory."""
@@ -20,16 +23,29 @@ class ServerSettings(Facts):
     datadir: str
     files: tuple[Setting, ...] = ()
     """Those of `mysql.settings.FILE_VARIABLES` and `FILE_OPTIONS` that have a value."""
+    ignored: tuple[str, ...] = ()
+    """Names in the data directory that are no databases: `ignore_db_dirs`."""
     plugins: tuple[str, ...] = ()
     """Active plugins of type ENCRYPTION."""
     group_size: int
     """wsrep_cluster_size: of the whole group, arbitrators too."""
+    group: str = ""
+    """What tells its group from another: state UUID, configuration and addresses of the members."""
     incoming: tuple[str, ...] = ()
     """Hosts of wsrep_incoming_addresses, without those that are empty."""
+    tls: bool = False
+    """It offers TLS, and may demand it."""
     privileges: frozenset[str] = frozenset()
     """Global ones of the account and of its active role, in capitals."""
     max_user_connections: int = 0
     """Connections that the account may have at once; 0: as many as the server has."""
+    hourly_limits: tuple[str, ...] = ()
+    """Of the account: `MAX_QUERIES_PER_HOUR 100`."""
+
+    @property
+    def key_files(self) -> tuple[str, ...]:
+        """Paths of the files with the keys of data that is encrypted at rest."""
+        return tuple(each.value for each in self.files if each.name.startswith(KEY_FILES))
 
 
 class ServerSeen(Facts):

@@ -32,6 +32,7 @@ class Owner(Facts):
 
 
 VolumeKind = Literal["claim", "secret", "configMap", "emptyDir", "hostPath", "projected", "other"]
+"""`emptyDir`: every volume that goes with its pod; `other`: one that outlives it, as of NFS or an inline CSI driver."""
 
 
 class Mount(Facts):
@@ -83,6 +84,11 @@ class PodShape(Facts):
         """The claims that it mounts."""
         return frozenset(mount.source for mount in self.mounts if mount.kind == "claim")
 
+    @property
+    def writable_claims(self) -> frozenset[str]:
+        """Those that it may write to."""
+        return frozenset(mount.source for mount in self.mounts if mount.kind == "claim" and not mount.read_only)
+
 
 class ClaimShape(Facts):
     """A PersistentVolumeClaim."""
@@ -121,8 +127,12 @@ class StatefulSetShape(Facts):
     image: str = ""
     """Of the server's container, in the template."""
     container: str = ""
+    service: str = ""
+    """That gives its pods their names: `<pod>.<service>.<namespace>`."""
     data_template: str = ""
     """Name of the volume claim template that holds the data directory."""
+    data_path: str = ""
+    """Where the server's container mounts that, in the template."""
     scaled_by: tuple[str, ...] = ()
     """Field managers that have set `spec.replicas`, but for us."""
     delivered_by: tuple[str, ...] = ()
@@ -159,6 +169,8 @@ class ClusterShape(Facts):
     """The pods that the template would make; by ordinal."""
     others: tuple[PodShape, ...] = ()
     """Pods that are no members and mount a data claim."""
+    backup_users: tuple[PodShape, ...] = ()
+    """Pods of others that mount the backup claim; this project's of another cluster are among them."""
     claims: tuple[ClaimShape, ...]
     """Data claims by ordinal, then the backup claim."""
     missing_claims: tuple[str, ...] = ()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from pymysql.connections import Connection
 
 from galera_backup.models.server import ServerSettings, Setting
+from galera_backup.version import SUPER_IS_LESS_SINCE, Version
 
 FILE_VARIABLES = (
     "aria_log_dir_path",
@@ -23,21 +25,39 @@ FILE_VARIABLES = (
     "log_bin_basename",
     "log_bin_index",
     "log_error",
+    "pid_file",
     "relay_log_basename",
+    "relay_log_index",
+    "relay_log_info_file",
+    "secure_file_priv",
+    "server_audit_file_path",
     "slave_load_tmpdir",
     "slow_query_log_file",
+    "socket",
     "tmpdir",
     "wsrep_data_home_dir",
 )
 """Variables whose values name files or directories that a server makes or needs."""
 FILE_OPTIONS = ("base_dir", "gcache.dir")
 """The same of wsrep_provider_options."""
-_VALUES = ("version", "datadir", "max_user_connections", "wsrep_provider_options", *FILE_VARIABLES)
-_STATUS = ("wsrep_cluster_size", "wsrep_incoming_addresses")
+_VALUES = (
+    "version",
+    "datadir",
+    "have_ssl",
+    "ignore_db_dirs",
+    "max_user_connections",
+    "wsrep_provider_options",
+    *FILE_VARIABLES,
+)
+_GROUP = ("wsrep_cluster_state_uuid", "wsrep_cluster_conf_id", "wsrep_incoming_addresses")
+_STATUS = ("wsrep_cluster_size", *_GROUP)
 _UNKNOWN = ("", "AUTO", "unspecified")
 """In wsrep_incoming_addresses, for a member that does not tell where its clients connect."""
 _GRANT = re.compile(r"GRANT (?P<privileges>.+?) ON \*\.\* TO ")
 _LIMIT = re.compile(r"\bMAX_USER_CONNECTIONS (?P<limit>\d+)")
+_HOURLY_LIMIT = re.compile(r"\bMAX_(?:QUERIES|CONNECTIONS)_PER_HOUR [1-9]\d*")
+_FILE = "FILE:"
+"""Begin of a key that is in a file; any other is the key itself."""
 
 
 def server_settings(connection: Connection[Any]) -> ServerSettings:
@@ -53,18 +73,37 @@ def server_settings(connection: Connection[Any]) -> ServerSettings:
         cursor.execute("SHOW GRANTS")
         grants = [str(line) for (line,) in cursor.fetchall()]
     options = provider_options(variables.get("wsrep_provider_options", ""))
+    variables["file_key_management_filekey"] = _key_file(variables.get("file_key_management_filekey", ""))
     files = [(name, variables.get(name, "")) for name in FILE_VARIABLES]
     files += [(name, options.get(name, "")) for name in FILE_OPTIONS]
     return ServerSettings(
         version=variables["version"],
         datadir=variables["datadir"],
         files=tuple(Setting(name=name, value=value) for name, value in files if value),
+        ignored=tuple(name for name in variables.get("ignore_db_dirs", "").split(",") if name),
         plugins=plugins,
         group_size=int(status.get("wsrep_cluster_size", 0)),
+        group=" ".join(status.get(name, "") for name in _GROUP),
         incoming=incoming_hosts(status.get("wsrep_incoming_addresses", "")),
+        tls=variables.get("have_ssl") == "YES",
         privileges=privileges(grants),
-        max_user_connections=connection_limit(grants) or int(variables.get("max_user_connections", 0)),
+        max_user_connections=connection_limit(grants) or _general_limit(variables, privileges(grants)),
+        hourly_limits=tuple(found for line in grants for found in _HOURLY_LIMIT.findall(line)),
     )
+
+
+def _general_limit(variables: Mapping[str, str], granted: frozenset[str]) -> int:
+    """That of all accounts; 0 for one to which it does not apply."""
+    version = Version.parse(variables["version"])
+    exempt = {"ALL PRIVILEGES", "CONNECTION ADMIN"}
+    if version is not None and version.series < SUPER_IS_LESS_SINCE:
+        exempt.add("SUPER")
+    return 0 if granted & exempt else int(variables.get("max_user_connections", 0))
+
+
+def _key_file(value: str) -> str:
+    """Path of the file; empty where the value is the key itself, which must not get into a history."""
+    return value.removeprefix(_FILE) if value.startswith(_FILE) else ""
 
 
 def provider_options(text: str) -> dict[str, str]:

@@ -99,7 +99,9 @@ class FakeKube(_Fake):
     """In place of `KubeGateway`."""
 
     @_call
-    def statefulset(self, cluster: ClusterRef, container: str | None) -> StatefulSetFacts:
+    def statefulset(
+        self, cluster: ClusterRef, container: str | None, data_directory: str | None = None
+    ) -> StatefulSetFacts:
         world = self.worlds.at(cluster.namespace)
         if cluster != world.cluster:
             raise ClusterNotFound(f"reading StatefulSet {str(cluster)!r}: it does not exist. Check the names")

@@ -93,8 +93,27 @@ def test_data_mount(mounts: Any, templates: tuple[str, ...], volume: str) -> Non
     [((("config", "/var/lib/mysql"),), ("mysql-data",)), ((("a", "/a"), ("b", "/b")), ("a", "b"))],
 )
 def test_data_mount_that_cannot_be_told(mounts: Any, templates: tuple[str, ...]) -> None:
-    with pytest.raises(ClusterNotFound, match="mount its data directory from one volume claim template"):
-        statefulset_facts(statefulset(container(mounts=mounts), templates=templates), CLUSTER, "mariadb")
+    """Only who works with the data has to know it."""
+    found = statefulset_facts(statefulset(container(mounts=mounts), templates=templates), CLUSTER, "mariadb")
+    with pytest.raises(ClusterNotFound, match="mount its data from one volume claim template"):
+        found.claim(0)
+
+
+@pytest.mark.parametrize(
+    ("data_directory", "volume", "path"),
+    [
+        ("/srv/db/mysql", "data", "/srv/db"),
+        ("/srv/db", "data", "/srv/db"),
+        ("/srv/other", "outer", "/srv"),
+        ("/elsewhere", "usual", "/var/lib/mysql"),
+        (None, "usual", "/var/lib/mysql"),
+    ],
+)
+def test_data_mount_by_the_request(data_directory: str | None, volume: str, path: str) -> None:
+    mounts = (("usual", "/var/lib/mysql"), ("outer", "/srv"), ("data", "/srv/db"))
+    several = statefulset(container(mounts=mounts), templates=("usual", "outer", "data"))
+    found = statefulset_facts(several, CLUSTER, "mariadb", data_directory)
+    assert (found.data_volume, found.data_path) == (volume, path)
 
 
 def pod(conditions: dict[str, str], statuses: Any = None, **metadata: Any) -> Any:

@@ -9,6 +9,7 @@ import pytest
 from galera_backup.models.cluster import ClaimObservation, ClusterObservation, MemberObservation
 from galera_backup.models.common import PrimaryLabel
 from galera_backup.models.jobs import CheckReport
+from galera_backup.models.layout import Layout, NamedDirectory
 from galera_backup.rules.formed import all_answer, not_formed, not_restored
 from galera_backup.rules.health import (
     health_problems,
@@ -18,7 +19,7 @@ from galera_backup.rules.health import (
     lacking_quorum,
     others_in_sync,
 )
-from galera_backup.rules.plan import expected_outage
+from galera_backup.rules.plan import changed_since, expected_outage
 from galera_backup.rules.selection import primary_pod, select_replica, serves_alone, successor_of_primary
 from galera_backup.rules.space import lacking_space, lacking_staging_space, lacking_unpack_space
 from galera_backup.show import members_table
@@ -224,3 +225,33 @@ def test_restored_cluster_is_known_by_its_uuid() -> None:
 
 def test_expected_outage_grows_with_what_is_written_in_it() -> None:
     assert [expected_outage(10**9, copies) for copies in (0, 1, 5)] == [10, 12, 20]
+
+
+def planned(image: str = "mariadb:10.11", uid: str = "u", **layout: Any) -> ClusterObservation:
+    """As a restore was planned for it; its servers were asked, if not told otherwise."""
+    seen = cluster()
+    place = Layout(**({"asked": True} | layout))
+    claims = [each.model_copy(update={"layout": place, "uid": uid}) for each in seen.claims]
+    return seen.model_copy(update={"claims": tuple(claims), "image": image})
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "says"),
+    [
+        ({}, {}, None),
+        ({}, {"uid": "v"}, "saw others: c-0, c-1, c-2"),
+        ({"below": "data"}, {"below": "data"}, None),
+        ({"below": "data"}, {}, "at other places on c-0, c-1, c-2"),
+        ({}, {"sub_path": "mysql"}, "at other places on c-0, c-1, c-2"),
+        ({}, {"directories": (NamedDirectory(variable="tmpdir", path="tmp"),)}, "at other places"),
+        ({"below": "data", "asked": False}, {}, None),
+        ({"below": "data"}, {"asked": False}, None),
+        ({"sub_path": "a", "asked": False}, {"asked": False}, "at other places"),
+        ({}, {"host_files": ("notes",)}, None),
+        ({}, {"image": "mariadb:11.4"}, "expected the image 'mariadb:10.11' in the template"),
+        ({}, {"image": ""}, None),
+    ],
+)
+def test_what_has_changed_since_the_plan(then: dict[str, Any], now: dict[str, Any], says: str | None) -> None:
+    found = changed_since(planned(**then), planned(**now))
+    assert found is None if says is None else found is not None and says in found

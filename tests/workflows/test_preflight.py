@@ -16,7 +16,7 @@ from galera_backup.models.check import CheckRequest, CheckResult
 from galera_backup.models.jobs import RunnerJob
 from galera_backup.models.layout import Layout
 from galera_backup.models.runner import DataJob
-from galera_backup.models.shape import ClusterShape, Mount, Owner
+from galera_backup.models.shape import ClusterShape, Mount, Owner, PodShape
 from galera_backup.runner.handshake import AGENT_CONTAINER
 from tests.fakes.runner import RunnerPod
 from tests.fakes.stage import BACKUP_ID, Stage, failure_of
@@ -84,18 +84,44 @@ async def test_a_data_directory_below_the_mount(stage: Stage) -> None:
         def below(mount: Mount) -> Mount:
             return mount.model_copy(update={"sub_path": "storage"})
 
-        members = [each.model_copy(update={"mounts": tuple(map(below, each.mounts))}) for each in shape.members]
-        return shape.model_copy(update={"members": tuple(members)})
+        def pods(those: tuple[PodShape, ...]) -> tuple[PodShape, ...]:
+            return tuple(each.model_copy(update={"mounts": tuple(map(below, each.mounts))}) for each in those)
+
+        return shape.model_copy(update={"members": pods(shape.members), "planned": pods(shape.planned)})
 
     world.reshape = reshape
     result = await (await stage.backup(world)).result()
-    assert result.manifest.layout == Layout(sub_path="storage", below="data")
+    assert result.manifest.layout == Layout(sub_path="storage", below="data", asked=True)
     backup_id = result.manifest.backup_id
     await (await stage.restore(world, backup_id=backup_id, strategy="staged")).result()
     jobs = [job for pod in world.created if isinstance(job := _job(pod), DataJob)]
     assert {type(job).__name__ for job in jobs} >= {"BackupJob", "CheckJob", "StageJob", "InspectJob", "SwapJob"}
     assert {(job.layout.sub_path, job.layout.below) for job in jobs} == {("storage", "data")}
     await stage.assert_settled(world)
+
+
+@pytest.mark.parametrize("strategy", ["staged", "in_place"])
+async def test_a_data_directory_of_which_no_server_says_where_it_is(stage: Stage, strategy: str) -> None:
+    """It is found on the volumes, one of which is empty; and looked at there before anything is changed."""
+    world = stage.world(backups=(BACKUP_ID,), at_zero=True)
+    for name in sorted(world.claims)[:2]:
+        world.claims[name].seen = {"data_at": ("data",)}
+    await (await stage.restore(world, strategy=strategy, replicas=3)).result()
+    jobs = [job for pod in world.created if isinstance(job := _job(pod), DataJob)]
+    looks, works = jobs[:3], jobs[3:]
+    assert [(job.mode, job.layout.below) for job in looks] == [("check", "")] * 3
+    assert [(job.mode, job.layout.below) for job in works[:3]] == [("check", "data")] * 3
+    assert {job.layout.below for job in works} == {"data"}
+
+
+async def test_data_at_several_places_that_no_server_names(stage: Stage) -> None:
+    world = stage.world(backups=(BACKUP_ID,), at_zero=True)
+    for name, place in zip(sorted(world.claims), ("data", "old", "data"), strict=True):
+        world.claims[name].seen = {"data_at": (place,)}
+    error = await failure_of(await stage.restore(world, replicas=3))
+    assert isinstance(error, PreflightRefused)
+    assert "'accept': 'data-elsewhere'" in error.message
+    assert not any("started: stage" in event for event in world.events)
 
 
 async def test_check(stage: Stage) -> None:

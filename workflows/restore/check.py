@@ -18,11 +18,12 @@ from workflows.restore.proof import Proving
 with workflow.unsafe.imports_passed_through():
     from galera_backup.errors import InternalError, NotEnoughSpace, RestoreFailed
     from galera_backup.models.cluster import ClaimObservation
-    from galera_backup.models.jobs import CheckJob, CheckReport, Inspection, InspectJob
+    from galera_backup.models.jobs import CheckJob, CheckReport, Inspection, InspectJob, Pin
     from galera_backup.models.manifest import Manifest
     from galera_backup.models.plan import ClaimPlan, RestorePlan
+    from galera_backup.models.restore import RestoreRequest, Strategy
     from galera_backup.rules.plan import changed_since, expected_outage
-    from galera_backup.rules.preflight.volumes import volumes
+    from galera_backup.rules.preflight.volumes import placed, volumes
     from galera_backup.rules.space import lacking_space, lacking_staging_space, lacking_unpack_space
 
 CHECK_LIMIT = timedelta(hours=2)
@@ -66,13 +67,14 @@ async def check_backup(
     if proof is not None:
         await proof.try_out()
     first, *others = plan.claims
-    report = await _check_claim(plan, first, request.backup_id)
+    report = await _check_claim(plan, first, request.backup_id, pin=_pin(plan, request))
     manifest = report.manifest
     if manifest is None:
         raise InternalError("the check of the backup returned no manifest")
     reports = [report, *[await _check_claim(plan, claim, None) for claim in others]]
-    said = request.data_directory is not None
-    refuse(list(volumes(plan.claims, reports, manifest.layout, said=said)), "restore", request)
+    said, staged = request.data_directory is not None, request.strategy == Strategy.STAGED
+    plan, reports = await _place(plan, reports, manifest, said=said)
+    refuse(list(volumes(plan.claims, reports, manifest.layout, said=said, staged=staged)), "restore", request)
     seen = list(zip(plan.claims, reports, strict=True))
     obstacles = _obstacles(plan, room, manifest.room_kb, reports)
     restore.questions.plan = _described(plan, manifest, reports, obstacles, copies)
@@ -117,12 +119,35 @@ async def inspect_claim(plan: Plan, claim: ClaimObservation, name: str, summary:
     return (await _runner.run(task, summary)).report
 
 
-async def _check_claim(plan: Plan, claim: ClaimObservation, backup_id: str | None) -> CheckReport:
-    """`backup_id`: verify that backup too."""
+async def _place(
+    plan: Plan, reports: list[CheckReport], manifest: Manifest, *, said: bool
+) -> tuple[Plan, list[CheckReport]]:
+    """The plan with the places of the data that no server has said; what lies at another place is looked at again."""
+    before = plan.claims
+    plan = plan.with_layouts(placed(before, reports, manifest.layout, said=said))
+    for number, claim in enumerate(plan.claims):
+        if claim.layout.data_directory != before[number].layout.data_directory:
+            reports[number] = await _check_claim(plan, claim, None, "place")
+    return plan, reports
+
+
+def _pin(plan: Plan, request: RestoreRequest) -> Pin | None:
+    """The retention of a clone's source must not remove the backup until it is unpacked on every volume."""
+    if plan.clone is None:
+        return None
+    waits = request.approval_timeout if request.require_approval else timedelta(0)
+    return Pin(restore_id=plan.restore_id, lifetime=CHECK_LIMIT + waits + 2 * request.runner_timeout)
+
+
+async def _check_claim(
+    plan: Plan, claim: ClaimObservation, backup_id: str | None, name: str = "check", pin: Pin | None = None
+) -> CheckReport:
+    """`backup_id`: verify that backup too, and pin it. `name` is a part of the pod's name."""
     summary = f"verify {backup_id}, room on {claim.claim}" if backup_id else f"room on {claim.claim}"
-    job = CheckJob(cluster=plan.seen.cluster, clone=plan.clone, backup_id=backup_id)
+    unpacks = plan.recipe.strategy != Strategy.STAGED
+    job = CheckJob(cluster=plan.seen.cluster, clone=plan.clone, backup_id=backup_id, unpacks_backup=unpacks, pin=pin)
     replica = plan.replica_of(claim)
-    task = plan.pods.beside(f"check-{claim.ordinal}", job, CHECK_LIMIT, claim=claim.claim, replica=replica)
+    task = plan.pods.beside(f"{name}-{claim.ordinal}", job, CHECK_LIMIT, claim=claim.claim, replica=replica)
     return (await _runner.run(task, summary)).report
 
 

@@ -20,6 +20,7 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.clone import Clone
     from galera_backup.models.cluster import ClaimObservation, ClusterObservation
     from galera_backup.models.common import LeaseRef
+    from galera_backup.models.layout import Layout
     from galera_backup.models.lease import CleanUpCommand, StopCommand
     from galera_backup.models.manifest import Manifest
     from galera_backup.models.mark import StartRecipe
@@ -85,6 +86,17 @@ class Plan:
         recipe = self.recipe.model_copy(update={"left_incomplete": left, "replicas_before": before})
         return replace(
             self, stop=self.stop.model_copy(update={"recipe": recipe}), pods=replace(self.pods, recipe=recipe)
+        )
+
+    def with_layouts(self, layouts: tuple[Layout, ...]) -> Plan:
+        """The same, with the places of the data on each claim."""
+        claims = [each.model_copy(update={"layout": place}) for each, place in zip(self.claims, layouts, strict=True)]
+        recipe = self.recipe.model_copy(update={"layouts": layouts})
+        return replace(
+            self,
+            seen=self.seen.model_copy(update={"claims": tuple(claims)}),
+            stop=self.stop.model_copy(update={"recipe": recipe}),
+            pods=replace(self.pods, recipe=recipe),
         )
 
     def replica_of(self, claim: ClaimObservation) -> str | None:

@@ -79,12 +79,25 @@ def _owned(claim: ClaimShape, owner: Owner, statefulset: StatefulSetShape) -> Fi
             "it goes with its StatefulSet: whoever deletes that while the cluster is stopped deletes the data",
             f"kubectl -n {namespace} patch statefulset {statefulset.cluster.statefulset} --type merge -p '{patch}'",
         )
+    if owner.kind == "Pod":
+        return found(
+            "claim-owned-by-a-pod",
+            _claim(claim.name),
+            f"expected no owner, it has {owner}: Kubernetes deletes it, with its data, as soon as that pod is stopped",
+            _disown(claim, namespace),
+        )
     return found(
         "claim-owned",
         _claim(claim.name),
         f"expected no owner, it has {owner}: it is deleted with that",
+        _disown(claim, namespace),
+    )
+
+
+def _disown(claim: ClaimShape, namespace: str) -> str:
+    return (
         f"Take the owner away where it is set; then: kubectl -n {namespace} patch pvc {claim.name} --type json -p "
-        """'[{"op":"remove","path":"/metadata/ownerReferences"}]'""",
+        """'[{"op":"remove","path":"/metadata/ownerReferences"}]'"""
     )
 
 
@@ -99,6 +112,7 @@ def _use(claim: ClaimShape, seen: ClusterShape) -> Iterator[Finding]:
         )
     if claim.ordinal is None:
         yield from _in_turn(claim, seen)
+        yield from _taken(claim, seen)
         return
     pod = seen.statefulset.pod(claim.ordinal)
     runs = any(member.name == pod and not member.ended for member in seen.members)
@@ -110,7 +124,16 @@ def _use(claim: ClaimShape, seen: ClusterShape) -> Iterator[Finding]:
             "A backup cannot be taken. For a restore scale the StatefulSet to 0 and say its size in 'replicas'; for "
             "backups make the claims anew with ReadWriteOnce, one replica after the other",
         )
-    sharing = sorted(other.name for other in seen.others if claim.name in other.claims and not other.ended)
+    using = [other for other in seen.others if claim.name in other.claims and not other.ended]
+    sharing = sorted(other.name for other in using if claim.name in other.writable_claims)
+    reading = sorted(other.name for other in using if claim.name not in other.writable_claims)
+    if reading:
+        yield found(
+            "claim-read-by-others",
+            _claim(claim.name),
+            f"expected no pod but {pod} to mount it, {_listed(reading)} does too, read-only: what it reads is replaced",
+            "Stop it, or start it anew after the restore",
+        )
     if sharing:
         yield found(
             "claim-shared",
@@ -122,16 +145,35 @@ def _use(claim: ClaimShape, seen: ClusterShape) -> Iterator[Finding]:
 
 def _in_turn(claim: ClaimShape, seen: ClusterShape) -> Iterator[Finding]:
     """Whether the pods that read backups must come one after the other."""
-    nodes = sorted({member.node for member in seen.members if member.node})
+    placed = [member.node for member in seen.members if member.node]
+    nodes = sorted(set(placed))
     if ONE_POD in claim.access_modes:
         why = f"its access mode is {ONE_POD}"
-    elif MANY not in claim.access_modes and len(nodes) > 1:
+    elif MANY in claim.access_modes:
+        return
+    elif len(nodes) > 1:
         why = f"it can be used on one node at a time, and the replicas run on {', '.join(nodes)}"
+    elif len(seen.planned) > max(1, len(placed)):
+        why = "it can be used on one node at a time, and nobody knows yet on which the replicas' volumes can be used"
     else:
         return
     yield found(
         "backup-claim-in-turn", _claim(claim.name), f"a staged restore fills one data volume after the other: {why}"
     )
+
+
+def _taken(claim: ClaimShape, seen: ClusterShape) -> Iterator[Finding]:
+    """Whether pods of others keep the backup claim from ours."""
+    nodes = {member.node for member in seen.members if member.node}
+    for pod in seen.backup_users if MANY not in claim.access_modes else ():
+        if pod.node and not pod.ended and (ONE_POD in claim.access_modes or nodes != {pod.node}):
+            yield found(
+                "backup-claim-in-use",
+                _claim(claim.name),
+                f"expected that our pods can mount it, pod {pod.name!r} uses it on node {pod.node!r}, and its access "
+                f"modes are {', '.join(claim.access_modes)}: on another node they would wait for it",
+                "Wait until that pod is gone, or use a claim of the access mode ReadWriteMany",
+            )
 
 
 def _claim(name: str) -> str:

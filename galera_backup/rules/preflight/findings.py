@@ -8,8 +8,8 @@ from galera_backup.models.inspection import ClusterFacts
 from galera_backup.models.layout import Layout
 from galera_backup.models.preflight import Effect, Finding, Undertaking
 from galera_backup.rules.preflight.claims import claims
-from galera_backup.rules.preflight.places import layout, mount_of, places
-from galera_backup.rules.preflight.servers import KEY_FILES, READABLE, servers
+from galera_backup.rules.preflight.places import data_mount, layout, mount_of, places
+from galera_backup.rules.preflight.servers import READABLE, no_account, servers
 from galera_backup.rules.preflight.statefulset import controllers, statefulset, unread
 
 _ORDER = (Effect.REFUSES, Effect.WARNS, Effect.TELLS)
@@ -23,7 +23,7 @@ def all_findings(facts: ClusterFacts) -> tuple[Finding, ...]:
         *places(seen, asked),
         *statefulset(seen),
         *controllers(seen),
-        *servers(seen, asked),
+        *(no_account(facts.no_account) if facts.no_account else servers(seen, asked)),
         *unread(seen.statefulset.cluster, seen.unread),
     )
 
@@ -40,24 +40,23 @@ def layouts(
     """Where the data directory is on the volume of each data claim, by the claim's name.
 
     By the replica's own server; where that cannot be asked, as on the others; where none can, by `data_directory`, the
-    path in the servers' container that a request gives, else where the volume is mounted. `host_files`: patterns beside
-    those that every cluster has.
+    path in the servers' container that a request gives, else where the volume is mounted, until somebody looks at it
+    (`rules.preflight.volumes.placed`). `host_files`: patterns beside those that every cluster has.
     """
     known: dict[str, Layout] = {}
     for server in facts.servers:
         pod = next(member for member in facts.shape.members if member.name == server.pod)
         mount = mount_of(pod, server.settings.datadir) if server.settings is not None else None
         if server.settings is not None and mount is not None and mount.kind == "claim":
-            known[mount.source] = layout(mount, server.settings)
+            known[mount.source] = layout(pod, mount, server.settings)
     like = next(iter(known.values()), None)
     found = {}
     for pod in facts.shape.planned:
-        mount = next((each for each in pod.mounts if each.source in _data_claims(facts)), None)
+        mount = data_mount(pod, facts.shape.statefulset)
         if mount is None:
             continue
-        below = like.below if like is not None else _below(data_directory, mount.path)
-        other = Layout(sub_path=mount.sub_path, below=below, directories=like.directories if like is not None else ())
-        place = known.get(mount.source, other)
+        other = like or Layout(below=_below(data_directory, mount.path))
+        place = known.get(mount.source, other.model_copy(update={"sub_path": mount.sub_path}))
         found[mount.source] = place.model_copy(update={"host_files": (*place.host_files, *host_files)})
     return found
 
@@ -67,18 +66,11 @@ def key_volumes(facts: ClusterFacts) -> tuple[str, ...]:
     found = set()
     for server in facts.servers:
         pod = next(member for member in facts.shape.members if member.name == server.pod)
-        for setting in server.settings.files if server.settings is not None else ():
-            mount = mount_of(pod, setting.value) if setting.name.startswith(KEY_FILES) else None
+        for path in server.settings.key_files if server.settings is not None else ():
+            mount = mount_of(pod, path)
             if mount is not None and mount.kind in READABLE:
                 found.add(mount.volume)
     return tuple(sorted(found))
-
-
-def _data_claims(facts: ClusterFacts) -> set[str]:
-    shape = facts.shape.statefulset
-    return {claim.name for claim in facts.shape.claims if claim.ordinal is not None} | {
-        shape.claim(ordinal) for ordinal in shape.ordinals
-    }
 
 
 def _below(data_directory: str | None, mount_path: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import PurePosixPath
 
 from galera_backup.models.common import ClusterRef
 from galera_backup.models.preflight import Finding
@@ -96,16 +97,20 @@ def _template(seen: ClusterShape) -> Iterator[Finding]:
     """A start makes every pod from the template; until then old ones may run.
 
     Images are compared of pods of another revision alone: an admission webhook may give a pod another name of an image.
+    The tools of a restore are of the template's image, so it must be that of every server: also of those that a
+    partition lets start with an older template.
     """
     shape = seen.statefulset
     about = _about(shape)
-    older = [each for each in seen.members if not each.ended and each.revision != _next_revision(each, shape)]
-    other_image = [each for each in older if each.image != shape.image]
+    live = [each for each in seen.members if not each.ended]
+    older = [each for each in live if each.revision != _next_revision(each, shape)]
+    other_image = [each for each in live if each.revision != shape.update_revision and each.image != shape.image]
+    yield from _mounts(live, seen)
     if other_image:
         yield found(
             "template-has-another-image",
             about,
-            f"expected the servers to start again with the image that they run; the template has {shape.image!r}, "
+            f"expected all servers to run, and to start again with, the image of the template, {shape.image!r}; "
             f"{', '.join(f'{each.name} runs {each.image!r}' for each in other_image)} ({_strategy(shape)})",
             f"Finish the rollout, or take it back: kubectl -n {shape.cluster.namespace} rollout undo statefulset "
             f"{shape.cluster.statefulset}",
@@ -117,6 +122,36 @@ def _template(seen: ClusterShape) -> Iterator[Finding]:
             f"{', '.join(each.name for each in older)} run an older revision of the template ({_strategy(shape)}); "
             "after the stop they start with the present one",
         )
+
+
+def _mounts(live: Iterable[PodShape], seen: ClusterShape) -> Iterator[Finding]:
+    """Whether a pod of the template finds the data where the one that runs has it."""
+    shape = seen.statefulset
+    planned = {each.name: each for each in seen.planned}
+    for member in live:
+        if member.name not in planned:
+            continue
+        claim = f"{shape.data_template}-{member.name}"
+        now, then = (_places_of(claim, each) for each in (member, planned[member.name]))
+        if now != then:
+            yield found(
+                "template-mounts-elsewhere",
+                f"pod {member.name!r}",
+                f"expected the template to mount claim {claim!r} as the pod that runs does, at {now}; it mounts it at "
+                f"{then} ({_strategy(shape)})",
+                f"Finish the rollout, or take it back: kubectl -n {shape.cluster.namespace} rollout undo statefulset "
+                f"{shape.cluster.statefulset}",
+            )
+
+
+def _places_of(claim: str, pod: PodShape) -> str:
+    """Where the pod's server mounts a claim, and which directories of it."""
+    places = sorted(
+        f"{PurePosixPath(mount.path)} ({mount.sub_path or mount.unresolved or '.'})"
+        for mount in pod.mounts
+        if mount.kind == "claim" and mount.source == claim
+    )
+    return ", ".join(places) or "no path"
 
 
 def _budgets(seen: ClusterShape) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
 
 from galera_backup.models.cluster import ClaimObservation
 from galera_backup.models.jobs import CheckReport
@@ -30,25 +31,53 @@ def volume(claim: ClaimObservation, report: CheckReport) -> Iterator[Finding]:
             "rows would not be in the backup",
             "Back them up in another way",
         )
-    if report.unreadable:
-        yield found(
-            "directories-unreadable",
-            about,
-            f"expected the runner's user to read every directory, it may not list {', '.join(report.unreadable)}",
-            "Mend their owner or mode, or set 'run_as_user'",
-        )
+    yield from _unreadable(about, report.unreadable)
+    if not report.backup_writable:
+        yield _no_backups()
 
 
-def volumes(
+def placed(
     claims: Sequence[ClaimObservation], reports: Sequence[CheckReport], of_backup: Layout, *, said: bool
-) -> Iterator[Finding]:
-    """`reports`: of the pods that looked at the claims; `of_backup`: where the data was in the replica backed up.
+) -> tuple[Layout, ...]:
+    """Where the data is on each claim. Of those about which no server could be asked: where a server's data lies, and
+    the backup's server had it, with the directories that this had in it. What lies elsewhere may be a copy.
 
     `said`: the request says where it is.
     """
+    lies = {below for claim, report in zip(claims, reports, strict=True) for below in _lies(claim, report)}
+    changes: dict[str, object] = {"directories": of_backup.directories, "ignored": of_backup.ignored}
+    if not said and of_backup.below in lies:
+        changes["below"] = of_backup.below
+    elif not said and len(lies) == 1 and not of_backup.asked:  # a backup of which nobody knows where its data was
+        changes["below"] = lies.pop()
+    return tuple(each.layout if each.layout.asked else each.layout.model_copy(update=changes) for each in claims)
+
+
+def _lies(claim: ClaimObservation, report: CheckReport) -> Iterator[str]:
+    """From the mount of the claim to a server's data on its volume."""
+    for path in report.data_at if not claim.layout.asked else ():
+        if PurePosixPath(path).is_relative_to(claim.layout.sub_path):
+            below = PurePosixPath(path).relative_to(claim.layout.sub_path)
+            yield "" if below == PurePosixPath() else str(below)
+
+
+def volumes(
+    claims: Sequence[ClaimObservation],
+    reports: Sequence[CheckReport],
+    of_backup: Layout,
+    *,
+    said: bool,
+    staged: bool,
+) -> Iterator[Finding]:
+    """`reports`: of the pods that looked at the claims; `of_backup`: where the data was in the replica backed up.
+
+    `said`: the request says where it is. `staged`: a second copy is made beside it.
+    """
     for claim, report in zip(claims, reports, strict=True):
+        yield from _unreadable(f"claim {claim.claim!r}", sorted({*report.unreadable} - {*report.staying}))
+        yield from _not_writable(claim, report, staged=staged)
         expected = str(claim.layout.data_directory)
-        if report.data_at and expected not in report.data_at:
+        if report.data_at and expected not in report.data_at and not claim.layout.asked:
             yield found(
                 "data-elsewhere",
                 f"claim {claim.claim!r}",
@@ -57,7 +86,9 @@ def volumes(
                 "Name the servers' data directory in 'data_directory', as their container sees it",
             )
         yield from _immovable(claim, report)
-    unlike = [claim for claim in claims if claim.layout.below != of_backup.below]
+    if not all(report.backup_writable for report in reports):
+        yield _no_backups()
+    unlike = [claim for claim in claims if claim.layout.below != of_backup.below and not claim.layout.asked]
     if unlike and not said and not any(report.data_at for report in reports):
         yield found(
             "data-directory-unknown",
@@ -66,6 +97,45 @@ def volumes(
             f"had it in {of_backup.below or '.'!r} below its mount, not in {unlike[0].layout.below or '.'!r}",
             "Name the servers' data directory in 'data_directory', as their container sees it",
         )
+
+
+def _unreadable(about: str, names: Sequence[str]) -> Iterator[Finding]:
+    if names:
+        yield found(
+            "directories-unreadable",
+            about,
+            f"expected the runner's user to read every directory, it may not list {', '.join(names)}",
+            "Mend their owner or mode, or set 'run_as_user'. Where SELinux forbids it, give the StatefulSet's pods a "
+            "fixed securityContext.seLinuxOptions.level, which runner pods take over. A restore leaves a directory of "
+            "the host alone that 'host_files' names",
+        )
+
+
+def _not_writable(claim: ClaimObservation, report: CheckReport, *, staged: bool) -> Iterator[Finding]:
+    """A volume that no server has used yet may get its owner when a pod that writes mounts it."""
+    if not (report.data_at or claim.layout.asked):
+        return
+    lacking = [] if report.data_writable else [f"the data directory {str(claim.layout.data_directory)!r}"]
+    if staged and not report.volume_writable:
+        lacking.append("the root of the volume, where the second copy is made")
+    if lacking:
+        yield found(
+            "volume-not-writable",
+            f"claim {claim.claim!r}",
+            f"expected the runner's user to write to {' and '.join(lacking)}, by owner and mode it may not",
+            "Give it to that user or its group (chown, or an fsGroup of the StatefulSet), or set 'run_as_user'. The "
+            "strategies 'rolling' and 'in_place' need the data directory alone",
+        )
+
+
+def _no_backups() -> Finding:
+    return found(
+        "backups-not-writable",
+        "backup volume",
+        "expected the runner's user to write to the cluster's directory on the backup volume, it may not",
+        "Give the volume to that user or its group: chown it on its file server, export it without squashing, or use a "
+        "volume that takes an fsGroup",
+    )
 
 
 def _immovable(claim: ClaimObservation, report: CheckReport) -> Iterator[Finding]:

@@ -25,6 +25,7 @@ def statefulset(**fields: Any) -> StatefulSetShape:
         "image": IMAGE,
         "container": "mariadb",
         "data_template": "mysql-data",
+        "data_path": DATA,
     }
     return StatefulSetShape.model_validate(values | fields)
 

@@ -10,6 +10,7 @@ from galera_backup.rules.preflight.claims import claims
 from tests.unit.preflight.shapes import OWNER, claim, cluster, mount, pod, statefulset
 
 BACKUP_CLAIM = claim(0, name="backups", ordinal=None)
+CHART = Owner(api_version="v1", kind="Release", name="galera", uid="x")
 A_POD = Owner(api_version="v1", kind="Pod", name="mariadb-server-2", uid="pod-2")
 
 
@@ -46,7 +47,8 @@ def test_scaling_would_delete_the_claims() -> None:
     [
         ({"phase": "Lost"}, "claim-lost", True, True),
         ({"deleting": True}, "claim-deleting", False, True),
-        ({"owners": (A_POD,)}, "claim-owned", False, True),
+        ({"owners": (A_POD,)}, "claim-owned-by-a-pod", False, True),
+        ({"owners": (CHART,)}, "claim-owned", False, True),
         ({"owners": (OWNER,)}, "claim-owned-by-the-statefulset", False, False),
         ({"access_modes": ("ReadWriteOncePod",)}, "claim-for-one-pod", True, True),
         ({"volume_mode": "Block"}, "claim-without-filesystem", True, True),
@@ -79,6 +81,18 @@ def test_another_pod_mounts_a_claim() -> None:
     assert finding.remedy == "kubectl -n openstack delete pod debug"
 
 
+def test_another_pod_only_reads_a_claim() -> None:
+    reader = pod(0, name="exporter", owners=(), mounts=(mount(1, "/data", read_only=True),))
+    (finding,) = claims(cluster(others=(reader,)))
+    assert (finding.kind, finding.severity.backup, finding.severity.restore) == (
+        "claim-read-by-others",
+        Effect.NONE,
+        Effect.WARNS,
+    )
+    both = pod(0, name="both", owners=(), mounts=(mount(1, "/data", read_only=True), mount(1, "/rw")))
+    assert [each.kind for each in claims(cluster(others=(both,)))] == ["claim-shared"]
+
+
 def test_the_backup_claim_may_have_an_owner_and_other_users() -> None:
     chart = Owner(api_version="v1", kind="Release", name="backups", uid="x")
     reader = pod(0, name="reader", owners=(), mounts=(mount(0, "/backups", source="backups"),))
@@ -95,11 +109,12 @@ def test_a_sentence() -> None:
 
 
 def test_what_a_request_can_accept() -> None:
-    owned, deleting = one_claim(owners=(A_POD,)), one_claim(deleting=True)
-    kinds = {"claim-owned", "claim-deleting"}
+    owned, deleting = one_claim(owners=(CHART,)), one_claim(deleting=True)
+    kinds = {"claim-owned", "claim-owned-by-a-pod", "claim-deleting"}
     assert refusing(list(claims(owned)), "restore", {"claim-deleting"})
     assert not refusing(list(claims(owned)), "restore", kinds)
     assert refusing(list(claims(deleting)), "restore", kinds)
+    assert refusing(list(claims(one_claim(owners=(A_POD,)))), "restore", kinds), "the stop deletes it for sure"
 
 
 @pytest.mark.parametrize(
@@ -118,3 +133,43 @@ def test_a_backup_claim_that_two_pods_cannot_use_at_once(mode: str, nodes: tuple
     )
     assert found(seen) == ([("backup-claim-in-turn", "claim 'b'")] if in_turn else [])
     assert not refused(seen, "restore")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "planned", "mode", "in_turn"),
+    [
+        ((), 3, "ReadWriteOnce", True),
+        ((), 1, "ReadWriteOnce", False),
+        ((), 3, "ReadWriteMany", False),
+        (("a", "a", ""), 3, "ReadWriteOnce", True),
+        (("a", "a", "a"), 3, "ReadWriteOnce", False),
+    ],
+)
+def test_nobody_knows_on_which_nodes_the_volumes_are(
+    nodes: tuple[str, ...], planned: int, mode: str, in_turn: bool
+) -> None:
+    seen = cluster(
+        members=tuple(pod(ordinal, node=node) for ordinal, node in enumerate(nodes)),
+        planned=tuple(pod(ordinal, node="") for ordinal in range(planned)),
+        claims=(claim(0, name="b", ordinal=None, access_modes=(mode,)),),
+    )
+    assert found(seen) == ([("backup-claim-in-turn", "claim 'b'")] if in_turn else [])
+
+
+@pytest.mark.parametrize(
+    ("mode", "fields", "told"),
+    [
+        ("ReadWriteOnce", {"node": "other"}, True),
+        ("ReadWriteOnce", {"node": "node"}, False),
+        ("ReadWriteOnce", {"node": "other", "phase": "Succeeded"}, False),
+        ("ReadWriteOnce", {"node": ""}, False),
+        ("ReadWriteMany", {"node": "other"}, False),
+        ("ReadWriteOncePod", {"node": "node"}, True),
+    ],
+)
+def test_who_else_uses_the_backup_claim(mode: str, fields: dict[str, str], told: bool) -> None:
+    backups = claim(0, name="backups", ordinal=None, access_modes=(mode,))
+    user = pod(0, name="copier", owners=(), mounts=(mount(0, "/b", source="backups"),), **fields)
+    found = [each for each in claims(cluster(claims=(backups,), backup_users=(user,))) if each.kind.endswith("in-use")]
+    assert [each.severity.restore for each in found] == [Effect.WARNS] * told
+    assert all(f"pod 'copier' uses it on node '{fields['node']}'" in each.saw for each in found)

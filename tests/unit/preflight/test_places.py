@@ -7,9 +7,10 @@ import pytest
 from galera_backup.models.layout import Layout, NamedDirectory
 from galera_backup.models.shape import ClusterShape, Mount
 from galera_backup.rules.preflight.places import layout, mount_of, places
-from tests.unit.preflight.shapes import DATA, cluster, mount, pod, server, servers, settings
+from tests.unit.preflight.shapes import DATA, cluster, mount, pod, server, servers, settings, statefulset
 
 BITNAMI = "/bitnami/mariadb"
+MOUNTED = "mounted-in-the-data-directory"
 LOGS = Mount(path="/logs", volume="logs", kind="claim", source="logs-mariadb-server-0")
 
 
@@ -24,7 +25,7 @@ def kinds(seen: ClusterShape, **fields: object) -> list[str]:
 
 def test_the_mount_is_the_data_directory() -> None:
     assert kinds(cluster()) == []
-    assert layout(mount(0), settings()) == Layout()
+    assert layout(pod(0), mount(0), settings()) == Layout(asked=True)
 
 
 def test_the_data_directory_lies_below_the_mount() -> None:
@@ -32,12 +33,14 @@ def test_the_data_directory_lies_below_the_mount() -> None:
     files = dict.fromkeys(("aria_log_dir_path", "base_dir", "wsrep_data_home_dir"), f"{BITNAMI}/data/")
     below = {"datadir": f"{BITNAMI}/data/", "files": files}
     assert kinds(cluster(members=members), **below) == []
-    found = layout(mount(0, BITNAMI, sub_path="storage"), settings(**below))
+    where = mount(0, BITNAMI, sub_path="storage")
+    found = layout(pod(0, mounts=(where,)), where, settings(**below))
     assert (found.below, str(found.data_directory)) == ("data", "storage/data")
 
 
 def test_it_is_not_at_the_same_place_everywhere() -> None:
-    asked = [server(0), server(1), server(2, datadir=f"{DATA}/data", files={"base_dir": f"{DATA}/data"})]
+    files = dict.fromkeys(("base_dir", "wsrep_data_home_dir"), f"{DATA}/data")
+    asked = [server(0), server(1), server(2, datadir=f"{DATA}/data", files=files)]
     (finding,) = places(cluster(), asked)
     assert finding.kind == "datadir-differs"
     assert "'.' on mariadb-server-0, '.' on mariadb-server-1, 'data' on mariadb-server-2" in finding.saw
@@ -84,17 +87,24 @@ def test_the_longest_mount_holds_a_path() -> None:
         ("general_log_file", "logs/general.log", "logs"),
         ("log_error", f"{DATA}/logs/../logs/error.log", "logs"),
         ("gcache.dir", f"{DATA}/gcache", "gcache"),
+        ("pid_file", "run/mariadb.pid", "run"),
+        ("socket", f"{DATA}/run/mysqld.sock", "run"),
+        ("server_audit_file_path", "audit/server_audit.log", "audit"),
+        ("relay_log_index", "relay/relay.index", "relay"),
+        ("secure_file_priv", f"{DATA}/files/", "files"),
     ],
 )
 def test_a_directory_below_it_that_a_setting_names(name: str, value: str, path: str) -> None:
     assert kinds(cluster(), files={name: value}) == []
-    assert layout(mount(0), settings(files={name: value})).directories == (NamedDirectory(variable=name, path=path),)
+    assert layout(pod(0), mount(0), settings(files={name: value})).directories == (
+        NamedDirectory(variable=name, path=path),
+    )
 
 
 def test_data_files_below_it() -> None:
     files = {"innodb_data_home_dir": "system", "innodb_data_file_path": "ibdata1:12M;more/ibdata2:12M:autoextend"}
     assert kinds(cluster(), files=files) == []
-    assert layout(mount(0), settings(files=files)).directories == (
+    assert layout(pod(0), mount(0), settings(files=files)).directories == (
         NamedDirectory(variable="innodb_data_file_path", path="system", files=("ibdata1",)),
         NamedDirectory(variable="innodb_data_file_path", path="system/more", files=("ibdata2",)),
         NamedDirectory(variable="innodb_data_home_dir", path="system"),
@@ -112,15 +122,76 @@ def test_data_files_below_it() -> None:
         ("relay_log_basename", "../../../logs/relay", "logs-elsewhere"),
         ("log_bin_basename", "/tmp/bin", None),  # goes with the pod, so it is no other history's
         ("log_bin_basename", "/root/bin", None),
+        ("log_bin_basename", "/nfs/bin", "logs-elsewhere"),
         ("wsrep_data_home_dir", "/logs/galera", "galera-state-elsewhere"),
+        ("wsrep_data_home_dir", f"{DATA}/galera", "galera-state-elsewhere"),
+        ("base_dir", "galera/", "galera-state-elsewhere"),
+        ("base_dir", "./", None),
         ("tmpdir", "/logs", None),
         ("general_log_file", "/logs/general.log", None),
         ("gcache.dir", "/logs", None),
     ],
 )
 def test_a_setting_names_another_place(name: str, value: str, kind: str | None) -> None:
-    seen = with_mounts(mount(0), LOGS, Mount(path="/tmp", volume="tmp", kind="emptyDir"))
+    nfs = Mount(path="/nfs", volume="nfs", kind="other")
+    seen = with_mounts(mount(0), LOGS, nfs, Mount(path="/tmp", volume="tmp", kind="emptyDir"))
     assert kinds(seen, files={name: value}) == ([kind] if kind else [])
+
+
+@pytest.mark.parametrize(
+    ("inside", "files", "expected"),
+    [
+        ({"kind": "claim", "source": "archive"}, {}, [MOUNTED]),
+        ({"kind": "hostPath", "source": "/srv"}, {}, [MOUNTED]),
+        ({"kind": "other"}, {}, [MOUNTED]),
+        ({"kind": "claim", "source": "mysql-data-mariadb-server-0", "sub_path": "archive"}, {}, [MOUNTED]),
+        ({"kind": "emptyDir"}, {}, []),
+        ({"kind": "secret", "source": "certificates"}, {}, []),
+        ({"kind": "claim", "source": "logs"}, {"general_log_file": f"{DATA}/archive/general.log"}, []),
+        ({"kind": "claim", "source": "logs"}, {"log_bin_basename": f"{DATA}/archive/bin"}, ["logs-elsewhere"]),
+    ],
+)
+def test_a_volume_inside_the_data_directory(inside: dict[str, str], files: dict[str, str], expected: list[str]) -> None:
+    mounted = Mount.model_validate({"path": f"{DATA}/archive", "volume": "archive", **inside})
+    assert kinds(with_mounts(mount(0), mounted), files=files) == expected
+
+
+def test_what_is_known_where_no_server_answers() -> None:
+    """At 0 replicas, say; `statefulset.replicas` may be 0 then."""
+    at_zero = statefulset(replicas=0)
+    inside = Mount(path=f"{DATA}/archive", volume="archive", kind="claim", source="archive")
+    planned = (pod(0, mounts=(mount(0, unresolved="$(SHARD)"),)), pod(1, mounts=(mount(1), inside)), pod(2))
+    seen = cluster(statefulset=at_zero, members=(), planned=planned)
+    assert [(each.kind, each.about) for each in places(seen, [])] == [
+        ("datadir-unresolved", "data directory of 'mariadb-server-0'"),
+        ("mounted-in-the-data-directory", "data directory of 'mariadb-server-1'"),
+    ]
+    asked = [server(0), server(1)]
+    assert list(places(cluster(planned=planned), asked)) == []
+
+
+def test_a_silent_member_is_judged_by_what_the_others_say() -> None:
+    inside = Mount(path=f"{DATA}/logs", volume="logs", kind="claim", source="logs")
+    members = tuple(pod(ordinal, mounts=(mount(ordinal), inside)) for ordinal in range(2))
+    files = {"general_log_file": f"{DATA}/logs/general.log"}
+    assert list(places(cluster(members=members, planned=members), [server(0, files=files)])) == []
+
+
+def test_a_directory_on_another_volume_is_not_made_on_this_one() -> None:
+    tmp = Mount(path=f"{DATA}/tmp", volume="tmp", kind="emptyDir")
+    files = {"tmpdir": f"{DATA}/tmp", "innodb_tmpdir": f"{DATA}/tmp/innodb", "slave_load_tmpdir": f"{DATA}/load"}
+    found = layout(pod(0, mounts=(mount(0), tmp)), mount(0), settings(files=files))
+    assert [each.path for each in found.directories] == ["load"]
+
+
+def test_files_with_keys_are_the_hosts() -> None:
+    files = {"file_key_management_filename": f"{DATA}/keys/keys.enc", "file_key_management_filekey": "FILE:/logs/key"}
+    assert kinds(with_mounts(mount(0), LOGS), files=files) == []
+    assert layout(pod(0), mount(0), settings(files=files)).directories == ()
+
+
+def test_names_that_are_no_databases() -> None:
+    assert layout(pod(0), mount(0), settings(ignored=("exports",))).ignored == ("exports",)
 
 
 def test_another_directory_of_the_same_volume() -> None:

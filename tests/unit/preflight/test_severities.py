@@ -29,7 +29,12 @@ def test_the_table_is_complete() -> None:
     assert set(named()) | UNKNOWN == set(SEVERITIES)
 
 
-ABOUT_READING = {"grants-missing", "tables-elsewhere", "tables-not-backed-up", "directories-unreadable"}
+ABOUT_READING = {
+    "connections-too-few",
+    "grants-missing",
+    "tables-elsewhere",
+    "tables-not-backed-up",
+}
 """A restore asks the servers for their state alone, and replaces their data."""
 
 

@@ -69,6 +69,7 @@ def test_defaults_of_a_statefulset() -> None:
     assert (seen.current_revision, seen.update_revision, seen.image) == ("r-1", "r-2", "mariadb:10.11")
     assert (seen.owners, seen.scaled_by, seen.delivered_by) == ((), (), ())
     assert (list(seen.ordinals), seen.claim(2)) == ([0, 1, 2], "mysql-data-mariadb-server-2")
+    assert (seen.data_template, seen.data_path) == ("mysql-data", "/var/lib/mysql")
 
 
 def test_a_statefulset_that_says_all() -> None:
@@ -120,6 +121,22 @@ def test_who_wrote_the_replicas() -> None:
             {"labels": {"kustomize.toolkit.fluxcd.io/name": "db", "kustomize.toolkit.fluxcd.io/namespace": "flux"}},
             "Flux Kustomization flux/db",
         ),
+        (
+            {"labels": {"app.kubernetes.io/instance": "db"}, "managedFields": [{"manager": "argocd-controller"}]},
+            "Argo CD (field manager 'argocd-controller')",
+        ),
+        (
+            {"managedFields": [{"manager": "argocd-application-controller"}, {"manager": "kubectl"}]},
+            "Argo CD (field manager 'argocd-application-controller')",
+        ),
+        ({"managedFields": [{"manager": "fleetagent"}]}, "Fleet (field manager 'fleetagent')"),
+        (
+            {
+                "annotations": {"argocd.argoproj.io/tracking-id": "db:x"},
+                "managedFields": [{"manager": "argocd-controller"}],
+            },
+            "Argo CD application 'db'",
+        ),
     ],
 )
 def test_who_delivers_it(metadata: dict[str, Any], expected: str) -> None:
@@ -136,6 +153,9 @@ def test_who_delivers_it(metadata: dict[str, Any], expected: str) -> None:
         ({"emptyDir": {}}, "emptyDir", ""),
         ({"projected": {"sources": []}}, "projected", ""),
         ({"csi": {"driver": "d"}}, "other", ""),
+        ({"nfs": {"server": "s", "path": "/"}}, "other", ""),
+        ({"ephemeral": {"volumeClaimTemplate": {"spec": {}}}}, "emptyDir", ""),
+        ({"downwardAPI": {"items": []}}, "projected", ""),
     ],
 )
 def test_volumes(volume: dict[str, Any], kind: str, source: str) -> None:
@@ -170,8 +190,14 @@ def test_a_member() -> None:
     seen = pod_shape(found, "mariadb")
     assert (seen.name, seen.phase, seen.deleting, seen.ended) == ("mariadb-server-1", "Running", True, False)
     assert (seen.revision, seen.image, seen.ip, seen.node) == ("r-1", "mariadb:10.11", "10.0.0.1", "")
-    assert (seen.claims, seen.mounts[0].read_only) == (frozenset({"c"}), True)
+    assert (seen.claims, seen.writable_claims) == (frozenset({"c"}), frozenset())
     assert seen.owners[0].controller
+
+
+def test_a_claim_that_the_whole_pod_only_reads() -> None:
+    claim = {"claimName": "c", "readOnly": True}
+    assert pod_shape(pod({}, {"persistentVolumeClaim": claim}), None).writable_claims == frozenset()
+    assert pod_shape(pod({}, {"persistentVolumeClaim": {"claimName": "c"}}), None).writable_claims == {"c"}
 
 
 def test_a_pod_that_is_no_member() -> None:
@@ -244,3 +270,8 @@ def test_how_long_a_readiness_probe_must_fail(probe: dict[str, int] | None, seco
 def test_whom_a_selector_chooses(selector: dict[str, Any] | None, chosen: bool) -> None:
     found = None if selector is None else parsed("V1LabelSelector", selector)
     assert selects(found, {"app": "db"}) == chosen
+
+
+def test_a_chart_that_a_person_installed() -> None:
+    metadata = {"labels": {"app.kubernetes.io/instance": "db"}, "managedFields": [{"manager": "helm"}]}
+    assert statefulset(**metadata).delivered_by == ()

@@ -8,7 +8,7 @@ from galera_backup.models.preflight import Effect
 from galera_backup.models.shape import Autoscaler, ClusterShape, Owner, Unread
 from galera_backup.rules.preflight.statefulset import controllers, statefulset, unread
 from tests.unit.members import CLUSTER
-from tests.unit.preflight.shapes import IMAGE, OWNER, REVISION, cluster, pod
+from tests.unit.preflight.shapes import DATA, IMAGE, OWNER, REVISION, cluster, mount, pod
 from tests.unit.preflight.shapes import statefulset as shape
 
 NEWER = "mariadb-server-2"
@@ -51,7 +51,8 @@ def test_a_pod_of_another_owner() -> None:
     [
         ({"update_revision": NEWER, "update_strategy": "OnDelete"}, "template-has-another-image"),
         ({"update_revision": NEWER}, "template-has-another-image"),
-        ({"update_revision": NEWER, "partition": 3}, None),
+        ({"update_revision": NEWER, "partition": 3}, "template-has-another-image"),
+        ({"update_revision": NEWER, "partition": 3, "image": IMAGE}, None),
         ({"update_revision": NEWER, "partition": 2}, "template-has-another-image"),
         ({"update_revision": NEWER, "image": IMAGE}, "template-differs"),
         ({}, None),
@@ -68,11 +69,36 @@ def test_an_admission_webhook_gives_the_image_another_name() -> None:
     assert kinds(cluster(members=members)) == []
 
 
-def test_pods_that_are_ahead_of_the_partition() -> None:
+def test_pods_that_a_partition_keeps_at_another_image() -> None:
+    """They start again with it; the tools of a restore are of the template's."""
     members = (pod(0), pod(1), pod(2, revision=NEWER, image="mariadb:11.4"))
     seen = shape(update_revision=NEWER, partition=2, image="mariadb:11.4")
-    assert kinds(cluster(statefulset=seen, members=members)) == []
+    (finding,) = statefulset(cluster(statefulset=seen, members=members))
+    assert (finding.kind, finding.severity.restore) == ("template-has-another-image", Effect.REFUSES)
+    assert "mariadb-server-0 runs 'mariadb:10.11', mariadb-server-1 runs" in finding.saw
+    assert kinds(cluster(statefulset=seen.model_copy(update={"image": IMAGE}), members=(pod(0), pod(1)))) == []
     assert REVISION != NEWER
+
+
+@pytest.mark.parametrize(
+    ("runs", "planned", "differs"),
+    [
+        ({}, {}, False),
+        ({"path": f"{DATA}/"}, {}, False),
+        ({}, {"path": "/data"}, True),
+        ({}, {"sub_path": "mysql"}, True),
+        ({"sub_path": "mysql"}, {"unresolved": "$(SHARD)"}, True),
+        ({"sub_path": "a"}, {"source": "data-mariadb-server-1"}, True),
+    ],
+)
+def test_a_template_that_mounts_the_data_elsewhere(
+    runs: dict[str, str], planned: dict[str, str], differs: bool
+) -> None:
+    seen = cluster(
+        members=(pod(1, mounts=(mount(1, **runs),)), pod(2, phase="Failed", mounts=())),
+        planned=(pod(1, mounts=(mount(1, **planned),)), pod(2)),
+    )
+    assert kinds(seen) == (["template-mounts-elsewhere"] if differs else [])
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from galera_backup.models.jobs import CheckReport
 from galera_backup.models.layout import HOST_FILES, Layout, NamedDirectory
 from galera_backup.models.shape import ClusterShape, Mount
 from galera_backup.rules.preflight.findings import key_volumes, layouts
-from galera_backup.rules.preflight.volumes import volume, volumes
+from galera_backup.rules.preflight.volumes import placed, volume, volumes
 from tests.unit.preflight.shapes import DATA, claim, cluster, mount, pod, server, servers, statefulset
 
 CLAIMS = [f"mysql-data-mariadb-server-{ordinal}" for ordinal in range(3)]
@@ -34,6 +34,8 @@ def observed(ordinal: int = 0, **fields: Any) -> ClaimObservation:
         ({"elsewhere": ("nova",)}, ["tables-elsewhere"]),
         ({"not_backed_up": ("nova/t (CONNECT)",)}, ["tables-not-backed-up"]),
         ({"unreadable": ("nova",)}, ["directories-unreadable"]),
+        ({"backup_writable": False}, ["backups-not-writable"]),
+        ({"volume_writable": False, "data_writable": False}, []),
         ({"staying": ("ca.pem",), "in_the_way": ("ibdata1: immutable",)}, []),
     ],
 )
@@ -42,7 +44,7 @@ def test_what_a_backup_would_lack(fields: dict[str, Any], kinds: list[str]) -> N
 
 
 @pytest.mark.parametrize(
-    ("seen", "placed", "of_backup", "said", "kinds"),
+    ("seen", "where", "of_backup", "said", "kinds"),
     [
         ({}, {}, {}, False, []),
         ({"data_at": ("data",)}, {"below": "data"}, {"below": "data"}, False, []),
@@ -54,13 +56,75 @@ def test_what_a_backup_would_lack(fields: dict[str, Any], kinds: list[str]) -> N
         ({"data_at": ()}, {}, {"below": "data"}, True, []),
         ({"staying": ("ca.pem",)}, {}, {}, False, ["names-stay"]),
         ({"in_the_way": ("ibdata1: immutable",)}, {}, {}, False, ["data-in-the-way"]),
+        ({"data_at": ("data",)}, {"asked": True}, {"below": "data"}, False, []),
+        ({"data_at": ()}, {"asked": True}, {"below": "data"}, False, []),
+        ({"unreadable": (".",)}, {}, {}, False, ["directories-unreadable"]),
+        (
+            {"unreadable": ("nova", "keys"), "staying": ("keys",)},
+            {},
+            {},
+            False,
+            ["directories-unreadable", "names-stay"],
+        ),
+        ({"unreadable": ("keys",), "staying": ("keys",)}, {}, {}, False, ["names-stay"]),
+        ({"backup_writable": False}, {}, {}, False, ["backups-not-writable"]),
+        ({"volume_writable": False}, {}, {}, False, ["volume-not-writable"]),
+        ({"data_writable": False}, {}, {}, False, ["volume-not-writable"]),
+        ({"data_writable": False, "data_at": ()}, {}, {}, False, []),
+        ({"data_writable": False, "data_at": ()}, {"asked": True}, {}, False, ["volume-not-writable"]),
     ],
 )
 def test_where_a_restore_would_work(
-    seen: dict[str, Any], placed: dict[str, Any], of_backup: dict[str, Any], said: bool, kinds: list[str]
+    seen: dict[str, Any], where: dict[str, Any], of_backup: dict[str, Any], said: bool, kinds: list[str]
 ) -> None:
-    found = volumes([observed(**placed)], [report(**seen)], Layout(**of_backup), said=said)
+    found = volumes([observed(**where)], [report(**seen)], Layout(**of_backup), said=said, staged=True)
     assert [each.kind for each in found] == kinds
+
+
+def test_a_restore_without_a_second_copy_needs_the_data_directory_alone() -> None:
+    def kinds(**fields: Any) -> list[str]:
+        found = volumes([observed()], [report(**fields)], Layout(), said=False, staged=False)
+        return [each.kind for each in found]
+
+    assert kinds(volume_writable=False) == []
+    assert kinds(data_writable=False) == ["volume-not-writable"]
+
+
+NAMED = NamedDirectory(variable="log_bin_basename", path="binlog")
+
+
+@pytest.mark.parametrize(
+    ("data_at", "sub_path", "of_backup", "said", "expected"),
+    [
+        ((("data",), ("data",), ()), "", "data", False, "data"),
+        ((("storage/data",), (), ()), "storage", "data", False, "data"),
+        ((("storage",), (), ()), "storage", "", False, ""),
+        (((".", "data"), (), ()), "", "data", False, "data"),
+        ((("data",), (), ()), "", "data", True, ""),
+        ((("data.bak",), (), ()), "", "", False, ""),
+        ((("data",), (), ()), "other", "data", False, ""),
+        (((), (), ()), "", "data", False, ""),
+        ((("data",), (), ()), "", None, False, "data"),
+        ((("data",), ("old",), ()), "", None, False, ""),
+    ],
+)
+def test_where_the_data_is_when_no_server_says_it(
+    data_at: tuple[tuple[str, ...], ...], sub_path: str, of_backup: str | None, said: bool, expected: str
+) -> None:
+    """`of_backup`: None: the manifest does not say it either."""
+    claims = [observed(ordinal, sub_path=sub_path) for ordinal in range(3)]
+    reports = [report(data_at=each) for each in data_at]
+    manifest = Layout(below=of_backup or "", directories=(NAMED,), ignored=("exports",), asked=of_backup is not None)
+    found = placed(claims, reports, manifest, said=said)
+    assert {each.below for each in found} == {expected}
+    assert {(each.sub_path, each.directories, each.ignored) for each in found} == {(sub_path, (NAMED,), ("exports",))}
+
+
+def test_what_a_server_has_said_counts() -> None:
+    claims = [observed(asked=True)]
+    assert placed(claims, [report(data_at=("data",))], Layout(below="data", asked=True), said=False) == (
+        Layout(asked=True),
+    )
 
 
 def facts(shape: ClusterShape, **fields: Any) -> ClusterFacts:
@@ -87,6 +151,7 @@ def test_as_on_the_others_where_one_cannot_be_asked() -> None:
     assert [each.below for each in found.values()] == ["mysql"] * 3
     directory = NamedDirectory(variable="log_bin_basename", path="binlog")
     assert [each.directories for each in found.values()] == [(directory,)] * 3
+    assert all(each.asked for each in found.values())
     assert {each.host_files for each in found.values()} == {(*HOST_FILES, "notes")}
 
 
@@ -94,7 +159,15 @@ def test_as_on_the_others_where_one_cannot_be_asked() -> None:
 def test_at_zero_by_the_request(said: str | None, below: str) -> None:
     shape = shaped(path="/data").model_copy(update={"members": (), "statefulset": statefulset(replicas=0)})
     found = layouts(ClusterFacts(shape=shape), said)
-    assert [each.below for each in found.values()] == [below] * 3
+    assert [(each.below, each.asked) for each in found.values()] == [(below, False)] * 3
+
+
+def test_at_zero_by_the_path_at_which_the_data_is_mounted() -> None:
+    """The template mounts the claim a second time, for logs."""
+    logs = [mount(each, "/logs", sub_path="logs") for each in range(3)]
+    pods = tuple(pod(each, mounts=(logs[each], mount(each, sub_path="mysql"))) for each in range(3))
+    found = layouts(ClusterFacts(shape=cluster(members=(), planned=pods)))
+    assert {each.sub_path for each in found.values()} == {"mysql"}
 
 
 def test_volumes_of_keys() -> None:
