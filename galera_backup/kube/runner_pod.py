@@ -154,7 +154,11 @@ def _agent(
         name=handshake.AGENT_CONTAINER,
         image=image,
         image_pull_policy="IfNotPresent",
-        env=[V1EnvVar(name=handshake.JOB_VARIABLE, value=task.job.model_dump_json()), *environment],
+        env=[
+            V1EnvVar(name=handshake.JOB_VARIABLE, value=task.job.model_dump_json()),
+            V1EnvVar(name=handshake.SITE_VARIABLE, value=statefulset.uid),
+            *environment,
+        ],
         volume_mounts=mounts,
         resources=_share(task.job.needs, task.site.runner),
         security_context=locked_down(statefulset),

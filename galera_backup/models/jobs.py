@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -183,6 +184,14 @@ class BackupJob(BackupFields, DataJob[Manifest]):
         return StoredLog(self.cluster, self.backup_id)
 
 
+class Pin(Model):
+    """What keeps a backup."""
+
+    restore_id: str
+    lifetime: timedelta
+    """The pin needs nobody who removes it."""
+
+
 class CheckJob(BackupReader, DataJob[CheckReport]):
     """Look at one data volume, and, when `backup_id` is given, verify that backup. Changes nothing."""
 
@@ -192,6 +201,8 @@ class CheckJob(BackupReader, DataJob[CheckReport]):
     """Of this replica: the tools must fit its server, and reach it."""
     unpacks_backup: bool = False
     """The restore will unpack it on the backup volume."""
+    pin: Pin | None = None
+    """Keep the backup: it is another cluster's, whose retention does not see this restore's lease."""
     without_backups: bool = False
     """Nobody needs the backup volume: then its claim may be gone."""
 
@@ -199,7 +210,7 @@ class CheckJob(BackupReader, DataJob[CheckReport]):
     def writes_backups(self) -> bool:
         """A later pod will write to the backup volume. It is mounted so here too: whether that is possible depends on
         what the kubelet does to a volume then, and on what its file server answers."""
-        return self.before_backup or self.unpacks_backup
+        return self.before_backup or self.unpacks_backup or self.pin is not None
 
     @property
     def needs(self) -> Needs:

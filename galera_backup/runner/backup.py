@@ -55,20 +55,18 @@ def backup(job: BackupJob, places: Places, container: MariadbContainer) -> Manif
     places.scratch(job.cluster).remove()
     archive.remove_leftovers(job.backup_id, keep_logs=True)
     kept = archive.log(job.stored_log)
-    try:
-        with archive.create(job.backup_id) as new:
+    with _room(job), archive.create(job.backup_id, job.lease_run) as new:
+        try:
             with logged_to(kept):
                 started_at = datetime.now(UTC)
                 data_kb = _check_space(job, archive, places)
                 stored = _store(job, new, kept, places, container, data_bytes=data_kb * 1024)
                 sizes = stored.plain.bytes, stored.packed.bytes
                 log.info("position %s; %d bytes stored as %d", stored.facts.position, *sizes)
+        finally:
             append_log(kept, "mariadb-backup", container.log(handshake.BACKUP_LOG))
-            manifest = _manifest(job, started_at, data_kb * 1024, stored)
-            new.put_manifest(manifest)
-    except BaseException:
-        append_log(kept, "mariadb-backup", container.log(handshake.BACKUP_LOG))
-        raise
+        manifest = _manifest(job, started_at, data_kb * 1024, stored)
+        new.put_manifest(manifest)
     return manifest
 
 
@@ -110,7 +108,7 @@ def _store(
     progress = ProgressLine("backup", data_bytes, places.progress_every)
     before, names = contents(places.data_directory, job.layout.ignored), StreamNames()
     rate = job.max_mb_per_second or MB_PER_SECOND_AND_PROCESSOR * len(os.sched_getaffinity(0))
-    with _room_for_the_stream(job), _understood(job):
+    with _understood(job):
         hurry = _Hurry(container).needed if job.max_mb_per_second is None else lambda: False
         stream = names.noted(paced(container.read_stream(), rate * 1e6, hurry))
         plain, packed = _store_stream(new, stream, progress, _DataRoom(places.data_directory))
@@ -129,9 +127,8 @@ def _store(
     with _understood(job):
         names.check_end()
     _check_tables(job, names.names, before, contents(places.data_directory, job.layout.ignored))
-    with _room_for_the_stream(job):
-        unpacked = unpacked_kb(places.data_directory) * 1024
-        return _Stored(new.keep_stream(), plain, packed, facts, unpacked)
+    unpacked = unpacked_kb(places.data_directory) * 1024
+    return _Stored(new.keep_stream(), plain, packed, facts, unpacked)
 
 
 @contextmanager
@@ -196,7 +193,7 @@ class _DataRoom:
 
 
 @contextmanager
-def _room_for_the_stream(job: BackupJob) -> Generator[None]:
+def _room(job: BackupJob) -> Generator[None]:
     """Error: `NotEnoughSpace` where the volume is full."""
     try:
         yield
@@ -205,8 +202,8 @@ def _room_for_the_stream(job: BackupJob) -> Generator[None]:
             raise
         raise AgentError(
             "NotEnoughSpace",
-            f"storing the stream of {job.backup_id!r}: {error.strerror} after the space check had passed. Raise the "
-            "required space ratio, enlarge the backup claim, or keep fewer backups",
+            f"storing backup {job.backup_id!r}: {error.strerror}. Raise the required space ratio, enlarge the backup "
+            "claim, or keep fewer backups",
         ) from error
 
 

@@ -37,6 +37,8 @@ def check(job: CheckJob, places: Places, container: MariadbContainer) -> CheckRe
     if job.backup_id is not None:
         archive = places.archive(job.owner)
         manifest = manifest_of(archive, job.backup_id)
+        if job.pin is not None:
+            archive.pin(job.backup_id, job.pin.restore_id, job.pin.lifetime)
         _check_version(manifest, container.answer(handshake.VERSION))
         _check_provider(container.answer(handshake.PROVIDER))
         verify_stream(archive, manifest, places)

@@ -30,6 +30,8 @@ JOB_VARIABLE = "GALERA_BACKUP_JOB"
 DATA_DIRECTORY_VARIABLE = "GALERA_BACKUP_DATA_DIRECTORY"
 HOST_VARIABLE, PORT_VARIABLE = "MARIADB_HOST", "MARIADB_PORT"
 """Environment of both containers: where the replica's server listens."""
+SITE_VARIABLE = "GALERA_BACKUP_SITE"
+"""Environment of the agent: the uid of the StatefulSet. Another Kubernetes cluster may write to the same volume."""
 PLACE_VARIABLES = {
     "GALERA_BACKUP_ROOT": BACKUP_ROOT,
     DATA_DIRECTORY_VARIABLE: DATA_DIRECTORY,

@@ -24,7 +24,10 @@ def prune(job: PruneJob, places: Places) -> PruneReport:
     future = [entry.backup_id for entry in found if entry.backup_id > job.own]
     for backup_id in future:
         log.warning("backup %r has a name from the future: it neither counts nor goes", backup_id)
-    removed = surplus(found, job.keep, job.own)
+    pinned = archive.pinned()
+    for backup_id in sorted(pinned):
+        log.info("backup %s is read by the restore of another cluster: it stays", backup_id)
+    removed = surplus(found, job.keep, job.own, pinned)
     for backup_id in removed:
         log.info("removing backup %s: %d are to be kept", backup_id, job.keep)
         archive.remove(backup_id)

@@ -347,6 +347,7 @@ class World:
             resource_version=str(self.statefulset.version),
             replicas=self.statefulset.replicas,
             annotations=dict(self.statefulset.annotations),
+            uid="statefulset-uid",
             container="mariadb",
             image="mariadb:10.11.19",
             image_pull_policy="IfNotPresent",

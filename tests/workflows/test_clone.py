@@ -5,14 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from kubernetes.client import V1Pod
 
 from galera_backup.errors import DatabaseUnavailable
 from galera_backup.models.catalog import Catalog, CatalogRequest
+from galera_backup.models.jobs import CheckJob, RunnerJob
 from galera_backup.models.passwords import PasswordReport
 from galera_backup.models.plan import Answer, Decision, RestorePlan
 from galera_backup.models.restore import RestoreResult
+from galera_backup.runner.handshake import AGENT_CONTAINER
 from tests.fakes.faults import ALWAYS, Fault
 from tests.fakes.kill import Step
+from tests.fakes.runner import RunnerPod
 from tests.fakes.safety import faults_left
 from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, failure_of
 from tests.fakes.volumes import CLUSTER_UUID
@@ -61,6 +65,24 @@ async def test_clone_is_a_cluster_of_its_own(stage: Stage, strategy: str) -> Non
     assert phases[:3] == ["lease", "plan", "apart"]
     assert phases[-1] == "prove"
     assert result.manifest.cluster == source.cluster
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+async def test_the_sources_retention_leaves_what_is_read(stage: Stage, strategy: str) -> None:
+    """It works under the lease of another cluster."""
+    source, target = two(stage)
+    result: RestoreResult = await (await clone(stage, source, target, strategy=strategy)).result()
+    pins = [job.pin for job in map(job_of, target.created) if isinstance(job, CheckJob) and job.backup_id]
+    assert [pin.restore_id for pin in pins if pin is not None] == [result.restore_id]
+    own = stage.world(backups=(BACKUP_ID,))
+    await (await stage.restore(own, strategy=strategy)).result()
+    assert not any(job.pin for job in map(job_of, own.created) if isinstance(job, CheckJob))
+
+
+def job_of(pod: V1Pod) -> RunnerJob | None:
+    """None: it holds a name."""
+    agents = [each for each in pod.spec.containers if each.name == AGENT_CONTAINER]
+    return RunnerPod.job_of({each.name: each.value for each in agents[0].env}) if agents else None
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

@@ -9,6 +9,7 @@ from datetime import timedelta
 from temporalio import workflow
 
 from workflows import _runner
+from workflows.operation import Work
 from workflows.preflight import refuse
 from workflows.progress import ProgressReport
 from workflows.restore import clone as clones
@@ -21,8 +22,9 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.jobs import CheckJob, CheckReport, Inspection, InspectJob, Pin
     from galera_backup.models.manifest import Manifest
     from galera_backup.models.plan import ClaimPlan, RestorePlan
-    from galera_backup.models.restore import RestoreRequest, Strategy
+    from galera_backup.models.restore import OutageRequest, RestoreRequest, Strategy
     from galera_backup.rules.plan import changed_since, expected_outage
+    from galera_backup.rules.preflight.findings import keys_of_backup
     from galera_backup.rules.preflight.volumes import placed, volumes
     from galera_backup.rules.space import lacking_space, lacking_staging_space, lacking_unpack_space
 
@@ -74,10 +76,14 @@ async def check_backup(
     reports = [report, *[await _check_claim(plan, claim, None) for claim in others]]
     said, staged = request.data_directory is not None, request.strategy == Strategy.STAGED
     plan, reports = await _place(plan, reports, manifest, said=said)
-    refuse(list(volumes(plan.claims, reports, manifest.layout, said=said, staged=staged)), "restore", request)
+    keys, without_keys = keys_of_backup(manifest.layout.key_files, plan.seen.planned)
+    found = [*volumes(plan.claims, reports, manifest.layout, said=said, staged=staged), *without_keys]
+    refuse(found, "restore", request)
+    plan = plan.with_server_volumes(keys)
     seen = list(zip(plan.claims, reports, strict=True))
     obstacles = _obstacles(plan, room, manifest.room_kb, reports)
-    restore.questions.plan = _described(plan, manifest, reports, obstacles, copies)
+    described = _described(plan, manifest, reports, obstacles, copies)
+    restore.questions.plan = described.model_copy(update={"findings": (*plan.seen.findings, *found)})
     _show(restore.questions.plan, work.progress)
     if obstacles:
         raise NotEnoughSpace(
@@ -99,13 +105,23 @@ async def approval(restore: Restore) -> None:
 
 async def check_unchanged(restore: Restore, plan: Plan) -> None:
     """Right before the stop: the cluster is the one of the plan. Errors: `RestoreFailed`, `ClusterUnhealthy`."""
-    changed = changed_since(plan.seen, await look_before(restore.request, restore.work))
-    if changed is not None:
-        raise RestoreFailed(
-            f"{changed}, unlike when the restore was planned. The cluster was not touched; start the restore again"
-        )
+    await check_same(restore.request, restore.work, plan)
     if plan.clone is not None:
         await clones.check_apart(restore.request.site, plan.clone)
+
+
+async def check_same(request: OutageRequest, work: Work, plan: Plan) -> None:
+    """What the preflight demands still holds, and replicas and claims are those of the plan.
+
+    Errors: `PreflightRefused`, `RestoreFailed`.
+    """
+    changed = changed_since(plan.seen, await look_before(request, work))
+    if changed is not None:
+        operation = "rollback" if plan.recipe.is_rollback else "restore"
+        raise RestoreFailed(
+            f"{changed}, unlike when the {operation} was planned. The cluster was not touched; start the {operation} "
+            "again"
+        )
 
 
 async def inspect_claim(plan: Plan, claim: ClaimObservation, name: str, summary: str) -> Inspection:

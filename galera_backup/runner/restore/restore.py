@@ -59,9 +59,10 @@ def restore(job: RestoreJob, places: Places, container: MariadbContainer) -> Res
 def _restore(
     job: RestoreJob, manifest: Manifest, scratch: ScratchDirectory, places: Places, container: MariadbContainer
 ) -> RestoreReport:
-    prepared, unpacked = make_ready(scratch, container)
-    began = time.monotonic()
-    copied = _fill(job, manifest, prepared.position, scratch, places)
+    with scratch.at_work():
+        prepared, unpacked = make_ready(scratch, container)
+        began = time.monotonic()
+        copied = _fill(job, manifest, prepared.position, scratch, places)
     return RestoreReport(
         unpack_seconds=unpacked.unpack_seconds,
         prepare_seconds=unpacked.prepare_seconds,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager
 
 from pydantic import ValidationError
 
@@ -38,7 +39,7 @@ class ScratchDirectory:
 
     def __init__(self, job: RestoreJob | UnpackJob, archive: Archive, manifest: Manifest, places: Places) -> None:
         # Under the cluster that is restored: a clone's source may have a restore of its own under way.
-        scratch = places.scratch(job.cluster)
+        scratch = self._scratch = places.scratch(job.cluster)
         self.directory = scratch.directory(job.restore_id)
         self.data = self.directory / layout.PREPARED_DATA
         self._restore_id = job.restore_id
@@ -47,6 +48,10 @@ class ScratchDirectory:
         self._unpacking = Unpacking(archive, manifest, self.data, room, places)
         self._uuid = job.uuid
         self._compares_passwords = isinstance(job, UnpackJob)
+
+    def at_work(self) -> AbstractContextManager[None]:
+        """So that another site, on the same volume, does not take it for left over."""
+        return self._scratch.at_work(self._restore_id)
 
     def prepared(self) -> Prepared | None:
         """What an earlier pod of this restore has finished here; None when it has not, or it is not whole any more."""
@@ -58,7 +63,8 @@ class ScratchDirectory:
 
     def unpack(self, container: MariadbContainer) -> float:
         """Unpack into an empty directory; returns the seconds it took. Errors: those of `Unpacking.unpack`."""
-        remove(self.directory)
+        remove(self.directory / layout.PREPARED_MARKER)
+        remove(self.data)
         return self._unpacking.unpack(container)
 
     def prepare(self, container: MariadbContainer) -> tuple[Prepared, float]:

@@ -23,7 +23,8 @@ def unpack(job: UnpackJob, places: Places, container: MariadbContainer) -> Unpac
     with logged_to(kept):
         scratch = ScratchDirectory(job, archive, manifest, places)
         places.scratch(job.cluster).remove(keep=job.restore_id)
-        _, report = make_ready(scratch, container)
+        with scratch.at_work():
+            _, report = make_ready(scratch, container)
         log.info("unpacked: %s", report)
     append_tool_logs(kept, container)
     return report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import struct
@@ -12,12 +13,12 @@ import pytest
 
 from galera_backup.runner import backup
 from galera_backup.storage.archive import newest_first
-from galera_backup.storage.files import FileArchive
-from tests.unit.runner.pod import CLUSTER, Pod, failure
+from galera_backup.storage.files import FileArchive, NewFiles
+from tests.unit.runner.pod import CLUSTER, Pod, age, failure
 
 
 def _assert_only_a_log(pod: Pod) -> None:
-    assert [path.name for path in pod.directory().iterdir()] == ["runner.log"]
+    assert sorted(path.name for path in pod.directory().iterdir()) == [".worker", "runner.log"]
     assert list(newest_first(FileArchive(pod.root, CLUSTER))) == []
 
 
@@ -88,17 +89,15 @@ def test_not_enough_space_says_the_numbers(pod: Pod) -> None:
 
 
 def test_volume_fills_up_in_the_middle(pod: Pod, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full_volume(self: FileArchive, own: str, keep_logs: bool) -> None:
-        pod.directory().mkdir(parents=True)
-        (pod.directory() / "backup.mbs.zst.part").symlink_to("/dev/full")
+    def full_volume(self: NewFiles, block: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(FileArchive, "remove_leftovers", full_volume)
+        patch.setattr(NewFiles, "write", full_volume)
         kind, message = failure(pod.backup())
     assert kind == "NotEnoughSpace"
     assert "No space left on device" in message
     _assert_only_a_log(pod)
-    assert Path("/dev/full").exists()
 
 
 def test_data_volume_fills_up_in_the_middle(pod: Pod, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,13 +115,13 @@ def test_leftovers_of_failed_runs_go_first(pod: Pod) -> None:
         left = pod.directory(f"{day}T010000Z-full")
         left.mkdir(parents=True)
         (left / "backup.mbs.zst.part").write_bytes(b"partial")
-        os.utime(left / "backup.mbs.zst.part", (0, 0))
         (left / "runner.log").write_text("why it failed")
     nameless = pod.directory("20261121T010000Z-full")
     nameless.mkdir()
     (nameless / "backup.mbs.zst").write_bytes(b"no manifest")
     stale = pod.cluster_directory / ".restore" / "old" / "data"
     stale.mkdir(parents=True)
+    age(pod.cluster_directory)
     foreign = pod.cluster_directory / "somebody-elses"
     foreign.mkdir()
     assert pod.backup().error is None
