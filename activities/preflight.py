@@ -6,7 +6,7 @@ from temporalio import activity
 
 from activities._heartbeat import in_thread
 from galera_backup.credentials import Credentials
-from galera_backup.errors import DatabaseRefused, GaleraBackupError
+from galera_backup.errors import ClusterNotFound, DatabaseRefused, GaleraBackupError, KubernetesRefused
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.models.activities import Observe
 from galera_backup.models.inspection import ClusterFacts
@@ -31,7 +31,10 @@ class PreflightActivities:
     def _inspect(self, request: Observe) -> ClusterFacts:
         site = request.site
         shape = self._kube.shape(site, request.replicas)
-        credentials = self._kube.credentials(site.cluster.namespace, site.credentials)
+        try:
+            credentials = self._kube.credentials(site.cluster.namespace, site.credentials)
+        except (ClusterNotFound, KubernetesRefused) as error:
+            return ClusterFacts(shape=shape, no_account=error.message)
         running = [member for member in shape.members if member.ip]
         servers = tuple(self._server(site, member, credentials) for member in running)
         return ClusterFacts(shape=shape, servers=servers)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 _VERSION = re.compile(r"\b(\d+)\.(\d+)\.(\d+)(?:-\d+)?-MariaDB\b", re.IGNORECASE)
 """An Enterprise Server has its own release behind the patch: `11.4.5-3-MariaDB-enterprise`."""
+SUPER_IS_LESS_SINCE = (11, 0)
+"""From this series on the privilege SUPER holds neither BINLOG MONITOR nor CONNECTION ADMIN."""
 
 
 @dataclass(frozen=True, order=True)

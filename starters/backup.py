@@ -64,6 +64,7 @@ def shown(result: BackupResult) -> RenderableType:
             "phases": ", ".join(f"{each.phase} {seconds(each.seconds)}" for each in result.phases),
             "kept": f"{result.kept} backups" + (f", removed {', '.join(result.pruned)}" if result.pruned else ""),
             "unsafe": "; ".join(result.problems) or None,
+            "warnings": "; ".join(result.warnings) or None,
             "from the future": _from_the_future(result.future),
         }
     )

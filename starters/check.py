@@ -15,7 +15,7 @@ from galera_backup.models.preflight import Finding, Undertaking
 from galera_backup.workflow_types import CHECK
 from starters._exit import ExitCode
 from starters._grouped import grouped
-from starters._options import AsJson, Cluster, PlaceOptions, TemporalOptions, given, request_option
+from starters._options import AsJson, Cluster, PlaceOptions, TemporalOptions, default_of, given, request_option
 from starters._request import request
 from starters._screen import Screen, conduct, table
 from starters._session import Session
@@ -39,6 +39,10 @@ Replicas = Annotated[
     str | None,
     request_option("--replicas", "Size of the cluster, where its StatefulSet is at 0 replicas.", "COUNT"),
 ]
+HowTo = Annotated[
+    str | None,
+    request_option("--strategy", "By which a restore would be done.", "STRATEGY", default_of(CheckRequest, "strategy")),
+]
 
 
 @grouped
@@ -48,6 +52,7 @@ def check(
     places: PlaceOptions,
     temporal: TemporalOptions,
     replicas: Replicas = None,
+    strategy: HowTo = None,
     for_what: ForWhat = What.ALL,
     as_json: AsJson = False,
 ) -> None:
@@ -58,7 +63,7 @@ def check(
     """
 
     async def work(screen: Screen) -> None:
-        order = request(CheckRequest, cluster, places.fields() | given(replicas=replicas))
+        order = request(CheckRequest, cluster, places.fields() | given(replicas=replicas, strategy=strategy))
         session = await Session.open(screen, temporal)
         handle = await session.start(
             CHECK,

@@ -78,6 +78,7 @@ def shown(result: RollbackResult) -> RenderableType:
             "replicas": f"{result.replicas}, Ready",
             "down for": seconds(result.outage_seconds),
             "copies left on": ", ".join(result.untidy) or None,
+            "warnings": "; ".join(result.warnings) or None,
             "phases": ", ".join(f"{each.phase} {seconds(each.seconds)}" for each in result.phases),
         }
     )

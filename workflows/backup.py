@@ -29,7 +29,7 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.jobs import BackupJob, CheckJob, CheckReport, PruneJob, PruneReport
     from galera_backup.models.lease import DesyncCommand, LeaseReply
     from galera_backup.models.manifest import Manifest
-    from galera_backup.models.preflight import in_spite_of
+    from galera_backup.models.preflight import in_spite_of, warnings
     from galera_backup.rules.health import OTHERS_IN_SYNC, health_problems, is_backed_up_in_service
     from galera_backup.rules.pace import held_too_long, in_service, reading_takes, too_slow
     from galera_backup.rules.preflight.volumes import volume
@@ -73,6 +73,7 @@ class _Steps:
         self._unready_after: Mapping[str, int | None] = {}
         self._problems: tuple[str, ...] = ()
         """In spite of which the backup goes on, because the request says so."""
+        self._warnings: tuple[str, ...] = ()
 
     async def run(self) -> BackupResult:
         """Check, select, desync, run, resync, prune."""
@@ -99,6 +100,7 @@ class _Steps:
             future=pruned.future,
             runner=ran.log,
             problems=manifest.problems,
+            warnings=self._warnings,
         )
 
     async def _check(self) -> ClusterObservation:
@@ -152,6 +154,7 @@ class _Steps:
             run=workflow.info().run_id,
             job=CheckJob(cluster=request.cluster, layout=claim.layout, before_backup=True),
             data_claim=claim.claim,
+            server_volumes=seen.server_volumes,
             replica=target.pod,
             timeout=LOOK_LIMIT,
         )
@@ -159,6 +162,7 @@ class _Steps:
         found = list(volume(claim, report))
         refuse(found, "backup", request)
         self._problems += in_spite_of(found, "backup", request.accept)
+        self._warnings = warnings((*seen.findings, *found), "backup", request.accept)
         lacking = lacking_backup_space(report, request.required_space_ratio, request.backup_claim)
         if lacking is not None:
             raise NotEnoughSpace(
@@ -226,6 +230,7 @@ class _Steps:
             job=job,
             data_claim=claim.claim,
             server_volumes=seen.server_volumes,
+            tls=target.pod in seen.tls,
             replica=target.pod,
             timeout=request.runner_timeout,
             others_in_sync=self._others_in_sync,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from temporalio import workflow
 
@@ -18,7 +18,8 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.cluster import ClusterObservation
     from galera_backup.models.inspection import ClusterFacts
     from galera_backup.models.layout import Layout
-    from galera_backup.models.preflight import Effect, Finding, Undertaking, refusing
+    from galera_backup.models.preflight import Finding, Undertaking, refusing, warnings
+    from galera_backup.models.shape import PodShape
     from galera_backup.models.site import OperationRequest, Site
     from galera_backup.models.trial import TrialRequest, Way
     from galera_backup.rules.preflight.admission import Size, admitted
@@ -39,18 +40,24 @@ class Preflight:
     """By pod: seconds in which its readiness probe must fail."""
     server_volumes: tuple[str, ...] = ()
     """Volumes of the servers' pods whose files the tools need."""
-
-    def warnings(self, undertaking: Undertaking) -> tuple[str, ...]:
-        """What an operation goes on in spite of, for its result."""
-        effects = (Effect.REFUSES, Effect.WARNS)
-        return tuple(each.sentence() for each in self.found if each.severity.of(undertaking) in effects)
+    planned: PodShape | None = None
+    """A pod that the template makes."""
+    tls: tuple[str, ...] = ()
+    """Pods whose servers offer TLS."""
 
     def placed(self, seen: ClusterObservation) -> ClusterObservation:
-        """The same cluster, with the place of the data on each claim."""
+        """The same cluster, with the place of the data on each claim, and what else an operation needs to know."""
         places = [self.layouts.get(each.claim, Layout()) for each in seen.claims]
         claims = [each.model_copy(update={"layout": place}) for each, place in zip(seen.claims, places, strict=True)]
         return seen.model_copy(
-            update={"claims": tuple(claims), "server_volumes": self.server_volumes, "in_turn": in_turn(self.found)}
+            update={
+                "claims": tuple(claims),
+                "server_volumes": self.server_volumes,
+                "planned": self.planned,
+                "tls": self.tls,
+                "findings": self.found,
+                "in_turn": in_turn(self.found),
+            }
         )
 
 
@@ -70,14 +77,24 @@ async def preflight(
     """Error: `PreflightRefused`; nothing was changed. `replicas`: as for `inspect`."""
     undertaking: Undertaking = "backup" if way == "backup" else "restore"
     facts = await inspect(request.site, replicas, f"what could keep a {undertaking} from it")
+    if way == "rollback":  # which works on the data volumes alone
+        facts = facts.without_claim(request.backup_claim)
     places = layouts(facts, request.data_directory, request.host_files)
     unready_after = {member.name: member.unready_after for member in facts.shape.members}
-    seen = Preflight(findings(facts, undertaking), places, unready_after, key_volumes(facts))
-    found = [*seen.found, *await try_pods(request.site, way, facts, seen.server_volumes)]
+    volumes = key_volumes(facts)
+    found = (*findings(facts, undertaking), *await try_pods(request.site, way, facts, volumes))
     if found:
         progress.note(preflight_table(found))
     refuse(found, undertaking, request)
-    return replace(seen, found=tuple(found))
+    progress.fact("preflight", "; ".join(warnings(found, undertaking, request.accept)) or "no warnings")
+    return Preflight(
+        found=found,
+        layouts=places,
+        unready_after=unready_after,
+        server_volumes=volumes,
+        planned=next(iter(facts.shape.planned), None),
+        tls=tuple(each.pod for each in facts.servers if each.settings is not None and each.settings.tls),
+    )
 
 
 async def try_pods(site: Site, way: Way, facts: ClusterFacts, server_volumes: tuple[str, ...]) -> Sequence[Finding]:

@@ -26,7 +26,7 @@ class Trial(Facts):
     selected_by: tuple[str, ...] = ()
     """Services that would send clients to it."""
     pulled: tuple[str, ...] = ()
-    """Images that its node pulls again, though it has them: `imagePullPolicy: Always`, as admission has completed it."""
+    """Images that its node pulls again, though it has them: `imagePullPolicy: Always`, as completed by admission."""
     requests: Mapping[str, Decimal] = {}
     """Of the whole pod, as admission has completed them, in the base unit: `cpu`, `memory`, ..."""
     limits: Mapping[str, Decimal] = {}

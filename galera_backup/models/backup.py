@@ -67,3 +67,5 @@ class BackupResult(Model):
     runner: RunnerLog
     problems: tuple[str, ...] = ()
     """As in the manifest."""
+    warnings: tuple[str, ...] = ()
+    """What the preflight and the look at the volume have found, one sentence each."""

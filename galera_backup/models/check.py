@@ -8,6 +8,7 @@ from pydantic import Field
 
 from galera_backup.models.common import ClusterRef, Model
 from galera_backup.models.preflight import Finding, Undertaking, refusing
+from galera_backup.models.restore import Strategy
 from galera_backup.models.site import SiteRequest
 
 
@@ -16,6 +17,8 @@ class CheckRequest(SiteRequest):
 
     replicas: Annotated[int, Field(ge=1, le=99)] | None = None
     """Size of the cluster, where the StatefulSet is at 0 replicas."""
+    strategy: Strategy = Strategy.STAGED
+    """By which a restore would be done: each needs other pods."""
     accept: tuple[str, ...] = ()
     """Kinds of findings that do not count as refusing, where a person can know better."""
 

@@ -65,5 +65,5 @@ class LookAtSides(Model):
     """Which two clusters to look at."""
 
     site: Site
-    """Of the target; the source is asked as the same account, in a container of the same name."""
+    """Of the target; the source is asked as the same account. Its container and port are found."""
     source: ClusterRef

@@ -13,3 +13,12 @@ class ClusterFacts(Facts):
     shape: ClusterShape
     servers: tuple[ServerSeen, ...] = ()
     """Of the members that have an address."""
+    no_account: str = ""
+    """Why no server could be asked: the Secret cannot be read."""
+
+    def without_claim(self, name: str) -> ClusterFacts:
+        """The same, but for all that is known of a claim that nobody needs."""
+        claims = tuple(each for each in self.shape.claims if each.name != name)
+        missing = tuple(each for each in self.shape.missing_claims if each != name)
+        shape = self.shape.model_copy(update={"claims": claims, "missing_claims": missing, "backup_users": ()})
+        return self.model_copy(update={"shape": shape})

@@ -33,6 +33,8 @@ class Layout(Model):
     """Names at the top of the data directory that its server takes for no database: its `ignore_db_dirs`."""
     host_files: tuple[str, ...] = HOST_FILES
     """Patterns of names at the top of the data directory that a restore leaves where they are."""
+    key_files: tuple[str, ...] = ()
+    """Paths, in the server's container, of the keys of data that is encrypted at rest: its tools need them there."""
     asked: bool = False
     """A server of the cluster has said so; False: by where the volume is mounted, what lies on it, or the request."""
 

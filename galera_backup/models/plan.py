@@ -8,6 +8,7 @@ from pydantic import Field
 
 from galera_backup.models.common import ClusterRef, Model
 from galera_backup.models.manifest import BackupId, GaleraPosition
+from galera_backup.models.preflight import Finding
 from galera_backup.models.restore import Strategy
 
 
@@ -40,6 +41,8 @@ class RestorePlan(Model):
     """A staged restore fills one data volume after the other: no two pods can use the backup claim at once."""
     obstacles: tuple[str, ...] = ()
     """Why it cannot be carried out with this strategy. Then the restore has failed, and names others."""
+    findings: tuple[Finding, ...] = ()
+    """What the preflight and the look at the volumes have found."""
     expected_outage_seconds: float
     """A rough guess from measured restores: see `rules.plan.expected_outage`."""
 

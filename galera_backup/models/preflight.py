@@ -68,6 +68,12 @@ def refusing(found: Sequence[Finding], undertaking: Undertaking, accepted: Colle
     return tuple(each for each in found if each.effect(undertaking, accepted) == Effect.REFUSES)
 
 
+def warnings(found: Sequence[Finding], undertaking: Undertaking, accepted: Collection[str]) -> tuple[str, ...]:
+    """What this operation goes on with, for its plan and its result; accepted refusals are among it."""
+    told = [each for each in found if each.effect(undertaking, accepted) == Effect.WARNS]
+    return tuple(f"{each.kind}: {each.about}: {each.saw}" for each in told)
+
+
 def in_spite_of(found: Sequence[Finding], undertaking: Undertaking, accepted: Collection[str]) -> tuple[str, ...]:
     """What would refuse this operation, if its request did not accept it: for the record, one sentence each."""
     refused = refusing(found, undertaking)

@@ -192,6 +192,8 @@ class RestoreResult(Model):
     approved_by: str | None = None
     kept_despite: str | None = None
     """What failed after the start, when a person decided to keep the restored data nevertheless."""
+    warnings: tuple[str, ...] = ()
+    """What the preflight and the look at the volumes have found, one sentence each."""
 
 
 class RollbackResult(Model):
@@ -206,3 +208,5 @@ class RollbackResult(Model):
     """Claims that had lost the data from before the restore: they were filled by a state transfer from the others."""
     untidy: tuple[str, ...] = ()
     """Claims on which staged or previous data may be left; the next restore of that strategy removes it."""
+    warnings: tuple[str, ...] = ()
+    """What the preflight and the look at the volumes have found, one sentence each."""

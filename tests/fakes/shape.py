@@ -48,7 +48,7 @@ def settings_of(world: World) -> ServerSettings:
         group_size=group.size,
         incoming=group.incoming,
         privileges=frozenset({"RELOAD", "PROCESS", "SUPER"}),
-    )
+    ).model_copy(update=dict(world.servers_say))
 
 
 def _member(world: World, member: Member) -> PodShape:

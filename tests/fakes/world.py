@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from kubernetes.client import V1Pod
 
@@ -55,6 +56,8 @@ class World:
     exists: bool = True
     """False: there is no such namespace."""
     datadir: str = "/var/lib/mysql/"
+    servers_say: Mapping[str, Any] = {}
+    """Fields of every server's settings."""
     refuses_pods: str | None = None
     """Admission refuses pods with this in their names."""
     quotas: tuple[Quota, ...] = ()
@@ -344,10 +347,10 @@ class World:
             raise ClusterNotFound(f"StatefulSet {str(self.cluster)!r}: expected a container {container!r}")
         return StatefulSetFacts(
             cluster=self.cluster,
+            uid="statefulset-uid",
             resource_version=str(self.statefulset.version),
             replicas=self.statefulset.replicas,
             annotations=dict(self.statefulset.annotations),
-            uid="statefulset-uid",
             container="mariadb",
             image="mariadb:10.11.19",
             image_pull_policy="IfNotPresent",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import takewhile
+from typing import Any
 
 from temporalio import workflow
 
@@ -83,20 +84,23 @@ class Plan:
         before = self.recipe.replicas_before
         if any(left[:before]):  # the others are kept from running, whatever the StatefulSet wants
             before = len(tuple(takewhile(lambda member: member.exists, self.seen.members)))
-        recipe = self.recipe.model_copy(update={"left_incomplete": left, "replicas_before": before})
-        return replace(
-            self, stop=self.stop.model_copy(update={"recipe": recipe}), pods=replace(self.pods, recipe=recipe)
-        )
+        return self._with(left_incomplete=left, replicas_before=before)
+
+    def with_server_volumes(self, volumes: tuple[str, ...]) -> Plan:
+        """The same, with these volumes too whose files the tools need."""
+        return self._with(server_volumes=tuple(sorted({*self.recipe.server_volumes, *volumes})))
 
     def with_layouts(self, layouts: tuple[Layout, ...]) -> Plan:
         """The same, with the places of the data on each claim."""
         claims = [each.model_copy(update={"layout": place}) for each, place in zip(self.claims, layouts, strict=True)]
-        recipe = self.recipe.model_copy(update={"layouts": layouts})
+        seen = self.seen.model_copy(update={"claims": tuple(claims)})
+        return replace(self._with(layouts=layouts), seen=seen)
+
+    def _with(self, **changes: Any) -> Plan:
+        """The same, with these changes of its recipe."""
+        recipe = self.recipe.model_copy(update=changes)
         return replace(
-            self,
-            seen=self.seen.model_copy(update={"claims": tuple(claims)}),
-            stop=self.stop.model_copy(update={"recipe": recipe}),
-            pods=replace(self.pods, recipe=recipe),
+            self, stop=self.stop.model_copy(update={"recipe": recipe}), pods=replace(self.pods, recipe=recipe)
         )
 
     def replica_of(self, claim: ClaimObservation) -> str | None:
@@ -155,8 +159,7 @@ async def look_before(request: OutageRequest, work: Work) -> ClusterObservation:
 
 
 def _way(request: OutageRequest) -> Way:
-    """A rollback needs the pods of a staged restore."""
-    return request.strategy.value if isinstance(request, RestoreRequest) else "staged"
+    return request.strategy.value if isinstance(request, RestoreRequest) else "rollback"
 
 
 async def look(request: OutageRequest, work: Work) -> ClusterObservation:

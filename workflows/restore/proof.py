@@ -73,8 +73,9 @@ class Proving:
             if report is not None and (wrong := wrong_passwords(report)) is not None:
                 raise RestoreFailed(
                     f"comparing the passwords in backup {self._restore.request.backup_id!r} with today's Secrets: "
-                    f"{wrong}. The database was not stopped; set 'reset_passwords_from_secrets' (strategy 'staged'), or change "
-                    "the Secrets to what the backup has. A user that the backup does not have cannot be reset: leave its Secret out"
+                    f"{wrong}. The database was not stopped; set 'reset_passwords_from_secrets' (strategy 'staged') or "
+                    "change the Secrets to what the backup has. A user that the backup does not have cannot be reset: "
+                    "leave its Secret out"
                 )
         self._passwords = reports[0] or self._passwords
         self._fact("passwords", describe_passwords(self._passwords))

@@ -45,8 +45,10 @@ async def run(restore: Restore, cut: Cut) -> Restored:
 
 
 async def _unpack(restore: Restore, plan: Plan, manifest: Manifest) -> UnpackReport:
-    """Phase unpack; a backup with other passwords than the Secrets ends here. Errors: `NotEnoughSpace`, `BackupDamaged`,
-    `RestoreFailed`."""
+    """Phase unpack; a backup with other passwords than the Secrets ends here.
+
+    Errors: `NotEnoughSpace`, `BackupDamaged`, `RestoreFailed`.
+    """
     what = f"unpacking and preparing {manifest.backup_id}"
     restore.work.enter("unpack", f"{what} on the backup volume; the database is up")
     job = UnpackJob(

@@ -49,8 +49,8 @@ def admitted(seen: Trials, way: Way, size: Size, *, in_turn: bool = False) -> It
         yield found(
             "images-pulled",
             f"pod {seen.server.name!r}",
-            f"its node pulls {', '.join(seen.server.pulled)} again when the cluster is started (imagePullPolicy Always): "
-            "a registry that does not answer then keeps the database down",
+            f"its node pulls {', '.join(seen.server.pulled)} again when the cluster is started (imagePullPolicy "
+            "Always): a registry that does not answer then keeps the database down",
             "Set imagePullPolicy IfNotPresent, or see that the registry answers",
         )
 

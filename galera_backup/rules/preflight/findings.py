@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from galera_backup.models.inspection import ClusterFacts
 from galera_backup.models.layout import Layout
 from galera_backup.models.preflight import Effect, Finding, Undertaking
+from galera_backup.models.shape import PodShape
 from galera_backup.rules.preflight.claims import claims
 from galera_backup.rules.preflight.places import data_mount, layout, mount_of, places
-from galera_backup.rules.preflight.servers import READABLE, no_account, servers
+from galera_backup.rules.preflight.servers import READABLE, keys_not_mounted, no_account, servers
 from galera_backup.rules.preflight.statefulset import controllers, statefulset, unread
 
 _ORDER = (Effect.REFUSES, Effect.WARNS, Effect.TELLS)
@@ -59,6 +61,21 @@ def layouts(
         place = known.get(mount.source, other.model_copy(update={"sub_path": mount.sub_path}))
         found[mount.source] = place.model_copy(update={"host_files": (*place.host_files, *host_files)})
     return found
+
+
+def keys_of_backup(files: Iterable[str], planned: PodShape | None) -> tuple[tuple[str, ...], tuple[Finding, ...]]:
+    """Volumes that the template's pods have at the paths where the keys of a backup were; and what is in none of them.
+
+    The tools that unpack it look for the keys there, also where no server runs that could be asked.
+    """
+    volumes, missing = set(), []
+    for path in files if planned is not None else ():
+        mount = mount_of(planned, path)
+        if mount is not None and mount.kind in READABLE:
+            volumes.add(mount.volume)
+        else:
+            missing.append(keys_not_mounted(path, mount))
+    return tuple(sorted(volumes)), tuple(missing)
 
 
 def key_volumes(facts: ClusterFacts) -> tuple[str, ...]:

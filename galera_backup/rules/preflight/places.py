@@ -75,6 +75,7 @@ def layout(pod: PodShape, mount: Mount, settings: ServerSettings) -> Layout:
             NamedDirectory(variable=name, path=path, files=files) for (name, path), files in sorted(named.items())
         ),
         ignored=settings.ignored,
+        key_files=settings.key_files,
         asked=True,
     )
 

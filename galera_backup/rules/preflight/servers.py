@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from galera_backup.models.preflight import Finding
 from galera_backup.models.server import ServerSeen, ServerSettings
-from galera_backup.models.shape import ClusterShape
+from galera_backup.models.shape import ClusterShape, Mount
+from galera_backup.rules.health import OTHERS_IN_SYNC
 from galera_backup.rules.preflight.places import describe, mount_of
 from galera_backup.rules.preflight.severities import found
-from galera_backup.version import Version
+from galera_backup.version import SUPER_IS_LESS_SINCE, Version
 
 OLDEST = (10, 6)
 """The first series whose mariadb-backup says at its end which write-set it has."""
-CONNECTIONS = 5
-"""That mariadb-backup and the worker have open at once, with one to spare; a server counts them for each account."""
-_PRIVILEGES = ("RELOAD", "PROCESS", "SUPER")
-_MONITOR_SINCE = (11, 0)
-"""From this series on SUPER does not hold BINLOG MONITOR any more."""
-KEY_FILES = "file_key_management_"
-"""Begin of the variables that name files with keys."""
+CONNECTIONS = 4
+"""That mariadb-backup and the worker have open at once; a server counts them for each account."""
+_DESYNCED_FROM = OTHERS_IN_SYNC + 1
+"""Replicas from which on a backup takes one out of the cluster's flow control, for which alone it needs SUPER."""
 READABLE = ("secret", "configMap", "projected")
 """Volumes that a pod of ours can mount as well."""
 _KEY_PLUGINS = ("file_key_management",)
@@ -27,7 +25,7 @@ _KEY_PLUGINS = ("file_key_management",)
 
 
 def servers(seen: ClusterShape, asked: Sequence[ServerSeen]) -> Iterator[Finding]:
-    """What is wrong with the group, the versions, and the account."""
+    """What is wrong with the group, the versions, and the account. `asked`: those that have an address."""
     answered = [(server, server.settings) for server in asked if server.settings is not None]
     yield from _log_in(seen, asked, any_answered=bool(answered))
     for server, settings in answered:
@@ -35,9 +33,30 @@ def servers(seen: ClusterShape, asked: Sequence[ServerSeen]) -> Iterator[Finding
     yield from _versions(answered)
     yield from _group(seen, asked, answered)
     for server, settings in answered[:1]:  # an account is the same on all members
-        yield from _account(server, settings)
+        yield from _account(seen, server, settings)
     for server, settings in answered:
         yield from _keys(seen, server, settings)
+
+
+def no_account(why: str) -> Iterator[Finding]:
+    """Instead of `servers`, when none could be asked."""
+    yield found(
+        "account-unknown",
+        "account of the Secret",
+        f"expected to read it, so that the servers can be asked: {why}",
+        "Make the Secret, or name it in 'credentials'",
+    )
+
+
+def keys_not_mounted(path: str, mount: Mount | None) -> Finding:
+    """A pod that unpacks a backup of encrypted data would have no keys. `mount`: of the template's pods."""
+    return found(
+        "keys-out-of-reach",
+        "keys of the backup",
+        f"expected the template's pods to have them in {path!r}, as the server had that was backed up, from a mounted "
+        f"Secret or ConfigMap, they are {describe(mount)}",
+        "Mount the Secret with the backup's keys at that path",
+    )
 
 
 def _log_in(seen: ClusterShape, asked: Sequence[ServerSeen], *, any_answered: bool) -> Iterator[Finding]:
@@ -92,47 +111,107 @@ def _versions(answered: Sequence[tuple[ServerSeen, ServerSettings]]) -> Iterator
 
 
 def _group(
-    seen: ClusterShape, asked: Iterable[ServerSeen], answered: Sequence[tuple[ServerSeen, ServerSettings]]
+    seen: ClusterShape, asked: Sequence[ServerSeen], answered: Sequence[tuple[ServerSeen, ServerSettings]]
 ) -> Iterator[Finding]:
-    """Members that a restore would not stop: they keep the old data, under the same uuid."""
-    size = max((settings.group_size for _, settings in answered), default=0)
-    replicas = seen.statefulset.replicas
-    if size <= replicas:
-        return
-    ours = {server.ip for server in asked} | {member.name for member in seen.members}
-    incoming = {host for _, settings in answered for host in settings.incoming}
-    strange = sorted(host for host in incoming if host not in ours and host.partition(".")[0] not in ours)
-    unnamed = size - replicas - len(strange)
-    if unnamed > 0:
-        strange.append(f"{unnamed} without an address, as an arbitrator (garbd) has none")
-    yield found(
+    """Members that a restore would not stop: they keep the old data, under the same uuid.
+
+    Those that are its own are counted, not its replicas: one that is down leaves room for a foreign one.
+    """
+    about = f"StatefulSet {str(seen.statefulset.cluster)!r}"
+    if asked and not answered:
+        yield found(
+            "group-unknown",
+            about,
+            "expected a server to say which members its group has, none does: nobody knows whether others go on with "
+            "the old data",
+            "See that no member runs elsewhere: an arbitrator, a second site",
+        )
+    for settings in {settings.group: settings for _, settings in answered}.values():
+        ours = {server.pod for server, its in answered if its.group == settings.group}
+        hosts = {host.rstrip(".") for host in settings.incoming}
+        ours |= {server.pod for server in asked if any(_is(host, seen, server.pod, server.ip) for host in hosts)}
+        beyond = settings.group_size - len(ours)
+        if beyond > 0:
+            silent = [server.pod for server in asked if server.settings is None and server.pod not in ours]
+            others = {host for host in hosts if not any(_is(host, seen, each.name, each.ip) for each in seen.members)}
+            yield _beyond(seen, settings.group_size, beyond, others, silent)
+
+
+def _beyond(seen: ClusterShape, size: int, beyond: int, others: Collection[str], silent: Sequence[str]) -> Finding:
+    """`others`: hosts in the group that no member has for sure; `silent`: members that may be in it."""
+    about, replicas = f"StatefulSet {str(seen.statefulset.cluster)!r}", seen.statefulset.replicas
+    group = f"expected a group of its {replicas} replicas, it has {size} members"
+    strange = sorted(host for host in others if not _may_be_one(host, seen))
+    if not strange and beyond <= len(silent):
+        return found(
+            "group-unclear",
+            about,
+            f"{group}: {beyond} may be {', '.join(silent)}, which did not answer, or somebody else's",
+            "See that all its servers answer, then look again",
+        )
+    named = [f"{beyond} of {', '.join(strange)}" if beyond < len(strange) else ", ".join(strange)] if strange else []
+    if beyond > len(strange):
+        no_address, same_names = "without an address, as an arbitrator (garbd) has none", "under names of its pods"
+        named.append(f"{beyond - len(strange)} {same_names if len(others) > len(strange) else no_address}")
+    return found(
         "members-beyond",
-        f"StatefulSet {str(seen.statefulset.cluster)!r}",
-        f"expected a group of its {replicas} replicas, it has {size} members: {', '.join(strange)} too",
+        about,
+        f"{group}: {', '.join(named)} too",
         "Stop those first: they would go on with the old data under the same uuid. Then start the restore",
     )
 
 
-def _account(server: ServerSeen, settings: ServerSettings) -> Iterator[Finding]:
-    version = Version.parse(settings.version)
-    needed = {*_PRIVILEGES}
-    if version is not None and version.series >= _MONITOR_SINCE:
-        needed.add("BINLOG MONITOR")
-    missing = sorted(needed - settings.privileges)
-    if missing and "ALL PRIVILEGES" not in settings.privileges:
+def _is(host: str, seen: ClusterShape, pod: str, ip: str) -> bool:
+    """Whether it is this member's address, or its name in full: a second site may have the same short names."""
+    shape = seen.statefulset
+    full = f"{pod}.{shape.service}.{shape.cluster.namespace}"
+    return host in {ip, full, f"{full}.svc"} or host.startswith(f"{full}.svc.")
+
+
+def _may_be_one(host: str, seen: ClusterShape) -> bool:
+    """Whether it is the short name of a member, or of a pod elsewhere that is called the same."""
+    pod, *rest = host.split(".")
+    return any(member.name == pod for member in seen.members) and rest in ([], [seen.statefulset.service])
+
+
+def _account(seen: ClusterShape, server: ServerSeen, settings: ServerSettings) -> Iterator[Finding]:
+    about = "account of the Secret"
+    if missing := sorted(_needed(seen, settings) - settings.privileges):
+        needed = ", ".join(sorted(_needed(seen, settings)))
         yield found(
             "grants-missing",
-            "account of the Secret",
-            f"expected it to have {', '.join(sorted(needed))} on {server.pod}, it lacks {', '.join(missing)}",
+            about,
+            f"expected it to have {needed} on {server.pod}, it lacks {', '.join(missing)}",
             f"GRANT {', '.join(missing)} ON *.* TO the account",
         )
-    if 0 < settings.max_user_connections < CONNECTIONS:
+    limit = settings.max_user_connections
+    remedy = f"Give it MAX_USER_CONNECTIONS {CONNECTIONS + 1} or more, or 0"
+    if 0 < limit < CONNECTIONS:
+        needed_for = f"the {CONNECTIONS} connections at once of mariadb-backup and the worker"
+        yield found("connections-too-few", about, f"expected it to have {needed_for}, it may have {limit}", remedy)
+    if limit == CONNECTIONS:
+        yield found("connections-limited", about, f"a backup takes all {limit} connections that it may have", remedy)
+    if settings.hourly_limits:
         yield found(
-            "connections-limited",
-            "account of the Secret",
-            f"expected at least {CONNECTIONS} connections at once, it may have {settings.max_user_connections}",
-            f"Give it MAX_USER_CONNECTIONS {CONNECTIONS} or more, or 0",
+            "hourly-limits",
+            about,
+            f"expected no limit for an hour, it has {', '.join(settings.hourly_limits)}: the worker connects each time "
+            "it looks",
+            "Set them to 0",
         )
+
+
+def _needed(seen: ClusterShape, settings: ServerSettings) -> set[str]:
+    """Privileges of a backup."""
+    if "ALL PRIVILEGES" in settings.privileges:
+        return set()
+    needed = {"RELOAD", "PROCESS"}
+    if seen.statefulset.replicas >= _DESYNCED_FROM:
+        needed.add("SUPER")
+    version = Version.parse(settings.version)
+    if "SUPER" not in needed | settings.privileges or (version is not None and version.series >= SUPER_IS_LESS_SINCE):
+        needed.add("BINLOG MONITOR")
+    return needed
 
 
 def _keys(seen: ClusterShape, server: ServerSeen, settings: ServerSettings) -> Iterator[Finding]:
@@ -148,14 +227,12 @@ def _keys(seen: ClusterShape, server: ServerSeen, settings: ServerSettings) -> I
             )
             continue
         pod = next((member for member in seen.members if member.name == server.pod), None)
-        files = [each for each in settings.files if each.name.startswith(KEY_FILES)]
-        for setting in files:
-            mount = mount_of(pod, setting.value) if pod is not None else None
+        for path in settings.key_files:
+            mount = mount_of(pod, path) if pod is not None else None
             if mount is None or mount.kind not in READABLE:
                 yield found(
                     "keys-out-of-reach",
                     about,
-                    f"expected {setting.name} {setting.value!r} in a mounted Secret or ConfigMap, it is "
-                    f"{describe(mount)}",
+                    f"expected the keys in {path!r} in a mounted Secret or ConfigMap, they are {describe(mount)}",
                     "Mount the keys from a Secret: mariadb-backup needs them in a pod of its own",
                 )
