@@ -70,6 +70,8 @@ class Manifest(Model):
     """Bytes that the data directory used on disk."""
     unpacked_bytes: int = 0
     """Bytes that it unpacks to; 0: not known. More than it used where files had holes."""
+    holes: float = 0
+    """Part of its tablespaces that used no blocks, as of tables with page_compressed."""
     stream_bytes: int
     """Bytes of the uncompressed mbstream."""
     stored_bytes: int

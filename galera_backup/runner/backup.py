@@ -17,6 +17,7 @@ from galera_backup.models.manifest import Manifest
 from galera_backup.runner import handshake
 from galera_backup.runner.container import MariadbContainer
 from galera_backup.runner.contents import Contents, contents, not_in
+from galera_backup.runner.holes import holes
 from galera_backup.runner.mbstream import NotAStream, StreamNames
 from galera_backup.runner.pipeline import Tally, ahead, compress, paced
 from galera_backup.runner.places import Places
@@ -40,6 +41,7 @@ class _Stored:
     packed: Tally
     facts: BackupFacts
     unpacked_bytes: int
+    holes: float
 
 
 def backup(job: BackupJob, places: Places, container: MariadbContainer) -> Manifest:
@@ -127,8 +129,8 @@ def _store(
     with _understood(job):
         names.check_end()
     _check_tables(job, names.names, before, contents(places.data_directory, job.layout.ignored))
-    unpacked = unpacked_kb(places.data_directory) * 1024
-    return _Stored(new.keep_stream(), plain, packed, facts, unpacked)
+    unpacked, sparse = unpacked_kb(places.data_directory) * 1024, holes(places.data_directory)
+    return _Stored(new.keep_stream(), plain, packed, facts, unpacked, sparse)
 
 
 @contextmanager
@@ -241,6 +243,7 @@ def _manifest(job: BackupJob, started_at: datetime, data_bytes: int, stored: _St
         started_at=started_at,
         finished_at=datetime.now(UTC),
         unpacked_bytes=stored.unpacked_bytes,
+        holes=stored.holes,
         layout=job.layout,
         ddl_blocked_seconds=facts.ddl_blocked_seconds,
         in_service=job.in_service,

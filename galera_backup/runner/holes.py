@@ -6,13 +6,15 @@ import ctypes
 import errno
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from galera_backup.models.manifest import Manifest
+from galera_backup.models.volumes import STAGED_RESTORES
 from galera_backup.runner.reporting import log
 
-SPARSE = 1.05
-"""Size of a backup's files as a multiple of what they used: from here on they had holes."""
+SPARSE = 0.05
+"""Part of a backup's tablespaces that is holes: from here on it is worth reading them all to make them again."""
 _BLOCK, _CHUNK = 4096, 1 << 20
 _ZEROS = bytes(_BLOCK)
 _PUNCH = 0x02 | 0x01
@@ -21,8 +23,23 @@ _NO_HOLES = (errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 def had_holes(manifest: Manifest) -> bool:
-    """Whether the files that were backed up used less than their size."""
-    return manifest.unpacked_bytes > SPARSE * manifest.data_bytes
+    """Whether the tablespaces that were backed up used less than their size."""
+    return manifest.holes > SPARSE
+
+
+def holes(directory: Path) -> float:
+    """Part of the tablespaces' size that uses no blocks, by one look at each."""
+    size = blocks = 0
+    for parent, directories, names in os.walk(directory):
+        directories[:] = [name for name in directories if name != STAGED_RESTORES]
+        for name in names:
+            if not name.endswith(".ibd"):
+                continue
+            with suppress(FileNotFoundError):  # a live server drops tables
+                status = os.lstat(os.path.join(parent, name))
+                size += status.st_size
+                blocks += min(status.st_blocks * 512, status.st_size)
+    return 1 - blocks / size if size else 0
 
 
 def dig(directory: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +20,10 @@ SNAPSHOTS = (".snapshot", ".zfs")
 """As NFS servers and ZFS show them: in the root of a volume, like any directory."""
 _NOT_BACKED_UP = ("galera.cache", "gcache.page.", "ibtmp")
 """Starts of names at the top of a data directory that mariadb-backup leaves out: write-set cache, temporary tables."""
+_BINLOG = re.compile(r"(?!aria_log\.).+\.\d{6,}")
+"""A binlog or relay log, wherever the configuration puts it; a backup has one of them at most."""
+_REDO_LOG = "ib_logfile"
+"""Begin of its names, likewise. A backup has what was written meanwhile, and a server makes it anew."""
 
 
 def used_kb(data_directory: Path) -> int:
@@ -27,17 +32,19 @@ def used_kb(data_directory: Path) -> int:
 
 
 def unpacked_kb(data_directory: Path) -> int:
-    """Sizes of the same files: holes in them, as of tables with page_compressed, are filled in a backup."""
+    """Sizes of the same files but the redo log: holes, as of tables with page_compressed, are filled in a backup."""
     size = 0
     for path in _backed_up(data_directory):
-        with suppress(FileNotFoundError):
-            size += path.lstat().st_size
+        if not path.name.startswith(_REDO_LOG):
+            with suppress(FileNotFoundError):
+                size += path.lstat().st_size
     return size // 1024
 
 
 def _backed_up(data_directory: Path) -> Iterator[Path]:
     for path in _files(data_directory, without=(STAGED_RESTORES, *SNAPSHOTS)):
-        if path.parent != data_directory or not path.name.startswith(_NOT_BACKED_UP):
+        left_out = path.parent == data_directory and path.name.startswith(_NOT_BACKED_UP)
+        if not left_out and not _BINLOG.fullmatch(path.name):
             yield path
 
 
