@@ -224,7 +224,7 @@ class RunnerPod:
             data_used_kb=self.claim.used_kb,
             backup_free_kb=self.volume.free_kb,
             manifest=manifest,
-            **self.claim.seen,
+            **{"left_incomplete": self.claim.left_incomplete(), **self.claim.seen},
         )
 
     def _restore(self, job: RestoreJob) -> RestoreReport:

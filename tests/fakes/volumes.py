@@ -65,6 +65,13 @@ class Claim:
         """The identity with which a server would start."""
         return self.uuids.get(self.data, CLUSTER_UUID)
 
+    def left_incomplete(self, restore_id: str | None = None) -> str:
+        """What a restore, other than this one, has left half written; empty: nothing."""
+        marker = self.marker
+        if marker is None or marker.state != "restoring" or marker.restore_id == restore_id:
+            return ""
+        return f"restore {marker.restore_id} has not finished it"
+
     def lose_copies(self, *, with_data: bool) -> None:
         """What lies beside the data is removed, the journal included; `with_data`: by a state transfer to its replica.
 
@@ -99,6 +106,7 @@ class Claim:
             staged_whole=self.staged is not None and journal is not None and journal.state == SwapState.STAGED,
             restored_whole=whole and (journal is None or journal.state == SwapState.SWAPPED),
             previous=self._previous(journal) if journal is not None else None,
+            left_incomplete=self.left_incomplete(job.restore_id),
         )
 
     def _previous(self, journal: Journal) -> PreviousData:
