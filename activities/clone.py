@@ -30,8 +30,9 @@ class CloneActivities:
         return await in_thread(self._sides, request)
 
     def _sides(self, request: LookAtSides) -> Sides:
-        statefulset = self._kube.statefulset(request.site.cluster, request.site.container)
-        target = self._side(request, statefulset, request.site.port)
+        site = request.site
+        statefulset = self._kube.statefulset(site.cluster, site.container, site.data_directory)
+        target = self._side(request, statefulset, site.port)
         try:
             source = self._side(request, self._of_source(request), None)
         except (ClusterNotFound, KubernetesRefused) as error:
@@ -41,10 +42,11 @@ class CloneActivities:
 
     def _of_source(self, request: LookAtSides) -> StatefulSetFacts:
         """The request names the target's container; the source's is found, or has the same name."""
+        site = request.site
         try:
-            return self._kube.statefulset(request.source, None)
+            return self._kube.statefulset(request.source, None, site.data_directory)
         except ClusterNotFound:
-            return self._kube.statefulset(request.source, request.site.container)
+            return self._kube.statefulset(request.source, site.container, site.data_directory)
 
     def _side(self, request: LookAtSides, statefulset: StatefulSetFacts, port: int | None) -> Side:
         """`port`: on which its servers listen; None: as their containers say."""

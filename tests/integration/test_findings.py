@@ -45,7 +45,7 @@ def refused(seen: CheckResult) -> set[str]:
         (changes.disruption_budget, "disruption-budget", set()),
         (changes.small_limit, "server-pod-refused", {"restore"}),
         (changes.small_quota, "quota-exceeded", BOTH),
-        (changes.few_connections, "connections-limited", set()),
+        (changes.few_connections, "connections-too-few", {"backup"}),
         (changes.fewer_grants, "grants-missing", {"backup"}),
         (changes.other_password, "log-in", BOTH),
     ],

@@ -60,3 +60,17 @@ async def test_what_was_found_is_told(stage: Stage) -> None:
     assert {each.kind for each in plan.findings} >= {"hourly-limits", "controlled"}
     rollback = await (await stage.rollback(world, result.restore_id, accept=["controlled"])).result()
     assert {each.partition(":")[0] for each in rollback.warnings} == {"hourly-limits", "controlled"}
+
+
+async def test_tls_of_the_server_that_is_backed_up(stage: Stage) -> None:
+    world = stage.world()
+    world.servers_say = {"tls": True}
+    await (await stage.backup(world)).result()
+    environments = {
+        each.name: each.value
+        for pod in world.created
+        for container in pod.spec.containers
+        if "mariadb-backup --defaults-file" in str(container.command)
+        for each in container.env
+    }
+    assert environments["MARIADB_TLS"] == "1"
