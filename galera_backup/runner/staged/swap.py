@@ -45,8 +45,9 @@ def swap(job: SwapJob, places: Places) -> SwapReport:
         data, journal = places.data_directory, restore.journal()
         check_not_in_use(data, job.layout)
         try:
+            journal = journal and with_stays(journal, data, job.layout)  # each step notes it
             if job.direction == "back":
-                return _back(restore, journal and with_stays(journal, data, job.layout), data, job.safe_to_bootstrap)
+                return _back(restore, journal, data, job.safe_to_bootstrap)
             return _in(restore, journal, data, job.layout)
         except OSError as error:
             raise _stopped(restore, f"{job.direction!r}: {error}") from error
@@ -70,7 +71,6 @@ def _in(restore: StagedRestore, journal: Journal | None, data: Path, layout: Lay
 
 
 def _back(restore: StagedRestore, journal: Journal | None, data: Path, bootstrap: bool | None) -> SwapReport:
-    """`journal`: with what stays now; each step notes it."""
     exchange = _Exchange(restore, _returnable(restore, journal, data))
     if exchange.state in (SwapState.OUT, SwapState.IN, SwapState.SWAPPED):
         exchange.enter(SwapState.BACK_IN if exchange.state == SwapState.OUT else SwapState.BACK_OUT)

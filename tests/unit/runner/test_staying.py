@@ -165,6 +165,19 @@ def test_what_the_host_writes_after_the_swap_stays_on_the_way_back(
     assert live_files(data) == old
 
 
+@pytest.mark.usefixtures("volume_size")
+def test_what_the_host_writes_between_two_pods_of_a_swap_stays(pod: Pod, data: Path) -> None:
+    old = live_files(data)
+    works(pod.stage(data))
+    bring_to(pod, data, StagedRestore(volume(pod), RESTORE), SwapState.OUT)
+    (data / "new.pem").write_text("host")
+    assert swapped_to(pod, data, "in") == SwapState.SWAPPED
+    assert (data / "new.pem").read_text() == "host"
+    assert swapped_to(pod, data, "back") == SwapState.RETURNED
+    (data / "new.pem").unlink()
+    assert live_files(data) == old
+
+
 @pytest.mark.parametrize(
     ("note", "kept"), [("10.11.19-MariaDB", True), ("10.11.18-MariaDB", False), ("nothing", False)]
 )
