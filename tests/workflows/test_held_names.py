@@ -158,7 +158,7 @@ async def test_what_an_earlier_restore_left_is_not_started(stage: Stage, strateg
     await stage.end_of(stage.lease(world))
     assert set(world.look().holds) == {names.pod(world.cluster, ordinal) for ordinal in range(3)}
     since = len(world.events)
-    world.plans = [RunnerPlan("swap", end="never starts", times=9), RunnerPlan("restore", end="never starts", times=9)]
+    world.plans = [RunnerPlan(mode, end="fails early", error="RestoreFailed", times=9) for mode in ("swap", "restore")]
     world.scale_by_hand(3)
     error = await failure_of(await stage.restore(world, strategy=strategy))
     assert "stays at 0 replicas" in error.message
