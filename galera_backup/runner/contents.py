@@ -7,6 +7,7 @@ mariadb-backup ran must be in its stream; what somebody created, changed or drop
 from __future__ import annotations
 
 import os
+import re
 import stat
 import struct
 from collections.abc import Collection, Iterator, Mapping
@@ -29,11 +30,15 @@ _LINK = ".isl"
 _TEMPORARY = "#sql"
 """Begin of the names of tables that an ALTER fills, or that a crash of it has left: no backup holds them. A server
 hides directories with such a name, as STAGED_RESTORES."""
-_BACKED_UP = frozenset(("Aria", "ARCHIVE", "CSV", "InnoDB", "MEMORY", "MRG_MyISAM", "MyISAM", "partition", "ROCKSDB"))
+_BACKED_UP = frozenset(("Aria", "ARCHIVE", "CSV", "InnoDB", "MEMORY", "MRG_MyISAM", "MyISAM", "ROCKSDB"))
 _WITHOUT_DATA = frozenset(
     ("BLACKHOLE", "FEDERATED", "OQGRAPH", "PERFORMANCE_SCHEMA", "SEQUENCE", "SPHINX", "SPIDER", "S3")
 )
 """Engines that keep no rows on this server."""
+_PARTITIONED, _PARTITION = "partition", "#P#"
+_ENGINE = re.compile(rb"ENGINE = (\w+)(?=[,)\n])")
+_ENGINE_NUMBERS = {6: "MEMORY", 9: "MyISAM", 12: "InnoDB", 16: "ARCHIVE", 18: "FEDERATED", 19: "BLACKHOLE", 42: "Aria"}
+"""Those of engines that are no plugins of their own; the others' differ from server to server."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,8 @@ def contents(data_directory: Path, ignored: Collection[str] = ()) -> Contents:
                 _database(Path(database.path), files, elsewhere)
             except PermissionError:
                 unreadable.append(database.name)
+            except (FileNotFoundError, NotADirectoryError):  # dropped meanwhile
+                continue
     return Contents(files, tuple(sorted(elsewhere)), tuple(sorted(unreadable)))
 
 
@@ -106,7 +113,7 @@ def not_in(names: frozenset[str], before: Contents, after: Contents) -> tuple[st
 def _table(path: str) -> str:
     """Database and table of a file; a partition's name has its table's before `#P#`."""
     stem, _, _ = path.rpartition(".")
-    return stem.partition("#P#")[0]
+    return stem.partition(_PARTITION)[0]
 
 
 def _is_in(names: frozenset[str], path: str) -> bool:
@@ -117,13 +124,17 @@ def _is_in(names: frozenset[str], path: str) -> bool:
 
 def not_backed_up(data_directory: Path, found: Contents) -> dict[str, str]:
     """Tables, as `database/table`, whose engine keeps rows where mariadb-backup does not look; with the engine."""
-    engines = (
-        (path.removesuffix(_DEFINITION), engine_of(data_directory / path))
-        for path in found.files
-        if path.endswith(_DEFINITION)
-    )
-    good = _BACKED_UP | _WITHOUT_DATA
-    return {table: engine for table, engine in engines if engine is not None and engine not in good}
+    partitioned = {_table(path) for path in found.files if _PARTITION in path}
+    strange: dict[str, str] = {}
+    for path in found.files:
+        if path.endswith(_DEFINITION):
+            table, engine = path.removesuffix(_DEFINITION), engine_of(data_directory / path)
+            if engine == _PARTITIONED:
+                # One whose files have been found is a good one.
+                engine = None if table in partitioned else engine_of_partitions(data_directory / path)
+            if engine is not None and engine not in _BACKED_UP | _WITHOUT_DATA:
+                strange[table] = engine
+    return strange
 
 
 def read_kb(data_directory: Path, found: Contents) -> int:
@@ -169,6 +180,23 @@ def engine_of(definition: Path) -> str | None:
     except (OSError, struct.error):
         return None
     return name.decode(errors="replace") or None
+
+
+def engine_of_partitions(definition: Path) -> str | None:
+    """The engine of a partitioned table's partitions, the one that is not backed up before others.
+
+    Named partitions have it in the text of the clause; else it is the number of the default engine, at byte 61.
+    """
+    try:
+        image = definition.read_bytes()
+    except OSError:
+        return None
+    clause = image.rpartition(b" PARTITION BY ")[2].partition(b"\0")[0]
+    named = {each.decode() for each in _ENGINE.findall(clause)}
+    strange = sorted(named - _BACKED_UP - _WITHOUT_DATA)
+    if named:
+        return (strange or sorted(named))[0]
+    return _ENGINE_NUMBERS.get(image[61], "partitions of an unknown engine")
 
 
 def _entries(directory: Path) -> Iterator[os.DirEntry[str]]:

@@ -15,16 +15,19 @@ from galera_backup.runner.contents import contents, engine_of, not_backed_up, no
 FILES = ("db/t.frm", "db/t.ibd", "db/a.frm", "db/a.MAD", "db/a.MAI", "db/p.frm", "db/p#P#p0.ibd", "db/p#P#p1.ibd")
 
 
-def definition(engine: bytes, *, keys: int = 20, connection: bytes = b"") -> bytes:
-    """A table's `.frm` as far as it is read."""
+def definition(
+    engine: bytes, *, keys: int = 20, connection: bytes = b"", clause: bytes = b"", number: int = 0
+) -> bytes:
+    """A table's `.frm` as far as it is read; `clause` and `number` of its partitions."""
     head = bytearray(4096)
+    head[61] = number
     head[:2] = b"\xfe\x01"
     struct.pack_into("<H", head, 6, 4096)
     struct.pack_into("<H", head, 14, min(keys, 0xFFFF))
     struct.pack_into("<I", head, 47, keys)
     struct.pack_into("<H", head, 16, 5)
     extra = b"".join(struct.pack("<H", len(text)) + text for text in (connection, engine))
-    return bytes(head) + bytes(keys + 5) + extra
+    return bytes(head) + bytes(keys + 5) + extra + struct.pack("<I", len(clause)) + clause + b"\0x ENGINE = Evil,\0"
 
 
 @pytest.fixture
@@ -128,3 +131,41 @@ def test_engines(data: Path) -> None:
     assert not_backed_up(data, contents(data)) == {"db/groonga": "Mroonga", "db/wide": "CONNECT"}
     assert engine_of(data / "db/view.frm") is None
     assert engine_of(data / "db/none.frm") is None
+
+
+BY_RANGE = (
+    b" PARTITION BY RANGE (`a`)\n(PARTITION `p0` VALUES LESS THAN (1) COMMENT = 'ENGINE = Evil' ENGINE = %s,\n %s)"
+)
+
+
+@pytest.mark.parametrize(
+    ("image", "files", "engine"),
+    [
+        (definition(b"partition", number=47), ["t#P#p0.ibd"], None),
+        (definition(b"partition", number=47), [], "partitions of an unknown engine"),
+        (definition(b"partition", number=19), [], None),
+        (definition(b"partition", clause=BY_RANGE % (b"SPIDER", b"PARTITION `p1` ENGINE = SPIDER")), [], None),
+        (definition(b"partition", clause=BY_RANGE % (b"CONNECT", b"PARTITION `p1` ENGINE = CONNECT")), [], "CONNECT"),
+    ],
+)
+def test_engines_of_partitions(tmp_path: Path, image: bytes, files: list[str], engine: str | None) -> None:
+    (tmp_path / "db").mkdir()
+    (tmp_path / "db/t.frm").write_bytes(image)
+    for name in files:
+        (tmp_path / "db" / name).write_bytes(b"")
+    assert not_backed_up(tmp_path, contents(tmp_path)) == ({"db/t": engine} if engine is not None else {})
+
+
+def test_a_database_that_is_dropped_during_the_look(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (data / "dropped").mkdir()
+    scandir = os.scandir
+
+    def dropping(path: Path | str) -> Any:
+        if Path(path).name == "dropped":
+            raise FileNotFoundError(path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", dropping)
+    found = contents(data)
+    assert set(found.files) == set(FILES)
+    assert found.unreadable == ()
