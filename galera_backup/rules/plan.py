@@ -18,7 +18,10 @@ def changed_since(planned: ClusterObservation, seen: ClusterObservation) -> str 
     claims = {each.claim: each.uid for each in planned.claims}
     others = sorted(each.claim for each in seen.claims if claims.get(each.claim) != each.uid)
     if others or len(claims) != len(seen.claims):
-        return f"expected the data claims of {str(seen.cluster)!r} to be the same, saw others: {', '.join(others)}"
+        return (
+            f"expected the data claims of {str(seen.cluster)!r} to be the same, saw others, without the data of those: "
+            f"{', '.join(others)}"
+        )
     moved = [now.claim for before, now in zip(planned.claims, seen.claims, strict=True) if _moved(before, now)]
     if moved:
         return (

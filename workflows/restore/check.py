@@ -119,8 +119,8 @@ async def check_same(request: OutageRequest, work: Work, plan: Plan) -> None:
     if changed is not None:
         operation = "rollback" if plan.recipe.is_rollback else "restore"
         raise RestoreFailed(
-            f"{changed}, unlike when the {operation} was planned. The cluster was not touched; start the {operation} "
-            "again"
+            f"{changed}, unlike when the {operation} was planned. The cluster was not touched. See who changed it, and "
+            f"what its claims hold, before you start another {operation}"
         )
 
 
