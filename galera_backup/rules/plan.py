@@ -19,8 +19,8 @@ def changed_since(planned: ClusterObservation, seen: ClusterObservation) -> str 
     others = sorted(each.claim for each in seen.claims if claims.get(each.claim) != each.uid)
     if others or len(claims) != len(seen.claims):
         return (
-            f"expected the data claims of {str(seen.cluster)!r} to be the same, saw others, without the data of those: "
-            f"{', '.join(others)}"
+            f"expected the data claims of {str(seen.cluster)!r} to be the same, saw others: {', '.join(others)}, made "
+            "anew without the data of those"
         )
     moved = [now.claim for before, now in zip(planned.claims, seen.claims, strict=True) if _moved(before, now)]
     if moved:

@@ -239,7 +239,7 @@ def planned(image: str = "mariadb:10.11", uid: str = "u", **layout: Any) -> Clus
     ("then", "now", "says"),
     [
         ({}, {}, None),
-        ({}, {"uid": "v"}, "without the data of those: c-0, c-1, c-2"),
+        ({}, {"uid": "v"}, "saw others: c-0, c-1, c-2, made anew"),
         ({"below": "data"}, {"below": "data"}, None),
         ({"below": "data"}, {}, "at other places on c-0, c-1, c-2"),
         ({}, {"sub_path": "mysql"}, "at other places on c-0, c-1, c-2"),
