@@ -157,6 +157,7 @@ def _agent(
         env=[
             V1EnvVar(name=handshake.JOB_VARIABLE, value=task.job.model_dump_json()),
             V1EnvVar(name=handshake.SITE_VARIABLE, value=statefulset.uid),
+            V1EnvVar(name=handshake.CLAIM_VARIABLE, value=task.data_claim or ""),
             *environment,
         ],
         volume_mounts=mounts,

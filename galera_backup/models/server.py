@@ -33,6 +33,10 @@ class ServerSettings(Facts):
     """What tells its group from another: state UUID, configuration and addresses of the members."""
     incoming: tuple[str, ...] = ()
     """Hosts of wsrep_incoming_addresses, without those that are empty."""
+    sst_method: str = ""
+    """wsrep_sst_method: of a state transfer that it asks for."""
+    wsrep_mode: str = ""
+    """Names with commas between them; a server before 10.6 has none."""
     tls: bool = False
     """It offers TLS, and may demand it."""
     privileges: frozenset[str] = frozenset()

@@ -55,6 +55,8 @@ class Journal(Model):
     restore_id: str
     backup_id: BackupId | None
     """None: of a claim that was emptied when it had no journal."""
+    claim: str = ""
+    """On whose volume it was written. A state transfer by rsync brings the donor's copies, journal and all."""
     state: SwapState
     position: GaleraPosition | None = None
     """Once it is staged: the one that InnoDB recovered, and that `grastate.dat` has."""

@@ -46,7 +46,9 @@ _VALUES = (
     "have_ssl",
     "ignore_db_dirs",
     "max_user_connections",
+    "wsrep_mode",
     "wsrep_provider_options",
+    "wsrep_sst_method",
     *FILE_VARIABLES,
 )
 _GROUP = ("wsrep_cluster_state_uuid", "wsrep_cluster_conf_id", "wsrep_incoming_addresses")
@@ -85,6 +87,8 @@ def server_settings(connection: Connection[Any]) -> ServerSettings:
         group_size=int(status.get("wsrep_cluster_size", 0)),
         group=" ".join(status.get(name, "") for name in _GROUP),
         incoming=incoming_hosts(status.get("wsrep_incoming_addresses", "")),
+        sst_method=variables.get("wsrep_sst_method", ""),
+        wsrep_mode=variables.get("wsrep_mode", ""),
         tls=variables.get("have_ssl") == "YES",
         privileges=privileges(grants),
         max_user_connections=connection_limit(grants) or _general_limit(variables, privileges(grants)),

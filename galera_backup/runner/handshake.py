@@ -30,6 +30,8 @@ JOB_VARIABLE = "GALERA_BACKUP_JOB"
 DATA_DIRECTORY_VARIABLE = "GALERA_BACKUP_DATA_DIRECTORY"
 HOST_VARIABLE, PORT_VARIABLE = "MARIADB_HOST", "MARIADB_PORT"
 """Environment of both containers: where the replica's server listens."""
+CLAIM_VARIABLE = "GALERA_BACKUP_CLAIM"
+"""Environment of the agent: the data claim that the pod mounts."""
 SITE_VARIABLE = "GALERA_BACKUP_SITE"
 """Environment of the agent: the uid of the StatefulSet. Another Kubernetes cluster may write to the same volume."""
 PLACE_VARIABLES = {

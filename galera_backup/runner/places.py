@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from galera_backup.models.common import ClusterRef
-from galera_backup.runner.handshake import HOST_VARIABLE, PLACE_VARIABLES, PORT_VARIABLE, SITE_VARIABLE
+from galera_backup.runner.handshake import CLAIM_VARIABLE, HOST_VARIABLE, PLACE_VARIABLES, PORT_VARIABLE, SITE_VARIABLE
 from galera_backup.storage.archive import Archive
 from galera_backup.storage.files import FileArchive
 from galera_backup.storage.scratch import Scratch
@@ -30,6 +30,8 @@ class Places:
     server: tuple[str, int] | None = None
     """Where the replica's server listens, in a pod that works with it."""
 
+    claim: str = ""
+    """The data claim of `volume`."""
     site: str = ""
     """Of one Galera cluster in one Kubernetes cluster; empty: not known."""
 
@@ -46,6 +48,7 @@ class Places:
             work=work,
             termination_log=log,
             server=server,
+            claim=environment.get(CLAIM_VARIABLE, ""),
             site=environment.get(SITE_VARIABLE, ""),
         )
 

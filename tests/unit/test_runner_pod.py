@@ -190,6 +190,7 @@ def test_containers(job: str, containers: set[str]) -> None:
     assert found["agent"]["image"] == "agent:1"
     environment = {each["name"]: each.get("value") for each in found["agent"]["env"]}
     assert environment["GALERA_BACKUP_SITE"] == facts().uid == "statefulset-uid"
+    assert environment["GALERA_BACKUP_CLAIM"] == (task(job).data_claim or "")
     assert JOBS[job] == type(JOBS[job]).model_validate_json(environment["GALERA_BACKUP_JOB"] or "")
     if "mariadb" in containers:
         assert found["mariadb"]["image"] == "mariadb:10.11.19"  # of the StatefulSet: its tools fit its server

@@ -20,6 +20,7 @@ _DESYNCED_FROM = OTHERS_IN_SYNC + 1
 """Replicas from which on a backup takes one out of the cluster's flow control, for which alone it needs SUPER."""
 READABLE = ("secret", "configMap", "projected")
 """Volumes that a pod of ours can mount as well."""
+_GIVES_WAY = "BF_ABORT_MARIABACKUP"
 _KEY_PLUGINS = ("file_key_management",)
 """Key management whose keys are files that a pod of ours can mount."""
 
@@ -36,6 +37,7 @@ def servers(seen: ClusterShape, asked: Sequence[ServerSeen]) -> Iterator[Finding
         yield from _account(seen, server, settings)
     for server, settings in answered:
         yield from _keys(seen, server, settings)
+        yield from _galera(server, settings)
 
 
 def no_account(why: str) -> Iterator[Finding]:
@@ -212,6 +214,27 @@ def _needed(seen: ClusterShape, settings: ServerSettings) -> set[str]:
     if "SUPER" not in needed | settings.privileges or (version is not None and version.series >= SUPER_IS_LESS_SINCE):
         needed.add("BINLOG MONITOR")
     return needed
+
+
+def _galera(server: ServerSeen, settings: ServerSettings) -> Iterator[Finding]:
+    """Settings of Galera that get in the way of a backup, or of what a staged restore keeps."""
+    about = f"server of {server.pod!r}"
+    if _GIVES_WAY in settings.wsrep_mode.upper().split(","):
+        yield found(
+            "backup-gives-way",
+            about,
+            f"expected that DDL waits for mariadb-backup, wsrep_mode has {_GIVES_WAY}: DDL that the cluster applies "
+            "while the tool blocks it ends the backup, which is tried once more",
+            f"Back up when nobody changes tables, or take {_GIVES_WAY} out of wsrep_mode",
+        )
+    if settings.sst_method == "rsync":
+        yield found(
+            "copies-sent-by-rsync",
+            about,
+            "expected a state transfer to leave what a staged restore has beside the data, wsrep_sst_method is rsync: "
+            "a replica that joins by one gets the donor's copies in place of its own, and loses its previous data",
+            "Set wsrep_sst_method to mariabackup, or restore with strategy 'rolling' or 'in_place'",
+        )
 
 
 def _keys(seen: ClusterShape, server: ServerSeen, settings: ServerSettings) -> Iterator[Finding]:

@@ -79,6 +79,8 @@ SEVERITIES: dict[str, Severity] = {
     "version-unknown": _severity(_REFUSES, _REFUSES),
     "versions-differ": _severity(_TELLS, _WARNS),
     "keys-out-of-reach": _severity(_REFUSES, _REFUSES),
+    "backup-gives-way": _severity(_WARNS, _NONE),
+    "copies-sent-by-rsync": _severity(_NONE, _WARNS),
     # whether the pods would run
     "pod-refused": _severity(_REFUSES, _REFUSES),
     "pod-unknown": _severity(_REFUSES, _REFUSES),

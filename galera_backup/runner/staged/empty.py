@@ -29,7 +29,7 @@ def empty(job: EmptyJob, places: Places) -> Done:
     Error: `RestoreFailed` when its previous data is whole, or a file cannot be removed.
     """
     with locked(places.volume):
-        restore = StagedRestore(places.volume, job.restore_id)
+        restore = StagedRestore(places.volume, job.restore_id, places.claim)
         journal = restore.journal()
         if journal is None:
             journal = Journal(restore_id=job.restore_id, backup_id=None, state=SwapState.EMPTYING, at=datetime.now(UTC))

@@ -15,7 +15,7 @@ def inspect(job: InspectJob, places: Places) -> Inspection:
 
     Error: `RestoreFailed` for a journal that cannot be read.
     """
-    data, restore = places.data_directory, StagedRestore(places.volume, job.restore_id)
+    data, restore = places.data_directory, StagedRestore(places.volume, job.restore_id, places.claim)
     journal, marker = restore.journal(), read_marker(data)
     journal = journal and with_stays(journal, data, job.layout)
     found = Inspection(

@@ -39,10 +39,11 @@ _REMOVED = ".removed"
 
 
 class StagedRestore:
-    """The directory of one restore on a data volume. Changes need the lock."""
+    """The directory of one restore on a data volume. Changes need the lock. `claim`: of the volume."""
 
-    def __init__(self, volume: Path, restore_id: str) -> None:
+    def __init__(self, volume: Path, restore_id: str, claim: str = "") -> None:
         self.restore_id = restore_id
+        self._claim = claim
         self.directory = volume / STAGED_RESTORES / file_name(restore_id)
         self.staged = self.directory / "staged"
         self.previous = self.directory / "previous"
@@ -58,6 +59,11 @@ class StagedRestore:
             raise self._unreadable(bounded(str(error), 300)) from error
         if journal is not None and journal.restore_id != self.restore_id:
             raise self._unreadable(f"it is of restore {journal.restore_id!r}")
+        if journal is not None and "" not in (journal.claim, self._claim) and journal.claim != self._claim:
+            raise self._unreadable(
+                f"it is of claim {journal.claim!r}: a state transfer has put the copies of that replica in place of "
+                f"those of {self._claim!r}"
+            )
         return journal
 
     def write(self, journal: Journal) -> None:
@@ -66,6 +72,7 @@ class StagedRestore:
             self.directory.mkdir()
             sync_directory(self.directory.parent)
             sync_directory(self.directory.parent.parent)
+        journal = journal.model_copy(update={"claim": self._claim or journal.claim})
         write_atomically(self.directory / _JOURNAL, journal.model_dump_json().encode())
         log.info("restore %s: %s", self.restore_id, journal.state)
 

@@ -41,7 +41,7 @@ def stage(job: StageJob, places: Places, container: MariadbContainer) -> StageRe
     manifest = manifest_of(archive, job.backup_id)
     places.data_directory.mkdir(DIRECTORY_MODE, parents=True, exist_ok=True)  # a sub path that no server has used
     with locked(places.volume):
-        restore = StagedRestore(places.volume, job.restore_id)
+        restore = StagedRestore(places.volume, job.restore_id, places.claim)
         journal = restore.journal()
         _refuse_a_swapped_one(job, journal)
         if journal is not None and journal.backup_id == job.backup_id and restore.is_whole(journal):

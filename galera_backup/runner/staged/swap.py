@@ -41,7 +41,7 @@ def swap(job: SwapJob, places: Places) -> SwapReport:
     Errors: `RestoreFailed`, `RunnerFailed`; `in` goes on, or `back` turns round, from wherever they left it.
     """
     with locked(places.volume):
-        restore = StagedRestore(places.volume, job.restore_id)
+        restore = StagedRestore(places.volume, job.restore_id, places.claim)
         data, journal = places.data_directory, restore.journal()
         check_not_in_use(data, job.layout)
         try:

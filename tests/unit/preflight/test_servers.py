@@ -252,3 +252,17 @@ def test_a_backup_knows_where_its_keys_were() -> None:
     assert keys_of_backup(layout.key_files, None) == ((), ())
     volumes, (missing,) = keys_of_backup(("/elsewhere/keys.txt",), seen.planned[0])
     assert (volumes, missing.kind) == ((), "keys-out-of-reach")
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind", "effects"),
+    [
+        ({"wsrep_mode": "STRICT_REPLICATION,BF_ABORT_MARIABACKUP"}, "backup-gives-way", (Effect.WARNS, Effect.NONE)),
+        ({"sst_method": "rsync"}, "copies-sent-by-rsync", (Effect.NONE, Effect.WARNS)),
+    ],
+)
+def test_settings_of_galera(fields: dict[str, str], kind: str, effects: tuple[Effect, Effect]) -> None:
+    found = list(look(cluster(), [server(0, **fields), server(1), server(2)]))
+    assert [(each.kind, each.about) for each in found] == [(kind, "server of 'mariadb-server-0'")]
+    assert (found[0].severity.backup, found[0].severity.restore) == effects
+    assert kinds(servers(wsrep_mode="STRICT_REPLICATION", sst_method="mariabackup")) == []

@@ -76,6 +76,13 @@ def test_the_limit_of_the_account_counts_more(variable: str, grant: str, expecte
     assert seen.max_user_connections == expected
 
 
+def test_settings_of_galera() -> None:
+    values = {"wsrep_mode": "BF_ABORT_MARIABACKUP", "wsrep_sst_method": "rsync"}
+    seen = server_settings(Server(VARIABLES | values, GRANTS, []))  # type: ignore[arg-type]
+    assert (seen.wsrep_mode, seen.sst_method) == ("BF_ABORT_MARIABACKUP", "rsync")
+    assert server_settings(Server(VARIABLES, GRANTS, [])).wsrep_mode == ""  # type: ignore[arg-type]
+
+
 def test_names_that_are_no_databases() -> None:
     seen = server_settings(Server(VARIABLES | {"ignore_db_dirs": "exports,.snapshots"}, GRANTS, []))  # type: ignore[arg-type]
     assert seen.ignored == ("exports", ".snapshots")

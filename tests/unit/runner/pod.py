@@ -162,6 +162,7 @@ class Pod:
     """The whole data volume, where that is more than the data directory."""
     mariadb_starts: bool = True
     site: str = "site-1"
+    claim: str = ""
     server: tuple[str, int] | None = None
     """Where the replica's server listens."""
 
@@ -187,6 +188,7 @@ class Pod:
             start_timeout=self.patience,
             progress_every=timedelta(0),
             server=self.server,
+            claim=self.claim,
             site=self.site,
         )
 
