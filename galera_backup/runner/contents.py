@@ -192,7 +192,7 @@ def engine_of_partitions(definition: Path) -> str | None:
     except OSError:
         return None
     clause = image.rpartition(b" PARTITION BY ")[2].partition(b"\0")[0]
-    named = {each.decode() for each in _ENGINE.findall(clause)}
+    named: set[str] = {each.decode() for each in _ENGINE.findall(clause)}
     strange = sorted(named - _BACKED_UP - _WITHOUT_DATA)
     if named:
         return (strange or sorted(named))[0]

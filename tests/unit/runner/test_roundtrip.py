@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import stat
+import time
 from pathlib import Path
 
 import pytest
 
 from galera_backup.models.jobs import ListJob, ListReport
 from galera_backup.models.manifest import Manifest
+from galera_backup.runner import backup
 from galera_backup.runner.volumes import read_marker
 from tests.unit.runner.pod import BACKUP_ID, CLUSTER, UUID, Pod, content, failure
 
@@ -121,3 +123,15 @@ def test_list_prints_complete_backups_only(pod: Pod, capfd: pytest.CaptureFixtur
     lines = capfd.readouterr().out.splitlines()
     ids = [Manifest.model_validate(json.loads(line)["backup"]).backup_id for line in lines]
     assert ids == ["20261121T010000Z-full", "20261122T010000Z-full"]
+
+
+def test_the_stream_is_not_slowed_down_while_the_tool_holds_up_its_server(
+    pod: Pod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backup, "MB_PER_SECOND_AND_PROCESSOR", 0.001)
+    tool = pod.fake / "bin" / "mariadb-backup"
+    said = 'echo "[00] 2026-11-30 07:39:14 Started BACKUP STAGE BLOCK_DDL" >&2; cat "$FAKE/stream"'
+    tool.write_text(tool.read_text().replace('cat "$FAKE/stream"', said))
+    began = time.monotonic()
+    assert pod.backup().error is None
+    assert time.monotonic() - began < 30, "8 MB at 1 kB/s for each processor"
