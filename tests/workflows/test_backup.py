@@ -259,7 +259,7 @@ async def test_bad_request_fails_at_once_with_every_wrong_field(stage: Stage) ->
     [
         ({"cluster": {"namespace": "nowhere", "statefulset": "x"}}, "ClusterNotFound", "Check the names"),
         ({"container": "postgres"}, "ClusterNotFound", "'postgres'"),
-        ({"credentials": {"secret": "lost"}}, "ClusterNotFound", "lost"),
+        ({"credentials": {"secret": "lost"}}, "PreflightRefused", "lost"),
     ],
 )
 async def test_names_that_do_not_exist(stage: Stage, fields: dict[str, object], error: str, text: str) -> None:

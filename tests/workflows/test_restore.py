@@ -131,7 +131,7 @@ async def test_volumes_without_room_are_all_named(stage: Stage) -> None:
     ("fields", "error", "text"),
     [
         ({"container": "postgres"}, "ClusterNotFound", "'postgres'"),
-        ({"credentials": {"secret": "lost"}}, "ClusterNotFound", "lost"),
+        ({"credentials": {"secret": "lost"}}, "PreflightRefused", "lost"),
         ({"replicas": 5}, "InvalidInput", "expected 3"),
     ],
 )
