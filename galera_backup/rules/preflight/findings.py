@@ -69,7 +69,9 @@ def keys_of_backup(files: Iterable[str], planned: PodShape | None) -> tuple[tupl
     The tools that unpack it look for the keys there, also where no server runs that could be asked.
     """
     volumes, missing = set(), []
-    for path in files if planned is not None else ():
+    if planned is None:
+        return (), ()
+    for path in files:
         mount = mount_of(planned, path)
         if mount is not None and mount.kind in READABLE:
             volumes.add(mount.volume)

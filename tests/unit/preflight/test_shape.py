@@ -273,5 +273,5 @@ def test_whom_a_selector_chooses(selector: dict[str, Any] | None, chosen: bool) 
 
 
 def test_a_chart_that_a_person_installed() -> None:
-    metadata = {"labels": {"app.kubernetes.io/instance": "db"}, "managedFields": [{"manager": "helm"}]}
-    assert statefulset(**metadata).delivered_by == ()
+    found = statefulset(labels={"app.kubernetes.io/instance": "db"}, managedFields=[{"manager": "helm"}])
+    assert found.delivered_by == ()
