@@ -64,7 +64,6 @@ NOT_STARTABLE_LIMIT = timedelta(minutes=1)
 replica is out of the cluster's flow meanwhile."""
 
 
-
 def start_limit(work_limit: timedelta, *, in_outage: bool) -> timedelta:
     """For the start of a runner pod whose work has this limit: an outage leaves nothing better than to wait."""
     return max(work_limit, START_LIMIT) if in_outage else START_LIMIT

@@ -48,7 +48,12 @@ async def test_pods_that_would_be_created(worlds: Worlds, world: World, way: Way
 
 async def test_a_rollback_needs_no_backup_volume(worlds: Worlds, world: World) -> None:
     tries: list[Any] = []
-    world.faults.add(Fault("try_pod", when=lambda arguments: bool(tries.append(arguments["pod"])), times=-1))
+
+    def note(arguments: Any) -> bool:
+        tries.append(arguments["pod"])
+        return False
+
+    world.faults.add(Fault("try_pod", when=note, times=-1))
     assert set(by_name(await tried(worlds, world, "rollback"))) == {"check", "inspect", "swap"}
     claims = {
         volume.persistent_volume_claim.claim_name

@@ -26,6 +26,7 @@ HOUR = 3600
 
 STEPS = {
     "check": create("kept-1"),
+    "look": create("check-1"),
     "scale down": Step("scale_down", "scale"),
     "stopped": Step("wait_stopped", "members"),
     "hold": HOLD,
@@ -35,7 +36,7 @@ STEPS = {
     "formed": FORMED,
 }
 ROWS = (
-    *(Row(step, Call(STEPS[step]), (Way.FAILS, *REPEATS, *KILLS), fails=1) for step in ("check", "scale down")),
+    *(Row(step, Call(STEPS[step]), (Way.FAILS, *REPEATS, *KILLS), fails=1) for step in ("check", "look", "scale down")),
     *(
         Row(step, Call(STEPS[step]), (Way.FAILS, *REPEATS, *KILLS, *REMOVED), fails=1)
         for step in ("stopped", "hold", "swap", "let go", "scale up")

@@ -22,6 +22,7 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.jobs import CheckJob, CheckReport, Inspection, InspectJob, Pin
     from galera_backup.models.manifest import Manifest
     from galera_backup.models.plan import ClaimPlan, RestorePlan
+    from galera_backup.models.preflight import warnings
     from galera_backup.models.restore import OutageRequest, RestoreRequest, Strategy
     from galera_backup.rules.plan import changed_since, expected_outage
     from galera_backup.rules.preflight.findings import keys_of_backup
@@ -85,6 +86,8 @@ async def check_backup(
     described = _described(plan, manifest, reports, obstacles, copies)
     restore.questions.plan = described.model_copy(update={"findings": (*plan.seen.findings, *found)})
     _show(restore.questions.plan, work.progress)
+    told = warnings(restore.questions.plan.findings, "restore", request.accept)
+    work.progress.fact("preflight", "; ".join(told) or "no warnings")
     if obstacles:
         raise NotEnoughSpace(
             f"restoring {manifest.backup_id!r} into {str(request.cluster)!r}: {'; '.join(obstacles)}. "
