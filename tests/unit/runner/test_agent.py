@@ -92,7 +92,7 @@ def test_sigterm_leaves_nothing_half(pod: Pod) -> None:
     assert error is not None
     assert error.type == "RunnerFailed"
     assert error.message.startswith("stopped")
-    assert [path.name for path in pod.directory().iterdir()] == ["runner.log"]
+    assert sorted(path.name for path in pod.directory().iterdir()) == [".worker", "runner.log"]
     script.terminate()
     script.communicate(timeout=10)
 
