@@ -198,7 +198,8 @@ class Engine:
             await self._no_tidy(lane)
             if record.outcome != "COMPLETED":
                 await self._tidy(lane)
-        if record.fault not in _LEAVE_COPIES:
+        # A backup makes no copies: what the case before has left, the next restore removes.
+        if record.fault not in _LEAVE_COPIES and record.operation != "backup":
             record.violations += await asyncio.to_thread(invariants.copies_left, site)
         record.violations += await asyncio.to_thread(compare_rows, lane, record, self._states[site.namespace], times)
         record.violations += await asyncio.to_thread(invariants.damaged_backups, site, started_at)
