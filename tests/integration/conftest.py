@@ -149,7 +149,7 @@ async def healthy(galera: Galera, operations: Operations, worker: WorkerProcess)
     await eventually(
         lambda: not galera.problems(), 120, lambda: f"healthy after the test: {galera.problems()}", every=0.5
     )
-    assert not await operations.lease_is_open()
+    await operations.lease_closes()
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -23,6 +23,7 @@ from galera_backup.models.lease import LeaseResult
 from galera_backup.models.progress import Progress
 from galera_backup.models.restore import RestoreRequest, RestoreResult, RollbackRequest, RollbackResult
 from tests.integration.galera import CLUSTER
+from tests.support.eventually import eventually
 
 _numbers = itertools.count(1)
 
@@ -97,6 +98,14 @@ class Operations:
                 return False
             raise
         return described.status == WorkflowExecutionStatus.RUNNING
+
+    async def lease_closes(self, within: float = 20) -> None:
+        """Wait for its end, which comes a moment after what it has undone can be seen."""
+
+        async def is_closed() -> bool:
+            return not await self.lease_is_open()
+
+        await eventually(is_closed, within, "the lease is closed")
 
     @property
     def lease(self) -> WorkflowHandle[Any, LeaseResult]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator
@@ -167,11 +166,8 @@ async def test_a_restore_that_is_terminated_before_it_touched_a_claim(
     await Frozen.catch(*process.PREPARE)
     assert galera.statefulset().spec.replicas == 0
     await restore.terminate("the test says so")
-    await eventually(lambda: not galera.problems(), 180, f"the cluster is back: {galera.problems()}", every=1)
-    deadline = asyncio.get_running_loop().time() + 30
-    while await operations.lease_is_open():
-        assert asyncio.get_running_loop().time() < deadline
-        await asyncio.sleep(0.2)
+    await eventually(lambda: not galera.problems(), 180, lambda: f"the cluster is back: {galera.problems()}", every=1)
+    await operations.lease_closes()
     for pod in PODS:
         assert galera.checksums(pod) == before
     galera.root_sql(f"TRUNCATE {JOURNAL}")
