@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from dev.stack import paths, settings
+from dev.stack import paths, processes, settings
 from tests.integration.galera import NAMESPACE, volume_of
 from tests.support.eventually import eventually
 
@@ -72,17 +72,9 @@ def kill(pid: int) -> None:
     """End a process as the kernel's out-of-memory killer does, and wait until nobody can find it again."""
     os.kill(pid, signal.SIGKILL)
     deadline = time.monotonic() + 10
-    while _is_alive(pid):
+    while not processes.has_ended(pid):
         assert time.monotonic() < deadline, f"expected process {pid} to end within 10 s of SIGKILL"
         time.sleep(0.005)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state not in "ZX"
 
 
 def kill_container_of(pid: int) -> None:

@@ -25,7 +25,7 @@ from galera_backup.temporal.plugin import plugin
 from workflows.registry import GUARDS, OPERATIONS
 
 async def main():
-    replayer = Replayer(workflows=[*OPERATIONS, *GUARDS], plugins=[plugin()])
+    replayer = Replayer(workflows=[*OPERATIONS, *GUARDS], plugins=[plugin()], debug_mode=True)
     for path in map(pathlib.Path, sys.argv[1:]):
         try:
             await replayer.replay_workflow(WorkflowHistory.from_json("recorded", path.read_text()))
@@ -39,7 +39,8 @@ os._exit(0)  # the SDK's threads abort the interpreter's own clean-up now and th
 
 
 def replayer() -> Replayer:
-    return Replayer(workflows=[*OPERATIONS, *GUARDS], plugins=[plugin()])
+    """Without the SDK's limit of 2 s for one activation: on a busy machine loading the sandbox takes longer."""
+    return Replayer(workflows=[*OPERATIONS, *GUARDS], plugins=[plugin()], debug_mode=True)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(HISTORIES)))
