@@ -18,7 +18,7 @@ from dev.stack import cli, cluster, images, lifecycle, processes, settings
 from galera_backup.temporal.connect import TemporalAddress, connect
 from tests.integration import lanes, process
 from tests.integration.clients import JOURNAL
-from tests.integration.galera import FIRST, PASSWORD, PODS, SMALL, USER, Galera, stored_manifests
+from tests.integration.galera import FIRST, NAMESPACE, PASSWORD, PODS, SMALL, USER, Galera, stored_manifests
 from tests.integration.network import Partition
 from tests.integration.operations import Operations
 from tests.integration.worker_process import WORKER_LOG, WorkerProcess, size_of
@@ -83,6 +83,8 @@ def galera() -> Iterator[Galera]:
         pytest.fail(f"the stack's database is not healthy ({pods}): see dev/status and dev/up")
     os.environ |= {name: value for name, value in cli.environment().items() if name != "GALERA_BACKUP_TASK_QUEUE"}
     galera = Galera()
+    for runner in galera.runners():  # of a session that was cut off
+        galera.core.delete_namespaced_pod(runner.metadata.name, NAMESPACE)
     galera.root_sql(
         f"SET NAMES utf8mb4; CREATE OR REPLACE USER {USER}@'%' IDENTIFIED BY '{PASSWORD}';"
         f"GRANT ALL ON *.* TO {USER}@'%';"
