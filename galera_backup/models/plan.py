@@ -18,6 +18,8 @@ class ClaimPlan(Model):
     claim: str
     free_kb: int
     total_kb: int
+    left_incomplete: str = ""
+    """What an earlier restore has left there, on which no server may start."""
 
 
 class RestorePlan(Model):

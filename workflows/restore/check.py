@@ -80,8 +80,7 @@ async def check_backup(
     keys, without_keys = keys_of_backup(manifest.layout.key_files, plan.seen.planned)
     found = [*volumes(plan.claims, reports, manifest.layout, said=said, staged=staged), *without_keys]
     refuse(found, "restore", request)
-    plan = plan.with_server_volumes(keys)
-    seen = list(zip(plan.claims, reports, strict=True))
+    plan = plan.with_server_volumes(keys).with_left_incomplete(_left_incomplete(plan, reports))
     obstacles = _obstacles(plan, room, manifest.room_kb, reports)
     described = _described(plan, manifest, reports, obstacles, copies)
     restore.questions.plan = described.model_copy(update={"findings": (*plan.seen.findings, *found)})
@@ -93,8 +92,16 @@ async def check_backup(
             f"restoring {manifest.backup_id!r} into {str(request.cluster)!r}: {'; '.join(obstacles)}. "
             f"Nothing was changed and the database is up; {room.way_out}"
         )
-    left = [report.left_incomplete if not plan.replica_of(claim) else "" for claim, report in seen]
-    return plan.with_left_incomplete(tuple(left)), manifest
+    return plan, manifest
+
+
+def _left_incomplete(plan: Plan, reports: list[CheckReport]) -> tuple[str, ...]:
+    """Of each claim on which no server answers: one that does was filled since by a state transfer."""
+    members = [plan.seen.member(claim.ordinal) for claim in plan.claims]
+    return tuple(
+        report.left_incomplete if member.wsrep is None and not member.ready else ""
+        for member, report in zip(members, reports, strict=True)
+    )
 
 
 async def approval(restore: Restore) -> None:
@@ -195,8 +202,10 @@ def _described(
         problems=manifest.problems,
         replicas=plan.recipe.replicas,
         claims=tuple(
-            ClaimPlan(claim=claim.claim, free_kb=report.data_free_kb, total_kb=report.data_total_kb)
-            for claim, report in zip(plan.claims, reports, strict=True)
+            ClaimPlan(
+                claim=claim.claim, free_kb=report.data_free_kb, total_kb=report.data_total_kb, left_incomplete=left
+            )
+            for claim, report, left in zip(plan.claims, reports, plan.recipe.left_incomplete, strict=True)
         ),
         in_turn=plan.seen.in_turn,
         obstacles=obstacles,
@@ -213,3 +222,6 @@ def _show(plan: RestorePlan, progress: ProgressReport) -> None:
     progress.fact("strategy", f"{plan.strategy}, for {plan.replicas} replicas; {outage}")
     free = ", ".join(f"`{each.claim}` {each.free_kb:,} of {each.total_kb:,}" for each in plan.claims)
     progress.fact("KB free", free)
+    for each in plan.claims:
+        if each.left_incomplete:
+            progress.fact(f"`{each.claim}`", f"no server may start on it: {each.left_incomplete}")
