@@ -14,7 +14,6 @@ from galera_backup import names
 from galera_backup.credentials import Credentials
 from galera_backup.errors import ClusterNotFound, KubernetesUnavailable
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
-from galera_backup.marks import check_overwrite
 from galera_backup.models.admission import Quota
 from galera_backup.models.clone import GaleraGroup
 from galera_backup.models.common import ClusterRef
@@ -28,7 +27,7 @@ from tests.fakes.hold import Holds
 from tests.fakes.member import Delays, Member
 from tests.fakes.proof import ProofAnswers
 from tests.fakes.runner import End, RunnerPod
-from tests.fakes.statefulset import Controller, StatefulSet
+from tests.fakes.statefulset import Controller, StatefulSet, annotated
 from tests.fakes.timeline import Timeline
 from tests.fakes.volumes import CLUSTER_UUID, BackupVolume, Claim
 
@@ -233,12 +232,12 @@ class World:
 
     def mark_statefulset(self, facts: StatefulSetFacts, mark: Mark | None, revoked_run: str | None = None) -> None:
         """Replace the mark, or remove it; and note a run of a lease."""
-        annotations = _annotated(facts, mark, "marking", revoked_run)
+        annotations = annotated(facts, mark, "marking", revoked_run)
         self.patch_statefulset(facts.resource_version, self.statefulset.replicas, annotations)
 
     def scale(self, facts: StatefulSetFacts, replicas: int, mark: Mark, revoked_run: str | None = None) -> None:
         """Replica count, mark and note in one patch."""
-        annotations = _annotated(facts, mark, "scaling", revoked_run)
+        annotations = annotated(facts, mark, "scaling", revoked_run)
         self.patch_statefulset(facts.resource_version, replicas, annotations)
         stops = mark.start is not None and mark.start.stopping_from
         self.events.append(f"{'down' if stops else 'scale'} {replicas}")
@@ -391,16 +390,6 @@ class World:
 def fresh_cluster(statefulset: str = "mariadb-server") -> ClusterRef:
     """A namespace that no other test has."""
     return ClusterRef(namespace=f"openstack-{uuid.uuid4().hex[:12]}", statefulset=statefulset)
-
-
-def _annotated(facts: StatefulSetFacts, mark: Mark | None, verb: str, revoked_run: str | None) -> dict[str, str]:
-    check_overwrite(facts.annotations, mark, f"{verb} StatefulSet {str(facts.cluster)!r}")
-    annotations = {name: text for name, text in facts.annotations.items() if name != names.LEASE_ANNOTATION}
-    if mark is not None:
-        annotations[names.LEASE_ANNOTATION] = mark.model_dump_json()
-    if revoked_run is not None:
-        annotations[names.LAST_LEASE_ANNOTATION] = revoked_run
-    return annotations
 
 
 def _is_claim(volume: object) -> bool:
