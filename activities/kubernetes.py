@@ -9,7 +9,7 @@ from temporalio import activity
 from activities._fence import Fence
 from activities._heartbeat import in_thread, pause
 from galera_backup import names
-from galera_backup.errors import LeaseLost, ScaleFailed
+from galera_backup.errors import ClusterNotFound, LeaseLost, ScaleFailed
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.marks import check_overwrite, mark_of
@@ -17,7 +17,7 @@ from galera_backup.models.activities import ReplicaTask, Revoked, ScaleTask
 from galera_backup.models.common import LeaseRef
 from galera_backup.models.mark import Mark, PrimaryMove
 from galera_backup.rules.claims import serving_in_part, stopped_to
-from galera_backup.rules.stop import scaled_up
+from galera_backup.rules.stop import claims_lost, scaled_up
 
 
 class KubernetesActivities:
@@ -165,7 +165,7 @@ class KubernetesActivities:
 
         One after the other, whatever the pod management policy: two that leave at once can take the quorum with them.
         The first goes last: clients write until then, and from it the cluster can be started on this data again.
-        Error: `ScaleFailed`, when somebody scales it up meanwhile.
+        Error: `ScaleFailed`, when somebody scales it up meanwhile, or a data claim did not outlive it.
         """
         lowest: int | None = None
         while True:
@@ -179,9 +179,25 @@ class KubernetesActivities:
                 cluster, by = statefulset.cluster, statefulset.scaled_by
                 raise ScaleFailed(scaled_up(cluster, statefulset.replicas, by, left))
             if not pods and not statefulset.replicas:
-                return
+                break
             lowest = await self._stop_next(task, statefulset, pods)
             await pause(0.2, f"waiting for {', '.join(pod.name for pod in pods)} to be gone")
+        if lost := await in_thread(self._lost_claims, task):
+            raise ScaleFailed(claims_lost(task.site.cluster, lost))
+
+    def _lost_claims(self, task: ScaleTask) -> tuple[str, ...]:
+        """Data claims that did not outlive the stop, by their uids."""
+        recipe = task.mark.start
+        if recipe is None:
+            return ()
+        found = zip(recipe.claims, recipe.claim_uids, strict=False)  # an older mark has no uids
+        return tuple(claim for claim, uid in found if self._claim_uid(task.site.cluster.namespace, claim) != uid)
+
+    def _claim_uid(self, namespace: str, claim: str) -> str | None:
+        try:
+            return self._kube.claim_uid(namespace, claim)
+        except ClusterNotFound:
+            return None
 
     async def _stop_next(self, task: ScaleTask, statefulset: StatefulSetFacts, pods: Sequence[PodFacts]) -> int:
         """Each server is told to go when the one before has ended; the controller would wait until its pod is gone.
@@ -216,17 +232,19 @@ class KubernetesActivities:
         present = mark_of(statefulset.annotations)
         recipe = present.start if present is not None and present.lease == lease else None
         held = tuple(sorted(pod.name for pod in await in_thread(self._kube.holds, task.site.cluster)))
+        lost = await in_thread(self._lost_claims, task)
         if _lost_its_mark(statefulset, task, held):
             assert task.known_by is not None
             await self._fence.lease_is_open(task.known_by)
             await in_thread(self._kube.mark_statefulset, statefulset, task.mark, lease.run_id)
-            return Revoked(marked=True, replicas=replicas, held=held)
+            return Revoked(marked=True, replicas=replicas, held=held, lost=lost)
         await in_thread(self._kube.revoke_statefulset, statefulset, lease.run_id)
         return Revoked(
             marked=_is_marked(statefulset.annotations, lease),
             replicas=replicas,
             stopping_from=recipe.stopping_from if recipe is not None else 0,
             held=held,
+            lost=lost,
         )
 
     @activity.defn

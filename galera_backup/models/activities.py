@@ -103,6 +103,8 @@ class Revoked(Model):
     """By the lease's mark: how many ran when the stop began that has not taken all of them."""
     held: tuple[str, ...] = ()
     """Names of its replicas that are held: those cannot run, whatever it wants."""
+    lost: tuple[str, ...] = ()
+    """Data claims that are gone, or in whose place there is a new one."""
 
 
 class FormTask(Model):

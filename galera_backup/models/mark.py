@@ -102,6 +102,8 @@ class StartRecipe(Recipe):
     join it; None in a rollback."""
     claims: tuple[str, ...]
     """Data claims by ordinal."""
+    claim_uids: tuple[str, ...] = ()
+    """Of these, when the plan was made: a claim of the name with another uid is a new one, and empty."""
     first_ordinal: int = 0
     """Of the first claim, whose replica forms the cluster."""
     layouts: tuple[Layout, ...] = ()

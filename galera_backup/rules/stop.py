@@ -16,6 +16,15 @@ def scaled_up(cluster: ClusterRef, replicas: int, by: Sequence[str], expected: i
     )
 
 
+def claims_lost(cluster: ClusterRef, claims: Sequence[str]) -> str:
+    """The message of an operation whose data is gone: no server may start on the new, empty claims in its place."""
+    return (
+        f"StatefulSet {str(cluster)!r}: expected its data claims to outlive the stop, {', '.join(claims)} were "
+        "deleted: what they held is lost. Do not scale it up: servers would start on empty volumes. See who deleted "
+        "them; then make the claims anew and restore a backup into them with strategy 'in_place' and 'replicas'"
+    )
+
+
 def held_by_others(cluster: ClusterRef, pods: Sequence[str]) -> str:
     """The message of an operation that cannot keep servers from being started."""
     return (

@@ -134,6 +134,25 @@ async def test_whoever_sets_it_back_takes_the_mark_too(stage: Stage) -> None:
     await stage.assert_settled(world)
 
 
+@pytest.mark.parametrize("strategy", ["staged", "in_place"])
+async def test_claims_that_do_not_outlive_the_stop(stage: Stage, strategy: str) -> None:
+    """As with `whenScaled: Delete`, set after the last look: no server starts on a new, empty claim."""
+    world = stage.world(backups=(BACKUP_ID,))
+    world.delays = type(world.delays)(pod=0.4)
+    handle = await stage.restore(world, strategy=strategy)
+    await assert_eventually(lambda: "down 1" in world.look().events)
+    since = len(world.events)
+    with world.lock:
+        for claim in world.claims.values():
+            claim.uid, claim.data = f"new-{claim.name}", "empty"
+    error = await failure_of(handle)
+    assert "were deleted: what they held is lost" in error.message
+    assert "again" not in error.message
+    await stage.end_of(stage.lease(world))
+    assert servers_started(world, since) == []
+    assert set(world.look().holds) == {names.pod(world.cluster, ordinal) for ordinal in range(3)}
+
+
 async def test_servers_that_others_start_on_half_restored_data(stage: Stage) -> None:
     """Somebody removes what holds the names, and scales up: nobody says that the cluster was started again."""
     world = stage.world(backups=(BACKUP_ID,))

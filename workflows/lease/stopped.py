@@ -20,6 +20,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.runner import RunnerActivities
     from galera_backup import names
     from galera_backup.errors import (
+        ClusterLeftStopped,
         ClusterNotFormed,
         GaleraBackupError,
         ScaleFailed,
@@ -40,6 +41,7 @@ with workflow.unsafe.imports_passed_through():
         serving_in_part,
     )
     from galera_backup.rules.left import left, started_by_others
+    from galera_backup.rules.stop import claims_lost
     from galera_backup.rules.way_back import way_back
     from galera_backup.show import describe_claims
 
@@ -184,6 +186,10 @@ class Stopped:
             how = "was not stopped, or was started already"  # nobody looks into its volumes
             await self._wait_formed(found.replicas, how)
             return ()
+        if found.lost and not serving:
+            if found.marked:
+                await self.hold(first=recipe.first_ordinal)
+            raise ClusterLeftStopped(claims_lost(self.site.cluster, found.lost))
         await persist(
             RunnerActivities.remove_runners,
             RemoveRunners(cluster=self.site.cluster, lease=self._mark.lease),

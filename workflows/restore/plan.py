@@ -194,6 +194,7 @@ def stop_command(
         clone=clone,
         uuid=uuid,
         claims=tuple(claim.claim for claim in seen.claims),
+        claim_uids=tuple(claim.uid for claim in seen.claims),
         first_ordinal=seen.first_ordinal,
         layouts=tuple(claim.layout for claim in seen.claims),
         nodes=tuple(seen.member(claim.ordinal).node for claim in seen.claims),
