@@ -303,7 +303,8 @@ async def _within(limit: timedelta, work: Coroutine[Any, Any, T]) -> T:
 
 
 async def _stop(task: asyncio.Task[Any]) -> None:
-    task.cancel()
-    await workflow.wait([task])
+    while not task.done():  # a cancel is lost when the step that it hits ends normally before it hears of it
+        task.cancel()
+        await workflow.wait([task], timeout=timing.HEARTBEAT_TIMEOUT.total_seconds())
     if not task.cancelled():
         task.exception()  # of work that was told to stop
