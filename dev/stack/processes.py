@@ -62,22 +62,21 @@ def _boot_id() -> str:
 
 
 def _start_time(pid: int) -> int | None:
-    """Start time in clock ticks since boot, or None if there is no such process, or it has ended."""
+    """Start time in clock ticks since boot, or None if there is no such process, or nothing of it runs any more.
+
+    Of one that was killed the first thread may be a zombie while others still have its files and ports open.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ended = fields[0] in "ZX" and len(os.listdir(f"/proc/{pid}/task")) <= 1
     except OSError:
         return None
-    return None if has_ended(pid) else int(fields[19])
+    return None if ended else int(fields[19])
 
 
 def has_ended(pid: int) -> bool:
-    """Whether nothing of a process runs any more: of one that was killed the first thread may be a zombie while others
-    still have its files and ports open."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        return state in "ZX" and len(os.listdir(f"/proc/{pid}/task")) <= 1
-    except OSError:
-        return True
+    """Whether nothing of a process runs any more."""
+    return _start_time(pid) is None
 
 
 def _file(name: str) -> Path:

@@ -167,7 +167,7 @@ async def test_a_restore_that_is_terminated_before_it_touched_a_claim(
     assert galera.statefulset().spec.replicas == 0
     await restore.terminate("the test says so")
     await eventually(lambda: not galera.problems(), 180, lambda: f"the cluster is back: {galera.problems()}", every=1)
-    await operations.lease_closes()
+    await operations.lease_closes(30)
     for pod in PODS:
         assert galera.checksums(pod) == before
     galera.root_sql(f"TRUNCATE {JOURNAL}")
