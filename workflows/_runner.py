@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Generic, TypeVar, cast
@@ -55,7 +54,6 @@ async def run(task: RunnerTask[Job[Report]], summary: str) -> Ran[Report]:
         took = workflow.now() - began
         if task.timeout - took < took:
             break
-        _stop_if_cancelled()
         workflow.logger.warning("runner failed, trying again", extra={"pod": task.pod, "error": error.message})
         rest = {"pod": f"{task.pod}-{attempt}", "timeout": task.timeout - took, "begins": False}
         again = task.model_copy(update=rest)
@@ -77,13 +75,6 @@ def activity_limit(task: RunnerTask[AnyJob]) -> timedelta:
 async def remove_all(cluster: ClusterRef, lease: LeaseRef) -> None:
     """At the end of a lease: the pods of checks and prunes. Nothing depends on it."""
     await _remove_if_possible(RemoveRunners(cluster=cluster, lease=lease), "no runner pod is left")
-
-
-def _stop_if_cancelled() -> None:
-    """A cancel is lost when the activity that it hits ends normally all the same."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError("the runner is not tried again")
 
 
 async def _run_once(task: RunnerTask[AnyJob], summary: str) -> RunnerOutcome:

@@ -31,7 +31,7 @@ async def test_what_happens_in_which_order(stage: Stage) -> None:
     result = await (await restore(stage, world)).result()
     assert await assert_whole(stage, world) == BACKUP_ID
     phases = ["lease", "plan", "check", "tidy", "unpack", "stop", "restore-0"]
-    phases += ["start-first", "restore-1", "restore-2", "start"]
+    phases += ["start-first", "restore-1", "restore-2", "start", "prove"]
     assert [each.phase for each in result.phases] == phases
     assert [each.claim for each in result.claims] == [world.claim_name(ordinal) for ordinal in range(3)]
     assert [each.report.unpack_seconds for each in result.claims] == [2, 0, 0]  # in no pod of the outage
@@ -78,7 +78,7 @@ async def test_single_replica_is_restored_as_in_place(stage: Stage) -> None:
     result = await (await restore(stage, world)).result()
     await stage.assert_settled(world)
     assert scaled(world) == ["scale 0", "scale 1"]
-    assert [each.phase for each in result.phases][-2:] == ["restore-0", "start"]
+    assert [each.phase for each in result.phases][-3:] == ["restore-0", "start", "prove"]
     assert 0 < result.outage_seconds < 60
 
 
@@ -263,7 +263,7 @@ async def test_first_replica_that_a_person_started_on_its_old_data(stage: Stage)
     await assert_eventually(lambda: bool(world.look().members))
     gate.open()
     failure = await failure_of(handle)
-    assert "expected at most 0 replicas, it has 1: it was started again" in failure.message
+    assert "expected at most 0 replicas, it was scaled to 1" in failure.message
     assert await assert_whole(stage, world) == "live"
 
 
