@@ -57,12 +57,12 @@ class Fault:
         if self.gate is not None:
             self.gate.pass_through()
         if self.before is not None:
-            raise self.before
+            raise self.before.with_traceback(None)  # else it grows by each call that it happens to
 
     def after_effect(self) -> None:
         """Fail although the call had its effect."""
         if self.after is not None:
-            raise self.after
+            raise self.after.with_traceback(None)
 
 
 class Faults:

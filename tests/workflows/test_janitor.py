@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
+from temporalio.api.enums.v1 import PendingActivityState
+
 from galera_backup.models.common import LeaseRef, PrimaryLabel
 from galera_backup.models.janitor import Verdict
 from galera_backup.models.mark import PrimaryMove, ResyncRecipe
@@ -173,6 +175,28 @@ async def test_what_cannot_be_mended_in_time_fails_the_run(stage: Stage) -> None
     assert "undoing the desync of 'mariadb-server-2'" in failure.message
     fault.times = 0
     assert len((await clean(stage, world)).mended) == 1
+    await stage.assert_settled(world)
+
+
+async def test_cancel_that_a_step_does_not_hear_of_ends_the_undo(stage: Stage) -> None:
+    """The activity ends normally right after the limit has passed: the cancel comes too late for it."""
+    world = stage.world()
+    left_desynced(world)
+    held = world.faults.add(Step("revoke_replica", "revoke").held())
+    refused = world.faults.add(Step("resync", "set_desync").fails(times=ALWAYS))
+    janitor = await stage.janitor(world, drain_timeout=SHORT, step_timeout=SHORT)
+    assert held.gate is not None
+
+    async def is_cancelled() -> bool:
+        return [each.state for each in (await janitor.describe()).raw_description.pending_activities] == [
+            PendingActivityState.PENDING_ACTIVITY_STATE_CANCEL_REQUESTED
+        ]
+
+    await assert_eventually(is_cancelled)
+    held.gate.open()
+    assert (await failure_of(janitor)).type == "JanitorFailed"
+    refused.times = 0
+    await clean(stage, world)
     await stage.assert_settled(world)
 
 
