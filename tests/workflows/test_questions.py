@@ -14,6 +14,7 @@ from galera_backup.models.progress import Progress
 from galera_backup.rules.plan import STOP_AND_START_SECONDS
 from tests.fakes.kill import Step
 from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, failure_of
+from tests.fakes.volumes import CLUSTER_UUID
 from tests.fakes.world import RunnerPlan, World
 
 ANSWER = Answer(who="ada", why="the change was announced")
@@ -151,21 +152,22 @@ async def test_start_is_tried_again(stage: Stage) -> None:
     assert {claim.data for claim in world.claims.values()} == {BACKUP_ID}
 
 
-def other_position(world: World) -> None:
-    """A backup whose position the restored cluster will not have."""
-    manifest = world.volume.manifests[BACKUP_ID]
-    other = manifest.position.model_copy(update={"uuid": "11111111-1111-1111-1111-111111111111"})
-    world.volume.manifests[BACKUP_ID] = manifest.model_copy(update={"position": other})
+def keep_the_old_uuid(world: World) -> None:
+    """The restored cluster will not have the uuid that the restore gives to its data."""
+    for claim in world.claims.values():
+        claim.keeps_uuid = True
 
 
 @pytest.mark.parametrize("choice", ["rollback", "keep"])
 async def test_cluster_that_is_up_but_not_as_expected(stage: Stage, choice: str) -> None:
     world = stage.world(backups=(BACKUP_ID,))
-    other_position(world)
+    keep_the_old_uuid(world)
     handle = await asked(stage, world)
     await handle.execute_update("decide", decision(choice))
     if choice == "keep":
-        assert "expected wsrep_cluster_state_uuid 11111111" in (await handle.result()).kept_despite
+        kept_despite = (await handle.result()).kept_despite or ""
+        assert "expected wsrep_cluster_state_uuid" in kept_despite
+        assert f"mariadb-server-0 has {CLUSTER_UUID}" in kept_despite
     else:
         assert "The previous data was swapped back" in (await failure_of(handle)).message
     await stage.assert_settled(world)
@@ -175,7 +177,7 @@ async def test_cluster_that_is_up_but_not_as_expected(stage: Stage, choice: str)
 
 async def test_nobody_decides_in_time(stage: Stage) -> None:
     world = stage.world(backups=(BACKUP_ID,))
-    other_position(world)
+    keep_the_old_uuid(world)
     failure = await failure_of(await stage.restore(world, strategy="staged", on_failure="ask", decision_timeout=1))
     assert "The previous data was swapped back" in failure.message
     await stage.assert_settled(world)
