@@ -130,7 +130,7 @@ class Engine:
         try:
             await self._run(lane, case, record, wave)
         except asyncio.BrokenBarrierError:
-            record.notes.append("another lane of the wave failed")
+            record.violations.append("not judged: another lane of the wave failed")
         except Exception as error:  # whatever it is, the other runs go on
             record.violations.append(f"{type(error).__name__}: {error}")
             if wave is not None:

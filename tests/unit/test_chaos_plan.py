@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from typing import Any
+from unittest.mock import AsyncMock, MagicMock
 
 import pytest
 from temporalio.client import WorkflowHistory
 
 from dev.tools.proofs import Proof
 from tests.chaos import plan, report
+from tests.chaos.engine import Engine
 from tests.chaos.faults import FAULTS
 from tests.chaos.points import STAGES, Point, points_in
 from tests.chaos.record import Record
@@ -96,3 +100,16 @@ def test_records_are_kept_and_read(tmp_path: Path) -> None:
     assert report.read(proof) == [broken]
     assert proof.missing({case.name: "source"}) == [case.name]
     assert "| **all** | | 1 | 1 |" in report.table(report.read(proof))
+
+
+async def test_case_whose_wave_was_given_up_has_not_passed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its operation may still wait at its point: the lane is made anew."""
+    given_up, make_anew = AsyncMock(side_effect=asyncio.BrokenBarrierError), AsyncMock()
+    monkeypatch.setattr(Engine, "_run", given_up)
+    monkeypatch.setattr(Engine, "_make_anew", make_anew)
+    lane: Any = MagicMock(ensure_worker=AsyncMock())
+    record = await Engine([]).run(lane, CASES[0], asyncio.Barrier(2))
+    proof = Proof("chaos", "dev/chaos --all", ("tests/chaos",), False, tmp_path)
+    report.keep(proof, "source", record)
+    assert proof.missing({CASES[0].name: "source"}) == [CASES[0].name]
+    make_anew.assert_awaited_once_with(lane)
