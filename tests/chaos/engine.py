@@ -161,7 +161,8 @@ class Engine:
         started_at = time.time()
         timeout = timedelta(seconds=case.point.seconds * 1.5) + EXECUTION_MARGIN if fault.execution_timeout else None
         handle = await self._start(lane, case.operation, timeout)
-        await eventually(lambda: lane.reached, 150, lambda: f"{case.point} is reached", every=0.02)
+        within = 150 + 2 * case.point.seconds  # which took longer on a slow machine without a fault, too
+        await eventually(lambda: lane.reached, within, lambda: f"{case.point} is reached", every=0.02)
         run = Run(
             lane=lane,
             point=case.point,
