@@ -15,8 +15,8 @@ from galera_backup.models.activities import Revoked, ScaleTask
 from galera_backup.models.common import LeaseRef
 from galera_backup.models.mark import RECIPE_VERSION, Mark, StartRecipe
 from galera_backup.models.restore import Strategy
+from tests.activities.undoing import start
 from tests.fakes.bench import LEASE, OTHER, Bench
-from tests.fakes.stage import assert_eventually
 
 REMOVALS = pytest.mark.parametrize("all_annotations", [False, True], ids=["mark", "annotations"])
 
@@ -64,6 +64,7 @@ async def test_stopped_without_its_mark_is_marked_again_and_started(bench: Bench
     assert mark is not None
     assert (mark.lease, mark.undo) == (LEASE, recipe(bench))
     bench.world.remove_mark(all_annotations=all_annotations)
+    await start(bench, undo(bench))
     await bench.twice(bench.kubernetes.scale_up, undo(bench))
     assert (bench.world.statefulset.replicas, lease_on(bench)) == (3, LEASE)
 
@@ -75,7 +76,7 @@ async def test_late_stop_has_no_effect_although_its_note_was_removed(bench: Benc
     await bench.run(bench.kubernetes.scale_down, undo(bench, 0))
     await bench.run(bench.kubernetes.revoke_statefulset, undo(bench))
     bench.world.remove_mark(all_annotations=all_annotations)
-    await bench.run(bench.kubernetes.scale_up, undo(bench))
+    await start(bench, undo(bench))
     assert isinstance(await frozen.goes_on(), KubernetesUnavailable)
     with pytest.raises(LeaseLost, match="has begun to undo"):
         await bench.run(bench.kubernetes.scale_down, undo(bench, 0))
@@ -138,8 +139,7 @@ async def test_running_cluster_without_a_mark_is_left_alone(bench: Bench) -> Non
 async def test_started_in_part_without_its_mark(bench: Bench, strategy: Strategy, marked: bool) -> None:
     """A rolling restore whose first replica serves is not over; one in place was started by a person."""
     await stopped(bench, strategy=strategy)
-    await bench.run(bench.kubernetes.scale_up, undo(bench, 1, strategy=strategy))
-    await assert_eventually(lambda: len(bench.world.look().members) == 1)
+    await start(bench, undo(bench, 1, strategy=strategy))
     bench.world.remove_mark(all_annotations=True)
     revoked = await bench.run(bench.kubernetes.revoke_statefulset, undo(bench, strategy=strategy))
     assert revoked == Revoked(marked=marked, replicas=1)

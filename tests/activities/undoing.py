@@ -9,9 +9,10 @@ from typing import Any
 from temporalio.client import WorkflowExecutionStatus
 
 from galera_backup import timing
-from galera_backup.models.activities import RemoveRunners, ReplicaTask
+from galera_backup.models.activities import RemoveRunners, ReplicaTask, ScaleTask
 from galera_backup.models.mark import Mark
 from tests.fakes.bench import LEASE, OTHER, Bench
+from tests.support.eventually import assert_eventually
 
 
 async def undo_desync(bench: Bench, task: ReplicaTask) -> None:
@@ -45,3 +46,9 @@ async def next_lease(bench: Bench, **changes: Any) -> ReplicaTask:
         await bench.run(bench.kubernetes.move_primary, task)
     await bench.run(bench.galera.desync, task)
     return task
+
+
+async def start(bench: Bench, task: ScaleTask) -> None:
+    """Scale up, and wait until all servers are there: they come one after another, and change what `twice` compares."""
+    await bench.run(bench.kubernetes.scale_up, task)
+    await assert_eventually(lambda: len(bench.world.look().members) == task.replicas)
