@@ -20,7 +20,7 @@ from galera_backup.errors import (
 from galera_backup.kube.runner_pod import runner_pod
 from galera_backup.models.activities import RemoveRunners, RunnerTask
 from galera_backup.models.jobs import BackupJob, InspectJob, RestoreJob, RunnerJob
-from tests.activities.undoing import end_lease, start, undo_desync, undo_stop
+from tests.activities.undoing import end_lease, undo_desync, undo_stop
 from tests.fakes.bench import LEASE, OTHER, Bench
 from tests.fakes.faults import Fault
 from tests.fakes.stage import BACKUP_ID
@@ -129,7 +129,6 @@ async def test_starting_the_first_alone_does_not_come_after_the_others(bench: Be
     frozen = await bench.freeze("scale", bench.kubernetes.scale_up, bench.scale(1))
     await bench.run(bench.kubernetes.scale_up, bench.scale(1))
     rest = bench.scale(3).model_copy(update={"serving": 1})
-    await start(bench, rest)
     await bench.twice(bench.kubernetes.scale_up, rest)
     assert isinstance(await frozen.goes_on(), KubernetesUnavailable)
     await bench.run(bench.kubernetes.scale_up, bench.scale(1))
