@@ -14,7 +14,6 @@ from galera_backup.models.progress import Progress
 from galera_backup.rules.plan import STOP_AND_START_SECONDS
 from tests.fakes.kill import Step
 from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, failure_of
-from tests.fakes.volumes import CLUSTER_UUID
 from tests.fakes.world import RunnerPlan, World
 
 ANSWER = Answer(who="ada", why="the change was announced")
@@ -161,18 +160,28 @@ def keep_the_old_uuid(world: World) -> None:
 @pytest.mark.parametrize("choice", ["rollback", "keep"])
 async def test_cluster_that_is_up_but_not_as_expected(stage: Stage, choice: str) -> None:
     world = stage.world(backups=(BACKUP_ID,))
-    keep_the_old_uuid(world)
-    handle = await asked(stage, world)
+    query = "SELECT COUNT(*) FROM nova.instances"
+    world.proof.answers = {("live", query): (1, ["3"]), (BACKUP_ID, query): (1, ["2"])}
+    handle = await asked(stage, world, checks=[{"query": query, "expected": 3}])
     await handle.execute_update("decide", decision(choice))
     if choice == "keep":
-        kept_despite = (await handle.result()).kept_despite or ""
-        assert "expected wsrep_cluster_state_uuid" in kept_despite
-        assert f"mariadb-server-0 has {CLUSTER_UUID}" in kept_despite
+        assert "expected '3', seen '2'" in ((await handle.result()).kept_despite or "")
     else:
         assert "The previous data was swapped back" in (await failure_of(handle)).message
     await stage.assert_settled(world)
     [data] = {claim.data for claim in world.claims.values()}
     assert data == (BACKUP_ID if choice == "keep" else "live")
+
+
+async def test_another_cluster_than_the_restored_one_cannot_be_kept(stage: Stage) -> None:
+    world = stage.world(backups=(BACKUP_ID,))
+    keep_the_old_uuid(world)
+    handle = await asked(stage, world)
+    assert "'keep' needs a cluster that has formed" in (await refusal(handle, "decide", decision("keep"))).message
+    await handle.execute_update("decide", decision("rollback"))
+    await failure_of(handle)
+    await stage.assert_settled(world)
+    assert {claim.data for claim in world.claims.values()} == {"live"}
 
 
 async def test_nobody_decides_in_time(stage: Stage) -> None:

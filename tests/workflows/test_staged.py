@@ -130,7 +130,7 @@ async def test_cluster_that_is_not_the_restored_one(stage: Stage) -> None:
     for claim in world.claims.values():
         claim.keeps_uuid = True
     failure = await failure_of(await restore(stage, world))
-    assert "expected wsrep_cluster_state_uuid" in failure.message
+    assert "with wsrep_cluster_state_uuid" in failure.message
     assert CLUSTER_UUID in failure.message
     assert await assert_whole(stage, world) == "live"
 
