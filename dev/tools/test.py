@@ -91,12 +91,15 @@ def _run(fast: bool, keep: bool, pytest_arguments: list[str]) -> int:
             variables["PATH"] = f"{variables['PATH']}:{paths.BIN}"
             failed += _failed([chosen or _ON_STACK], venv, variables)
     reports = [report for report in (_FAST_REPORT, _REPORT) if report.exists()]
-    if tests := [test for report in reports for test in times.read(report)]:
+    tests = [test for report in reports for test in times.read(report)]
+    if tests:
         print(f"\n{times.table(tests)}\n\nall of them: {' '.join(map(str, reports))}")
     minutes, seconds = divmod(int(time.monotonic() - started), 60)
     took = f"{minutes} min {seconds:02d} s"
     if failed:
         print(f"\nFAILED in {took}: {', '.join(failed)}; logs of the stack and the worker: {paths.LOGS}")
+        if told := times.failures(tests):
+            print(told)  # the last lines: a record of CI may keep no more than those
         return 1
     print(f"\npassed in {took}: everything")
     return 0

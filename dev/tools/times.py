@@ -1,4 +1,4 @@
-"""Where the time of a run of the tests went, from its JUnit report."""
+"""Where the time of a run of the tests went, and which of them failed, from its JUnit report."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 SLOWEST = 20
+FAILURES = 10
+"""So many are told in full: a run that failed by the hundred has one cause."""
 OWN_SECONDS = "seconds"
 """Property of a test that ran beside others: its own time, while its part of the run is only what was left to wait."""
 
@@ -20,6 +22,8 @@ class Test:
     wall: float
     own: float
     passed: bool = True
+    failure: str = ""
+    """The first line of what it failed with; empty if it passed."""
 
 
 def read(report: Path) -> list[Test]:
@@ -27,9 +31,16 @@ def read(report: Path) -> list[Test]:
     if not report.exists():
         return []
     tests: dict[str, Test] = {}
-    for test in map(_test, ElementTree.parse(report).getroot().iter("testcase")):
-        before = tests.get(test.name)  # one that failed in its test and in its teardown is there twice
-        tests[test.name] = test if before is None else replace(before, wall=before.wall + test.wall, passed=False)
+    for case in ElementTree.parse(report).getroot().iter("testcase"):
+        test = _test(case)
+        if before := tests.get(test.name):  # one that failed in its test and in its teardown is there twice
+            test = replace(
+                before,
+                wall=before.wall + test.wall,
+                passed=before.passed and test.passed,
+                failure=before.failure or test.failure,
+            )
+        tests[test.name] = test
     return list(tests.values())
 
 
@@ -43,7 +54,17 @@ def _test(case: ElementTree.Element) -> Test:
         wall=wall,
         own=wall if own is None else float(own.get("value", "0")),
         passed=all(case.find(each) is None for each in ("failure", "error", "skipped")),
+        failure=_failure(case),
     )
+
+
+def _failure(case: ElementTree.Element) -> str:
+    for kind in ("failure", "error"):
+        found = case.find(kind)
+        if found is not None:
+            lines = found.get("message", "").strip().splitlines()
+            return lines[0][:300] if lines else kind
+    return ""
 
 
 def table(tests: list[Test]) -> str:
@@ -57,3 +78,12 @@ def table(tests: list[Test]) -> str:
     lines += ["", "slowest tests, seconds from start to end"]
     slowest = sorted(tests, key=lambda test: -test.own)[:SLOWEST]
     return "\n".join([*lines, *(f"{test.own:>8.1f}  {test.name}" for test in slowest)])
+
+
+def failures(tests: list[Test]) -> str:
+    """The tests that failed, a line each, and why; empty if all passed."""
+    failed = [test for test in tests if test.failure]
+    lines = [f"  {test.name}: {test.failure}" for test in failed[:FAILURES]]
+    if len(failed) > FAILURES:
+        lines.append(f"  and {len(failed) - FAILURES} more")
+    return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The table of times at the end of `dev/test`."""
+"""What `dev/test` tells at its end: the table of times, and what failed."""
 
 from __future__ import annotations
 
@@ -31,6 +31,20 @@ def test_folders_have_their_wall_clock_and_tests_their_own_time(tmp_path: Path) 
         ["12.0", "tests.workflows.test_b.test_first[x]"],
         ["0.5", "tests.unit.test_a.test_one"],
     ]
+
+
+def test_what_failed_is_told_with_the_first_line_of_why(tmp_path: Path) -> None:
+    failed = '<failure message="AssertionError: 1 is not 2&#10;assert 1 == 2">whole</failure>'
+    case = '<testcase classname="tests.unit.test_a" name="test_{}" time="0.1">{}</testcase>'
+    many = "".join(case.format(each, failed) for each in range(times.FAILURES + 2))
+    report = tmp_path / "tests.xml"
+    report.write_text(_REPORT.replace("</testsuite>", many + "</testsuite>"))
+    lines = times.failures(times.read(report)).splitlines()
+    assert lines[0] == "  tests.unit.test_a.test_0: AssertionError: 1 is not 2"
+    assert lines[-1] == "  and 2 more"
+    assert len(lines) == times.FAILURES + 1
+    report.write_text(_REPORT)
+    assert times.failures(times.read(report)) == ""
 
 
 def test_no_report_is_no_table(tmp_path: Path) -> None:
