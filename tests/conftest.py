@@ -14,7 +14,9 @@ from tempfile import TemporaryDirectory
 
 import pytest
 import pytest_asyncio
+from temporalio.plugin import SimplePlugin
 from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import UnsandboxedWorkflowRunner
 
 from dev.stack import environment
 from galera_backup.temporal.attributes import SEARCH_ATTRIBUTES
@@ -75,9 +77,14 @@ ONE_PARTITION = [
 """Of a task queue: two workers and 24 tests need no more, and each one costs polls."""
 
 
+WITHOUT_SANDBOX = SimplePlugin("without-sandbox", workflow_runner=UnsandboxedWorkflowRunner())
+
+
 @asynccontextmanager
-async def dev_server(temporal_cli: str) -> AsyncIterator[WorkflowEnvironment]:
+async def dev_server(temporal_cli: str, *, sandbox: bool = True) -> AsyncIterator[WorkflowEnvironment]:
     """A Temporal dev server with our search attributes; its client has our plugin.
+
+    Without `sandbox` the workers of this client run workflows in the process itself.
 
     Its database is a file: one in SQLite's shared memory cache is lost with a connection (temporalio/temporal#8017).
     """
@@ -88,7 +95,7 @@ async def dev_server(temporal_cli: str) -> AsyncIterator[WorkflowEnvironment]:
             dev_server_startup_timeout=timedelta(seconds=60),
             dev_server_database_filename=f"{folder}/temporal.db",
             dev_server_extra_args=ONE_PARTITION,
-            plugins=[plugin()],
+            plugins=[plugin()] if sandbox else [plugin(), WITHOUT_SANDBOX],
             search_attributes=SEARCH_ATTRIBUTES,
         )
         async with environment:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from tests.matrix import run
 from tests.matrix.reporting import CELL
-from tests.support.together import run_together, stage
+from tests.support import together
 
-__all__ = ["stage"]
+stage = together.sandboxed_stage if run.WHOLE else together.stage
 
 
 @pytest.hookimpl(trylast=True)
@@ -16,4 +17,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function) and item.originalname == "test_cell":
             item.user_properties.append((CELL, item.callspec.params["name"]))
-    run_together(items, "matrix")
+    together.run_together(items, "matrix")

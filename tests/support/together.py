@@ -29,7 +29,18 @@ LONGEST = timedelta(seconds=200)
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def stage(temporal_cli: str) -> AsyncIterator[Stage]:
-    """Both workers over fakes, on a Temporal server of their own: what one module leaves is not there in the next."""
+    """Both workers over fakes, on a Temporal server of their own: what one module leaves is not there in the next.
+
+    Without the sandbox: a third of the processor time was that each run imports its modules anew. What the sandbox
+    refuses is refused before, by tests/unit/test_imports.py.
+    """
+    async with dev_server(temporal_cli, sandbox=False) as temporal_env, open_stage(temporal_env.client) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def sandboxed_stage(temporal_cli: str) -> AsyncIterator[Stage]:
+    """As `stage`, with workers as in production to the last."""
     async with dev_server(temporal_cli) as temporal_env, open_stage(temporal_env.client) as opened:
         yield opened
 

@@ -21,7 +21,10 @@ from temporalio.worker import Worker
 import worker
 from tests.fakes.stage import BACKUP_ID, Handle, Stage, open_stage, serving
 from tests.fakes.world import RunnerPlan, World
+from tests.support import together
 from tests.support.dying import close_elsewhere, hand_out, open_coroutines
+
+stage = together.sandboxed_stage
 
 KINDS = ("backup", "staged", "rolling", "in_place")
 HELD = {"backup": "backup", "staged": "swap", "rolling": "unpack", "in_place": "restore"}
