@@ -19,8 +19,8 @@ from dev.stack import cli, console, environment, lifecycle, paths, processes
 from dev.stack.console import StackError, say
 from dev.tools import times
 
-_PROCESSES = min((os.cpu_count() or 1) + 1, 8)
-"""One more than processors: some modules wait most of their time."""
+_PROCESSES = min((os.cpu_count() or 1) + 2, 8)
+"""Two more than processors: some modules wait most of their time."""
 _FAST = ("-m", "not integration", f"--numprocesses={_PROCESSES}", "--dist=loadscope")
 """Of all folders below tests/: what needs the stack is marked. Each process takes one module after another."""
 _MEMORY, _ROOM = Path("/dev/shm"), 2 * 2**30
