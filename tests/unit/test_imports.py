@@ -32,6 +32,7 @@ OF_A_WORKFLOW = {
     "dataclasses",
     "datetime",
     "functools",
+    "itertools",
     "sys",
     "temporalio.common",
     "temporalio.exceptions",
