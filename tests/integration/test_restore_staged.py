@@ -42,7 +42,7 @@ async def test_a_disaster_is_undone_with_a_short_outage(galera: Galera, operatio
     assert galera.problems() == []
     for pod in PODS:
         assert galera.checksums(pod) == checksums
-        assert galera.wsrep(pod)["wsrep_cluster_state_uuid"] == backup.manifest.position.uuid
+        assert galera.wsrep(pod)["wsrep_cluster_state_uuid"] == result.uuid != backup.manifest.position.uuid
     assert _state_transfers() == []
     assert _copies() == []
     phases = ["lease", "plan", "check", "tidy", "stage", "verify", "stop", "swap", "start", "prove"]

@@ -125,9 +125,16 @@ class SmallCluster:
         )
         return self.shape.applied(text)
 
+    def _end_of_log(self, pod: str) -> str:
+        try:
+            return cluster.kubectl(*self._where, "logs", pod, "--tail=30")
+        except StackError as error:
+            return str(error)
+
     def _wait_ready(self) -> None:
         deadline = time.monotonic() + _READY_SECONDS
         while self.ready() < self.shape.replicas:
             if time.monotonic() > deadline:
-                raise StackError(self.namespace, f"its replicas are not ready after {_READY_SECONDS} s")
+                logs = "\n".join(f"--- {pod}\n{self._end_of_log(pod)}" for pod in self.pods)
+                raise StackError(self.namespace, f"its replicas are not ready after {_READY_SECONDS} s\n{logs}")
             time.sleep(0.5)
