@@ -55,6 +55,9 @@ def trial(name: str, whose: Whose, answer: V1Pod) -> Trial:
         whose=whose,
         requests=_largest(_total(containers, "requests"), starting, "requests"),
         limits=_largest(_total(containers, "limits"), starting, "limits"),
+        memory=min(
+            (limits["memory"] for each in containers if "memory" in (limits := _of(each, "limits"))), default=None
+        ),
         has_deadline=answer.spec.active_deadline_seconds is not None,
         pulled=tuple(dict.fromkeys(each.image for each in [*containers, *starting] if _is_pulled_again(each))),
     )
@@ -90,6 +93,10 @@ def _largest(total: dict[str, Decimal], starting: Iterable[Any], field: str) -> 
         for name, value in _of(container, field).items():
             total[name] = max(total.get(name, Decimal(0)), value)
     return total
+
+
+def _limits(containers: Iterable[Any]) -> Iterable[dict[str, Decimal]]:
+    return (_of(each, "limits") for each in containers)
 
 
 def _of(container: Any, field: str) -> dict[str, Decimal]:

@@ -44,7 +44,7 @@ def refused(seen: CheckResult) -> set[str]:
         (changes.autoscaler, {"autoscaled"}, {"restore"}),
         (changes.rollout_by_hand, {"template-has-another-image"}, {"restore"}),
         (changes.disruption_budget, {"disruption-budget"}, set()),
-        (changes.small_limit, {"server-pod-refused"}, {"restore"}),
+        (changes.small_limit, {"server-pod-refused", "memory-limited"}, BOTH),
         (changes.small_quota, {"quota-exceeded"}, BOTH),
         (changes.few_connections, {"connections-too-few"}, {"backup"}),
         (changes.fewer_grants, {"grants-missing"}, {"backup"}),

@@ -16,6 +16,11 @@ _PREFIXES = ("requests.", "limits.")
 _SMALL = {"cpu": Decimal("0.2"), "memory": Decimal(128 << 20)}
 """What pods of ours request if they are not told otherwise: no node is so full."""
 
+_WITH_TOOLS = ("backup", "stage", "unpack", "restore")
+"""Runner pods whose container of the server's image runs mariadb-backup, or a server that nobody reaches."""
+LEAST_MEMORY = Decimal(256 << 20)
+"""Bytes that such a container may use at least: a server that only takes a new uuid was killed at 100 MiB."""
+
 
 @dataclass(frozen=True)
 class Size:
@@ -44,6 +49,7 @@ def admitted(seen: Trials, way: Way, size: Size, *, in_turn: bool = False) -> It
     judged = {each.name for each in seen.quotas if _is_judged(each)}
     yield from trials([*seen.runners, *holds, seen.server], judged)
     yield from quotas(seen.quotas, gatherings(seen, way, size, in_turn=in_turn))
+    yield from _killed(seen.runners)
     yield from _larger(seen, way)
     if seen.server.pulled:
         yield found(
@@ -110,6 +116,19 @@ def trials(tried: Iterable[Trial], judged: Collection[str] = ()) -> Iterator[Fin
                 "expected Kubernetes to create it when the cluster is started again, as the template says, it answers: "
                 f"{trial.problem}",
                 "Mend the policy or the template: the database would stay down",
+            )
+
+
+def _killed(runners: Iterable[Trial]) -> Iterator[Finding]:
+    """Pods that would be created, and killed for want of memory when their tools work."""
+    for trial in runners:
+        if trial.name in _WITH_TOOLS and trial.memory is not None and trial.memory < LEAST_MEMORY:
+            yield found(
+                "memory-limited",
+                f"runner pod for {trial.name!r}",
+                f"expected each of its containers to be allowed {_plain(LEAST_MEMORY)} bytes of memory, one is allowed "
+                f"{_plain(trial.memory)}: its tools would be killed",
+                "Set 'limits' in 'runner', as {\"memory\": \"1Gi\"}, or raise the namespace's LimitRange",
             )
 
 

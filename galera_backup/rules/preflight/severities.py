@@ -83,6 +83,7 @@ SEVERITIES: dict[str, Severity] = {
     "copies-sent-by-rsync": _severity(_NONE, _WARNS),
     # whether the pods would run
     "pod-refused": _severity(_REFUSES, _REFUSES),
+    "memory-limited": _severity(_REFUSES, _REFUSES),
     "pod-unknown": _severity(_REFUSES, _REFUSES),
     "pod-selected": _severity(_REFUSES, _REFUSES),
     "server-pod-refused": _severity(_WARNS, _REFUSES, acceptable=True),

@@ -222,6 +222,27 @@ def test_a_quota_that_is_full_now(fields: dict[str, Any], expected: list[str]) -
     assert list(dict.fromkeys(kinds)) == expected
 
 
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        (("100Mi", "1Gi"), ["memory-limited"]),
+        (("255Mi", None), ["memory-limited"]),
+        (("256Mi", "256Mi"), []),
+        ((None, None), []),
+    ],
+)
+def test_tools_that_would_be_killed(limits: tuple[str | None, ...], expected: list[str]) -> None:
+    """A LimitRange gives its maximum to containers that state none."""
+    containers = [
+        {"name": name, "image": "x", "resources": {"limits": {"memory": each}} if each else {}}
+        for name, each in zip(("mariadb", "agent"), limits, strict=True)
+    ]
+    pod = parsed("V1Pod", {"metadata": {}, "spec": {"containers": containers}})
+    seen = tried("check", "swap")
+    seen = seen.model_copy(update={"runners": (*seen.runners, trial("stage", "runner", pod))})
+    assert [each.kind for each in admitted(seen, "staged", ALL_RUN)] == expected
+
+
 def test_pods_that_nobody_can_build() -> None:
     """One finding, although every pod has the problem."""
     update = {"problem": "run_as_user: it names none", "is_known": False}

@@ -36,6 +36,26 @@ def test_what_is_unpacked_is_only_copied(pod: Pod, claims: list[Path]) -> None:
     assert not _unpacked(pod).exists()
 
 
+@pytest.mark.parametrize(
+    ("file", "limit", "mebibytes"),
+    [
+        ("memory.max", "max", 512),
+        ("memory.max", str(4 << 30), 512),
+        ("memory.max", str(256 << 20), 128),
+        ("memory/memory.limit_in_bytes", str(600 << 20), 300),
+        ("memory/memory.limit_in_bytes", "9223372036854771712", 512),
+    ],
+)
+def test_prepares_within_the_memory_of_its_container(
+    pod: Pod, tmp_path: Path, file: str, limit: str, mebibytes: int
+) -> None:
+    path = tmp_path / "cgroup" / file
+    path.parent.mkdir(parents=True)
+    path.write_text(f"{limit}\n")
+    assert pod.unpack(CGROUP=str(tmp_path / "cgroup")).error is None
+    assert f"--use-memory={mebibytes}M" in (pod.fake / "arguments").read_text()
+
+
 def test_touches_no_data_directory(pod: Pod) -> None:
     before = content(pod.data)
     assert pod.unpack().error is None
