@@ -30,9 +30,10 @@ class ServerSettings(Facts):
     group_size: int
     """wsrep_cluster_size: of the whole group, arbitrators too."""
     group: str = ""
-    """What tells its group from another: state UUID, configuration and addresses of the members."""
+    """What tells its group from another: state UUID, number of the configuration, and size."""
     incoming: tuple[str, ...] = ()
-    """Hosts of wsrep_incoming_addresses, without those that are empty."""
+    """Hosts of wsrep_incoming_addresses, without those that are empty. A member that joined by a state transfer while
+    another one did may lack some until the next change of the group (seen, 10.11)."""
     sst_method: str = ""
     """wsrep_sst_method: of a state transfer that it asks for."""
     wsrep_mode: str = ""

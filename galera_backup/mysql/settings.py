@@ -51,8 +51,8 @@ _VALUES = (
     "wsrep_sst_method",
     *FILE_VARIABLES,
 )
-_GROUP = ("wsrep_cluster_state_uuid", "wsrep_cluster_conf_id", "wsrep_incoming_addresses")
-_STATUS = ("wsrep_cluster_size", *_GROUP)
+_GROUP = ("wsrep_cluster_state_uuid", "wsrep_cluster_conf_id", "wsrep_cluster_size")
+_STATUS = ("wsrep_incoming_addresses", *_GROUP)
 _UNKNOWN = ("", "AUTO", "unspecified")
 """In wsrep_incoming_addresses, for a member that does not tell where its clients connect."""
 _GRANT = re.compile(r"GRANT (?P<privileges>.+?) ON \*\.\* TO ")

@@ -83,7 +83,11 @@ BELOW = Shape(
     "below",
     datadir="/var/lib/mysql/data",
     sub_path="galera/$(POD_NAME)",
-    settings=["log_bin = binlog/bin", "innodb_undo_directory = undo", "innodb_undo_tablespaces = 3"],
+    settings=[
+        "log_bin = binlog/bin",
+        "innodb_undo_directory = /var/lib/mysql/data/undo",
+        "innodb_undo_tablespaces = 3",
+    ],
     directories=["binlog", "undo"],
 )
 """Data directory below the mount of a sub path, and directories in it that the configuration names."""

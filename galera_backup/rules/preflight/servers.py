@@ -129,8 +129,18 @@ def _group(
             "See that no member runs elsewhere: an arbitrator, a second site",
         )
     for settings in {settings.group: settings for _, settings in answered}.values():
-        ours = {server.pod for server, its in answered if its.group == settings.group}
-        hosts = {host.rstrip(".") for host in settings.incoming}
+        members = [(server, its) for server, its in answered if its.group == settings.group]
+        ours = {server.pod for server, _ in members}
+        if len(ours) > settings.group_size:
+            yield found(
+                "group-unclear",
+                about,
+                f"expected {', '.join(sorted(ours))} to be in one group, each says that its own has "
+                f"{settings.group_size} members: there are several of one uuid",
+                "See which of them has the data that counts, then let the others join it",
+            )
+            continue
+        hosts = {host.rstrip(".") for _, its in members for host in its.incoming}  # each may lack some
         ours |= {server.pod for server in asked if any(_is(host, seen, server.pod, server.ip) for host in hosts)}
         beyond = settings.group_size - len(ours)
         if beyond > 0:

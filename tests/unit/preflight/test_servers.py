@@ -133,7 +133,7 @@ def test_a_foreign_member_beside_one_of_ours_that_is_silent(
 def test_a_foreign_member_in_place_of_one_that_is_down() -> None:
     """A pod without an address cannot be the third."""
     seen = cluster(members=(pod(0), pod(1)))
-    (finding,) = look(seen, [server(0), server(1, incoming=("10.0.0.0", "10.0.0.1"))])
+    (finding,) = look(seen, [server(each, incoming=("10.0.0.0", "10.0.0.1")) for each in (0, 1)])
     assert finding.kind == "members-beyond"
     assert finding.saw.endswith("it has 3 members: 1 without an address, as an arbitrator (garbd) has none too")
 
@@ -151,6 +151,21 @@ def test_members_that_have_lost_each_other() -> None:
     others = [server(each, group="b", incoming=("10.0.0.1", "10.0.0.2", "192.0.2.7")) for each in (1, 2)]
     (finding,) = look(NAMED, [ours, *others])
     assert "it has 3 members: 192.0.2.7 too" in finding.saw
+
+
+def test_a_member_that_does_not_know_all_addresses() -> None:
+    """It joined by a state transfer while another member did."""
+    all_of_them = ("10.0.0.0", "10.0.0.1", "10.0.0.2")
+    asked = [server(0, incoming=all_of_them), server(1, incoming=all_of_them), server(2, incoming=all_of_them[:2])]
+    assert list(look(cluster(), asked)) == []
+
+
+def test_two_groups_of_one_uuid() -> None:
+    """Each part was made primary by hand, at the same number of its configuration."""
+    parts = [server(0, group_size=2), server(1, group_size=2), server(2, group_size=2)]
+    (finding,) = look(cluster(), parts)
+    assert finding.kind == "group-unclear"
+    assert "each says that its own has 2 members" in finding.saw
 
 
 def test_a_secret_that_cannot_be_read() -> None:

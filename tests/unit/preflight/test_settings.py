@@ -60,7 +60,7 @@ def test_all_of_it() -> None:
         Setting(name="gcache.dir", value="/cache"),
     )
     assert (seen.group_size, seen.incoming) == (3, ("10.0.0.1", "fd00::2"))
-    assert seen.group == "uuid 7 10.0.0.1:0,,[fd00::2]:3306"
+    assert seen.group == "uuid 7 3"
     assert not seen.tls
     assert seen.plugins == ("file_key_management",)
     assert seen.privileges == {"RELOAD", "PROCESS", "BINLOG MONITOR"}
