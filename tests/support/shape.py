@@ -85,7 +85,7 @@ BELOW = Shape(
     sub_path="galera/$(POD_NAME)",
     settings=[
         "log_bin = binlog/bin",
-        "innodb_undo_directory = /var/lib/mysql/data/undo",
+        "innodb_undo_directory = /var/lib/mysql/data/undo",  # relative, no state transfer succeeds
         "innodb_undo_tablespaces = 3",
     ],
     directories=["binlog", "undo"],
