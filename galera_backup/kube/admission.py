@@ -55,9 +55,7 @@ def trial(name: str, whose: Whose, answer: V1Pod) -> Trial:
         whose=whose,
         requests=_largest(_total(containers, "requests"), starting, "requests"),
         limits=_largest(_total(containers, "limits"), starting, "limits"),
-        memory=min(
-            (limits["memory"] for each in containers if "memory" in (limits := _of(each, "limits"))), default=None
-        ),
+        memory=min((limits["memory"] for limits in _limits(containers) if "memory" in limits), default=None),
         has_deadline=answer.spec.active_deadline_seconds is not None,
         pulled=tuple(dict.fromkeys(each.image for each in [*containers, *starting] if _is_pulled_again(each))),
     )
