@@ -202,18 +202,27 @@ class GaleraActivities:
         await in_thread(self._kube.wake, statefulset, datetime.now(UTC))
 
     async def _put_back_primary(self, task: FormTask, label: PrimaryLabel, request: Observe) -> None:
-        """The pod is read before the look at all, and changed in any case: a second, late one meets a conflict."""
+        """Also from the first replica, to which the stop has moved it where that did not reach the end.
+
+        Both pods are read before the look at all, and changed in any case: what comes late meets a conflict.
+        """
         namespace = task.site.cluster.namespace
         if task.primary_pod is None or label.moved_by != "galera-backup":
             return
-        pod = await in_thread(self._kube.find_pod, namespace, task.primary_pod)
+        pods = {pod.name: pod for pod in await in_thread(self._kube.members, task.site.cluster)}
+        seen = await in_thread(self._observer.observe, request)
+        held, pod, first = primary_pod(seen, label), pods.get(task.primary_pod), pods.get(seen.members[0].pod)
         if pod is None:
             return
-        held = primary_pod(await in_thread(self._observer.observe, request), label)
-        if held is None:
+        is_moved = first is not None and held == first.name != pod.name
+        if held is None or is_moved:
             await in_thread(self._kube.set_label, namespace, pod, label.key, label.primary)
         else:
             await in_thread(self._kube.revoke, namespace, pod, task.lease.run_id)
+        if first is not None and is_moved:
+            await in_thread(self._kube.set_label, namespace, first, label.key, task.first_role)
+        elif first is not None and first.name != pod.name:
+            await in_thread(self._kube.revoke, namespace, first, task.lease.run_id)
 
     async def _server(self, task: ReplicaTask) -> Endpoint:
         pod = await in_thread(self._kube.pod, task.site.cluster.namespace, task.pod)

@@ -148,16 +148,36 @@ class KubernetesActivities:
         A lease that stops a second time has a later mark: an attempt at the first one comes too late then. The mark
         of another lease is replaced. Error: `MarkUnreadable`, where what that says of the data would be lost.
         """
+        pods = await in_thread(self._kube.members, task.site.cluster)
         statefulset = await self._fence.statefulset(task.site.cluster, task.site.container, task.mark.lease)
         present = mark_of(statefulset.annotations)
         if present is None or present.lease != task.mark.lease or _is_later(task.mark, present):
-            await self._scale_down(task, statefulset)
+            await self._scale_down(task, statefulset, pods)
 
-    async def _scale_down(self, task: ScaleTask, statefulset: StatefulSetFacts) -> int:
-        """By one replica; how many are left. The mark of the last step says that all are stopped."""
+    async def _scale_down(self, task: ScaleTask, statefulset: StatefulSetFacts, pods: Sequence[PodFacts]) -> int:
+        """By one replica; how many are left. The mark of the last step says that all are stopped.
+
+        `pods` were read before the lease was seen to be open: undoing changes those whose labels are changed here.
+        """
         replicas = max(statefulset.replicas - 1, 0)
+        if replicas:
+            await self._move_primary_to_first(task, statefulset, pods)
         await in_thread(self._kube.scale, statefulset, replicas, stopped_to(task.mark, replicas))
         return replicas
+
+    async def _move_primary_to_first(
+        self, task: ScaleTask, statefulset: StatefulSetFacts, pods: Sequence[PodFacts]
+    ) -> None:
+        """When the replica that clients write to would go before the first one. `wait_formed` moves the label back."""
+        label, ordinals = task.site.primary_label, statefulset.ordinals(statefulset.replicas)
+        found = {names.ordinal(pod.name): pod for pod in pods}
+        first, last = found.get(ordinals[0]), found.get(ordinals[-1])
+        if label is None or label.moved_by != "galera-backup" or first is None or last is None or not first.ready:
+            return
+        if last.labels.get(label.key) == label.primary:
+            namespace = task.site.cluster.namespace
+            await in_thread(self._kube.set_label, namespace, first, label.key, label.primary)
+            await in_thread(self._kube.set_label, namespace, last, label.key, None)
 
     @activity.defn
     async def wait_stopped(self, task: ScaleTask) -> None:
@@ -216,7 +236,7 @@ class KubernetesActivities:
             seen = await self._fence.statefulset(task.site.cluster, task.site.container, task.mark.lease)
             _check_mark(seen, task)
             if seen.replicas == statefulset.replicas:
-                return await self._scale_down(task, seen)
+                return await self._scale_down(task, seen, pods)
         return statefulset.replicas
 
     @activity.defn

@@ -25,6 +25,7 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.layout import Layout
     from galera_backup.models.lease import CleanUpCommand
     from galera_backup.models.preflight import warnings
+    from galera_backup.models.previous import SavedState
     from galera_backup.models.restore import ClaimState, RollbackRequest, RollbackResult, Strategy
     from galera_backup.models.volumes import SwapState
     from galera_backup.rules.preflight.volumes import volumes
@@ -94,7 +95,8 @@ async def _check(request: RollbackRequest, work: Work, plan: Plan) -> Plan:
     """
     work.enter("check", f"looking for the data that restore {plan.restore_id} has kept; the database is up")
     await work.lease.clean_up(CleanUpCommand.of(plan.recipe))
-    await for_each(plan.claims, lambda claim: _check_claim(plan, claim))
+    saved = await for_each(plan.claims, lambda claim: _check_claim(plan, claim))
+    plan = plan.with_previous_uuid(saved[0].group if saved[0] is not None else None)
     reports = await for_each(plan.claims, lambda claim: _look(plan, claim))
     found = tuple(volumes(plan.claims, reports, Layout(), said=True, staged=False))
     refuse(found, "restore", request)
@@ -108,14 +110,15 @@ async def _look(plan: Plan, claim: ClaimObservation) -> CheckReport:
     return (await _runner.run(task, f"what lies on {claim.claim}")).report
 
 
-async def _check_claim(plan: Plan, claim: ClaimObservation) -> None:
+async def _check_claim(plan: Plan, claim: ClaimObservation) -> SavedState | None:
+    """Its position in the data from before the restore."""
     summary = f"what restore {plan.restore_id} has kept on {claim.claim}"
     report = await inspect_claim(plan, claim, "kept", summary)
     previous, journal = report.previous, report.journal
     if previous is None or journal is None:
         saw = "nothing of that restore"
     elif previous.whole and journal.state == SwapState.SWAPPED:
-        return
+        return previous.saved
     else:
         saw = previous.problem or f"its journal says {str(journal.state)!r}"
     raise RestoreFailed(

@@ -117,6 +117,8 @@ class FormTask(Model):
     alone: bool = False
     """The names of the others are held, whatever the StatefulSet wants."""
     primary_pod: str | None
+    first_role: str | None = None
+    """Value of the primary label on the first replica where another one carries it."""
     uuid: str | None = None
     """wsrep_cluster_state_uuid that it must have; None: any."""
     may_fail: bool = False

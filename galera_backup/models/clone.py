@@ -9,6 +9,8 @@ from pydantic import Field
 from galera_backup.models.common import ClusterRef, Facts, Model
 from galera_backup.models.site import Site
 
+NO_UUID = "00000000-0000-0000-0000-000000000000"
+"""wsrep_cluster_state_uuid of a server that has not joined yet, or lost what it had."""
 ClusterUuid = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 
 

@@ -25,8 +25,8 @@ class WsrepStatus(Facts):
     desync_count: int
     """Ours, plus each SST donation, FTWRL or BACKUP STAGE that holds the provider."""
     recv_queue: int
-    last_committed: int = 0
     """Write-sets that wait to be applied."""
+    last_committed: int = 0
     pending_desync: bool
     """A `SET GLOBAL wsrep_desync` is still under way in some connection."""
 

@@ -99,7 +99,9 @@ class StartRecipe(Recipe):
     """Of the backup of another cluster."""
     uuid: ClusterUuid | None = None
     """wsrep_cluster_state_uuid of the restored data: a new one for each restore, so that no member on other data can
-    join it; None in a rollback."""
+    join it."""
+    previous_uuid: ClusterUuid | None = None
+    """Of the previous data; None: no server told it, as where the cluster was down."""
     claims: tuple[str, ...]
     """Data claims by ordinal."""
     claim_uids: tuple[str, ...] = ()
@@ -116,6 +118,8 @@ class StartRecipe(Recipe):
     """Volumes of the servers' pods whose files the tools need: keys."""
     primary_pod: str | None
     """Pod that carried the primary label before the stop."""
+    first_role: str | None = None
+    """Value of that label on the first replica before the stop; None: it had none."""
     runner_pod_prefix: str
     runner_timeout: timedelta
     ready_timeout: timedelta

@@ -6,11 +6,9 @@ import re
 from collections.abc import Iterable
 from ipaddress import ip_address
 
-from galera_backup.models.clone import GaleraGroup, GroupMember, Side, Sides
+from galera_backup.models.clone import NO_UUID, GaleraGroup, GroupMember, Side, Sides
 from galera_backup.models.cluster import ClusterObservation
 
-_NO_UUID = "00000000-0000-0000-0000-000000000000"
-"""wsrep_cluster_state_uuid of a server that has not joined yet."""
 _SCHEME = "gcomm://"
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
 _WAY_OUT = (
@@ -62,19 +60,20 @@ def _not_alone(member: GroupMember, target: Side, uuid: str, replicas: int) -> I
 
 
 def in_another_group(seen: ClusterObservation, uuid: str) -> str | None:
-    """Why a clone that is starting will never be the cluster with this uuid: a member is in another one; or None."""
+    """Why a cluster that is starting will never be the one with this uuid: a member is in another one; or None."""
     elsewhere = [
         f"{member.pod} is in the one with {member.wsrep.cluster_state_uuid}"
         for member in seen.members
         if member.wsrep is not None
         and member.wsrep.cluster_status == "Primary"
-        and member.wsrep.cluster_state_uuid not in (uuid, _NO_UUID)
+        and member.wsrep.cluster_state_uuid not in (uuid, NO_UUID)
     ]
     if not elsewhere:
         return None
     return (
         f"starting {str(seen.cluster)!r}: expected all members in the group with wsrep_cluster_state_uuid {uuid}, but "
-        f"{', '.join(elsewhere)}. Look at their wsrep_cluster_address"
+        f"{', '.join(elsewhere)}. Look at their wsrep_cluster_address, and at what their start script has made of the "
+        "data"
     )
 
 

@@ -28,6 +28,12 @@ def not_formed(seen: ClusterObservation, replicas: int) -> tuple[str, ...]:
     return tuple(found)
 
 
+def uuid_of(seen: ClusterObservation) -> str | None:
+    """wsrep_cluster_state_uuid of the cluster that runs; None: none does, or not in one group."""
+    uuids = {each.wsrep.cluster_state_uuid for each in seen.members if each.wsrep is not None and _is_primary(each)}
+    return uuids.pop() if len(uuids) == 1 else None
+
+
 def does_not_start(seen: ClusterObservation) -> str | None:
     """Why the first server, which bootstraps the cluster, will not start on its data; None: it still may."""
     first = next(iter(seen.members), None)

@@ -127,6 +127,30 @@ async def test_each_stops_when_the_one_before_has_left(bench: Bench) -> None:
     assert bench.world.violations == []
 
 
+async def test_clients_write_until_the_first_replica_goes(bench: Bench) -> None:
+    """The primary label of a replica that goes before it is moved to it, and back where the stop does not end."""
+    first, last = bench.world.member(0), bench.world.member(2)
+    first.labels["mariadb-role"], last.labels["mariadb-role"] = "replica", "primary"
+    before = bench.world.labels()
+    await bench.run(bench.kubernetes.scale_down, bench.scale(0))
+    labels = bench.world.events[: bench.world.events.index("down 2")]
+    assert [each for each in labels if each.startswith("label")][-2:] == [
+        "label mariadb-server-0 primary",
+        "label mariadb-server-2 None",
+    ]
+    form = FormTask(site=bench.site, lease=LEASE, replicas=3, primary_pod="mariadb-server-2", first_role="replica")
+    await bench.run(bench.kubernetes.scale_up, bench.scale(3))
+    await bench.twice(bench.galera.wait_formed, form)
+    assert bench.world.labels() == before
+
+
+async def test_a_first_replica_that_is_not_ready_gets_no_writes(bench: Bench) -> None:
+    bench.world.member(0).ready, bench.world.member(0).labels["mariadb-role"] = False, "replica"
+    bench.world.member(2).labels["mariadb-role"] = "primary"
+    await bench.run(bench.kubernetes.scale_down, bench.scale(0))
+    assert bench.world.labels()["mariadb-server-0"]["mariadb-role"] == "replica"
+
+
 async def test_scale_up_is_conditional_on_the_mark(bench: Bench) -> None:
     await bench.run(bench.kubernetes.scale_up, bench.scale(7))  # no mark: a person has decided
     assert bench.world.statefulset.replicas == 3

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from kubernetes.client import ApiException
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import WorkflowFailureError
 
 from dev.stack import cluster
 from dev.stack.console import StackError
 from dev.tools import checksums
 from galera_backup import names
+from galera_backup.marks import mark_of
 from galera_backup.models.restore import RestoreResult
 from tests.integration.clients import Background
 from tests.integration.galera import NAMESPACE, TARGET, Galera
@@ -30,6 +34,10 @@ DISASTER = "DROP TABLE cinder.attachment; UPDATE keystone.account SET email = CO
 SCALER = "somebody-else"
 SCALED = replace(FIRST_IS_1, name="scaled")
 """A cluster of its own: tests run beside each other."""
+RECONCILED = Shape("reconciled"), replace(FIRST_IS_1, name="reconciled-1")
+"""Of each pod management policy."""
+_RENAMES = re.compile(r"-(in|back|empty)-(?P<ordinal>\d+)(-\d)?$")
+"""Names of the pods that rename data."""
 UUID = "SHOW GLOBAL STATUS LIKE 'wsrep_cluster_state_uuid'"
 
 
@@ -88,12 +96,14 @@ async def test_somebody_scales_it_up_in_the_outage(
     before = rows_of(shaped)
     backup = (await operations.backup(cluster=shaped.ref)).manifest
     where = (shaped.ref.statefulset, shaped.namespace)
+    scaled_at: list[datetime] = []
 
     def scale_up() -> None:
         try:
             if galera.apps.read_namespaced_stateful_set(*where).spec.replicas < shaped.shape.replicas:
                 body = {"spec": {"replicas": shaped.shape.replicas}}
                 galera.apps.patch_namespaced_stateful_set_scale(*where, body, field_manager=SCALER)
+                scaled_at.append(datetime.now(UTC))
         except ApiException:
             return
 
@@ -103,10 +113,69 @@ async def test_somebody_scales_it_up_in_the_outage(
         )
         failure = await failure_of(handle)
     assert SCALER in failure.message
+    noticed_at = await _first_failure(operations, names.lease_id(shaped.ref))
+    assert noticed_at - scaled_at[0] < timedelta(seconds=3)
     await eventually(lambda: not shaped.held(), 60, "no name is held")
     await eventually(lambda: shaped.ready() == shaped.shape.replicas, 120, "all replicas Ready")
     assert rows_of(shaped) == before
     assert names.LEASE_ANNOTATION not in (galera.apps.read_namespaced_stateful_set(*where).metadata.annotations or {})
+
+
+async def _first_failure(operations: Operations, workflow_id: str) -> datetime:
+    """Of an activity."""
+    async for event in operations.client.get_workflow_handle(workflow_id).fetch_history_events():
+        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED:
+            return event.event_time.ToDatetime(UTC)
+    raise AssertionError(f"no activity of {workflow_id} has failed")
+
+
+@pytest.mark.parametrize("shaped", RECONCILED, indirect=True, ids=lambda each: each.name)
+async def test_no_server_beside_a_rename(galera: Galera, operations: Operations, shaped: SmallCluster) -> None:
+    """Somebody sets the StatefulSet back, annotations included, again and again from the end of its servers on."""
+    whole = rows_of(shaped)
+    backup = (await operations.backup(cluster=shaped.ref)).manifest
+    cluster.sql(DISASTER, shaped.pods[-1], namespace=shaped.namespace)
+    lost = rows_of(shaped)
+    where = (shaped.ref.statefulset, shaped.namespace)
+    wanted = galera.apps.read_namespaced_stateful_set(*where)
+    renaming: set[str] = set()
+    beside: list[str] = []
+
+    def set_back() -> None:
+        pods = galera.core.list_namespaced_pod(shaped.namespace).items
+        servers = {each.metadata.name for each in pods if each.metadata.owner_references and each.spec.volumes}
+        for pod in pods:
+            if (found := _RENAMES.search(pod.metadata.name)) and pod.status.phase == "Running":
+                renaming.add(pod.metadata.name)
+                server = f"{shaped.ref.statefulset}-{found['ordinal']}"
+                beside.extend([f"{pod.metadata.name} beside {server}"] if server in servers else [])
+        present = galera.apps.read_namespaced_stateful_set(*where)
+        body = {
+            "metadata": {"annotations": dict.fromkeys(present.metadata.annotations or {})},
+            "spec": {"replicas": wanted.spec.replicas, "template": wanted.spec.template},
+        }
+        with contextlib.suppress(ApiException):
+            galera.apps.patch_namespaced_stateful_set(*where, body, field_manager=SCALER)
+
+    handle = await operations.start_restore(
+        backup.backup_id, cluster=shaped.ref, confirm=str(shaped.ref), strategy="staged"
+    )
+    await eventually(lambda: _may_rename(galera, shaped), 120, "the mark says that data may change", every=0.05)
+    with Background(set_back, 0.2).running(), contextlib.suppress(WorkflowFailureError):
+        await handle.result()
+    await eventually(lambda: shaped.ready() == shaped.shape.replicas, 180, "all replicas Ready")
+    await eventually(lambda: not shaped.held(), 60, "no name is held")
+    assert renaming
+    assert beside == []
+    assert rows_of(shaped) in (whole, lost)  # all of one state
+    marked = galera.apps.read_namespaced_stateful_set(*where).metadata.annotations or {}
+    assert names.LEASE_ANNOTATION not in marked
+
+
+def _may_rename(galera: Galera, shaped: SmallCluster) -> bool:
+    found = galera.apps.read_namespaced_stateful_set(shaped.ref.statefulset, shaped.namespace)
+    mark = mark_of(found.metadata.annotations or {})
+    return mark is not None and mark.start is not None and mark.start.data_may_have_changed
 
 
 async def test_a_long_statement_does_not_keep_the_replica(galera: Galera, operations: Operations) -> None:

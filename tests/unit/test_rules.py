@@ -10,7 +10,7 @@ from galera_backup.models.cluster import ClaimObservation, ClusterObservation, M
 from galera_backup.models.common import PrimaryLabel
 from galera_backup.models.jobs import CheckReport
 from galera_backup.models.layout import Layout, NamedDirectory
-from galera_backup.rules.formed import all_answer, not_formed, not_restored
+from galera_backup.rules.formed import all_answer, not_formed, not_restored, uuid_of
 from galera_backup.rules.health import (
     health_problems,
     is_backed_up_in_service,
@@ -110,6 +110,14 @@ def test_small_cluster_can_form() -> None:
     assert "it wants 1" in not_formed(cluster(1), 3)[0]
     assert not_formed(cluster(cluster_state_uuid="v"), 3)
     assert not_formed(cluster(cluster_conf_id=8), 3) == ()  # members that have just joined differ for a moment
+
+
+def test_uuid_of_the_group_that_runs() -> None:
+    assert uuid_of(cluster()) == "u"
+    assert uuid_of(cluster(cluster_state_uuid="v")) is None  # in two groups
+    assert uuid_of(cluster(cluster_state_uuid="v", cluster_status="non-Primary")) == "u"
+    assert uuid_of(cluster(member={"wsrep": None})) == "u"
+    assert uuid_of(cluster(1, odd=0, cluster_status="Disconnected")) is None
 
 
 NOT_SYNCED: list[dict[str, Any]] = [

@@ -14,7 +14,9 @@ from tests.fakes.volumes import CLUSTER_UUID
 from tests.fakes.world import RunnerPlan, World
 from tests.matrix.ends import assert_whole
 from tests.matrix.staged import STEPS
-from tests.matrix.steps import create
+from tests.matrix.steps import NOTE_CHANGE, create
+
+OTHER_UUID = "0f0f0f0f-0f0f-0f0f-0f0f-0f0f0f0f0f0f"
 
 
 async def restore(stage: Stage, world: World, **fields: Any) -> Handle:
@@ -114,6 +116,22 @@ async def test_cluster_that_does_not_form_on_the_restored_data(stage: Stage) -> 
     assert "The previous data was swapped back" in failure.message
     assert await assert_whole(stage, world) == "live"
     assert [event for event in world.events if event.startswith("scale")] == ["scale 0", "scale 3"] * 2
+
+
+async def test_another_cluster_starts_where_the_previous_data_was(stage: Stage) -> None:
+    """As one that a start script makes, new and empty: it is never taken for the one that was stopped."""
+    world = stage.world(backups=(BACKUP_ID,))
+    world.never_ready_on = {BACKUP_ID}
+    gate = world.faults.add(NOTE_CHANGE.held()).gate
+    assert gate is not None
+    handle = await restore(stage, world, ready_timeout=4)
+    await assert_eventually(gate.entered.is_set)
+    for claim in world.claims.values():
+        claim.uuids["live"] = OTHER_UUID
+    gate.open()
+    failure = await failure_of(handle)
+    assert f"expected all members in the group with wsrep_cluster_state_uuid {CLUSTER_UUID}" in failure.message
+    assert f"mariadb-server-0 is in the one with {OTHER_UUID}" in failure.message
 
 
 async def test_server_that_ends_on_the_restored_data_is_not_waited_for(stage: Stage) -> None:

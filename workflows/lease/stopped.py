@@ -343,17 +343,20 @@ class Stopped:
     def _form(self, replicas: int, *, restored: bool, may_fail: bool = False, alone: bool = False) -> FormTask:
         """What to wait for once it is scaled back, on restored or on its old data.
 
-        The first replica gets the primary label when it is alone. `may_fail`: other data can be started instead.
+        The first replica gets the primary label when it is alone, and keeps it. `may_fail`: other data can be started
+        instead.
         """
         first = names.pod(self.site.cluster, self.recipe.first_ordinal)
-        by_itself = replicas == 1 and self.recipe.primary_pod is not None
+        was_alone = self.recipe.strategy == Strategy.ROLLING and self.recipe.data_may_have_changed
+        by_itself = (replicas == 1 or was_alone) and self.recipe.primary_pod is not None
         return FormTask(
             site=self.site,
             lease=self._mark.lease,
             replicas=replicas,
             alone=alone,
             primary_pod=first if by_itself else self.recipe.primary_pod,
-            uuid=self.recipe.uuid if restored else None,
+            first_role=self.recipe.first_role,
+            uuid=self.recipe.uuid if restored else self.recipe.previous_uuid,
             may_fail=may_fail,
         )
 

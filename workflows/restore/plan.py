@@ -28,6 +28,7 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.proof import Proof
     from galera_backup.models.restore import ClaimRestore, OutageRequest, RestoreRequest, Strategy
     from galera_backup.models.trial import Way
+    from galera_backup.rules.formed import uuid_of
     from galera_backup.rules.health import is_synced
     from galera_backup.rules.selection import primary_pod
     from galera_backup.show import members_table
@@ -85,6 +86,10 @@ class Plan:
         if any(left[:before]):  # the others are kept from running, whatever the StatefulSet wants
             before = len(tuple(takewhile(lambda member: member.exists, self.seen.members)))
         return self._with(left_incomplete=left, replicas_before=before)
+
+    def with_previous_uuid(self, uuid: str | None) -> Plan:
+        """The same, with what the previous data says of itself."""
+        return self._with(previous_uuid=uuid)
 
     def with_server_volumes(self, volumes: tuple[str, ...]) -> Plan:
         """The same, with these volumes too whose files the tools need."""
@@ -182,7 +187,7 @@ def stop_command(
     is_rollback: bool = False,
 ) -> StopCommand:
     """How to stop this cluster, and to start it again. Error: `InvalidInput`."""
-    replicas = _size_of(seen, request)
+    replicas, running = _size_of(seen, request), uuid_of(seen)
     recipe = StartRecipe(
         site=request.site,
         strategy=strategy,
@@ -192,7 +197,8 @@ def stop_command(
         restore_id=restore_id,
         backup_id=backup_id,
         clone=clone,
-        uuid=uuid,
+        uuid=running if is_rollback else uuid,
+        previous_uuid=None if is_rollback else running,
         claims=tuple(claim.claim for claim in seen.claims),
         claim_uids=tuple(claim.uid for claim in seen.claims),
         first_ordinal=seen.first_ordinal,
@@ -201,6 +207,7 @@ def stop_command(
         server_volumes=seen.server_volumes,
         runner_pod_prefix=request.runner_pod_prefix,
         primary_pod=primary_pod(seen, request.primary_label) or seen.primary_before,
+        first_role=seen.members[0].role if seen.members else None,
         runner_timeout=request.runner_timeout,
         ready_timeout=request.ready_timeout,
         keeps_previous=keeps_previous or is_rollback,
