@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -29,25 +30,23 @@ class LockWatch:
         """Look until something has lasted too long; returns the error that says what holds the replica up.
 
         `limit`: of a wait for a lock, and of appliers that stand still. `of_writes`: the server serves, and its clients
-        may wait for so long. What cannot be known, because the server does not answer, is no reason to give a backup
-        up.
+        may wait for so long. That the server does not answer is no reason to give a backup up; but what it was seen in
+        goes on meanwhile, for it may be why nobody can log in any more.
         """
-        seen = _Seen(limit)
+        seen, queue, waits = _Seen(limit), 0, None
         while True:
-            try:
+            with suppress(GaleraBackupError):
                 status, waits = await in_thread(self._look, server)
-            except GaleraBackupError:
-                await pause(_LOOK_SECONDS)
-                continue
-            seen.note(status)
+                seen.note(status)
+                queue = status.recv_queue
             if waits is not None and waits.seconds >= limit.total_seconds():
                 return BackupBlocked(blocked(server.pod, waits, limit, serves=of_writes is not None))
             if of_writes is not None and seen.held.seconds >= of_writes.total_seconds():
                 return BackupBlocked(writes_wait(server.pod, of_writes))
             if seen.stalled.seconds >= limit.total_seconds():
-                return BackupBlocked(stalled(server.pod, status.recv_queue, limit))
+                return BackupBlocked(stalled(server.pod, queue, limit))
             if seen.growing.seconds >= (GROWS * limit).total_seconds():
-                return BackupBlocked(falls_behind(server.pod, status.recv_queue, GROWS * limit))
+                return BackupBlocked(falls_behind(server.pod, queue, GROWS * limit))
             text = f"mariadb-backup waits for a lock for {waits.seconds} s" if waits is not None else ""
             await pause(_LOOK_SECONDS, *([text] if text else []))
 

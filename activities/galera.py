@@ -11,7 +11,7 @@ from activities._fence import Fence
 from activities._heartbeat import in_thread, pause
 from activities._observer import Observer
 from activities._quorum import Quorum
-from galera_backup import timing
+from galera_backup import names, timing
 from galera_backup.errors import ClusterNotFormed, DatabaseUnavailable, DesyncFailed, GaleraBackupError, NotYet
 from galera_backup.kube.facts import PodFacts
 from galera_backup.kube.gateway import KubeGateway
@@ -20,6 +20,7 @@ from galera_backup.models.activities import (
     ClusterFormed,
     DesyncReport,
     FormTask,
+    HoldTask,
     Observe,
     ReplicaTask,
     ResyncReport,
@@ -171,7 +172,7 @@ class GaleraActivities:
         while True:
             seen = started(await in_thread(self._observer.observe, request), task.replicas, alone=task.alone)
             missing = not_formed(seen, task.replicas)
-            if task.uuid is not None and (strange := in_another_group(seen, task.uuid)) is not None:
+            if task.uuids and (strange := in_another_group(seen, task.uuids)) is not None:
                 raise ClusterNotFormed(strange)
             is_vacant = label is not None and primary_pod(seen, label) is None
             if label is not None and (not missing or (is_vacant and takes_writes(seen, task.primary_pod))):
@@ -191,7 +192,11 @@ class GaleraActivities:
         absent = {member.pod for member in seen.members[: task.replicas] if not member.exists}
         if not absent:
             return
-        held = [pod for pod in await in_thread(self._kube.holds, task.site.cluster) if pod.name in absent]
+        held = [
+            pod
+            for pod in await in_thread(self._kube.holds, task.site.cluster)
+            if pod.name in absent and HoldTask.is_of(task.stop, pod.annotations.get(names.HOLD_OWNER_ANNOTATION, ""))
+        ]
         if not held:
             return
         statefulset = await in_thread(self._kube.statefulset, task.site.cluster, task.site.container)
@@ -211,9 +216,10 @@ class GaleraActivities:
             return
         pods = {pod.name: pod for pod in await in_thread(self._kube.members, task.site.cluster)}
         seen = await in_thread(self._observer.observe, request)
-        held, pod, first = primary_pod(seen, label), pods.get(task.primary_pod), pods.get(seen.members[0].pod)
+        held, pod = primary_pod(seen, label), pods.get(task.primary_pod)
         if pod is None:
             return
+        first = pods.get(seen.members[0].pod) if seen.members else None
         is_moved = first is not None and held == first.name != pod.name
         if held is None or is_moved:
             await in_thread(self._kube.set_label, namespace, pod, label.key, label.primary)

@@ -62,7 +62,7 @@ class HoldActivities:
     async def _take(self, task: HoldTask, found: Sequence[PodFacts]) -> None:
         """`found` was read before the fence was asked: one that a later stop has taken since has changed."""
         for pod in found:
-            if pod.annotations.get(names.HOLD_OWNER_ANNOTATION) != task.owner:
+            if not HoldTask.is_of(task.owner, pod.annotations.get(names.HOLD_OWNER_ANNOTATION, "")):
                 try:
                     await in_thread(self._kube.take_hold, task.site.cluster.namespace, pod, task.owner)
                 except ClusterNotFound as error:
@@ -89,6 +89,6 @@ class HoldActivities:
         return [
             pod
             for pod in await in_thread(self._kube.holds, task.site.cluster)
-            if pod.annotations.get(names.HOLD_OWNER_ANNOTATION) == task.owner
+            if HoldTask.is_of(task.owner, pod.annotations.get(names.HOLD_OWNER_ANNOTATION, ""))
             and (task.pods is None or pod.name in task.pods)
         ]

@@ -28,6 +28,7 @@ NOT_STARTABLE = {
     "CreateContainerConfigError",
 }
 """Reasons to wait that are as good as final."""
+_OURS = (AGENT_CONTAINER, MARIADB_CONTAINER)
 FOLLOW_SECONDS = 30
 """How long one container may go on after the other has failed."""
 TAIL_LINES, TAIL_CHARACTERS = 20, 2000
@@ -92,6 +93,7 @@ class PodWatcher:
             error=result.error,
             report=result.report.model_dump(mode="json") if result.report is not None else None,
             listed=manifests,
+            runs_on=pod.phase == "Running" and any(name not in _OURS and name not in pod.ended for name in pod.images),
         )
 
     def _log(self, task: RunnerTask[RunnerJob], lines: int) -> str:
@@ -101,6 +103,7 @@ class PodWatcher:
 def _stuck(task: RunnerTask[RunnerJob], pod: PodFacts, waited: timedelta) -> str | None:
     """Why the pod will not start, or None.
 
+    An agent that has begun says itself when the other container does not start, and it may not need that any more.
     In an outage there is nothing better than to wait for room on a node; and for an image, where the pod undoes, or
     needs none but that of the agent.
     """
@@ -108,7 +111,7 @@ def _stuck(task: RunnerTask[RunnerJob], pod: PodFacts, waited: timedelta) -> str
     patient = needs.in_outage and (task.fence == "undo" or not needs.script)
     hopeless = not patient and any(wait.reason in NOT_STARTABLE for wait in pod.waiting.values())
     limit = timing.NOT_STARTABLE_LIMIT if hopeless else timing.start_limit(task.timeout, in_outage=needs.in_outage)
-    if pod.phase != "Pending" or waited < limit:
+    if pod.phase != "Pending" or AGENT_CONTAINER in pod.begun or waited < limit:
         return None
     waits = [f"{name}: {wait.reason} {wait.message}".strip() for name, wait in sorted(pod.waiting.items())]
     return f"it did not start within {limit}: {'; '.join(waits) or pod.unscheduled or 'no reason is known'}"

@@ -35,7 +35,9 @@ from galera_backup.kube.gateway import KubeGateway
 from galera_backup.kube.runner_pod import runner_pod
 from galera_backup.models.activities import Observe, RemoveRunners, RunnerOutcome, RunnerTask
 from galera_backup.models.jobs import RunnerJob
+from galera_backup.models.runner import RunnerError
 from galera_backup.mysql.gateway import Endpoint, MysqlGateway
+from galera_backup.runner.handshake import AGENT_CONTAINER
 
 
 class RunnerActivities:
@@ -61,12 +63,15 @@ class RunnerActivities:
             found = await in_thread(self._kube.find_pod, task.site.cluster.namespace, task.pod)
             await self._check_fence(task, is_new=found is None and activity.info().attempt == 1)
             if found is None:
-                await in_thread(self._create, task)
-            _check_adopted(task, await in_thread(self._kube.find_pod, task.site.cluster.namespace, task.pod))
+                await in_thread(self._create, task, activity.info().attempt)
+            pod = await in_thread(self._kube.find_pod, task.site.cluster.namespace, task.pod)
+            _check_adopted(task, pod)
             await self._release(task)
             outcome = await self._watch_both(task)
             while task.begins and _did_not_start(outcome) and not await self._never_starts(task):
                 outcome = await self._watch_both(task)
+            if task.begins and _did_not_start(outcome) and not _is_the_first(pod):
+                outcome = _may_have_worked(outcome)
             if task.lease is not None and task.fence != "undo":
                 await self._fence.lease_is_open(task.lease)  # else nobody is left who would remove the pod
         except (
@@ -87,7 +92,7 @@ class RunnerActivities:
         pod = await in_thread(self._kube.find_pod, task.site.cluster.namespace, task.pod)
         if pod is None:
             return True
-        if pod.phase != "Pending":
+        if AGENT_CONTAINER in pod.begun or pod.phase != "Pending":
             return False
         try:
             await in_thread(self._kube.delete_unstarted, task.site.cluster.namespace, pod)
@@ -183,10 +188,11 @@ class RunnerActivities:
         credentials = self._kube.credentials(site.cluster.namespace, site.credentials)
         return Endpoint(site.cluster.namespace, replica, pod.ip, credentials, site.port or pod.port)
 
-    def _create(self, task: RunnerTask[RunnerJob]) -> None:
+    def _create(self, task: RunnerTask[RunnerJob], attempt: int) -> None:
         statefulset = self._kube.statefulset(task.site.cluster, task.site.container, task.site.data_directory)
         replica = self._kube.find_pod(task.site.cluster.namespace, task.replica) if task.replica else None
         pod = runner_pod(task, statefulset, replica, self._agent_image)
+        pod.metadata.annotations = {**(pod.metadata.annotations or {}), names.ATTEMPT_ANNOTATION: str(attempt)}
         try:
             self._kube.create_pod(task.site.cluster.namespace, pod)
         except QuotaExceeded as error:
@@ -235,6 +241,16 @@ class RunnerActivities:
 
 def _did_not_start(outcome: RunnerOutcome) -> bool:
     return outcome.error is not None and outcome.error.type == "RunnerNotStarted"
+
+
+def _is_the_first(pod: PodFacts | None) -> bool:
+    """An earlier attempt of the activity may have made one of this name, which has worked, and is gone."""
+    return pod is not None and pod.annotations.get(names.ATTEMPT_ANNOTATION) == "1"
+
+
+def _may_have_worked(outcome: RunnerOutcome) -> RunnerOutcome:
+    error = RunnerError(type="RunnerFailed", message=f"{outcome.error.message if outcome.error else ''}; one before it")
+    return outcome.model_copy(update={"error": error})
 
 
 def _is_of(pod: PodFacts, run: str) -> bool:

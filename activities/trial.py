@@ -53,8 +53,9 @@ class TrialActivities:
         cluster = request.site.cluster
         statefulset = self._kube.statefulset(cluster, request.site.container, request.site.data_directory)
         runners = tuple(self._runner(request, statefulset, job) for job in _jobs(request))
-        hold = None
+        hold, scaling = None, ""
         if request.way != "backup":
+            scaling = self._scaling(statefulset)
             pod = hold_pod(
                 request.site, f"{TRIAL_PREFIX}hold", _NOBODY.run_id, self._agent_image, statefulset.service_account
             )
@@ -67,9 +68,19 @@ class TrialActivities:
                 runners=runners,
                 server=server,
                 hold=hold,
+                scaling=scaling,
                 unread=(Unread(what="resourcequotas", why=first_sentence_of(error)),),
             )
-        return Trials(runners=runners, server=server, hold=hold, quotas=quotas, unread=unread)
+        return Trials(runners=runners, server=server, hold=hold, scaling=scaling, quotas=quotas, unread=unread)
+
+    def _scaling(self, statefulset: StatefulSetFacts) -> str:
+        """A stop takes one replica after the other: a policy may want some to be left."""
+        try:
+            for replicas in sorted({max(statefulset.replicas - 1, 0), 0}, reverse=True):
+                self._kube.try_scale(statefulset, replicas)
+        except KubernetesRefused as error:
+            return error.message
+        return ""
 
     def _runner(self, request: TrialRequest, statefulset: StatefulSetFacts, job: RunnerJob) -> Trial:
         task: RunnerTask[RunnerJob] = RunnerTask(

@@ -89,7 +89,7 @@ async def _run_once(task: RunnerTask[AnyJob], summary: str) -> RunnerOutcome:
     except GaleraBackupError:
         await uncancellable(_remove_if_possible(*removal))
         raise
-    if task.job.needs.stays and task.fence == "stopped" and outcome.error is None:
+    if task.job.needs.stays and task.fence == "stopped" and outcome.error is None and not outcome.runs_on:
         return outcome
     await _remove(*removal)
     return outcome

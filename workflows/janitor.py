@@ -114,7 +114,7 @@ class _Steps:
         request, members = self._request, len(seen.members)
         ttl = request.step_timeout * (2 + members) + request.drain_timeout * members + MARGIN
         if seen.mark is not None and seen.mark.mark.start is not None:
-            ttl += INSPECTION + seen.mark.mark.start.ready_timeout
+            ttl += _start_limit(seen.mark.mark.start)
         return ttl
 
     # --- looking
@@ -245,7 +245,7 @@ class _Steps:
         )
         recipe = recipe.model_copy(update={"runner_pod_prefix": names.JANITOR_RUNNER_PREFIX})
         stake, ended = Stopped(site, recipe, mark, Undoer.janitor(self._lease.ref)), Ended()
-        limit = INSPECTION + recipe.ready_timeout
+        limit = _start_limit(recipe)
         try:
             await _within(limit, stake.undo(ended))
         except (ClusterLeftStopped, ClusterLeftPartial) as error:
@@ -286,6 +286,12 @@ class _Steps:
     def _enter(self, phase: str, waiting_for: str) -> None:
         self._lease.check()
         self._progress.enter(phase, waiting_for)
+
+
+def _start_limit(recipe: StartRecipe) -> timedelta:
+    """For a look at the claims, and a start; where a mixture is finished, for the restore of every claim too."""
+    finishes = recipe.strategy != Strategy.STAGED
+    return INSPECTION + recipe.ready_timeout + recipe.runner_timeout * len(recipe.claims) * finishes
 
 
 async def _within(limit: timedelta, work: Coroutine[Any, Any, T]) -> T:

@@ -69,7 +69,7 @@ async def _roll_back(request: RollbackRequest, work: Work, cut: Cut) -> tuple[Pl
     """All claims at once, by the renames with which a staged restore goes back."""
     plan = await _plan(request, work)
     plan = await _check(request, work, plan)
-    await check_same(request, work, plan)
+    plan = await check_same(request, work, plan)
     await cut.stop(plan)
     work.enter("swap", "proving that the previous data is whole, then renaming it back")
     decided = await cut.swap_back(plan, "start")

@@ -18,6 +18,7 @@ from kubernetes.client import (
 from kubernetes.utils.quantity import parse_quantity
 
 from galera_backup.models.admission import Quota, Trial, Whose
+from galera_backup.runner.handshake import AGENT_CONTAINER, MARIADB_CONTAINER
 
 TRIAL_PREFIX = "galera-backup-trial-"
 """Of the names of pods that are only tried: none of them is ever stored."""
@@ -48,14 +49,16 @@ def claim_volume(name: str, claim: str) -> V1Volume:
 
 def trial(name: str, whose: Whose, answer: V1Pod) -> Trial:
     """Of a pod that would be created; `answer` is what admission has made of it."""
-    containers = answer.spec.containers
-    starting = answer.spec.init_containers or []
+    first = answer.spec.init_containers or []
+    starting = [each for each in first if each.restart_policy != "Always"]
+    containers = [*answer.spec.containers, *(each for each in first if each not in starting)]  # and native sidecars
+    ours = [each for each in containers if each.name in (AGENT_CONTAINER, MARIADB_CONTAINER)]
     return Trial(
         name=name,
         whose=whose,
         requests=_largest(_total(containers, "requests"), starting, "requests"),
         limits=_largest(_total(containers, "limits"), starting, "limits"),
-        memory=min((limits["memory"] for limits in _limits(containers) if "memory" in limits), default=None),
+        memory=min((limits["memory"] for limits in _limits(ours) if "memory" in limits), default=None),
         has_deadline=answer.spec.active_deadline_seconds is not None,
         pulled=tuple(dict.fromkeys(each.image for each in [*containers, *starting] if _is_pulled_again(each))),
     )

@@ -10,7 +10,7 @@ from typing import Any
 from kubernetes.client import V1Container, V1ContainerStatus, V1Pod, V1PodSpec, V1StatefulSet
 
 from galera_backup import names
-from galera_backup.errors import ClusterNotFound
+from galera_backup.errors import ClusterNotFound, InvalidInput
 from galera_backup.models.common import ClusterRef
 
 MYSQL_PORT = 3306
@@ -53,6 +53,8 @@ class PodFacts:
     """Containers that have not started, by name."""
     unscheduled: str
     """Why the scheduler finds no node; empty when it found one."""
+    begun: Collection[str] = ()
+    """Containers that run, or have: the phase is Pending as long as another one waits."""
     gated: bool = False
     """It has a scheduling gate, so the scheduler ignores it."""
     restarts: Mapping[str, int] = field(default_factory=dict)
@@ -136,6 +138,7 @@ def pod_facts(pod: V1Pod) -> PodFacts:
         message=status.message or "",
         ended={container.name: _end(container) for container in containers if container.state.terminated},
         waiting={container.name: _wait(container) for container in containers if container.state.waiting},
+        begun=tuple(container.name for container in containers if _has_begun(container)),
         unscheduled=next((each.message or "" for each in conditions.values() if _unscheduled(each)), ""),
         gated=bool(spec.scheduling_gates),
         restarts={container.name: container.restart_count for container in containers},
@@ -153,6 +156,11 @@ def mysql_port(pod: V1PodSpec, container: str | None = None) -> int:
     servers = [each for each in pod.containers if each.name == container] or _writing(pod.containers, claims)
     ports = [port for each in servers for port in each.ports or []]
     return next((port.container_port for port in ports if port.name in _PORT_NAMES), MYSQL_PORT)
+
+
+def _has_begun(container: V1ContainerStatus) -> bool:
+    states = (container.state, container.last_state)
+    return any(state is not None and (state.running or state.terminated) for state in states)
 
 
 def _unscheduled(condition: Any) -> bool:
@@ -174,7 +182,7 @@ def statefulset_facts(
 ) -> StatefulSetFacts:
     """Facts of a StatefulSet. `data_directory`: of its servers, where a request says it.
 
-    Error: `ClusterNotFound` when it has no such container.
+    Errors: `ClusterNotFound` when it has no such container, `InvalidInput` when that mounts no claim at it.
     """
     template_metadata, template = statefulset.spec.template.metadata, statefulset.spec.template.spec
     container = _server(statefulset, cluster, container_name)
@@ -258,7 +266,12 @@ def _data_mount(statefulset: V1StatefulSet, container: V1Container, data_directo
     mounts = [mount for mount in container.volume_mounts or [] if mount.name in templates]
     if data_directory is not None:
         holding = [mount for mount in mounts if PurePosixPath(data_directory).is_relative_to(mount.mount_path)]
-        mounts = sorted(holding, key=lambda mount: len(PurePosixPath(mount.mount_path).parts))[-1:] or mounts
+        if mounts and not holding:
+            raise InvalidInput(
+                f"data_directory: expected a directory on one of the claims that the container {container.name!r} "
+                f"mounts, at {', '.join(sorted(mount.mount_path for mount in mounts))}, it is {data_directory!r}"
+            )
+        mounts = sorted(holding, key=lambda mount: len(PurePosixPath(mount.mount_path).parts))[-1:]
     if len(mounts) > 1:
         mounts = [mount for mount in mounts if PurePosixPath(mount.mount_path) == USUAL_PATH]
     return mounts[0] if len(mounts) == 1 else None

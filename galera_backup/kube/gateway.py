@@ -225,6 +225,13 @@ class KubeGateway:
         create = self._core.create_namespaced_pod
         return call(f"trying pod {pod.metadata.name!r}", create, namespace, pod, dry_run="All")
 
+    def try_scale(self, statefulset: StatefulSetFacts, replicas: int) -> None:
+        """Whether `scale` would be admitted; nothing is changed."""
+        cluster, body = statefulset.cluster, {"spec": {"replicas": replicas}}
+        doing = f"trying to scale StatefulSet {str(cluster)!r} to {replicas}"
+        patch, where = self._apps.patch_namespaced_stateful_set, (cluster.statefulset, cluster.namespace)
+        call(doing, patch, *where, body, dry_run="All", field_manager=names.MANAGED_BY)
+
     def server_pod(self, statefulset: StatefulSetFacts) -> V1Pod:
         """A pod of the StatefulSet as its template makes it, under a name of its own."""
         cluster = statefulset.cluster

@@ -120,7 +120,9 @@ def pod_shape(found: V1Pod, container: str | None) -> PodShape:
 def _unready_after(containers: Sequence[V1Container]) -> int | None:
     """Kubernetes probes each 10 s, and believes the third failure, if it is not told otherwise."""
     probe = containers[0].readiness_probe if containers else None
-    return (probe.period_seconds or 10) * (probe.failure_threshold or 3) if probe is not None else None
+    if probe is None or probe.tcp_socket is not None:
+        return None
+    return (probe.period_seconds or 10) * (probe.failure_threshold or 3)
 
 
 def planned_shape(found: V1StatefulSet, facts: StatefulSetFacts, ordinal: int) -> PodShape:

@@ -35,14 +35,15 @@ class Taken:
     statefulset: StatefulSetFacts
     server_volumes: Sequence[str] = ()
 
-    def affinity(self, replica: PodFacts | None, prefer_node: str) -> V1Affinity | None:
+    def affinity(self, replica: PodFacts | None, prefer_node: str, *, as_server: bool = False) -> V1Affinity | None:
         """The node of the replica beside which it works, by affinity, so that the scheduler still looks at its volumes;
-        else the template's demands on the node. `prefer_node`: where a stopped replica ran."""
+        else the template's demands on the node; `as_server`: both. `prefer_node`: where a stopped replica ran."""
         template = getattr(self.statefulset.pod, "affinity", None)
         demands = getattr(template.node_affinity, _REQUIRED, None) if template and template.node_affinity else None
         terms = deepcopy(list(demands.node_selector_terms)) if demands is not None else []
         if _runs(replica):
-            terms = [_term(replica.node)]  # a node that has changed since keeps its server, and takes this pod
+            # a node that has changed since keeps its server, and takes this pod
+            terms = [_with_node(each, replica.node) for each in (terms if as_server else ()) or [V1NodeSelectorTerm()]]
         preferred = [V1PreferredSchedulingTerm(weight=100, preference=_term(prefer_node))] if prefer_node else None
         if not terms and not preferred:
             return None
@@ -55,9 +56,9 @@ class Taken:
             )
         )
 
-    def node_selector(self, replica: PodFacts | None) -> dict[str, str] | None:
-        """That of the template; beside a running replica none."""
-        return None if _runs(replica) else dict(self._of_pod("node_selector") or {}) or None
+    def node_selector(self, replica: PodFacts | None, *, as_server: bool = False) -> dict[str, str] | None:
+        """That of the template; beside a running replica none, if not `as_server`."""
+        return None if _runs(replica) and not as_server else dict(self._of_pod("node_selector") or {}) or None
 
     def tolerations(self) -> list[Any]:
         """Those of the template."""
@@ -156,6 +157,11 @@ _REQUIRED = "required_during_scheduling_ignored_during_execution"
 
 def _on(node: str) -> V1NodeSelectorRequirement:
     return V1NodeSelectorRequirement(key="metadata.name", operator="In", values=[node])
+
+
+def _with_node(term: V1NodeSelectorTerm, node: str) -> V1NodeSelectorTerm:
+    fields = [*(term.match_fields or []), _on(node)]
+    return V1NodeSelectorTerm(match_expressions=term.match_expressions, match_fields=fields)
 
 
 def _term(node: str) -> V1NodeSelectorTerm:

@@ -88,8 +88,14 @@ class HoldTask(Model):
 
     @property
     def owner(self) -> str:
-        """Names one stop of a lease: a hold of another one is neither released nor relied on."""
-        return f"{self.mark.lease.run_id} {self.mark.since.isoformat() if self.mark.since else ''}".strip()
+        """Names one stop of a lease, or all of them once it is undone: other holds are not released or relied on."""
+        run = self.mark.lease.run_id
+        return run if self.undoing or self.mark.since is None else f"{run} {self.mark.since.isoformat()}"
+
+    @staticmethod
+    def is_of(owner: str, hold: str) -> bool:
+        """Whether the hold, by what its annotation says, is of this `owner`."""
+        return hold == owner or hold.partition(" ")[0] == owner
 
 
 class Revoked(Model):
@@ -119,8 +125,10 @@ class FormTask(Model):
     primary_pod: str | None
     first_role: str | None = None
     """Value of the primary label on the first replica where another one carries it."""
-    uuid: str | None = None
-    """wsrep_cluster_state_uuid that it must have; None: any."""
+    uuids: tuple[str, ...] = ()
+    """wsrep_cluster_state_uuid that it must have, one of these; empty: any."""
+    stop: str
+    """`HoldTask.owner` of the names that were held for its start."""
     may_fail: bool = False
     """There is other data to start on: a first server that ends again and again is not waited for."""
 
@@ -184,6 +192,8 @@ class RunnerOutcome(Model):
     """Somebody deleted the pod while it worked, so nobody tries again."""
     listed: tuple[Manifest, ...] = ()
     """Manifests that a ListJob printed."""
+    runs_on: bool = False
+    """A container that somebody else has put into the pod does not end: the pod still has its volumes."""
 
 
 class RemoveRunners(Model):

@@ -31,7 +31,7 @@ class Trial(Facts):
     """Of the whole pod, as admission has completed them, in the base unit: `cpu`, `memory`, ..."""
     limits: Mapping[str, Decimal] = {}
     memory: Decimal | None = None
-    """Bytes: the lowest memory limit of its containers, as completed by admission; None: none has one."""
+    """Bytes: the lowest memory limit of our containers in it, as completed by admission; None: none has one."""
     has_deadline: bool = False
     """It has `activeDeadlineSeconds`, so quotas of the scope Terminating count it."""
 

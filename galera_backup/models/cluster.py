@@ -27,6 +27,8 @@ class WsrepStatus(Facts):
     recv_queue: int
     """Write-sets that wait to be applied."""
     last_committed: int = 0
+    on: bool = True
+    """Global `wsrep_on`: what new connections write is replicated."""
     pending_desync: bool
     """A `SET GLOBAL wsrep_desync` is still under way in some connection."""
 

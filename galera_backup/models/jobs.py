@@ -79,6 +79,12 @@ class CheckReport(Facts):
     """Databases and tables whose files lie elsewhere, by a link."""
     not_backed_up: tuple[str, ...] = ()
     """Tables, with their engine, whose rows mariadb-backup does not read."""
+    group: str | None = None
+    """wsrep_cluster_state_uuid of the data, as `grastate.dat` has it; None: it does not say."""
+    has_snapshots: bool = False
+    """The file system shows snapshots, which may keep what is removed from it."""
+    replication: tuple[str, ...] = ()
+    """Files with the state of a replication from another cluster."""
     unreadable: tuple[str, ...] = ()
     """Directories that the runner's user may not list; `.` is the data directory, of which nothing is known then."""
     left_incomplete: str = ""
@@ -220,6 +226,7 @@ class CheckJob(BackupReader, DataJob[CheckReport]):
             whole_volume=True,
             script=("version",) if self.backup_id or self.before_backup else (),
             server=self.before_backup,
+            as_server=not self.before_backup,
         )
 
 

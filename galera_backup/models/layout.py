@@ -6,9 +6,9 @@ from pathlib import PurePosixPath
 
 from galera_backup.models.common import Model
 
-HOST_FILES = ("*.pem", ".my-healthcheck.cnf")
-"""Names at the top of a data directory that are the host's: certificates, the log-in of MariaDB's image for its
-health check. No backup holds them, and no server is Ready without them."""
+HOST_FILES = ("*.pem", ".*")
+"""Names at the top of a data directory that are the host's: certificates, and in hidden files log-ins, as that of
+MariaDB's image for its health check. No backup holds them, no server makes them, and some probe may need them."""
 
 
 class NamedDirectory(Model):

@@ -33,6 +33,8 @@ class Needs:
     runs, so the pod has no mariadb container."""
     server: bool = False
     """The replica's server itself: the tools are of the image that it runs, and its address is known."""
+    as_server: bool = False
+    """Beside a running server it demands of the node what the template's pods will, when they are started again."""
     secrets: Literal["none", "credentials", "accounts"] = "none"
     """Of the mariadb container: the account that takes backups, or the accounts whose passwords are compared."""
     in_outage: bool = False

@@ -7,6 +7,9 @@ from galera_backup.models.common import Facts
 KEY_FILES = "file_key_management_"
 """Begin of the variables that name files with keys."""
 
+OF_THE_HOST = ("init_file", "plugin_dir", "socket.ssl_", "ssl_")
+"""Begins of the variables and options that name what no server makes, and without which it does not start."""
+
 
 class Setting(Facts):
     """A variable of the server, or an option of its wsrep provider, whose value names a file or a directory."""
@@ -34,6 +37,8 @@ class ServerSettings(Facts):
     incoming: tuple[str, ...] = ()
     """Hosts of wsrep_incoming_addresses, without those that are empty. A member that joined by a state transfer while
     another one did may lack some until the next change of the group (seen, 10.11)."""
+    synced: bool = True
+    """It is Ready for wsrep, and in sync."""
     sst_method: str = ""
     """wsrep_sst_method: of a state transfer that it asks for."""
     wsrep_mode: str = ""

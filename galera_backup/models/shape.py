@@ -70,7 +70,7 @@ class PodShape(Facts):
     """On which the server listens, as its container says."""
     unready_after: int | None = None
     """Seconds in which the readiness probe of the server's container must fail for the pod to be Not Ready; None: there
-    is no such probe."""
+    is no such probe, or one that only connects, which a server out of sync lets."""
     mounts: tuple[Mount, ...] = ()
     """Of the server's container; of a pod that is not a member, of all its containers."""
 

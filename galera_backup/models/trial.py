@@ -31,5 +31,7 @@ class Trials(Facts):
     """A pod of the StatefulSet, as its template makes it."""
     hold: Trial | None = None
     """A pod that holds a server's name in the outage."""
+    scaling: str = ""
+    """Why the StatefulSet cannot be scaled down; empty: it can."""
     quotas: tuple[Quota, ...] = ()
     unread: tuple[Unread, ...] = ()

@@ -52,13 +52,23 @@ half of a worker's processor time.
 _TLS.check_hostname = False
 _TLS.verify_mode = ssl.CERT_NONE
 
+_AT_ONCE = "SET SESSION wsrep_sync_wait=0"
+"""A server whose default it is lets each SELECT wait for its appliers: for those that a backup has stopped, too."""
+
 _REFUSED = {
+    CR.CR_AUTH_PLUGIN_CANNOT_LOAD,
     ER.ACCESS_DENIED_ERROR,
     ER.DBACCESS_DENIED_ERROR,
     ER.SPECIFIC_ACCESS_DENIED_ERROR,
     ER.TABLEACCESS_DENIED_ERROR,
     ER.PARSE_ERROR,
     ER.UNKNOWN_SYSTEM_VARIABLE,
+    ER.HOST_NOT_PRIVILEGED,
+    ER.NOT_SUPPORTED_AUTH_MODE,
+    1698,  # ER_ACCESS_DENIED_NO_PASSWORD_ERROR: unix_socket
+    1820,  # ER_MUST_CHANGE_PASSWORD
+    1862,  # ER_MUST_CHANGE_PASSWORD_LOGIN
+    4151,  # ER_ACCOUNT_HAS_BEEN_LOCKED
 }
 
 
@@ -94,8 +104,8 @@ class MysqlGateway:
                     f"reading the wsrep status of {server.pod!r}: expected a Galera member, "
                     f"the server has no {', '.join(missing)}"
                 )
-            cursor.execute("SELECT @@global.wsrep_desync")
-            (desync,) = _row(cursor.fetchone())
+            cursor.execute("SELECT @@global.wsrep_desync, @@global.wsrep_on")
+            desync, on = _row(cursor.fetchone())
             cursor.execute(
                 "SELECT COUNT(*) FROM information_schema.processlist"
                 " WHERE info LIKE 'set global wsrep_desync%%' AND id <> CONNECTION_ID()"
@@ -114,6 +124,7 @@ class MysqlGateway:
             desync_count=int(status["wsrep_desync_count"]),
             recv_queue=int(status["wsrep_local_recv_queue"]),
             last_committed=int(status["wsrep_last_committed"]),
+            on=bool(int(on)),
             pending_desync=int(pending) > 0,
         )
 
@@ -208,19 +219,27 @@ class MysqlGateway:
                 read_timeout=patience,
                 write_timeout=_LIMIT_SECONDS,
                 autocommit=True,
+                init_command=_AT_ONCE,
                 conv=conv,
                 ssl_disabled=True,  # for the constructor; `_TLS` is for what is sent
                 defer_connect=True,
             )
             connection.ssl, connection.ctx = True, _TLS  # type: ignore[attr-defined]
             try:
-                connection.connect()
+                _log_in(connection)
                 yield connection
             finally:
                 if connection.open:
                     connection.close()
         except (pymysql.MySQLError, OSError) as error:
             raise _translated(error, server, doing) from error
+
+
+def _log_in(connection: Connection[Any]) -> None:
+    try:
+        connection.connect()
+    except RuntimeError as error:  # a library that its authentication plugin needs
+        raise pymysql.OperationalError(CR.CR_AUTH_PLUGIN_CANNOT_LOAD, str(error)) from error
 
 
 def _row(row: Any) -> tuple[Any, ...]:

@@ -16,6 +16,7 @@ FILE_VARIABLES = (
     "file_key_management_filekey",
     "file_key_management_filename",
     "general_log_file",
+    "init_file",
     "innodb_data_file_path",
     "innodb_data_home_dir",
     "innodb_log_group_home_dir",
@@ -26,6 +27,7 @@ FILE_VARIABLES = (
     "log_bin_index",
     "log_error",
     "pid_file",
+    "plugin_dir",
     "relay_log_basename",
     "relay_log_index",
     "relay_log_info_file",
@@ -34,11 +36,17 @@ FILE_VARIABLES = (
     "slave_load_tmpdir",
     "slow_query_log_file",
     "socket",
+    "ssl_ca",
+    "ssl_capath",
+    "ssl_cert",
+    "ssl_crl",
+    "ssl_crlpath",
+    "ssl_key",
     "tmpdir",
     "wsrep_data_home_dir",
 )
 """Variables whose values name files or directories that a server makes or needs."""
-FILE_OPTIONS = ("base_dir", "gcache.dir")
+FILE_OPTIONS = ("base_dir", "gcache.dir", "socket.ssl_ca", "socket.ssl_cert", "socket.ssl_key")
 """The same of wsrep_provider_options."""
 _VALUES = (
     "version",
@@ -52,7 +60,8 @@ _VALUES = (
     *FILE_VARIABLES,
 )
 _GROUP = ("wsrep_cluster_state_uuid", "wsrep_cluster_conf_id", "wsrep_cluster_size")
-_STATUS = ("wsrep_incoming_addresses", *_GROUP)
+_STATUS = ("wsrep_incoming_addresses", "wsrep_local_state", "wsrep_ready", *_GROUP)
+_SYNCED = ("ON", "4")
 _UNKNOWN = ("", "AUTO", "unspecified")
 """In wsrep_incoming_addresses, for a member that does not tell where its clients connect."""
 _GRANT = re.compile(r"GRANT (?P<privileges>.+?) ON \*\.\* TO ")
@@ -87,6 +96,7 @@ def server_settings(connection: Connection[Any]) -> ServerSettings:
         group_size=int(status.get("wsrep_cluster_size", 0)),
         group=" ".join(status.get(name, "") for name in _GROUP),
         incoming=incoming_hosts(status.get("wsrep_incoming_addresses", "")),
+        synced=(status.get("wsrep_ready"), status.get("wsrep_local_state")) == _SYNCED,
         sst_method=variables.get("wsrep_sst_method", ""),
         wsrep_mode=variables.get("wsrep_mode", ""),
         tls=variables.get("have_ssl") == "YES",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from ipaddress import ip_address
 
 from galera_backup.models.clone import NO_UUID, GaleraGroup, GroupMember, Side, Sides
@@ -59,19 +59,20 @@ def _not_alone(member: GroupMember, target: Side, uuid: str, replicas: int) -> I
         yield f"{member.pod} sees the members {', '.join(others)}, which are not the clone's pods"
 
 
-def in_another_group(seen: ClusterObservation, uuid: str) -> str | None:
-    """Why a cluster that is starting will never be the one with this uuid: a member is in another one; or None."""
+def in_another_group(seen: ClusterObservation, uuids: Collection[str]) -> str | None:
+    """Why a cluster that is starting will never be one with these uuids: a member is in another one; or None."""
     elsewhere = [
         f"{member.pod} is in the one with {member.wsrep.cluster_state_uuid}"
         for member in seen.members
         if member.wsrep is not None
         and member.wsrep.cluster_status == "Primary"
-        and member.wsrep.cluster_state_uuid not in (uuid, NO_UUID)
+        and member.wsrep.cluster_state_uuid not in (*uuids, NO_UUID)
     ]
     if not elsewhere:
         return None
     return (
-        f"starting {str(seen.cluster)!r}: expected all members in the group with wsrep_cluster_state_uuid {uuid}, but "
+        f"starting {str(seen.cluster)!r}: expected all members in the group with wsrep_cluster_state_uuid "
+        f"{' or '.join(uuids)}, but "
         f"{', '.join(elsewhere)}. Look at their wsrep_cluster_address, and at what their start script has made of the "
         "data"
     )

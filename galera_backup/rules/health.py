@@ -18,10 +18,14 @@ SMALL_QUEUE = 20
 
 
 def is_synced(wsrep: WsrepStatus | None) -> bool:
-    """Whether the member is Ready for wsrep, in the primary component and Synced, and `wsrep_desync` is OFF."""
+    """Whether the member is Ready for wsrep, in the primary component and Synced, `wsrep_desync` is OFF and `wsrep_on`
+    ON: else what clients write there is on no other member."""
+    return wsrep is not None and wsrep.on and _follows(wsrep)
+
+
+def _follows(wsrep: WsrepStatus) -> bool:
     return (
-        wsrep is not None
-        and wsrep.ready
+        wsrep.ready
         and wsrep.connected
         and wsrep.cluster_status == "Primary"
         and wsrep.local_state == SYNCED
@@ -29,13 +33,18 @@ def is_synced(wsrep: WsrepStatus | None) -> bool:
     )
 
 
+def first_in_sync(seen: ClusterObservation) -> bool:
+    """Whether the first replica is; so it is, too, where there is none."""
+    return is_synced(seen.members[0].wsrep) if seen.members else True
+
+
 def is_resynced(wsrep: WsrepStatus) -> bool:
-    """Whether the member is in sync, and stays so: no desync is counted, and no `SET GLOBAL wsrep_desync` is pending.
+    """Whether the member follows the others, and goes on: no desync is counted, and none is pending.
 
     An ON whose connection timed out can take effect after an OFF that returned success, so the variable alone proves
     nothing.
     """
-    return is_synced(wsrep) and wsrep.desync_count == 0 and not wsrep.pending_desync
+    return _follows(wsrep) and wsrep.desync_count == 0 and not wsrep.pending_desync
 
 
 def health_problems(seen: ClusterObservation) -> tuple[str, ...]:
@@ -110,6 +119,7 @@ def member_problems(member: MemberObservation, size: int) -> Iterable[str]:
         ("wsrep_local_state_comment", "Synced", wsrep.local_state_comment),
         ("wsrep_cluster_size", str(size), str(wsrep.cluster_size)),
         ("wsrep_desync", "OFF", on_or_off(wsrep.desync)),
+        ("wsrep_on", "ON", on_or_off(wsrep.on)),
     )
     for name, value, saw in expected:
         if saw != value:

@@ -23,10 +23,13 @@ def lacking_backup_space(report: CheckReport, ratio: float, claim: str) -> str |
 def lacking_space(report: CheckReport, data_kb: int, claim: str) -> str | None:
     """Why a data volume is too small for a backup that used `data_kb` once its old data is removed, or None."""
     needed = int(data_kb * RESTORE_RESERVE)
-    room = report.data_free_kb + report.data_used_kb
+    if report.has_snapshots:
+        room, how = report.data_free_kb, "free, and snapshots of its file system may keep what is removed"
+    else:
+        room, how = report.data_free_kb + report.data_used_kb, "once its old data is removed"
     if room >= needed:
         return None
-    return f"claim {claim!r}: expected room for {needed} KB, it has {room} KB once its old data is removed"
+    return f"claim {claim!r}: expected room for {needed} KB, it has {room} KB {how}"
 
 
 def lacking_staging_space(report: CheckReport, data_kb: int, claim: str) -> str | None:

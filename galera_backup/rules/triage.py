@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from galera_backup.models.cluster import WsrepStatus
@@ -26,7 +26,7 @@ def triage(seen: Survey, now: datetime) -> tuple[Finding, ...]:
     runners = [
         Finding(kind="runner", name=runner.pod, verdict=verdict, text=text)
         for runner in seen.runners
-        for verdict, text in (_judge_runner(runner, elsewhere),)
+        for verdict, text in (_judge_runner(runner, elsewhere, _undone_by(runner, marks)),)
     ]
     members = [
         Finding(kind="replica", name=member.member.pod, verdict=verdict, text=text)
@@ -36,11 +36,17 @@ def triage(seen: Survey, now: datetime) -> tuple[Finding, ...]:
     return (*runners, *_judge_statefulset(seen, now), *members)
 
 
-def _judge_runner(seen: RunnerSeen, elsewhere: MarkSeen | None) -> tuple[Verdict, str]:
+def _undone_by(runner: RunnerSeen, marks: Sequence[MarkSeen | None]) -> MarkSeen | None:
+    """The mark of the runner's lease, whose owner undoes what that did: with this pod, as it may be."""
+    owned = (mark for mark in marks if mark is not None and mark.owner_open)
+    return next((mark for mark in owned if mark.mark.lease == runner.lease), None)
+
+
+def _judge_runner(seen: RunnerSeen, elsewhere: MarkSeen | None, undone_by: MarkSeen | None) -> tuple[Verdict, str]:
     if seen.lease_open:
         return Verdict.HELD, f"works under lease run {seen.lease.run_id}, which is open"
-    if elsewhere is not None:
-        return _in_good_hands(elsewhere)
+    if (mark := elsewhere or undone_by) is not None:
+        return _in_good_hands(mark)
     return Verdict.ABANDONED, f"works under lease run {seen.lease.run_id}, which is not open"
 
 

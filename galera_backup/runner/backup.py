@@ -22,7 +22,7 @@ from galera_backup.runner.mbstream import NotAStream, StreamNames
 from galera_backup.runner.pipeline import Tally, ahead, compress, paced
 from galera_backup.runner.places import Places
 from galera_backup.runner.reporting import ProgressLine, append_log, log, logged_to
-from galera_backup.runner.tool import BackupFacts, Hold, ToolFault, backup_facts
+from galera_backup.runner.tool import GALERA_INFO, BackupFacts, Hold, ToolFault, backup_facts
 from galera_backup.runner.volumes import unpacked_kb, used_kb
 from galera_backup.storage.archive import Archive, Log, NewBackup
 from galera_backup.storage.space import FULL, free_kb, total_kb
@@ -108,7 +108,7 @@ def _store(
 ) -> _Stored:
     """Store the stream, and keep it once everything proves that it is whole."""
     progress = ProgressLine("backup", data_bytes, places.progress_every)
-    before, names = contents(places.data_directory, job.layout.ignored), StreamNames()
+    before, names = contents(places.data_directory, job.layout.ignored), StreamNames(GALERA_INFO)
     rate = job.max_mb_per_second or MB_PER_SECOND_AND_PROCESSOR * len(os.sched_getaffinity(0))
     with _understood(job):
         hurry = _Hurry(container).needed if job.max_mb_per_second is None else lambda: False
@@ -118,7 +118,8 @@ def _store(
     try:
         if status != 0:
             raise ToolFault(f"its exit status is {status}, expected 0")
-        facts = backup_facts(container.log(handshake.BACKUP_LOG), places.work / handshake.LSN_DIRECTORY)
+        log_text, lsn_directory = container.log(handshake.BACKUP_LOG), places.work / handshake.LSN_DIRECTORY
+        facts = backup_facts(log_text, lsn_directory, names.kept)
     except ToolFault as fault:
         raise AgentError(
             "BackupFailed",

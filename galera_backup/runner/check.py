@@ -15,9 +15,9 @@ from galera_backup.runner.permissions import may_change, may_list, nearest
 from galera_backup.runner.places import Places
 from galera_backup.runner.prepare import verify_stream
 from galera_backup.runner.reporting import listed
-from galera_backup.runner.staged.previous import left_incomplete
+from galera_backup.runner.staged.previous import left_incomplete, saved_state
 from galera_backup.runner.staying import in_the_way, staying
-from galera_backup.runner.volumes import copies_kb, data_directories, unpacked_kb, used_kb
+from galera_backup.runner.volumes import copies_kb, data_directories, has_snapshots, unpacked_kb, used_kb
 from galera_backup.storage import layout
 from galera_backup.storage.archive import manifest_of
 from galera_backup.storage.space import free_kb, total_kb
@@ -62,6 +62,9 @@ def check(job: CheckJob, places: Places, container: MariadbContainer) -> CheckRe
         read_kb=read_kb(data, found),
         processors=len(os.sched_getaffinity(0)),
         outside_innodb_kb=outside_innodb_kb(data, found),
+        group=saved.group if (saved := saved_state(data)) is not None else None,
+        has_snapshots=has_snapshots(places.volume),
+        replication=listed(sorted(path.name for path in data.glob("*master*.info"))),
         volume_writable=may_change(places.volume),
         data_writable=writable,
         backup_writable=not job.writes_backups or _takes_backups(places, job),

@@ -19,7 +19,7 @@ from galera_backup.models.manifest import GaleraPosition
 from galera_backup.models.volumes import STAGED_RESTORES
 from galera_backup.runner.holes import data_of
 from galera_backup.runner.reporting import ProgressLine, log
-from galera_backup.runner.tool import is_metadata
+from galera_backup.runner.tool import metadata
 from galera_backup.runner.volumes import LOST_AND_FOUND, MARKER, tree
 from galera_backup.storage.durable import sync_directory, sync_file
 from galera_backup.storage.space import free_kb
@@ -120,8 +120,7 @@ def copy(source: Path, data_directory: Path, stays: Collection[str], every: time
     Error: `RestoreFailed` when the result is not what was to be copied.
     """
     # mariadb-backup takes the directory of copies that it finds for an empty database
-    found = tree(source, (*_KEPT, *stays, STAGED_RESTORES, ASIDE))
-    files = {name: size for name, size in found.items() if not is_metadata(name)}
+    files = tree(source, (*_KEPT, *stays, STAGED_RESTORES, ASIDE, *metadata(source)))
     directories = sorted({parent for name in files for parent in Path(name).parents if parent != Path()})
     for directory in directories:
         (data_directory / directory).mkdir()

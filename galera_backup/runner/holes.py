@@ -12,6 +12,7 @@ from pathlib import Path
 from galera_backup.models.manifest import Manifest
 from galera_backup.models.volumes import STAGED_RESTORES
 from galera_backup.runner.reporting import log
+from galera_backup.runner.volumes import SNAPSHOTS
 
 SPARSE = 0.05
 """Part of a backup's tablespaces that is holes: from here on it is worth reading them all to make them again."""
@@ -31,7 +32,7 @@ def holes(directory: Path) -> float:
     """Part of the tablespaces' size that uses no blocks, by one look at each."""
     size = blocks = 0
     for parent, directories, names in os.walk(directory):
-        directories[:] = [name for name in directories if name != STAGED_RESTORES]
+        directories[:] = [name for name in directories if name not in (STAGED_RESTORES, *SNAPSHOTS)]
         for name in names:
             if not name.endswith(".ibd"):
                 continue

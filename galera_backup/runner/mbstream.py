@@ -7,7 +7,7 @@ checksum before the bytes themselves. The format is that of mariadb-backup's own
 from __future__ import annotations
 
 import struct
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from contextlib import closing
 
 _MAGIC = b"XBSTCK01"
@@ -21,6 +21,7 @@ _DATA, _END, _SEEK, _REMOVE, _RENAME = b"P", b"E", b"S", b"D", b"R"
 _BEHIND_THE_PATH = {_DATA: _PAYLOAD.size, _END: 0, _SEEK: 8, _REMOVE: 0, _RENAME: _LENGTH.size}
 """Bytes that follow the path; a renamed file's new path follows those. mbstream (10.11.19) takes no other types."""
 _LONGEST_PATH = 4096
+_LONGEST_KEPT = 1 << 16
 
 
 class NotAStream(Exception):
@@ -30,14 +31,23 @@ class NotAStream(Exception):
 class StreamNames:
     """Fed with a stream in blocks of any size, it knows the files that were in it so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: Collection[str] = ()) -> None:
+        """`kept`: small files whose bytes are kept, too."""
         self._names: set[str] = set()
+        self._kept = {name: bytearray() for name in kept}
         self._rest = bytearray()
         """Of a chunk's head that came in part."""
         self._payload = 0
         """Bytes of a payload that are still to come."""
+        self._into: bytearray | None = None
+        """Where they go."""
         self._offset = 0
         """Of `_rest` in the stream."""
+
+    @property
+    def kept(self) -> str:
+        """What came of the first of the files that are kept, as text; empty: nothing."""
+        return next((text.decode(errors="replace") for text in self._kept.values() if text), "")
 
     @property
     def names(self) -> frozenset[str]:
@@ -59,14 +69,17 @@ class StreamNames:
     def feed(self, block: bytes) -> None:
         """The next bytes of the stream. Error: `NotAStream`."""
         if self._payload >= len(block):
+            self._keep(block)
             self._payload -= len(block)
             self._offset += len(block)
             return
+        self._keep(block[: self._payload])
         self._rest += block[self._payload :]
         self._offset += self._payload
         self._payload = position = 0
         while (length := self._chunk(position)) is not None:
             position += length
+            self._keep(self._rest[position : position + self._payload])
             if self._payload > len(self._rest) - position:
                 self._payload -= len(self._rest) - position
                 position = len(self._rest)
@@ -111,7 +124,12 @@ class StreamNames:
             self._names.add(self._text(behind + _LENGTH.size, end))
         if kind == _DATA:
             self._payload = _PAYLOAD.unpack_from(self._rest, behind)[0]
+            self._into = self._kept.get(path)
         return end - at
+
+    def _keep(self, payload: bytes | bytearray) -> None:
+        if self._into is not None and len(self._into) < _LONGEST_KEPT:
+            self._into += payload
 
     def _text(self, begin: int, end: int) -> str:
         return self._rest[begin:end].decode(errors="surrogateescape")

@@ -13,14 +13,15 @@ from galera_backup.runner import upgrade_notes
 from galera_backup.runner.datadir import ASIDE
 from galera_backup.runner.fixed import fixed, fixed_below
 from galera_backup.runner.permissions import may_list
-from galera_backup.runner.tool import is_metadata
+from galera_backup.runner.tool import metadata
 from galera_backup.runner.volumes import LOST_AND_FOUND, MARKER
 from galera_backup.text import bounded
 
 _SERVERS_FILES = re.compile(
     r"ibdata\d+|ib_logfile\d+|ib_buffer_pool|ibtmp\d+|undo\d{3}|aria_log(_control|\.\d{8})|grastate\.dat|gvwstate\.dat"
-    r"|galera\.cache|gcache\.page\..*"
+    r"|galera\.cache|gcache\.page\..*|.+\.\d{6,}|.+\.index"
 )
+"""The last two are binlogs and their lists: old ones are of another history."""
 _TABLES = ("db.opt", "*.frm", "*.ibd", "*.MYD", "*.MAD")
 """A database that has no table yet has its options alone."""
 _MAY_BE_IN_BOTH = (LOST_AND_FOUND, MARKER, *upgrade_notes.NAMES)
@@ -33,8 +34,8 @@ def staying(data_directory: Path, layout: Layout) -> frozenset[str]:
 
 def check_apart(data_directory: Path, stays: Collection[str], restored: Path) -> None:
     """Before the first change: all of the restored data can take its place. Error: `RestoreFailed`."""
-    both = sorted(path.name for path in restored.iterdir() if path.name in stays)
-    both = [name for name in both if name not in _MAY_BE_IN_BOTH and not is_metadata(name)]
+    may_be = {*_MAY_BE_IN_BOTH, *metadata(restored)}
+    both = sorted(path.name for path in restored.iterdir() if path.name in stays and path.name not in may_be)
     if both:
         raise AgentError(
             "RestoreFailed",
@@ -68,16 +69,25 @@ def _hosts(data_directory: Path, layout: Layout) -> Iterator[Path]:
 
 
 def _is_hosts(name: str, layout: Layout) -> bool:
-    return name in layout.ignored or any(fnmatchcase(name, pattern) for pattern in layout.host_files)
+    if name.startswith(MARKER):  # and what is about to become it
+        return False
+    ignored = name in layout.ignored and not _is_named(name, layout)
+    return ignored or any(fnmatchcase(name, pattern) for pattern in layout.host_files)
+
+
+def _is_named(name: str, layout: Layout) -> bool:
+    """Whether a setting names it, or a directory in it, for files of the server."""
+    return any(name == directory.path.partition("/")[0] for directory in layout.directories)
 
 
 def _is_servers(path: Path, layout: Layout) -> bool:
     """Whether a backup would hold it, or the server would begin a new history without it."""
     if not path.is_dir():
         return _SERVERS_FILES.fullmatch(path.name) is not None
+    if _is_named(path.name, layout):
+        return True
     if path.name in layout.ignored:
         return False
     if not may_list(path):  # nobody can say what it is, unless a pattern does
         return not _is_hosts(path.name, layout)
-    named = any(path.name == directory.path.partition("/")[0] for directory in layout.directories)
-    return named or any(True for pattern in _TABLES for _ in path.glob(pattern))
+    return any(True for pattern in _TABLES for _ in path.glob(pattern))

@@ -17,9 +17,10 @@ from galera_backup.version import Version
 
 SUCCESS = "completed OK!"
 _PREFIXES = ("xtrabackup_", "mariadb_backup_")
+GALERA_INFO = tuple(f"{prefix}galera_info" for prefix in _PREFIXES)
+"""Names of the file in the stream that has the position."""
 _METADATA = ("backup-my.cnf", "donor_galera_info")
 _POSITION = re.compile(r"(?P<uuid>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}):(?P<seqno>\d+)(?:[ ,](?P<domain>\d+))?")
-_POSITION_LINE = "Writing Galera info succeeded with "
 _RECOVERED_LINE = "WSREP: Recovered position:"
 _STAGES, _BLOCK_DDL, _BLOCK_DDL_IN_ONE = "BACKUP STAGE START", "BACKUP STAGE BLOCK_DDL", "Acquiring BACKUP LOCKS"
 """Up to 10.11.7 the tool takes all its locks in one step, and names no stage before; later logs have that line, too."""
@@ -43,9 +44,13 @@ class BackupFacts:
     """In which it had desynced its server by itself."""
 
 
-def is_metadata(name: str) -> bool:
-    """A file at the top of a backup that is mariadb-backup's own: no server needs it."""
-    return name in _METADATA or name.startswith(_PREFIXES)
+def metadata(backup: Path) -> frozenset[str]:
+    """Names of the files at the top of a backup that are mariadb-backup's own: no server needs them.
+
+    A directory with such a name is a database.
+    """
+    files = (path.name for path in backup.iterdir() if path.is_file())
+    return frozenset(name for name in files if name in _METADATA or name.startswith(_PREFIXES))
 
 
 def check_log(log: str) -> None:
@@ -56,8 +61,8 @@ def check_log(log: str) -> None:
         raise ToolFault(f"the last line of its log is {last[-200:]!r}, expected {SUCCESS!r}")
 
 
-def backup_facts(log: str, lsn_directory: Path) -> BackupFacts:
-    """Read and check what a backup left. Error: ToolFault."""
+def backup_facts(log: str, lsn_directory: Path, galera_info: str) -> BackupFacts:
+    """Read and check what a backup left; `galera_info`: the file of GALERA_INFO in its stream. Error: ToolFault."""
     check_log(log)
     checkpoints = _read_pairs(lsn_directory, "checkpoints")
     info = _read_pairs(lsn_directory, "info")
@@ -74,7 +79,7 @@ def backup_facts(log: str, lsn_directory: Path) -> BackupFacts:
     if kind != "full-backuped" or lsn.from_lsn != 0 or not lsn.from_lsn <= lsn.to_lsn <= lsn.last_lsn:
         raise ToolFault(f"its checkpoints say {kind} from {lsn.from_lsn} to {lsn.to_lsn}, last {lsn.last_lsn}")
     check_fits(tool_version, server_version)
-    return BackupFacts(_logged_position(log), lsn, server_version, tool_version, _ddl_blocked(log))
+    return BackupFacts(_saved_position(galera_info), lsn, server_version, tool_version, _ddl_blocked(log))
 
 
 def check_fits(tool: str, server: str) -> None:
@@ -137,14 +142,15 @@ def recovered_position(log: str) -> GaleraPosition | None:
     return None
 
 
-def _logged_position(log: str) -> GaleraPosition:
-    """The write-set of the backup: in the stream, and therefore read from the log."""
-    for line in reversed(log.splitlines()):
-        _, found, text = line.partition(_POSITION_LINE)
-        position = _position(text) if found else None
-        if position:
-            return position
-    raise ToolFault(f"its log has no line {_POSITION_LINE + 'UUID:SEQNO'!r}: is the server a member of a cluster?")
+def _saved_position(galera_info: str) -> GaleraPosition:
+    """The write-set of the backup. Later versions name it in their log, too."""
+    position = _position(galera_info)
+    if position is None:
+        raise ToolFault(
+            f"its stream has no {' or '.join(GALERA_INFO)} with UUID:SEQNO, but {galera_info[:100]!r}: is the server a "
+            "member of a cluster?"
+        )
+    return position
 
 
 def _position(text: str) -> GaleraPosition | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from galera_backup.models.manifest import Manifest
 from galera_backup.runner.datadir import FILE_MODE
+from galera_backup.runner.reporting import log
 from galera_backup.storage.durable import write_atomically
 from galera_backup.version import Version
 
@@ -20,13 +21,21 @@ NAMES = ("mariadb_upgrade_info", "mysql_upgrade_info")
 
 def upgrade_notes(manifest: Manifest, *directories: Path) -> dict[str, bytes]:
     """Name and content of the notes that are true of a backup's data too: they name its server's version."""
-    found = {}
+    found, version = {}, Version.parse(manifest.server_version)
     for path in (directory / name for directory in directories for name in NAMES):
-        if path.is_file() and Version.parse((note := path.read_bytes()).decode(errors="replace")) == Version.parse(
-            manifest.server_version
-        ):
+        note = _read(path)
+        if note and Version.parse(note.decode(errors="replace")) == version:
             found[path.name] = note
     return found
+
+
+def _read(path: Path) -> bytes:
+    """Empty where there is none, or another user has left one that nobody else may read."""
+    try:
+        return path.read_bytes() if path.is_file() else b""
+    except OSError as error:
+        log.warning("the note of mariadb-upgrade cannot be read, and does not go on: %s", error)
+        return b""
 
 
 def write_notes(data_directory: Path, notes: Mapping[str, bytes]) -> None:

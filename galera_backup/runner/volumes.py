@@ -48,6 +48,11 @@ def _backed_up(data_directory: Path) -> Iterator[Path]:
             yield path
 
 
+def has_snapshots(volume: Path) -> bool:
+    """Whether the file system shows snapshots, which may keep what is removed."""
+    return any((volume / name).is_dir() for name in SNAPSHOTS)
+
+
 def copies_kb(volume: Path) -> int:
     """Blocks that staged restores use: what they left, and what they keep."""
     return _blocks_kb(_files(volume / STAGED_RESTORES))

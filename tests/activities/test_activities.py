@@ -107,6 +107,7 @@ async def test_stop_and_start(bench: Bench) -> None:
         lease=LEASE,
         replicas=3,
         primary_pod="mariadb-server-0",
+        stop=LEASE.run_id,
     )
     await bench.twice(bench.galera.wait_formed, form)
     await bench.twice(bench.kubernetes.scale_up, bench.scale(3))
@@ -138,7 +139,9 @@ async def test_clients_write_until_the_first_replica_goes(bench: Bench) -> None:
         "label mariadb-server-0 primary",
         "label mariadb-server-2 None",
     ]
-    form = FormTask(site=bench.site, lease=LEASE, replicas=3, primary_pod="mariadb-server-2", first_role="replica")
+    form = FormTask(
+        site=bench.site, lease=LEASE, replicas=3, primary_pod="mariadb-server-2", first_role="replica", stop="s"
+    )
     await bench.run(bench.kubernetes.scale_up, bench.scale(3))
     await bench.twice(bench.galera.wait_formed, form)
     assert bench.world.labels() == before

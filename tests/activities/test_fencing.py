@@ -187,6 +187,7 @@ async def test_label_after_a_restore(bench: Bench, held_by: int) -> None:
         lease=LEASE,
         replicas=3,
         primary_pod="mariadb-server-0",
+        stop=LEASE.run_id,
     )
     frozen = await bench.freeze("set_label", bench.galera.wait_formed, form)
     world.member(held_by).labels["mariadb-role"] = "primary"  # by the attempt that took over, or by somebody else

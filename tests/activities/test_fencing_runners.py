@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import timedelta
 from typing import Any
 
@@ -225,3 +226,15 @@ async def test_a_quota_that_is_full(bench: Bench, in_outage: bool, error: type[G
     with pytest.raises(error) as failed:
         await bench.run(bench.runner.run_runner, bench.job(job=job))
     assert failed.value.retryable == in_outage
+
+
+@pytest.mark.parametrize(("attempt", "error"), [(1, "RunnerNotStarted"), (2, "RunnerFailed")])
+async def test_the_first_pod_that_changes_data_may_have_had_another_before_it(
+    bench: Bench, attempt: int, error: str
+) -> None:
+    """One that an earlier attempt has made may have worked, and be gone with its node: then the volumes must tell."""
+    bench.env.info = dataclasses.replace(bench.env.info, attempt=attempt)
+    bench.world.plan(RunnerPlan("restore", end="never starts"))
+    task = await a_runner(bench, "stopped")
+    outcome = await bench.run(bench.runner.run_runner, task.model_copy(update={"begins": True}))
+    assert outcome.error.type == error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from temporalio.client import WorkflowExecutionStatus
 
@@ -100,7 +102,21 @@ async def test_a_hold_that_nobody_takes_back(bench: Bench) -> None:
     await undo_stop(bench)
     with bench.world.lock:
         bench.world.holds[late.name] = late
-    task = FormTask(site=bench.site, lease=LEASE, replicas=3, primary_pod=None)
+    task = FormTask(site=bench.site, lease=LEASE, replicas=3, primary_pod=None, stop=LEASE.run_id)
     await bench.run(bench.galera.wait_formed, task)
     assert bench.world.holds == {}
     assert len(bench.world.members) == 3
+
+
+async def test_an_owner_releases_what_its_lease_has_held(bench: Bench) -> None:
+    """It does not know since when the lease has held them; nor does it let go what a later lease holds."""
+    since = datetime(2026, 11, 22, tzinfo=UTC)
+    task = bench.hold()
+    by_lease = task.model_copy(update={"mark": task.mark.model_copy(update={"since": since})})
+    await bench.stopped()
+    await bench.run(bench.holds.release_names, task)
+    await bench.run(bench.holds.hold_names, by_lease)
+    await bench.run(bench.holds.release_names, bench.hold(undoing=True, lease=OTHER))
+    assert len(bench.world.holds) == 3
+    await bench.run(bench.holds.release_names, bench.hold(undoing=True))
+    assert bench.world.holds == {}

@@ -259,6 +259,11 @@ class FakeKube(_Fake):
         return pod
 
     @_call
+    def try_scale(self, statefulset: StatefulSetFacts, replicas: int) -> None:
+        if self.worlds.at(statefulset.cluster.namespace).refuses_scaling:
+            raise KubernetesRefused("trying to scale: Kubernetes answered 403 Forbidden: a policy")
+
+    @_call
     def server_pod(self, statefulset: StatefulSetFacts) -> V1Pod:
         containers = [V1Container(name="mariadb", image=statefulset.image)]
         return V1Pod(metadata=V1ObjectMeta(generate_name="server-"), spec=V1PodSpec(containers=containers))

@@ -47,8 +47,9 @@ from tests.fakes.volumes import BackupVolume, Claim
 
 _JOB: TypeAdapter[RunnerJob] = TypeAdapter(RunnerJob)
 
-End = Literal["answers", "fails", "fails early", "killed", "evicted", "vanishes", "never starts"]
-"""How a pod ends. `fails early`: before it touches anything; `fails` and the rest: in the middle of its work."""
+End = Literal["answers", "fails", "fails early", "killed", "evicted", "vanishes", "never starts", "starts in part"]
+"""How a pod ends. `fails early`: before it touches anything; `fails` and the rest: in the middle of its work.
+`starts in part`: its agent works and answers, its other container never starts."""
 
 
 @dataclass
@@ -95,7 +96,8 @@ class RunnerPod:
     def facts(self) -> PodFacts:
         """As the API server shows it."""
         hopeless = ContainerEnd(None, "ImagePullBackOff", "Back-off pulling image")
-        wait = hopeless if self.end == "never starts" else ContainerEnd(None, "ContainerCreating", "")
+        wait = hopeless if "starts" in self.end else ContainerEnd(None, "ContainerCreating", "")
+        waiting = MARIADB_CONTAINER if self.working else AGENT_CONTAINER
         return PodFacts(
             name=self.name,
             uid=self.uid,
@@ -110,9 +112,10 @@ class RunnerPod:
             reason=self.reason,
             message="",
             ended=dict(self.ended),
-            waiting={AGENT_CONTAINER: wait} if self.phase == "Pending" and not self.gated else {},
+            waiting={waiting: wait} if self.phase == "Pending" and not self.gated else {},
             unscheduled="Scheduling is blocked due to non-empty scheduling gates" if self.gated else "",
             gated=self.gated,
+            begun=(AGENT_CONTAINER,) if self.working or self.ended else (),
         )
 
     def release(self) -> None:
@@ -140,7 +143,8 @@ class RunnerPod:
     def _start(self) -> None:
         if self.deleting:
             return
-        self.phase, self.working, self.version = "Running", True, str(uuid.uuid4())
+        self.phase = "Running" if self.end != "starts in part" else "Pending"
+        self.working, self.version = True, str(uuid.uuid4())
         self.note(f"runner {self.name} started: {self.job.mode}")
         self.check(self)
         if isinstance(self.job, RestoreJob) and self.end != "fails early" and self._writes(self.job):

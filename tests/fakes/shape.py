@@ -69,6 +69,7 @@ def _pod(world: World, ordinal: int) -> PodShape:
         owners=(_OWNER,),
         revision=_REVISION,
         image=_IMAGE,
+        unready_after=6,
         mounts=(Mount(path="/var/lib/mysql", volume="mysql-data", kind="claim", source=claim),),
     )
 

@@ -57,6 +57,8 @@ class World:
     datadir: str = "/var/lib/mysql/"
     servers_say: Mapping[str, Any] = {}
     """Fields of every server's settings."""
+    refuses_scaling = False
+    """A policy lets nobody scale it down."""
     refuses_pods: str | None = None
     """Admission refuses pods with this in their names."""
     quotas: tuple[Quota, ...] = ()
@@ -266,6 +268,7 @@ class World:
             time=self.time,
             note=self.events.append,
             check=lambda pod: safety.check_runner(self, pod),
+            annotations=dict(pod.metadata.annotations or {}),
         )
         ordinal = names.ordinal(claimed["data"]) if "data" in claimed else None
         for plan in self.plans:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from kubernetes import client
 
-from galera_backup.errors import ClusterNotFound
+from galera_backup.errors import ClusterNotFound, InvalidInput
 from galera_backup.kube.facts import pod_facts, statefulset_facts
 from galera_backup.kube.shape import pod_shape
 from galera_backup.models.common import ClusterRef
@@ -105,7 +105,6 @@ def test_data_mount_that_cannot_be_told(mounts: Any, templates: tuple[str, ...])
         ("/srv/db/mysql", "data", "/srv/db"),
         ("/srv/db", "data", "/srv/db"),
         ("/srv/other", "outer", "/srv"),
-        ("/elsewhere", "usual", "/var/lib/mysql"),
         (None, "usual", "/var/lib/mysql"),
     ],
 )
@@ -114,6 +113,8 @@ def test_data_mount_by_the_request(data_directory: str | None, volume: str, path
     several = statefulset(container(mounts=mounts), templates=("usual", "outer", "data"))
     found = statefulset_facts(several, CLUSTER, "mariadb", data_directory)
     assert (found.data_volume, found.data_path) == (volume, path)
+    with pytest.raises(InvalidInput, match="at /srv, /srv/db, /var/lib/mysql, it is '/elsewhere'"):
+        statefulset_facts(several, CLUSTER, "mariadb", "/elsewhere")
 
 
 def pod(conditions: dict[str, str], statuses: Any = None, **metadata: Any) -> Any:

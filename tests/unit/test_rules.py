@@ -76,6 +76,7 @@ def test_healthy_cluster() -> None:
         (cluster(local_state_comment="Joined"), "expected wsrep_local_state_comment Synced, saw Joined"),
         (cluster(cluster_size=2), "expected wsrep_cluster_size 3, saw 2"),
         (cluster(desync=True, desync_count=1), "expected wsrep_desync OFF, saw ON"),
+        (cluster(on=False), "expected wsrep_on ON, saw OFF"),
         (cluster(desync_count=1), "expected wsrep_desync_count 0, saw 1"),
     ],
 )

@@ -106,6 +106,9 @@ def test_the_node() -> None:
     beside = built(task("stage"), node="node-1")["spec"]
     assert beside["affinity"]["nodeAffinity"] == {required: {"nodeSelectorTerms": [{"matchFields": [on_node]}]}}
     assert "nodeSelector" not in beside, "a node that has lost the label keeps its server"
+    check = built(task("check"), node="node-1")["spec"]
+    assert check["affinity"]["nodeAffinity"] == {required: {"nodeSelectorTerms": [{**TERM, "matchFields": [on_node]}]}}
+    assert check["nodeSelector"] == {"pool": "db"}, "the servers of a restored cluster need it"
     wanted = task("swap").model_copy(update={"prefer_node": "node-1"})
     affinity = built(wanted)["spec"]["affinity"]["nodeAffinity"]
     assert affinity[required] == {"nodeSelectorTerms": [TERM]}

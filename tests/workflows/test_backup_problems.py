@@ -135,8 +135,8 @@ async def test_names_from_the_future_are_told(stage: Stage) -> None:
 # --- out of service
 
 
-@pytest.mark.parametrize(("unready_after", "seconds"), [(None, 120), (9, 120), (90, 180)])
-async def test_a_slow_probe_has_its_time(stage: Stage, unready_after: int | None, seconds: int) -> None:
+@pytest.mark.parametrize(("unready_after", "seconds"), [(1, 120), (9, 120), (90, 180)])
+async def test_a_slow_probe_has_its_time(stage: Stage, unready_after: int, seconds: int) -> None:
     """Period times threshold of the readiness probe may be longer than two minutes."""
     world = stage.world()
 

@@ -114,6 +114,21 @@ async def test_the_first_pod_never_starts(stage: Stage, strategy: str) -> None:
     await stage.assert_settled(world)
 
 
+@pytest.mark.parametrize("strategy", ["in_place", "rolling"])
+async def test_the_first_pod_works_though_its_other_container_never_starts(stage: Stage, strategy: str) -> None:
+    """What was unpacked before the stop needs no tool any more; the phase of such a pod is Pending."""
+    world = stage.world(backups=(BACKUP_ID,))
+    world.plan(RunnerPlan("restore", ordinal=0, end="starts in part", held=True))
+    handle = await stage.restore(world, strategy=strategy)
+    await assert_eventually(lambda: works(world, "restore"))
+    await asyncio.sleep(1.5)  # one that has not started is given up after a second
+    assert works(world, "restore")
+    world.let_go()
+    await handle.result()
+    assert {claim.data for claim in world.claims.values()} == {BACKUP_ID}
+    await stage.assert_settled(world)
+
+
 async def test_whoever_sets_it_back_takes_the_mark_too(stage: Stage) -> None:
     """An operator that reverts replicas and annotations in a loop: the first replica is not stopped again and again."""
     world = stage.world(backups=(BACKUP_ID,))

@@ -109,6 +109,11 @@ class Stopped:
         if not command.first_alone:
             self.known = command.claims
 
+    def has_not_formed(self, command: StartCommand) -> None:
+        """On these claims: once it is stopped again, nobody starts it on restored data that failed."""
+        if are_restored(command.claims) and not command.first_alone:
+            self.recipe = self.recipe.model_copy(update={"restored_failed": True})
+
     # --- what the lease alone does
 
     async def act(self, acting: Acting, command: StopCommand) -> None:
@@ -146,13 +151,13 @@ class Stopped:
         await acting.step(HoldActivities.release_names, released, "servers may be started", late=ScaleFailed)
         summary = f"scale StatefulSet back to {replicas}"
         await acting.step(KubernetesActivities.scale_up, self._scale(replicas), summary, late=ScaleFailed)
-        await acting.step(
-            GaleraActivities.wait_formed,
-            self._form(replicas, restored=restored, may_fail=restored, alone=command.first_alone),
-            f"{replicas} replicas Ready and in one cluster",
-            limit=self.recipe.ready_timeout,
-            late=ClusterNotFormed,
-        )
+        form = self._form(replicas, restored=restored, may_fail=restored, alone=command.first_alone, undoing=False)
+        summary, limit = f"{replicas} replicas Ready and in one cluster", self.recipe.ready_timeout
+        try:
+            await acting.step(GaleraActivities.wait_formed, form, summary, limit=limit, late=ClusterNotFormed)
+        except ClusterNotFormed:
+            self.has_not_formed(command)
+            raise
         self.started_on = command.claims
         if command.first_alone:
             acting.show("the first replica serves")
@@ -284,8 +289,11 @@ class Stopped:
         except GaleraBackupError as error:
             workflow.logger.warning("the first replica does not serve alone", extra={"error": error.message})
 
-    async def _wait_formed(self, replicas: int, how: str, *, restored: bool = False) -> None:
-        """Until all is as before; then remove the mark. `how`: why the cluster runs. Error: `ClusterNotFormed`."""
+    async def _wait_formed(self, replicas: int, how: str, *, restored: bool | None = None) -> None:
+        """Until all is as before; then remove the mark. `how`: why the cluster runs. Error: `ClusterNotFormed`.
+
+        `restored`: on which data; None: nobody has looked.
+        """
         if replicas:
             try:
                 await call.wait(
@@ -340,8 +348,16 @@ class Stopped:
             undoing=undoing,
         )
 
-    def _form(self, replicas: int, *, restored: bool, may_fail: bool = False, alone: bool = False) -> FormTask:
-        """What to wait for once it is scaled back, on restored or on its old data.
+    def _form(
+        self,
+        replicas: int,
+        *,
+        restored: bool | None,
+        may_fail: bool = False,
+        alone: bool = False,
+        undoing: bool = True,
+    ) -> FormTask:
+        """What to wait for once it is scaled back, on restored or on its old data; None: on one of them.
 
         The first replica gets the primary label when it is alone, and keeps it. `may_fail`: other data can be started
         instead.
@@ -356,9 +372,16 @@ class Stopped:
             alone=alone,
             primary_pod=first if by_itself else self.recipe.primary_pod,
             first_role=self.recipe.first_role,
-            uuid=self.recipe.uuid if restored else self.recipe.previous_uuid,
+            uuids=self._uuids(restored),
+            stop=self._hold_task(None, undoing=undoing).owner,
             may_fail=may_fail,
         )
+
+    def _uuids(self, restored: bool | None) -> tuple[str, ...]:
+        """Of the groups that it may be; empty: any, as one of them is not known."""
+        of_restored, of_previous = self.recipe.uuid, self.recipe.previous_uuid
+        wanted = (of_restored, of_previous) if restored is None else (of_restored if restored else of_previous,)
+        return tuple(uuid for uuid in wanted if uuid is not None) if None not in wanted else ()
 
 
 @dataclass(frozen=True)

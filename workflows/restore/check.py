@@ -98,9 +98,12 @@ async def check_backup(
 def _left_incomplete(plan: Plan, reports: list[CheckReport]) -> tuple[str, ...]:
     """Of each claim on which no server answers: one that does was filled since by a state transfer."""
     members = [plan.seen.member(claim.ordinal) for claim in plan.claims]
+    silent = [member.wsrep is None and not member.ready for member in members]
+    groups = {report.group for report, is_silent in zip(reports, silent, strict=True) if is_silent and report.group}
+    unlike = f"the claims hold data of {len(groups)} clusters, by their uuids" if len(groups) > 1 else ""
     return tuple(
-        report.left_incomplete if member.wsrep is None and not member.ready else ""
-        for member, report in zip(members, reports, strict=True)
+        (report.left_incomplete or (unlike if report.group else "")) if is_silent else ""
+        for is_silent, report in zip(silent, reports, strict=True)
     )
 
 
@@ -113,25 +116,30 @@ async def approval(restore: Restore) -> None:
     restore.work.progress.fact("approved by", f"{answer.who}: {answer.why}")
 
 
-async def check_unchanged(restore: Restore, plan: Plan) -> None:
+async def check_unchanged(restore: Restore, plan: Plan) -> Plan:
     """Right before the stop: the cluster is the one of the plan. Errors: `RestoreFailed`, `ClusterUnhealthy`."""
-    await check_same(restore.request, restore.work, plan)
+    plan = await check_same(restore.request, restore.work, plan)
     if plan.clone is not None:
         await clones.check_apart(restore.request.site, plan.clone)
+    return plan
 
 
-async def check_same(request: OutageRequest, work: Work, plan: Plan) -> None:
+async def check_same(request: OutageRequest, work: Work, plan: Plan) -> Plan:
     """What the preflight demands still holds, and replicas and claims are those of the plan.
+
+    Answers the plan with what its group and its first replica are by now.
 
     Errors: `PreflightRefused`, `RestoreFailed`.
     """
-    changed = changed_since(plan.seen, await look_before(request, work))
+    seen = await look_before(request, work)
+    changed = changed_since(plan.seen, seen)
     if changed is not None:
         operation = "rollback" if plan.recipe.is_rollback else "restore"
         raise RestoreFailed(
             f"{changed}, unlike when the {operation} was planned. The cluster was not touched. See who changed it, and "
             f"what its claims hold, before you start another {operation}"
         )
+    return plan.with_group(seen)
 
 
 async def inspect_claim(plan: Plan, claim: ClaimObservation, name: str, summary: str) -> Inspection:

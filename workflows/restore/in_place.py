@@ -34,7 +34,7 @@ async def run(restore: Restore, cut: Cut) -> Restored:
     plan = await plan_restore(restore)
     plan, manifest = await check_backup(restore, plan, UNPACKED, copies=UNPACK_AND_PREPARE + len(plan.claims))
     await approval(restore)
-    await check_unchanged(restore, plan)
+    plan = await check_unchanged(restore, plan)
     await cut.stop(plan)
     claims = [await restore_first_claim(restore, plan, manifest, cut)]
     claims += [await restore_claim(restore, plan, manifest, claim) for claim in plan.claims[1:]]

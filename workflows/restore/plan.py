@@ -29,7 +29,7 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.restore import ClaimRestore, OutageRequest, RestoreRequest, Strategy
     from galera_backup.models.trial import Way
     from galera_backup.rules.formed import uuid_of
-    from galera_backup.rules.health import is_synced
+    from galera_backup.rules.health import first_in_sync
     from galera_backup.rules.selection import primary_pod
     from galera_backup.show import members_table
 
@@ -86,6 +86,12 @@ class Plan:
         if any(left[:before]):  # the others are kept from running, whatever the StatefulSet wants
             before = len(tuple(takewhile(lambda member: member.exists, self.seen.members)))
         return self._with(left_incomplete=left, replicas_before=before)
+
+    def with_group(self, seen: ClusterObservation) -> Plan:
+        """The same, with what the cluster and its first replica are now."""
+        running = "uuid" if self.recipe.is_rollback else "previous_uuid"
+        uuid = uuid_of(seen) or getattr(self.recipe, running)
+        return self._with(first_in_sync=first_in_sync(seen), **{running: uuid})
 
     def with_previous_uuid(self, uuid: str | None) -> Plan:
         """The same, with what the previous data says of itself."""
@@ -192,7 +198,7 @@ def stop_command(
         site=request.site,
         strategy=strategy,
         replicas_before=replicas if is_rollback else seen.replicas,
-        first_in_sync=is_synced(seen.members[0].wsrep) if seen.members else True,
+        first_in_sync=first_in_sync(seen),
         replicas=replicas,
         restore_id=restore_id,
         backup_id=backup_id,

@@ -32,7 +32,7 @@ async def run(restore: Restore, cut: Cut) -> Restored:
     await approval(restore)
     await restore.clean_up(plan, "removing what earlier restores left on the backup volume")
     unpacked = await _unpack(restore, plan, manifest)
-    await check_unchanged(restore, plan)
+    plan = await check_unchanged(restore, plan)
     await cut.stop(plan)
     claims = [_with(unpacked, await restore_first_claim(restore, plan, manifest, cut))]
     others = plan.claims[1:]

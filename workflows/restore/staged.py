@@ -41,7 +41,7 @@ async def run(restore: Restore, cut: Cut) -> Restored:
     await restore.clean_up(plan, "removing what earlier restores left, or kept, on the volumes")
     claims = await _stage(restore, plan, manifest, proving)
     await _verify(restore, plan)
-    await check_unchanged(restore, plan)
+    plan = await check_unchanged(restore, plan)
     await cut.stop(plan)
     kept_despite = await _or_go_back(
         restore,

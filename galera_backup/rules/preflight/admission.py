@@ -49,6 +49,13 @@ def admitted(seen: Trials, way: Way, size: Size, *, in_turn: bool = False) -> It
     judged = {each.name for each in seen.quotas if _is_judged(each)}
     yield from trials([*seen.runners, *holds, seen.server], judged)
     yield from quotas(seen.quotas, gatherings(seen, way, size, in_turn=in_turn))
+    if seen.scaling:
+        yield found(
+            "scaling-refused",
+            f"StatefulSet {seen.server.name!r}",
+            f"expected Kubernetes to let it be scaled to 0, and back, it answers: {seen.scaling}",
+            "Mend the policy, or let the worker's service account patch statefulsets",
+        )
     yield from _killed(seen.runners)
     yield from _larger(seen, way)
     if seen.server.pulled:

@@ -51,6 +51,14 @@ def _life(claim: ClaimShape, statefulset: StatefulSetShape) -> Iterator[Finding]
             f"expected it to be bound, its volume {claim.volume!r} is gone",
             "Bring the PersistentVolume back, or make the claim and its replica anew",
         )
+    if claim.phase == "Pending" and claim.ordinal is not None:
+        yield found(
+            "claim-unbound",
+            _claim(claim.name),
+            "expected it to be bound, it has no volume yet: the first pod that mounts it decides where it is, and ours "
+            "know nothing of what keeps the replicas apart",
+            f"Start {statefulset.pod(claim.ordinal)} once, so that the scheduler finds its place",
+        )
     if claim.deleting:
         anew = (
             f"A deletion cannot be taken back. Delete the pod too, so that the claim is made anew and a state transfer "

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable, Iterator
+from glob import escape
 from pathlib import PurePosixPath
 
-from galera_backup.models.layout import Layout, NamedDirectory
+from galera_backup.models.layout import HOST_FILES, Layout, NamedDirectory
 from galera_backup.models.preflight import Finding
-from galera_backup.models.server import KEY_FILES, ServerSeen, ServerSettings
+from galera_backup.models.server import KEY_FILES, OF_THE_HOST, ServerSeen, ServerSettings
 from galera_backup.models.shape import ClusterShape, Mount, PodShape, StatefulSetShape
 from galera_backup.rules.preflight.severities import found
 
@@ -63,7 +64,7 @@ def layout(pod: PodShape, mount: Mount, settings: ServerSettings) -> Layout:
     for setting in settings.files:
         for path in _paths(setting.name, setting.value):
             absolute = _absolute(f"{home}/{path}" if home and setting.name == _DATA_FILES else path, data)
-            directory = _directory(setting.name, absolute)
+            directory = absolute if path.endswith("/") else _directory(setting.name, absolute)
             files = (absolute.name,) if setting.name == _DATA_FILES else ()
             if _is_below(directory, data) and mount_of(pod, str(directory)) == mount:
                 key = setting.name, str(directory.relative_to(data))
@@ -75,9 +76,16 @@ def layout(pod: PodShape, mount: Mount, settings: ServerSettings) -> Layout:
             NamedDirectory(variable=name, path=path, files=files) for (name, path), files in sorted(named.items())
         ),
         ignored=settings.ignored,
+        host_files=(*HOST_FILES, *_hosts_files(settings, data)),
         key_files=settings.key_files,
         asked=True,
     )
+
+
+def _hosts_files(settings: ServerSettings, data: PurePosixPath) -> tuple[str, ...]:
+    """Names at the top of the data directory, as patterns, that hold what no server makes: certificates, plugins."""
+    paths = [_absolute(each.value, data) for each in settings.files if each.name.startswith(OF_THE_HOST)]
+    return tuple(sorted({escape(path.relative_to(data).parts[0]) for path in paths if _is_below(path, data)}))
 
 
 def mount_of(pod: PodShape, path: str) -> Mount | None:
@@ -153,29 +161,29 @@ def _files(pod: PodShape, data: Mount, settings: ServerSettings) -> Iterator[Fin
             mount = mount_of(pod, str(absolute))
             if setting.name in _STATE and absolute != PurePosixPath(settings.datadir):
                 yield _state_elsewhere(pod, setting.name, str(absolute))
-            elif mount is None or (mount.volume, mount.sub_path) != (data.volume, data.sub_path):
+            elif mount != data or not absolute.is_relative_to(settings.datadir):
                 yield from _elsewhere(pod, setting.name, str(absolute), mount)
 
 
 def _elsewhere(pod: PodShape, name: str, path: str, mount: Mount | None) -> Iterator[Finding]:
-    """What it means that a setting names a place that is not on the data volume."""
+    """What it means that a setting names a place that is not in the data directory, or on another volume."""
     about = f"{name} of {pod.name!r}"
     where = describe(mount)
     if name in _DATA:
         yield found(
             "data-files-elsewhere",
             about,
-            f"expected it on the volume of the data directory, {path!r} is {where}: a backup or restore of the data "
-            "directory alone would not be whole",
-            "Move it to the data volume",
+            f"expected it in the data directory, {path!r} is {where}: a backup or restore of the data directory alone "
+            "would not be whole",
+            "Move it into the data directory, or a directory below it",
         )
     if name in _LOGS and mount is not None and mount.kind != "emptyDir":
         yield found(
             "logs-elsewhere",
             about,
-            f"expected it on the volume of the data directory, {path!r} is {where}: after a restore the old logs would "
-            "go on, and one write would have another GTID on each replica",
-            "Move it to the data volume",
+            f"expected it in the data directory, {path!r} is {where}: after a restore the old logs would go on, and a "
+            "write would have another GTID on each replica",
+            "Move it into the data directory, or a directory below it",
         )
 
 
@@ -221,9 +229,9 @@ def _unlike(layouts: dict[str, Layout], statefulset: StatefulSetShape) -> Iterat
 
 
 def _paths(name: str, value: str) -> list[str]:
-    """The paths in a value: most have one, a list of data files or temporary directories has several; keys are the
-    host's."""
-    if name.startswith(KEY_FILES):
+    """The paths in a value: most have one, a list of data files or temporary directories has several; keys and the like
+    are the host's."""
+    if name.startswith((KEY_FILES, *OF_THE_HOST)):
         return []
     if name in (_DATA_FILES, "innodb_temp_data_file_path"):  # ibdata1:12M;/elsewhere/ibdata2:10M:autoextend
         return [each.strip().partition(":")[0] for each in value.split(";") if each.strip()]

@@ -20,6 +20,7 @@ _DESYNCED_FROM = OTHERS_IN_SYNC + 1
 """Replicas from which on a backup takes one out of the cluster's flow control, for which alone it needs SUPER."""
 READABLE = ("secret", "configMap", "projected")
 """Volumes that a pod of ours can mount as well."""
+_RESERVED = "CONNECTION ADMIN"
 _GIVES_WAY = "BF_ABORT_MARIABACKUP"
 _KEY_PLUGINS = ("file_key_management",)
 """Key management whose keys are files that a pod of ours can mount."""
@@ -33,6 +34,7 @@ def servers(seen: ClusterShape, asked: Sequence[ServerSeen]) -> Iterator[Finding
         yield from _version(server, settings)
     yield from _versions(answered)
     yield from _group(seen, asked, answered)
+    yield from _first(seen, answered)
     for server, settings in answered[:1]:  # an account is the same on all members
         yield from _account(seen, server, settings)
     for server, settings in answered:
@@ -149,6 +151,21 @@ def _group(
             yield _beyond(seen, settings.group_size, beyond, others, silent)
 
 
+def _first(seen: ClusterShape, answered: Sequence[tuple[ServerSeen, ServerSettings]]) -> Iterator[Finding]:
+    """A stop takes the first replica last, and a start forms the cluster on it: also where a restore is given up."""
+    shape = seen.statefulset
+    first = shape.pod(shape.first_ordinal)
+    synced = {server.pod for server, settings in answered if settings.synced}
+    if synced and first not in synced:
+        yield found(
+            "first-not-in-sync",
+            f"server of {first!r}",
+            f"expected it in sync, as {', '.join(sorted(synced))}: the cluster forms on its data when the restore is "
+            "given up before its end, and what it lacks would be lost, or nothing would start",
+            f"Let it rejoin: kubectl -n {shape.cluster.namespace} delete pod {first}",
+        )
+
+
 def _beyond(seen: ClusterShape, size: int, beyond: int, others: Collection[str], silent: Sequence[str]) -> Finding:
     """`others`: hosts in the group that no member has for sure; `silent`: members that may be in it."""
     about, replicas = f"StatefulSet {str(seen.statefulset.cluster)!r}", seen.statefulset.replicas
@@ -203,6 +220,14 @@ def _account(seen: ClusterShape, server: ServerSeen, settings: ServerSettings) -
         yield found("connections-too-few", about, f"expected it to have {needed_for}, it may have {limit}", remedy)
     if limit == CONNECTIONS:
         yield found("connections-limited", about, f"a backup takes all {limit} connections that it may have", remedy)
+    if not missing and not _is_let_in(settings):
+        yield found(
+            "connections-not-reserved",
+            about,
+            f"expected {_RESERVED}, with which it can log in when clients have all of max_connections: without it a "
+            "replica that is backed up comes back only when one of them has gone",
+            f"GRANT {_RESERVED} ON *.* TO the account",
+        )
     if settings.hourly_limits:
         yield found(
             "hourly-limits",
@@ -211,6 +236,13 @@ def _account(seen: ClusterShape, server: ServerSeen, settings: ServerSettings) -
             "it looks",
             "Set them to 0",
         )
+
+
+def _is_let_in(settings: ServerSettings) -> bool:
+    """Whether the connection that a server keeps free beyond max_connections is for this account too."""
+    version = Version.parse(settings.version)
+    by_super = version is None or version.series < SUPER_IS_LESS_SINCE
+    return (by_super and "SUPER" in settings.privileges) or bool({"ALL PRIVILEGES", _RESERVED} & settings.privileges)
 
 
 def _needed(seen: ClusterShape, settings: ServerSettings) -> set[str]:

@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from galera_backup.models.common import ClusterRef
 from galera_backup.models.preflight import Finding
 from galera_backup.models.shape import ClusterShape, PodShape, StatefulSetShape, Unread
+from galera_backup.rules.health import OTHERS_IN_SYNC
 from galera_backup.rules.preflight.severities import found
 
 _PAUSES = {
@@ -36,6 +37,7 @@ def statefulset(seen: ClusterShape) -> Iterator[Finding]:
             )
     yield from _template(seen)
     yield from _budgets(seen)
+    yield from _probes(seen)
 
 
 def controllers(seen: ClusterShape) -> Iterator[Finding]:
@@ -119,8 +121,24 @@ def _template(seen: ClusterShape) -> Iterator[Finding]:
         yield found(
             "template-differs",
             about,
-            f"{', '.join(each.name for each in older)} run an older revision of the template ({_strategy(shape)}); "
-            "after the stop they start with the present one",
+            f"expected every server to have run as the template says, {', '.join(each.name for each in older)} run an "
+            f"older revision of it ({_strategy(shape)}): after the stop they start with one that nobody has tried",
+            f"Finish the rollout, or take it back: kubectl -n {shape.cluster.namespace} rollout undo statefulset "
+            f"{shape.cluster.statefulset}",
+        )
+
+
+def _probes(seen: ClusterShape) -> Iterator[Finding]:
+    """A backup takes its replica out of the Services, if others are left; it would wait for that, and fail."""
+    shape = seen.statefulset
+    blind = [each.name for each in seen.members if not each.ended and each.unready_after is None]
+    if blind and shape.replicas > OTHERS_IN_SYNC:
+        yield found(
+            "stays-in-service",
+            _about(shape),
+            f"expected a readiness probe that fails while a server is not Synced, that of {', '.join(blind)} only "
+            "connects, or there is none: a replica that is backed up would go on getting clients, without flow control",
+            "Give the server's container one that asks for wsrep_local_state_comment",
         )
 
 

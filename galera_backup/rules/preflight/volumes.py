@@ -86,6 +86,14 @@ def volumes(
                 "Name the servers' data directory in 'data_directory', as their container sees it",
             )
         yield from _immovable(claim, report)
+        if report.replication:
+            yield found(
+                "replicates-from-elsewhere",
+                f"claim {claim.claim!r}",
+                f"its server is a replica of another cluster, as {', '.join(report.replication)} say: they are of the "
+                "data that is replaced, so it does not replicate after a restore",
+                "Set it up again then (CHANGE MASTER), from the position that the restored data has in gtid_slave_pos",
+            )
     if not all(report.backup_writable for report in reports):
         yield _no_backups()
     unlike = [claim for claim in claims if claim.layout.below != of_backup.below and not claim.layout.asked]

@@ -20,7 +20,7 @@ from galera_backup.runner.reporting import log
 from galera_backup.runner.staged.journal import StagedRestore, locked
 from galera_backup.runner.staged.passwords import settle_passwords
 from galera_backup.runner.staying import check_apart, staying
-from galera_backup.runner.tool import is_metadata
+from galera_backup.runner.tool import metadata
 from galera_backup.runner.upgrade_notes import upgrade_notes, write_notes
 from galera_backup.runner.volumes import LOST_AND_FOUND, MARKER, tree
 from galera_backup.storage.archive import manifest_of
@@ -101,9 +101,8 @@ def _stage(
 
 def _finish(staged: Path, position: GaleraPosition, safe_to_bootstrap: bool) -> None:
     """Leave what a server starts on, with the modes that it gives its files, durably."""
-    for path in staged.iterdir():
-        if is_metadata(path.name) or path.name in _NEVER_STAGED:
-            remove(path)
+    for name in (*metadata(staged), *_NEVER_STAGED):
+        remove(staged / name)
     for path in staged.rglob("*"):
         mode = DIRECTORY_MODE if path.is_dir() else FILE_MODE
         if stat.S_IMODE(path.stat().st_mode) != mode:

@@ -43,6 +43,7 @@ def pod(ordinal: int, /, **fields: Any) -> PodShape:
         "owners": (OWNER,),
         "revision": REVISION,
         "image": IMAGE,
+        "unready_after": 6,
         "mounts": (mount(ordinal), Mount(path="/tmp", volume="tmp", kind="emptyDir")),
     }
     return PodShape.model_validate(values | fields)

@@ -29,6 +29,10 @@ ALL_RUN = Size(replicas=3, running=3)
 OUTAGE = Gathering("in the outage", [RUNNER] * 3, gone=[SERVER] * 3)
 
 
+def container(name: str = "agent", **resources: dict[str, str]) -> dict[str, Any]:
+    return {"name": name, "resources": resources}
+
+
 def parsed(kind: str, body: dict[str, Any]) -> Any:
     return client.ApiClient().deserialize(json.dumps(body), kind, "application/json")
 
@@ -109,9 +113,6 @@ def test_the_pod_of_a_template() -> None:
 
 
 def test_what_a_pod_takes() -> None:
-    def container(**resources: dict[str, str]) -> dict[str, Any]:
-        return {"name": "c", "resources": resources}
-
     spec = {
         "containers": [
             container(requests={"cpu": "100m", "memory": "64Mi"}),
@@ -273,3 +274,20 @@ def test_images_that_are_pulled_again() -> None:
         Effect.WARNS,
     )
     assert "exporter:latest, init:1" in finding.saw
+
+
+def test_containers_of_others() -> None:
+    """A proxy that is put into every pod: one beside the containers, one that starts before them and goes on."""
+    proxy = container(requests={"memory": "10Mi"}, limits={"memory": "20Mi"}, name="proxy")
+    native = {**proxy, "restartPolicy": "Always"}
+    agent = container(requests={"memory": "100Mi"}, limits={"memory": "300Mi"})
+    spec = {"containers": [agent, proxy], "initContainers": [native]}
+    seen = trial("stage", "runner", parsed("V1Pod", {"metadata": {}, "spec": spec}))
+    assert (seen.requests, seen.memory) == ({"memory": 120 * MEBI}, 300 * MEBI)
+
+
+def test_a_policy_against_scaling() -> None:
+    seen = tried("check", "stage", "swap", scaling="403 Forbidden: at least 2")
+    (finding,) = admitted(seen, "staged", ALL_RUN)
+    assert finding.kind == "scaling-refused"
+    assert "at least 2" in finding.saw

@@ -46,6 +46,7 @@ def test_scaling_would_delete_the_claims() -> None:
     ("fields", "kind", "backup", "restore"),
     [
         ({"phase": "Lost"}, "claim-lost", True, True),
+        ({"phase": "Pending"}, "claim-unbound", False, True),
         ({"deleting": True}, "claim-deleting", False, True),
         ({"owners": (A_POD,)}, "claim-owned-by-a-pod", False, True),
         ({"owners": (CHART,)}, "claim-owned", False, True),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from galera_backup.models.layout import Layout, NamedDirectory
+from galera_backup.models.layout import HOST_FILES, Layout, NamedDirectory
 from galera_backup.models.shape import ClusterShape, Mount
 from galera_backup.rules.preflight.places import layout, mount_of, places
 from tests.unit.preflight.shapes import DATA, cluster, mount, pod, server, servers, settings, statefulset
@@ -39,7 +39,7 @@ def test_the_data_directory_lies_below_the_mount() -> None:
 
 
 def test_it_is_not_at_the_same_place_everywhere() -> None:
-    files = dict.fromkeys(("base_dir", "wsrep_data_home_dir"), f"{DATA}/data")
+    files = dict.fromkeys(("aria_log_dir_path", "base_dir", "wsrep_data_home_dir"), f"{DATA}/data")
     asked = [server(0), server(1), server(2, datadir=f"{DATA}/data", files=files)]
     (finding,) = places(cluster(), asked)
     assert finding.kind == "datadir-differs"
@@ -90,6 +90,7 @@ def test_the_longest_mount_holds_a_path() -> None:
         ("pid_file", "run/mariadb.pid", "run"),
         ("socket", f"{DATA}/run/mysqld.sock", "run"),
         ("server_audit_file_path", "audit/server_audit.log", "audit"),
+        ("server_audit_file_path", f"{DATA}/audit/", "audit"),
         ("relay_log_index", "relay/relay.index", "relay"),
         ("secure_file_priv", f"{DATA}/files/", "files"),
     ],
@@ -127,6 +128,9 @@ def test_data_files_below_it() -> None:
         ("wsrep_data_home_dir", f"{DATA}/galera", "galera-state-elsewhere"),
         ("base_dir", "galera/", "galera-state-elsewhere"),
         ("base_dir", "./", None),
+        ("log_bin_basename", "/var/lib/binlog/bin", "logs-elsewhere"),  # beside it, on the same mount
+        ("innodb_undo_directory", "/var/lib/undo", "data-files-elsewhere"),
+        ("tmpdir", "/var/lib/tmp", None),
         ("tmpdir", "/logs", None),
         ("general_log_file", "/logs/general.log", None),
         ("gcache.dir", "/logs", None),
@@ -134,7 +138,7 @@ def test_data_files_below_it() -> None:
 )
 def test_a_setting_names_another_place(name: str, value: str, kind: str | None) -> None:
     nfs = Mount(path="/nfs", volume="nfs", kind="other")
-    seen = with_mounts(mount(0), LOGS, nfs, Mount(path="/tmp", volume="tmp", kind="emptyDir"))
+    seen = with_mounts(mount(0, "/var/lib"), LOGS, nfs, Mount(path="/tmp", volume="tmp", kind="emptyDir"))
     assert kinds(seen, files={name: value}) == ([kind] if kind else [])
 
 
@@ -203,3 +207,18 @@ def test_another_directory_of_the_same_volume() -> None:
 def test_a_server_that_could_not_be_asked() -> None:
     silent = server(1).model_copy(update={"settings": None, "error": "no answer"})
     assert list(places(cluster(), [server(0), silent])) == []
+
+
+def test_what_no_server_makes_is_the_hosts() -> None:
+    """By the name at the top of the data directory, as a pattern."""
+    files = {
+        "ssl_cert": f"{DATA}/tls[1]/cert.pem",
+        "ssl_key": f"{DATA}/tls[1]/key.pem",
+        "ssl_ca": "/etc/ssl/ca.pem",
+        "init_file": "init.sql",
+        "socket.ssl_key": "galera/key.pem",
+    }
+    found = layout(pod(0), mount(0), settings(files=files))
+    assert found.host_files == (*HOST_FILES, "galera", "init.sql", "tls[[]1]")
+    assert found.directories == ()
+    assert kinds(cluster(), files=files) == []

@@ -209,7 +209,7 @@ def test_privileges_where_no_replica_is_taken_out(
 def check_privileges(replicas: int, version: str, privileges: set[str], missing: str | None) -> None:
     seen = cluster(statefulset=statefulset(replicas=replicas))
     asked = servers(version=version, privileges=frozenset(privileges), group_size=replicas)
-    found = list(look(seen, asked[:replicas]))
+    found = [each for each in look(seen, asked[:replicas]) if each.kind != "connections-not-reserved"]
     assert [each.kind for each in found] == (["grants-missing"] if missing else [])
     assert [each.remedy for each in found] == ([f"GRANT {missing} ON *.* TO the account"] if missing else [])
 
@@ -281,3 +281,30 @@ def test_settings_of_galera(fields: dict[str, str], kind: str, effects: tuple[Ef
     assert [(each.kind, each.about) for each in found] == [(kind, "server of 'mariadb-server-0'")]
     assert (found[0].severity.backup, found[0].severity.restore) == effects
     assert kinds(servers(wsrep_mode="STRICT_REPLICATION", sst_method="mariabackup")) == []
+
+
+@pytest.mark.parametrize(
+    ("synced", "expected"),
+    [
+        ((True, True, True), []),
+        ((True, False, False), []),
+        ((False, False, False), []),
+        ((False, True, False), ["first-not-in-sync"]),
+    ],
+)
+def test_the_first_replica_is_behind(synced: tuple[bool, ...], expected: list[str]) -> None:
+    assert kinds([server(ordinal, synced=each) for ordinal, each in enumerate(synced)]) == expected
+    absent = [server(ordinal, synced=each) for ordinal, each in enumerate(synced)][1:]
+    assert ("first-not-in-sync" in kinds(absent)) == any(synced[1:])
+
+
+@pytest.mark.parametrize(
+    ("version", "more", "expected"),
+    [
+        ("10.11.19-MariaDB", {"SUPER"}, []),
+        ("11.4.5-MariaDB", {"SUPER", "BINLOG MONITOR"}, ["connections-not-reserved"]),
+        ("11.4.5-MariaDB", {"SUPER", "BINLOG MONITOR", "CONNECTION ADMIN"}, []),
+    ],
+)
+def test_the_connection_that_a_server_keeps_free(version: str, more: set[str], expected: list[str]) -> None:
+    assert kinds(servers(version=version, privileges={"RELOAD", "PROCESS", *more})) == expected

@@ -143,3 +143,12 @@ def test_budgets_are_told_before_a_backup() -> None:
     (finding,) = statefulset(cluster(disruption_budgets=("galera",)))
     assert (finding.kind, finding.about) == ("disruption-budget", "PodDisruptionBudget 'galera'")
     assert (finding.severity.backup, finding.severity.restore) == (Effect.TELLS, Effect.NONE)
+
+
+def test_a_probe_that_does_not_ask_for_synced() -> None:
+    blind = cluster(members=(pod(0), pod(1, unready_after=None), pod(2)))
+    (finding,) = statefulset(blind)
+    assert (finding.kind, finding.severity.backup) == ("stays-in-service", Effect.REFUSES)
+    assert "mariadb-server-1" in finding.saw
+    in_service = cluster(statefulset=shape(replicas=2), members=(pod(0, unready_after=None), pod(1)))
+    assert kinds(in_service) == []

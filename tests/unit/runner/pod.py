@@ -60,6 +60,8 @@ case $* in
         ;;
     *--backup*)
         echo "Connecting to MariaDB server" >&2
+        printf '%s 100' "$FAKE_POSITION" > "$FAKE/metadata/xtrabackup_galera_info"
+        [ "$FAKE_FAULT" != no_position ] || rm "$FAKE/metadata/xtrabackup_galera_info"
         pack "$datadir" "$FAKE/metadata" > "$FAKE/stream"
         case $FAKE_FAULT in
             killed) head -c 5000 "$FAKE/stream"; kill -9 $$ ;;
@@ -68,7 +70,6 @@ case $* in
             hangs) head -c 5000 "$FAKE/stream"; echo $$ > "$FAKE/pid"; exec sleep 60 ;;
         esac
         cat "$FAKE/stream"
-        [ "$FAKE_FAULT" = no_position ] || echo "[00] Writing Galera info succeeded with $FAKE_POSITION 100" >&2
         last=577120878
         [ "$FAKE_FAULT" = lsn ] && last=1
         if [ "$FAKE_FAULT" != no_checkpoints ]; then

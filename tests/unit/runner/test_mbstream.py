@@ -88,3 +88,13 @@ def test_what_is_no_stream(added: bytes, message: str) -> None:
     names = StreamNames()
     with pytest.raises(NotAStream, match=message):
         names.feed(STREAM + added)
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 1 << 20])
+def test_a_small_file_is_kept(size: int) -> None:
+    kept = StreamNames(kept=("other", "info"))
+    stream = STREAM + payload(b"info", b"uuid:" + b"1" * 60) + payload(b"more", b"x" * 90) + payload(b"info", b"7 0")
+    for begin in range(0, len(stream), size):
+        kept.feed(stream[begin : begin + size])
+    assert kept.kept == "uuid:" + "1" * 60 + "7 0"
+    assert StreamNames().kept == ""

@@ -135,3 +135,13 @@ def test_the_stream_is_not_slowed_down_while_the_tool_holds_up_its_server(
     began = time.monotonic()
     assert pod.backup().error is None
     assert time.monotonic() - began < 30, "8 MB at 1 kB/s for each processor"
+
+
+def test_a_database_that_is_named_as_files_of_the_tool(pod: Pod, claims: list[Path]) -> None:
+    """Only files at the top of a backup are the tool's own."""
+    (pod.data / "mariadb_backup_monitor").mkdir()
+    (pod.data / "mariadb_backup_monitor" / "t.frm").write_bytes(b"rows")
+    assert pod.backup().error is None
+    assert pod.restore(claims[0]).error is None
+    assert (claims[0] / "mariadb_backup_monitor" / "t.frm").read_bytes() == b"rows"
+    assert not (claims[0] / "xtrabackup_galera_info").exists()

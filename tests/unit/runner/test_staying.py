@@ -14,7 +14,7 @@ from galera_backup.models.volumes import STAGED_RESTORES, SwapState
 from galera_backup.runner import datadir, staying
 from galera_backup.runner.datadir import set_aside
 from galera_backup.runner.staged.journal import StagedRestore
-from galera_backup.runner.volumes import read_marker
+from galera_backup.runner.volumes import MARKER, read_marker
 from tests.unit.runner.pod import BACKUP_ID, CLUSTER, Pod, content, failure
 from tests.unit.runner.staged import RESTORE, inspect, live_files, state_of, swapped_to, volume, works
 from tests.unit.runner.test_way_back import bring_to
@@ -224,3 +224,29 @@ def test_a_look_tells_both(pod: Pod, data: Path, monkeypatch: pytest.MonkeyPatch
     report = works(pod.check(None, data))
     assert report.staying == ("ca.pem", "strange")
     assert report.in_the_way == ("ibdata1: immutable",)
+
+
+def test_a_directory_that_a_setting_names_is_the_servers(directory: Path) -> None:
+    """Also where ignore_db_dirs names it: old binary logs are of another history."""
+    named = (NamedDirectory(variable="log_bin", path="binlog"),)
+    layout = Layout(ignored=("binlog", "empty"), directories=named, host_files=("b*.0*", "*.index", ".*"))
+    for name in ("bin.000001", "bin.index", ".my.cnf", MARKER):
+        (directory / name).write_bytes(b"")
+    assert staying.staying(directory, layout) == {"empty", ".my.cnf"}
+    assert set(staying.in_the_way(directory, layout)) == {"bin.000001", "bin.index"}
+
+
+def test_an_upgrade_note_that_only_root_may_read(pod: Pod, claims: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As mariadb-upgrade leaves it when somebody runs it in the container: nothing fails for it."""
+    assert pod.backup().error is None
+    (claims[0] / "mysql_upgrade_info").write_text("10.11.19-MariaDB\n")
+    real = Path.read_bytes
+
+    def refused(path: Path) -> bytes:
+        if path.name == "mysql_upgrade_info":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    assert pod.restore(claims[0]).error is None
+    assert not (claims[0] / "mysql_upgrade_info").exists()
