@@ -156,6 +156,7 @@ class _Steps:
             data_claim=claim.claim,
             server_volumes=seen.server_volumes,
             replica=target.pod,
+            tls=target.pod in seen.tls,
             timeout=LOOK_LIMIT,
         )
         report = (await _runner.run(task, f"pod {task.pod}: what is on {claim.claim}")).report

@@ -183,7 +183,7 @@ class BackupJob(BackupFields, DataJob[Manifest]):
 
     @property
     def needs(self) -> Needs:
-        return Needs(backups="write", data="read", script=("backup",), server=True, secrets="credentials")
+        return Needs(backups="write", data="read", script=("client", "backup"), server=True, secrets="credentials")
 
     @property
     def stored_log(self) -> StoredLog:
@@ -220,12 +220,14 @@ class CheckJob(BackupReader, DataJob[CheckReport]):
 
     @property
     def needs(self) -> Needs:
+        script = ("version", "client", "log_in") if self.before_backup else ("version",)
         return Needs(
             backups="none" if self.without_backups else "write" if self.writes_backups else "read",
             data="read",
             whole_volume=True,
-            script=("version",) if self.backup_id or self.before_backup else (),
+            script=script if self.backup_id or self.before_backup else (),
             server=self.before_backup,
+            secrets="credentials" if self.before_backup else "none",
             as_server=not self.before_backup,
         )
 

@@ -103,6 +103,7 @@ RunnerErrorType = Literal[
     "BackupExists",
     "BackupNotFound",
     "BackupDamaged",
+    "DatabaseRefused",
     "RestoreFailed",
     "VersionMismatch",
     "RunnerFailed",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from galera_backup.errors import ClusterLeftPartial, ClusterLeftStopped, GaleraBackupError
 from galera_backup.models.mark import StartRecipe
-from galera_backup.models.restore import ClaimReport
+from galera_backup.models.restore import ClaimReport, Strategy
 from galera_backup.models.volumes import STAGED_RESTORES
 from galera_backup.show import describe_claims
 
@@ -37,6 +37,14 @@ def left(recipe: StartRecipe, claims: Sequence[ClaimReport], serving: int, why: 
         "the cause and run the janitor, which finishes the restore; or scale the StatefulSet to 0 and start the "
         f"restore again with 'replicas': {size}: that redoes every claim, and loses what was written since"
     )
+
+
+def undone_by(recipe: StartRecipe) -> str:
+    """What puts the previous data back in place of restored data that does not start; empty: nothing does."""
+    if recipe.strategy != Strategy.STAGED or recipe.is_rollback:
+        return ""
+    command = f"galera-backup rollback {recipe.site.cluster} {recipe.restore_id}"
+    return f"; the previous data is beside the restored data, and is put back by: {command}"
 
 
 def started_by_others(recipe: StartRecipe, replicas: int) -> GaleraBackupError:

@@ -10,7 +10,7 @@ from galera_backup.models.manifest import Manifest
 from galera_backup.runner import handshake
 from galera_backup.runner.container import MariadbContainer
 from galera_backup.runner.contents import contents, not_backed_up, outside_innodb_kb, read_kb
-from galera_backup.runner.greeting import check_server
+from galera_backup.runner.greeting import check_log_in, check_server
 from galera_backup.runner.permissions import may_change, may_list, nearest
 from galera_backup.runner.places import Places
 from galera_backup.runner.prepare import verify_stream
@@ -28,12 +28,13 @@ def check(job: CheckJob, places: Places, container: MariadbContainer) -> CheckRe
     """Measure the volumes; with `backup_id`, verify the backup's size, checksum and version, and what the image has.
 
     `container`: the server's image; used with `backup_id` and `before_backup` only.
-    Errors: `BackupNotFound`, `BackupDamaged`, `VersionMismatch`, `RestoreFailed`; `RunnerFailed`, when a pod of a
-    backup could not reach its server.
+    Errors: `BackupNotFound`, `BackupDamaged`, `VersionMismatch`, `RestoreFailed`; `RunnerFailed` and `DatabaseRefused`,
+    when a pod of a backup could not reach its server, or log in.
     """
     manifest = None
     if job.before_backup:
         check_server(places, container.answer(handshake.VERSION))
+        check_log_in(container)
     if job.backup_id is not None:
         archive = places.archive(job.owner)
         manifest = manifest_of(archive, job.backup_id)

@@ -1,7 +1,7 @@
-"""Whether a backup's pod may reach the replica's server, and whether its tools fit: by the server's greeting.
+"""Whether a backup's pod may reach the replica's server and log in, and whether its tools fit.
 
-A server says its version before anybody logs in, so the agent needs no account. What would only be found out when the
-replica is out of the cluster is found out before.
+A server says its version before anybody logs in, so the agent needs no account for that. What would only be found out
+when the replica is out of the cluster is found out before.
 """
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ import time
 from datetime import timedelta
 
 from galera_backup.failure import AgentError
+from galera_backup.runner import handshake
+from galera_backup.runner.container import MariadbContainer
 from galera_backup.runner.places import Places
 from galera_backup.runner.tool import ToolFault, check_fits
+from galera_backup.text import bounded
 
 PATIENCE = timedelta(seconds=20)
 """A network plugin may allow a new pod its connections some seconds after it has started."""
@@ -21,6 +24,22 @@ _HEAD = 4
 """Bytes of a packet's head: length and number."""
 _GREETING, _ERROR = 10, 255
 """First byte of the packet: version of the protocol, or the server's refusal."""
+
+
+def check_log_in(container: MariadbContainer) -> None:
+    """The account may have another host than the worker's, or an authentication that the image's clients lack.
+
+    Error: `DatabaseRefused`.
+    """
+    container.tell(handshake.CONNECTED)
+    said = container.answer(handshake.LOG_IN)
+    if said:
+        raise AgentError(
+            "DatabaseRefused",
+            f"logging in to the replica's server from a runner pod, as mariadb-backup will: {bounded(said, 500)}; the "
+            "worker can. Let the account log in from the addresses of pods (its host), with a plugin that the server's "
+            "image has for clients",
+        )
 
 
 def check_server(places: Places, tool: str, patience: timedelta = PATIENCE) -> None:

@@ -151,6 +151,21 @@ async def test_start_is_tried_again(stage: Stage) -> None:
     assert {claim.data for claim in world.claims.values()} == {BACKUP_ID}
 
 
+async def test_cancelled_on_restored_data_that_does_not_start(stage: Stage) -> None:
+    """It stays there, marked, and the failure says what puts the previous data back."""
+    world = stage.world(backups=(BACKUP_ID,))
+    world.never_ready_on, world.copies_may_stay = {BACKUP_ID}, True
+    handle = await asked(stage, world, ready_timeout=3)
+    journal = world.claims[world.claim_name(0)].journal
+    assert journal is not None
+    await handle.cancel()
+    failure = await failure_of(handle)
+    assert f"galera-backup rollback {world.cluster} {journal.restore_id}" in failure.message
+    await (await stage.rollback(world, journal.restore_id)).result()
+    await stage.assert_settled(world)
+    assert {claim.data for claim in world.claims.values()} == {"live"}
+
+
 def keep_the_old_uuid(world: World) -> None:
     """The restored cluster will not have the uuid that the restore gives to its data."""
     for claim in world.claims.values():

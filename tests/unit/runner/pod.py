@@ -91,6 +91,11 @@ case $* in
 esac
 """
 
+CLIENT = r"""#!/bin/sh
+echo "$@" > "$FAKE/client_arguments"
+[ "$FAKE_FAULT" != log_in ] || { echo "ERROR 1045 (28000): Access denied for user 'backup'@'10.1.0.9'" >&2; exit 1; }
+"""
+
 MBSTREAM = r"""#!/bin/sh
 while [ "$1" != -C ]; do shift; done
 case $FAKE_FAULT in
@@ -315,6 +320,7 @@ def make_pod(tmp_path: Path) -> Pod:
         directory.mkdir(parents=True)
     tools = {
         "mariadb-backup": MARIADB_BACKUP,
+        "mariadb": CLIENT,
         "mbstream": MBSTREAM,
         "mariadbd": MARIADBD,
         "pack": PACK,

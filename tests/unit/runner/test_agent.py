@@ -66,7 +66,7 @@ def _answer(pod: Pod, job: AnyJob = SWAP) -> RunnerResult[Any]:
 
 def test_success(pod: Pod) -> None:
     pod.places()
-    script = pod.start_script(scripts.program("backup"))
+    script = pod.start_script(scripts.program("client", "backup"))
     process = _start(pod, pod.backup_job().model_dump_json())
     _, log = process.communicate(timeout=20)
     script.communicate(timeout=20)
@@ -77,7 +77,7 @@ def test_success(pod: Pod) -> None:
 
 def test_sigterm_leaves_nothing_half(pod: Pod) -> None:
     pod.places()
-    script = pod.start_script(scripts.program("backup"), FAKE_FAULT="hangs")
+    script = pod.start_script(scripts.program("client", "backup"), FAKE_FAULT="hangs")
     process = _start(pod, pod.backup_job().model_dump_json())
     deadline = time.monotonic() + 10
     while not (pod.directory() / "backup.mbs.zst.part").exists():

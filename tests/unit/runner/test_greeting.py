@@ -94,6 +94,12 @@ def test_a_look_before_a_backup(pod: Pod) -> None:
         pod.server = address
         kind, _ = failure(pod.run(CheckJob(cluster=CLUSTER, before_backup=True), FAKE_VERSION="11.4.1"))
     assert kind == "VersionMismatch"
+    with listening(greeting("10.11.19-MariaDB")) as address:
+        pod.server = address
+        kind, message = failure(pod.run(CheckJob(cluster=CLUSTER, before_backup=True), FAKE_FAULT="log_in"))
+    assert kind == "DatabaseRefused"
+    assert "Access denied for user 'backup'@'10.1.0.9'" in message
+    assert "--host=" in (pod.fake / "client_arguments").read_text()
 
 
 def test_a_look_without_the_backup_volume(pod: Pod) -> None:

@@ -96,7 +96,8 @@ def test_readable_lost_and_found(pod: Pod, claims: list[Path]) -> None:
 @pytest.mark.parametrize(
     "script",
     [
-        scripts.program("backup"),
+        scripts.program("client", "backup"),
+        scripts.program("version", "client", "log_in"),
         scripts.program("unpack"),
         scripts.program("unpack", "passwords"),
         scripts.program("unpack", "adopt"),
@@ -114,7 +115,7 @@ def test_script_that_is_not_needed_ends(pod: Pod, script: str) -> None:
 
 def test_term_while_it_waits(pod: Pod) -> None:
     pod.places()
-    process = pod.start_script(scripts.program("backup"))
+    process = pod.start_script(scripts.program("client", "backup"))
     time.sleep(0.3)
     process.terminate()
     assert process.wait(timeout=2) == 143
@@ -124,7 +125,7 @@ def test_term_while_it_waits(pod: Pod) -> None:
 def test_term_stops_mariadb_backup_too(pod: Pod) -> None:
     places = pod.places()
     container = MariadbContainer(places.work, places.start_timeout)
-    process = pod.start_script(scripts.program("backup"), FAKE_FAULT="hangs")
+    process = pod.start_script(scripts.program("client", "backup"), FAKE_FAULT="hangs")
     blocks = ahead(container.read_stream())
     assert next(block for block in blocks if block or (pod.fake / "pid").exists()) is not None
     _eventually(lambda: (pod.fake / "pid").exists() and (pod.fake / "pid").read_text().strip() != "")
