@@ -156,7 +156,7 @@ def test_clone_that_starts(wsrep: dict[str, Any], strange: bool) -> None:
     member = MemberObservation(pod="c-0", ordinal=0, exists=True, wsrep=GOOD.model_copy(update=wsrep))
     silent = MemberObservation(pod="c-1", ordinal=1, exists=True, error="starting")
     seen = ClusterObservation(cluster=BESIDE, replicas=2, members=(member, silent), claims=())
-    assert (in_another_group(seen, OWN) is not None) == strange
+    assert (in_another_group(seen, (OWN,)) is not None) == strange
 
 
 def test_incoming_addresses() -> None:

@@ -207,12 +207,13 @@ def test_the_share_is_small_but_in_the_outage(job: str) -> None:
 
 
 @pytest.mark.parametrize("job", JOBS)
-def test_secret_is_mounted_for_a_backup_and_nowhere_else(job: str) -> None:
-    pod = build(job, replica=job == "backup")
+def test_secret_is_mounted_where_the_tool_logs_in_and_nowhere_else(job: str) -> None:
+    logs_in = job in ("backup", "before")
+    pod = build(job, replica=logs_in)
     volumes, containers = by_name(pod["spec"]["volumes"]), by_name(pod["spec"]["containers"])
-    assert ("credentials" in volumes) == (job == "backup")
+    assert ("credentials" in volumes) == logs_in
     assert "credentials" not in by_name(containers["agent"]["volumeMounts"])
-    if job == "backup":
+    if logs_in:
         assert volumes["credentials"]["secret"]["secretName"] == "backup-account"
         assert volumes["credentials"]["secret"]["items"] == [
             {"key": "u", "path": "username"},

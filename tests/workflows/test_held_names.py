@@ -17,7 +17,8 @@ def servers_started(world: World, since: int) -> list[str]:
 
 
 def works(world: World, mode: str) -> bool:
-    return any(pod.working and pod.job.mode == mode for pod in world.look().runners.values())
+    """One that the test holds."""
+    return any(pod.working and pod.held and pod.job.mode == mode for pod in world.look().runners.values())
 
 
 @pytest.mark.parametrize("replicas", [1, 2, 3])

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# After `client`: publish why the account is refused, as a client of the image says it; nothing where it is not, or where the
+# After `client`: tell the agent why the account is refused, as a client of the image says it; nothing where it is not, or where the
 # image has no client. Environment: MARIADB_HOST, MARIADB_PORT. Mounts: WORK.
 
 await connected

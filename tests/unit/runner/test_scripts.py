@@ -178,7 +178,10 @@ def test_every_part_is_a_file_and_every_file_a_part() -> None:
         part
         for job in get_args(get_args(RunnerJob)[0])
         for uuid in (None, "a uuid")
-        for part in job.model_construct(backup_id="b", uuid=uuid, while_serving=False).needs.script
+        for before in (False, True)
+        for part in job.model_construct(
+            backup_id="b", uuid=uuid, while_serving=False, before_backup=before
+        ).needs.script
     }
     assert {path.stem for path in FILES} == {"prelude", *parts}
 
