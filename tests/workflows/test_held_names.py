@@ -61,7 +61,7 @@ async def test_scaled_up_while_data_is_replaced(
 async def test_scaled_up_while_it_is_stopped(stage: Stage, strategy: str) -> None:
     """Nothing was changed yet: the restore ends at once, and says what was seen."""
     world = stage.world(backups=(BACKUP_ID,))
-    world.delays = type(world.delays)(pod=0.4)
+    world.delays = type(world.delays)(pod=1.5)
     handle = await stage.restore(world, strategy=strategy, stop_timeout=600)
     await assert_eventually(lambda: "down 1" in world.look().events)
     world.scale_by_hand(3)
