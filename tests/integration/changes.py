@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+from kubernetes.client import ApiException
+
 from dev.stack import cluster
-from tests.integration.galera import CLUSTER, FIRST, NAMESPACE, PODS, TARGET, Galera
+from tests.integration.galera import CLUSTER, FIRST, NAMESPACE, PODS, TARGET, Galera, connect
 
 Change = Callable[[Galera], AbstractContextManager[None]]
 _WHERE = ("--namespace", NAMESPACE)
@@ -102,6 +105,67 @@ def other_password(galera: Galera) -> AbstractContextManager[None]:
 
 
 @contextmanager
+def account_of_the_worker(galera: Galera) -> Iterator[None]:
+    """The account logs in from where the worker is, and from nowhere else."""
+    user, _ = galera.secret()
+    with connect(galera.pod(FIRST).status.pod_ip) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT SUBSTRING_INDEX(USER(), '@', -1)")
+        [(host,)] = cursor.fetchall()
+    galera.root_sql(f"RENAME USER '{user}'@'%' TO '{user}'@'{host}'")
+    try:
+        yield
+    finally:
+        galera.root_sql(f"RENAME USER '{user}'@'{host}' TO '{user}'@'%'")
+
+
+@contextmanager
+def first_desynced(galera: Galera) -> Iterator[None]:
+    """The replica on which the cluster would form has left the others' flow control."""
+    galera.root_sql("SET GLOBAL wsrep_desync=ON", FIRST)
+    try:
+        yield
+    finally:
+        galera.root_sql("SET GLOBAL wsrep_desync=OFF", FIRST)
+        _until(lambda: galera.is_ready(FIRST))
+
+
+@contextmanager
+def policy_against_scaling(galera: Galera) -> Iterator[None]:
+    """Nobody scales the cluster to 0."""
+    name = f"{NAME}-{NAMESPACE}"
+    rules = {"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["statefulsets"]}
+    policy = {
+        "matchConstraints": {"resourceRules": [rules]},
+        "validations": [{"expression": "object.spec.replicas > 0", "message": "one must stay"}],
+    }
+    there = {"matchLabels": {"kubernetes.io/metadata.name": NAMESPACE}}
+    binding = {
+        "policyName": name,
+        "validationActions": ["Deny"],
+        "matchResources": {"namespaceSelector": there},
+    }
+    api, metadata = "admissionregistration.k8s.io/v1", {"name": name}
+    for kind, spec in (("ValidatingAdmissionPolicy", policy), ("ValidatingAdmissionPolicyBinding", binding)):
+        cluster.apply(json.dumps({"apiVersion": api, "kind": kind, "metadata": metadata, "spec": spec}))
+    try:
+        _until(lambda: not _may_scale(galera))
+        yield
+    finally:
+        cluster.kubectl("delete", "ValidatingAdmissionPolicyBinding", name)
+        cluster.kubectl("delete", "ValidatingAdmissionPolicy", name)
+        _until(lambda: _may_scale(galera))
+
+
+def _may_scale(galera: Galera) -> bool:
+    body = {"spec": {"replicas": 0}}
+    try:
+        galera.apps.patch_namespaced_stateful_set(CLUSTER.statefulset, NAMESPACE, body, dry_run="All")
+    except ApiException:
+        return False
+    return True
+
+
+@contextmanager
 def fewer_grants(galera: Galera) -> Iterator[None]:
     """The account may not set wsrep_desync."""
     user, _ = galera.secret()
@@ -127,6 +191,13 @@ def outsider(_: Galera) -> AbstractContextManager[None]:
 
 
 # --- how
+
+
+def _until(holds: Callable[[], bool], within: float = 60) -> None:
+    deadline = time.monotonic() + within
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {within:.0f} s"
+        time.sleep(0.2)
 
 
 @contextmanager

@@ -45,6 +45,8 @@ def refused(seen: CheckResult) -> set[str]:
         (changes.rollout_by_hand, {"template-has-another-image"}, {"restore"}),
         (changes.disruption_budget, {"disruption-budget"}, set()),
         (changes.small_limit, {"server-pod-refused", "memory-limited"}, BOTH),
+        (changes.policy_against_scaling, {"scaling-refused"}, {"restore"}),
+        (changes.first_desynced, {"first-not-in-sync"}, {"restore"}),
         (changes.small_quota, {"quota-exceeded"}, BOTH),
         (changes.few_connections, {"connections-too-few"}, {"backup"}),
         (changes.fewer_grants, {"grants-missing"}, {"backup"}),
@@ -123,6 +125,18 @@ async def test_a_database_behind_a_link_is_missed_before_the_replica_is_taken_ou
     error = await failure_of(backup)
     assert error.type == "PreflightRefused"
     assert linked.name in error.message
+    assert "desync" not in [kind for kind, _ in await activities_of(backup)]
+
+
+async def test_an_account_that_cannot_log_in_from_pods_is_found_before_the_replica_is_taken_out(
+    galera: Galera, operations: Operations
+) -> None:
+    with changes.account_of_the_worker(galera):
+        backup = await operations.start_backup()
+        error = await failure_of(backup)
+    assert error.type == "DatabaseRefused"
+    assert "from a runner pod" in error.message
+    assert "Access denied" in error.message or "not allowed" in error.message
     assert "desync" not in [kind for kind, _ in await activities_of(backup)]
 
 
