@@ -11,7 +11,7 @@ from typing import Any
 from kubernetes.client import ApiException
 
 from dev.stack import cluster
-from tests.integration.galera import CLUSTER, FIRST, NAMESPACE, PODS, TARGET, Galera, connect
+from tests.integration.galera import CLUSTER, FIRST, NAMESPACE, PODS, TARGET, Galera
 
 Change = Callable[[Galera], AbstractContextManager[None]]
 _WHERE = ("--namespace", NAMESPACE)
@@ -108,9 +108,7 @@ def other_password(galera: Galera) -> AbstractContextManager[None]:
 def account_of_the_worker(galera: Galera) -> Iterator[None]:
     """The account logs in from where the worker is, and from nowhere else."""
     user, _ = galera.secret()
-    with connect(galera.pod(FIRST).status.pod_ip) as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT SUBSTRING_INDEX(USER(), '@', -1)")
-        [(host,)] = cursor.fetchall()
+    [(host,)] = galera.rows(FIRST, "SELECT SUBSTRING_INDEX(USER(), '@', -1)")
     galera.root_sql(f"RENAME USER '{user}'@'%' TO '{user}'@'{host}'")
     try:
         yield

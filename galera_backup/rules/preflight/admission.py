@@ -114,7 +114,7 @@ def trials(tried: Iterable[Trial], judged: Collection[str] = ()) -> Iterator[Fin
                 "pod-refused",
                 f"runner pod for {trial.name!r}",
                 f"expected Kubernetes to create it, it answers: {trial.problem}",
-                "Mend the policy, or the pod's fields in 'runner'",
+                "Mend the policy, or the pod's fields in 'runner' (labels, limits, priority_class)",
             )
         else:
             yield found(
