@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from kubernetes.client import ApiException
@@ -19,7 +20,6 @@ from dev.stack import cluster
 from dev.stack.console import StackError
 from dev.tools import checksums
 from galera_backup import names
-from galera_backup.marks import mark_of
 from galera_backup.models.restore import RestoreResult
 from tests.integration.clients import Background
 from tests.integration.galera import NAMESPACE, TARGET, Galera
@@ -131,24 +131,19 @@ async def _first_failure(operations: Operations, workflow_id: str) -> datetime:
 
 @pytest.mark.parametrize("shaped", RECONCILED, indirect=True, ids=lambda each: each.name)
 async def test_no_server_beside_a_rename(galera: Galera, operations: Operations, shaped: SmallCluster) -> None:
-    """Somebody sets the StatefulSet back, annotations included, again and again from the end of its servers on."""
+    """Somebody sets the StatefulSet back, annotations included, again and again from the first rename on."""
     whole = rows_of(shaped)
     backup = (await operations.backup(cluster=shaped.ref)).manifest
     cluster.sql(DISASTER, shaped.pods[-1], namespace=shaped.namespace)
     lost = rows_of(shaped)
     where = (shaped.ref.statefulset, shaped.namespace)
     wanted = galera.apps.read_namespaced_stateful_set(*where)
-    renaming: set[str] = set()
     beside: list[str] = []
 
     def set_back() -> None:
         pods = galera.core.list_namespaced_pod(shaped.namespace).items
         servers = {each.metadata.name for each in pods if each.metadata.owner_references and each.spec.volumes}
-        for pod in pods:
-            if (found := _RENAMES.search(pod.metadata.name)) and pod.status.phase == "Running":
-                renaming.add(pod.metadata.name)
-                server = f"{shaped.ref.statefulset}-{found['ordinal']}"
-                beside.extend([f"{pod.metadata.name} beside {server}"] if server in servers else [])
+        beside.extend(f"{name} beside {server}" for name, server in _renaming(shaped, pods) if server in servers)
         present = galera.apps.read_namespaced_stateful_set(*where)
         body = {
             "metadata": {"annotations": dict.fromkeys(present.metadata.annotations or {})},
@@ -160,22 +155,22 @@ async def test_no_server_beside_a_rename(galera: Galera, operations: Operations,
     handle = await operations.start_restore(
         backup.backup_id, cluster=shaped.ref, confirm=str(shaped.ref), strategy="staged"
     )
-    await eventually(lambda: _may_rename(galera, shaped), 120, "the mark says that data may change", every=0.05)
+    listed = lambda: galera.core.list_namespaced_pod(shaped.namespace).items  # noqa: E731
+    await eventually(lambda: _renaming(shaped, listed()), 120, "a pod renames data", every=0.05)
     with Background(set_back, 0.2).running(), contextlib.suppress(WorkflowFailureError):
         await handle.result()
     await eventually(lambda: shaped.ready() == shaped.shape.replicas, 180, "all replicas Ready")
     await eventually(lambda: not shaped.held(), 60, "no name is held")
-    assert renaming
     assert beside == []
     assert rows_of(shaped) in (whole, lost)  # all of one state
     marked = galera.apps.read_namespaced_stateful_set(*where).metadata.annotations or {}
     assert names.LEASE_ANNOTATION not in marked
 
 
-def _may_rename(galera: Galera, shaped: SmallCluster) -> bool:
-    found = galera.apps.read_namespaced_stateful_set(shaped.ref.statefulset, shaped.namespace)
-    mark = mark_of(found.metadata.annotations or {})
-    return mark is not None and mark.start is not None and mark.start.data_may_have_changed
+def _renaming(shaped: SmallCluster, pods: Sequence[Any]) -> list[tuple[str, str]]:
+    """Pods that rename data now, each with the server of that data."""
+    found = [(pod.metadata.name, _RENAMES.search(pod.metadata.name)) for pod in pods if pod.status.phase == "Running"]
+    return [(name, f"{shaped.ref.statefulset}-{match['ordinal']}") for name, match in found if match is not None]
 
 
 async def test_a_long_statement_does_not_keep_the_replica(galera: Galera, operations: Operations) -> None:
