@@ -155,8 +155,12 @@ async def test_no_server_beside_a_rename(galera: Galera, operations: Operations,
     handle = await operations.start_restore(
         backup.backup_id, cluster=shaped.ref, confirm=str(shaped.ref), strategy="staged"
     )
-    listed = lambda: galera.core.list_namespaced_pod(shaped.namespace).items  # noqa: E731
-    await eventually(lambda: _renaming(shaped, listed()), 120, "a pod renames data", every=0.05)
+    await eventually(
+        lambda: _renaming(shaped, galera.core.list_namespaced_pod(shaped.namespace).items),
+        120,
+        "a pod renames data",
+        every=0.05,
+    )
     with Background(set_back, 0.2).running(), contextlib.suppress(WorkflowFailureError):
         await handle.result()
     await eventually(lambda: shaped.ready() == shaped.shape.replicas, 180, "all replicas Ready")
