@@ -185,11 +185,11 @@ async def activities_of(handle: WorkflowHandle[Any, Any]) -> list[tuple[str, str
 
 
 async def runner_attempts(handle: WorkflowHandle[Any, Any]) -> list[str]:
-    """Names of the runner pods that the workflow asked for, in order."""
+    """Names of the runner pods that the workflow asked for, in order, without that which looks before a backup."""
     pods: list[str] = []
     for kind, text in await activities_of(handle):
         if kind == "run_runner":
             found = re.search(r'"pod":\s*"([^"]+)"', text)
             assert found is not None, text
             pods.append(found[1])
-    return pods
+    return [pod for pod in pods if not pod.endswith("-look")]

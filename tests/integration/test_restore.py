@@ -124,9 +124,9 @@ async def test_a_restore_undoes_a_disaster(galera: Galera, operations: Operation
         claim.metadata.name: claim.metadata.uid
         for claim in galera.core.list_namespaced_persistent_volume_claim(NAMESPACE).items
     } == claims
-    # Nothing of the restore is left on the backup volume but its logs.
+    # Nothing of the restore is left on the backup volume but its logs; the note says who has made the backup.
     names = {path.name for path in (BACKUPS / backup.manifest.backup_id).iterdir()}
-    assert {name for name in names if not name.endswith(".log")} == {"backup.mbs.zst", "manifest.json"}
+    assert {name for name in names if not name.endswith(".log")} == {"backup.mbs.zst", "manifest.json", ".worker"}
     assert {path.name for path in BACKUPS.iterdir() if path.is_dir()} >= set(stored_manifests())
     assert not list(BACKUPS.glob(".restore/*"))
     users = galera.root_sql("SELECT user FROM mysql.user WHERE user = 'backup'", TARGET)
