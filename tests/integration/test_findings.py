@@ -46,7 +46,7 @@ def refused(seen: CheckResult) -> set[str]:
         (changes.disruption_budget, {"disruption-budget"}, set()),
         (changes.small_limit, {"server-pod-refused", "memory-limited"}, BOTH),
         (changes.policy_against_scaling, {"scaling-refused"}, {"restore"}),
-        (changes.first_desynced, {"first-not-in-sync"}, {"restore"}),
+        (changes.first_desynced, {"first-not-in-sync"}, BOTH),
         (changes.small_quota, {"quota-exceeded"}, BOTH),
         (changes.few_connections, {"connections-too-few"}, {"backup"}),
         (changes.fewer_grants, {"grants-missing"}, {"backup"}),

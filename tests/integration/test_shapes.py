@@ -173,7 +173,8 @@ async def test_no_server_beside_a_rename(galera: Galera, operations: Operations,
 
 def _renaming(shaped: SmallCluster, pods: Sequence[Any]) -> list[tuple[str, str]]:
     """Pods that rename data now, each with the server of that data."""
-    found = [(pod.metadata.name, _RENAMES.search(pod.metadata.name)) for pod in pods if pod.status.phase == "Running"]
+    at_work = [pod for pod in pods if any(each.state.running for each in pod.status.container_statuses or [])]
+    found = [(pod.metadata.name, _RENAMES.search(pod.metadata.name)) for pod in at_work]
     return [(name, f"{shaped.ref.statefulset}-{match['ordinal']}") for name, match in found if match is not None]
 
 

@@ -21,7 +21,7 @@ SEVERITIES: dict[str, Severity] = {
     "claims-deleted-by-scaling": _severity(_WARNS, _REFUSES),
     "claim-missing": _severity(_REFUSES, _REFUSES),
     "claim-lost": _severity(_REFUSES, _REFUSES),
-    "claim-unbound": _severity(_TELLS, _REFUSES),
+    "claim-unbound": _severity(_TELLS, _REFUSES, acceptable=True),
     "claim-deleting": _severity(_WARNS, _REFUSES),
     "claim-owned": _severity(_WARNS, _REFUSES, acceptable=True),
     "claim-owned-by-a-pod": _severity(_WARNS, _REFUSES),
