@@ -28,9 +28,8 @@ from tests.support.small_cluster import SmallCluster
 
 PAUSE, SERVICE = 0.05, "mariadb"
 PROBES = {"1 s x 1": (1, 1), "5 s x 3, as MOSK's": (5, 3)}
-COLUMNS = ("desynced by the tool, s", "gap of the client, s", "connections refused")
-ROWS_MB = 1
-"""Of one row."""
+COLUMNS = ("data, MB", "desynced by the tool, s", "gap of the client, s", "connections refused")
+BATCH_MB = 50
 
 
 @contextmanager
@@ -76,12 +75,13 @@ class Client:
 
 
 def fill(made: SmallCluster, megabytes: int) -> None:
-    """A MyISAM table of this size, which the tool copies while it holds the server up."""
-    pod, create = made.pods[0], "(id INT AUTO_INCREMENT PRIMARY KEY, b LONGBLOB) ENGINE=MyISAM"
+    """A MyISAM table of this size, which nothing compresses: the tool copies it while it holds the server up."""
+    pod, create = made.pods[0], "(b VARBINARY(1024)) ENGINE=MyISAM"
     cluster.sql(f"CREATE TABLE {SCHEMA}.t {create}", pod, namespace=made.namespace)
-    row = f"INSERT INTO {SCHEMA}.t (b) VALUES (REPEAT(RANDOM_BYTES(1024), {ROWS_MB * 1024}));"
-    for first in range(0, megabytes, 50):
-        cluster.sql(row * min(50, megabytes - first), pod, timeout=300, namespace=made.namespace)
+    for first in range(0, megabytes, BATCH_MB):
+        rows = min(BATCH_MB, megabytes - first) * 1000
+        insert = f"INSERT INTO {SCHEMA}.t SELECT RANDOM_BYTES(1000) FROM {SCHEMA}.seq_1_to_{rows}"
+        cluster.sql(insert, pod, timeout=300, namespace=made.namespace)
 
 
 async def main() -> None:
@@ -106,7 +106,7 @@ async def main() -> None:
                         result_type=BackupResult,
                     )
                 held = float(backup.manifest.ddl_blocked_seconds or 0)
-                rows[name] = [[held], [watch.gap], [float(watch.refused)]]
+                rows[name] = [[backup.manifest.data_bytes / 1e6], [held], [watch.gap], [float(watch.refused)]]
                 print(name, rows[name], flush=True)
     print("\n" + _load.table("one backup each", COLUMNS, rows))
 
