@@ -38,6 +38,7 @@ from galera_backup.models.jobs import RunnerJob
 from galera_backup.models.runner import RunnerError
 from galera_backup.mysql.gateway import Endpoint, MysqlGateway
 from galera_backup.runner.handshake import AGENT_CONTAINER
+from galera_backup.text import bounded
 
 
 class RunnerActivities:
@@ -249,8 +250,10 @@ def _is_the_first(pod: PodFacts | None) -> bool:
 
 
 def _may_have_worked(outcome: RunnerOutcome) -> RunnerOutcome:
-    error = RunnerError(type="RunnerFailed", message=f"{outcome.error.message if outcome.error else ''}; one before it")
-    return outcome.model_copy(update={"error": error})
+    """The volumes must tell what was changed."""
+    assert outcome.error is not None
+    message = f"{outcome.error.message}. A pod of this name before it is gone, and may have worked"
+    return outcome.model_copy(update={"error": RunnerError(type="RunnerFailed", message=bounded(message, 1500))})
 
 
 def _is_of(pod: PodFacts, run: str) -> bool:

@@ -69,17 +69,17 @@ class StreamNames:
     def feed(self, block: bytes) -> None:
         """The next bytes of the stream. Error: `NotAStream`."""
         if self._payload >= len(block):
-            self._keep(block)
+            self._keep(block, 0, len(block))
             self._payload -= len(block)
             self._offset += len(block)
             return
-        self._keep(block[: self._payload])
+        self._keep(block, 0, self._payload)
         self._rest += block[self._payload :]
         self._offset += self._payload
         self._payload = position = 0
         while (length := self._chunk(position)) is not None:
             position += length
-            self._keep(self._rest[position : position + self._payload])
+            self._keep(self._rest, position, self._payload)
             if self._payload > len(self._rest) - position:
                 self._payload -= len(self._rest) - position
                 position = len(self._rest)
@@ -127,9 +127,9 @@ class StreamNames:
             self._into = self._kept.get(path)
         return end - at
 
-    def _keep(self, payload: bytes | bytearray) -> None:
+    def _keep(self, block: bytes | bytearray, begin: int, length: int) -> None:
         if self._into is not None and len(self._into) < _LONGEST_KEPT:
-            self._into += payload
+            self._into += block[begin : begin + length]
 
     def _text(self, begin: int, end: int) -> str:
         return self._rest[begin:end].decode(errors="surrogateescape")
