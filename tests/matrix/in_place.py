@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -16,18 +15,13 @@ from tests.matrix.ends import assert_whole, check_mark_removed, failure_of_a_kil
 from tests.matrix.steps import FORMED, HOLD, INSPECT, LET_GO, NOTE_CHANGE, TRY_PODS, UNMARK, create, release, remove
 from tests.matrix.table import ALL, JANITOR, KILLS, REMOVED, REPEATS, WORKING, Call, Operation, Row, Scene, Way, Works
 
-
-def _is_down(arguments: Mapping[str, Any]) -> bool:
-    return bool(arguments["replicas"] == 0)
-
-
 BEFORE = {
     "inspect": INSPECT,
     "try pods": TRY_PODS,
     "plan": Step("observe_cluster", "statefulset", by_lease=False),
     "check": Step("run_runner", "create_pod", by_lease=False),
     "first step down": Step("scale_down", "scale", lambda arguments: bool(arguments["replicas"] == 2)),
-    "scale down": Step("scale_down", "scale", _is_down),
+    "scale down": Step("scale_down", "scale"),
 }
 OUTAGE = {
     "stopped": Step("wait_stopped", "members"),
@@ -125,7 +119,7 @@ async def _check_failure(scene: Scene) -> None:
 async def _check_janitor(scene: Scene) -> None:
     """Untouched claims are started as they are; a restore that has begun is finished."""
     assert scene.replicas_left == 0
-    untouched = scene.step in ("stopped", "restore-0")
+    untouched = scene.step in ("stopped", "hold", "restore-0")
     mended = await mended_statefulset(scene)
     assert f"mysql-data-mariadb-server-0 {'untouched' if untouched else 'restored'}" in mended.text
     assert scene.data() == {"live" if untouched else BACKUP_ID}

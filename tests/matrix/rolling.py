@@ -121,7 +121,7 @@ async def _check_failure(scene: Scene) -> None:
         failure = await failure_of(scene.handle)
         assert "Check the worker's role" in failure.message or scene.step == "tidy"
     data = await assert_whole(scene.stage, scene.world)
-    assert data == ("live" if scene.step in (*BEFORE, "stopped", "restore-0") else BACKUP_ID)
+    assert data == ("live" if scene.step in (*BEFORE, "stopped", "hold", "note", "restore-0") else BACKUP_ID)
 
 
 async def _check_janitor(scene: Scene) -> None:
