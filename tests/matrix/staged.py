@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -14,11 +13,6 @@ from tests.matrix.ends import assert_whole, check_mark_removed, failure_of_a_kil
 from tests.matrix.steps import HOLD, LET_GO, NOTE_CHANGE, UNMARK, create, release, remove
 from tests.matrix.table import KILLS, REMOVED, REPEATS, Call, Operation, Row, Scene, Way, Works
 
-
-def _is_down(arguments: Mapping[str, Any]) -> bool:
-    return bool(arguments["replicas"] == 0)
-
-
 BEFORE = {
     "tidy": create("tidy-1", by_lease=True),
     "try": Step("try_checks", "credentials", by_lease=False),
@@ -26,7 +20,7 @@ BEFORE = {
     "stage": create("stage-1"),
     "remove": remove("stage-2"),
     "verify": create("verify-1"),
-    "scale down": Step("scale_down", "scale", _is_down),
+    "scale down": Step("scale_down", "scale"),
 }
 OUTAGE = {
     "stopped": Step("wait_stopped", "members"),
