@@ -11,16 +11,15 @@ from activities._fence import Fence
 from activities._heartbeat import in_thread, pause
 from activities._observer import Observer
 from activities._quorum import Quorum
-from galera_backup import names, timing
+from galera_backup import timing
 from galera_backup.errors import ClusterNotFormed, DatabaseUnavailable, DesyncFailed, GaleraBackupError, NotYet
 from galera_backup.kube.facts import PodFacts
 from galera_backup.kube.gateway import KubeGateway
-from galera_backup.marks import mark_of
+from galera_backup.marks import is_held_for, mark_of
 from galera_backup.models.activities import (
     ClusterFormed,
     DesyncReport,
     FormTask,
-    HoldTask,
     Observe,
     ReplicaTask,
     ResyncReport,
@@ -195,7 +194,7 @@ class GaleraActivities:
         held = [
             pod
             for pod in await in_thread(self._kube.holds, task.site.cluster)
-            if pod.name in absent and HoldTask.is_of(task.stop, pod.annotations.get(names.HOLD_OWNER_ANNOTATION, ""))
+            if pod.name in absent and is_held_for(pod.annotations, task.stop)
         ]
         if not held:
             return

@@ -9,11 +9,11 @@ from temporalio import activity
 
 from activities._fence import Fence
 from activities._heartbeat import in_thread, pause
-from galera_backup import names
 from galera_backup.errors import ClusterNotFound, LeaseLost, NotYet, ScaleFailed
 from galera_backup.kube.facts import PodFacts
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.kube.hold_pod import hold_pod
+from galera_backup.marks import is_held_for
 from galera_backup.models.activities import HoldTask
 from galera_backup.rules.stop import held_by_others, scaled_up
 
@@ -62,7 +62,7 @@ class HoldActivities:
     async def _take(self, task: HoldTask, found: Sequence[PodFacts]) -> None:
         """`found` was read before the fence was asked: one that a later stop has taken since has changed."""
         for pod in found:
-            if not HoldTask.is_of(task.owner, pod.annotations.get(names.HOLD_OWNER_ANNOTATION, "")):
+            if not is_held_for(pod.annotations, task.owner):
                 try:
                     await in_thread(self._kube.take_hold, task.site.cluster.namespace, pod, task.owner)
                 except ClusterNotFound as error:
@@ -89,6 +89,5 @@ class HoldActivities:
         return [
             pod
             for pod in await in_thread(self._kube.holds, task.site.cluster)
-            if HoldTask.is_of(task.owner, pod.annotations.get(names.HOLD_OWNER_ANNOTATION, ""))
-            and (task.pods is None or pod.name in task.pods)
+            if is_held_for(pod.annotations, task.owner) and (task.pods is None or pod.name in task.pods)
         ]

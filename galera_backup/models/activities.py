@@ -92,11 +92,6 @@ class HoldTask(Model):
         run = self.mark.lease.run_id
         return run if self.undoing or self.mark.since is None else f"{run} {self.mark.since.isoformat()}"
 
-    @staticmethod
-    def is_of(owner: str, hold: str) -> bool:
-        """Whether the hold, by what its annotation says, is of this `owner`."""
-        return hold == owner or hold.partition(" ")[0] == owner
-
 
 class Revoked(Model):
     """What was found when a lease's right to change an object was taken away."""
