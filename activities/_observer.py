@@ -82,7 +82,7 @@ class Observer:
 
     def _claim(self, statefulset: StatefulSetFacts, ordinal: int) -> ClaimObservation:
         name = statefulset.claim(ordinal)
-        uid = self._kube.claim_uid(statefulset.cluster.namespace, name)
+        uid = self._kube.claim(statefulset.cluster.namespace, name).uid
         return ClaimObservation(ordinal=ordinal, claim=name, uid=uid)
 
 

@@ -109,11 +109,21 @@ class KubernetesActivities:
                 selecting = await in_thread(self._kube.services_that_select, namespace, pod.labels)
                 listing = await in_thread(self._kube.services_that_list, namespace, task.pod)
                 missing = sorted(set(selecting) - set(listing))
-                if not missing:
+                if not missing or set(missing) <= await in_thread(self._listing_nobody, task, missing):
                     return
                 await pause(0.5, f"{task.pod} is not yet in the endpoints of {', '.join(missing)}")
             else:
                 await pause(0.5, f"{task.pod} is not Ready yet")
+
+    def _listing_nobody(self, task: ReplicaTask, services: Sequence[str]) -> frozenset[str]:
+        """Those of the Services that list no other Ready replica which they select either, as of another IP family."""
+        namespace, listed = task.site.cluster.namespace, dict[str, bool]()
+        for other in self._kube.members(task.site.cluster):
+            if other.ready and other.name != task.pod:
+                listing = self._kube.services_that_list(namespace, other.name)
+                for service in self._kube.services_that_select(namespace, other.labels):
+                    listed[service] = listed.get(service, False) or service in listing
+        return frozenset(service for service in services if listed.get(service) is False)
 
     @activity.defn
     async def revoke_replica(self, task: ReplicaTask) -> Revoked:
@@ -206,18 +216,19 @@ class KubernetesActivities:
             raise ScaleFailed(claims_lost(task.site.cluster, lost))
 
     def _lost_claims(self, task: ScaleTask) -> tuple[str, ...]:
-        """Data claims that did not outlive the stop, by their uids."""
+        """Data claims that did not outlive the stop, by their uids, or go now that no pod uses them."""
         recipe = task.mark.start
         if recipe is None:
             return ()
         found = zip(recipe.claims, recipe.claim_uids, strict=False)  # an older mark has no uids
-        return tuple(claim for claim, uid in found if self._claim_uid(task.site.cluster.namespace, claim) != uid)
+        return tuple(claim for claim, uid in found if not self._is_kept(task.site.cluster.namespace, claim, uid))
 
-    def _claim_uid(self, namespace: str, claim: str) -> str | None:
+    def _is_kept(self, namespace: str, claim: str, uid: str) -> bool:
         try:
-            return self._kube.claim_uid(namespace, claim)
+            found = self._kube.claim(namespace, claim)
         except ClusterNotFound:
-            return None
+            return False
+        return found.uid == uid and not found.deleting
 
     async def _stop_next(self, task: ScaleTask, statefulset: StatefulSetFacts, pods: Sequence[PodFacts]) -> int:
         """Each server is told to go when the one before has ended; the controller would wait until its pod is gone.

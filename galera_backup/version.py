@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Set
 from dataclasses import dataclass
 
 _VERSION = re.compile(r"\b(\d+)\.(\d+)\.(\d+)(?:-\d+)?-MariaDB\b", re.IGNORECASE)
@@ -31,3 +32,10 @@ class Version:
 
     def __str__(self) -> str:
         return f"{self.major}.{self.minor}.{self.patch}"
+
+
+def is_beyond_limits(server_version: str, privileges: Set[str]) -> bool:
+    """Whether max_user_connections is not for an account with these privileges, but the connection in reserve is."""
+    version = Version.parse(server_version)
+    by_super = version is None or version.series < SUPER_IS_LESS_SINCE
+    return bool({"ALL PRIVILEGES", "CONNECTION ADMIN"} & privileges) or (by_super and "SUPER" in privileges)

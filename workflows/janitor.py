@@ -205,9 +205,8 @@ class _Steps:
         request, pod = self._request, finding.name
         self._enter("resync", f"resyncing {pod}: {finding.text}")
         self._progress.replica(pod)
-        site = request.site.model_copy(update={"primary_label": None})  # what is moved back is what the mark says
         undoer = Undoer.janitor(self._lease.ref)
-        stake = Desynced(site, pod, mark.mark, undoer, request.drain_timeout, on_may_land=True)
+        stake = Desynced(request.site, pod, mark.mark, undoer, request.drain_timeout, on_may_land=True)
         limit = timing.DESYNC_WINDOW + request.drain_timeout + request.step_timeout
         try:
             await _within(limit, stake.undo(Ended()))

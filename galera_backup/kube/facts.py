@@ -1,4 +1,4 @@
-"""The facts of Kubernetes objects that the project uses; only this module reads them from the library's models."""
+"""The facts of Kubernetes objects that activities use, read from the library's models."""
 
 from __future__ import annotations
 
@@ -63,6 +63,15 @@ class PodFacts:
     """On which its server listens, as its container says."""
     images: Mapping[str, str] = field(default_factory=dict)
     """Of each container, by name."""
+
+
+@dataclass(frozen=True)
+class ClaimFacts:
+    """A PersistentVolumeClaim."""
+
+    uid: str
+    deleting: bool
+    """It goes as soon as no pod uses it."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from galera_backup.credentials import Credentials
 from galera_backup.errors import ClusterNotFound, KubernetesRefused
 from galera_backup.kube.admission import quota, server_pod
 from galera_backup.kube.calls import TIMEOUT, call, translated, unreachable
-from galera_backup.kube.facts import PodFacts, StatefulSetFacts, pod_facts, statefulset_facts
+from galera_backup.kube.facts import ClaimFacts, PodFacts, StatefulSetFacts, pod_facts, statefulset_facts
 from galera_backup.kube.hold_pod import hold_labels
 from galera_backup.kube.inspector import Inspector
 from galera_backup.marks import annotations_of, revocation
@@ -27,6 +27,11 @@ from galera_backup.models.common import ClusterRef, SecretRef
 from galera_backup.models.mark import Mark
 from galera_backup.models.shape import ClusterShape
 from galera_backup.models.site import RunnerSite
+
+_OF_A_STATEFULSET = "statefulset.kubernetes.io/pod-name"
+"""Label that the controller gives to each pod of a StatefulSet, and gives again when somebody takes it away."""
+_SERVICE = "kubernetes.io/service-name"
+"""Label of an EndpointSlice."""
 
 
 class KubeGateway:
@@ -78,14 +83,22 @@ class KubeGateway:
             return None
 
     def members(self, cluster: ClusterRef) -> list[PodFacts]:
-        """The pods that the StatefulSet owns, whatever its replica count says now."""
-        pods = call(f"listing pods of {str(cluster)!r}", self._core.list_namespaced_pod, cluster.namespace)
+        """The pods that the StatefulSet owns, whatever its replica count says now.
+
+        The namespace may have a thousand pods of others, of which each takes milliseconds to read.
+        """
+        pods = call(
+            f"listing pods of {str(cluster)!r}",
+            self._core.list_namespaced_pod,
+            cluster.namespace,
+            label_selector=_OF_A_STATEFULSET,
+        )
         return [pod_facts(pod) for pod in pods.items if _is_owned_by(pod, cluster)]
 
-    def claim_uid(self, namespace: str, name: str) -> str:
-        """Uid of a PersistentVolumeClaim that must exist."""
+    def claim(self, namespace: str, name: str) -> ClaimFacts:
+        """A PersistentVolumeClaim that must exist."""
         claim = call(f"reading claim {name!r}", self._core.read_namespaced_persistent_volume_claim, name, namespace)
-        return str(claim.metadata.uid)
+        return ClaimFacts(uid=claim.metadata.uid, deleting=claim.metadata.deletion_timestamp is not None)
 
     def credentials(self, namespace: str, reference: SecretRef) -> Credentials:
         """User and password from a Secret."""
@@ -102,18 +115,18 @@ class KubeGateway:
 
     def services_that_list(self, namespace: str, pod: str) -> list[str]:
         """Services whose endpoints list the pod as ready; those that publish pods that are not ready do not count."""
-        return sorted(
-            service
-            for service in self._services_that_follow_readiness(namespace)
+        listing = {
+            str(endpoint_slice.metadata.labels[_SERVICE])
+            for endpoint_slice in self._endpoint_slices(namespace)
             if any(
                 endpoint.target_ref is not None
                 and endpoint.target_ref.name == pod
                 and endpoint.conditions is not None
                 and endpoint.conditions.ready
-                for endpoint_slice in self._endpoint_slices(namespace, service)
                 for endpoint in endpoint_slice.endpoints or []
             )
-        )
+        }
+        return sorted(listing & self._services_that_follow_readiness(namespace).keys())
 
     def services_that_select(self, namespace: str, labels: Mapping[str, str]) -> list[str]:
         """Services that should list a ready pod with these labels."""
@@ -142,16 +155,14 @@ class KubeGateway:
         return {
             service.metadata.name: service.spec.selector
             for service in services.items
-            if service.spec.selector and not service.spec.publish_not_ready_addresses
+            if service.spec.selector
+            and not service.spec.publish_not_ready_addresses
+            and service.spec.type != "ExternalName"  # nobody makes endpoints for it
         }
 
-    def _endpoint_slices(self, namespace: str, service: str) -> list[Any]:
-        slices = call(
-            f"listing endpoints of Service {service!r}",
-            self._discovery.list_namespaced_endpoint_slice,
-            namespace,
-            label_selector=f"kubernetes.io/service-name={service}",
-        )
+    def _endpoint_slices(self, namespace: str) -> list[Any]:
+        doing = f"listing endpoints in {namespace!r}"
+        slices = call(doing, self._discovery.list_namespaced_endpoint_slice, namespace, label_selector=_SERVICE)
         return list(slices.items)
 
     # --- changes by the lease: each patch names the version that was read, so an object that has changed gives a 409

@@ -154,7 +154,7 @@ class RunnerTask(Model, Generic[JobT_co]):
     """Run id of the workflow that starts it: a pod of this name that carries another one is not adopted."""
     job: JobT_co
     accounts: tuple[SecretRef, ...] = ()
-    """Of a StageJob: the Secrets whose passwords it compares, or sets."""
+    """Of a StageJob or an UnpackJob: the Secrets whose passwords it compares, or sets."""
     data_claim: str | None
     """Data claim to mount; None for a job that does not look at one."""
     server_volumes: tuple[str, ...] = ()

@@ -16,7 +16,6 @@ from galera_backup.models.common import (
     Model,
     PhaseTime,
     PositiveDuration,
-    PrimaryLabel,
     SecretRef,
 )
 from galera_backup.models.mark import Mark
@@ -32,8 +31,6 @@ class JanitorRequest(Model):
     """Name of the StatefulSet's container that runs the server; None: the one that mounts the data."""
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
     """On which the servers listen; None: as their container says, else 3306."""
-    primary_label: PrimaryLabel | None = PrimaryLabel()
-    """Only shown; what is put back is what the mark says."""
     drain_timeout: PositiveDuration = timedelta(minutes=10)
     """How long a resync waits for the replica to catch up before it rejoins flow control anyway."""
     step_timeout: PositiveDuration = timedelta(minutes=5)
@@ -47,7 +44,7 @@ class JanitorRequest(Model):
             credentials=self.credentials,
             container=self.container,
             port=self.port,
-            primary_label=self.primary_label,
+            primary_label=None,  # what is moved back is what the mark says
         )
 
 

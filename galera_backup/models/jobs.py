@@ -91,6 +91,8 @@ class CheckReport(Facts):
     """What says that an earlier restore has left the data incomplete; it counts only where no server runs."""
     staying: tuple[str, ...] = ()
     """Names at the top of the data directory that a restore leaves where they are."""
+    going: tuple[str, ...] = ()
+    """Names there that go with the old data though no server made them, and binlogs."""
     in_the_way: tuple[str, ...] = ()
     """Paths of the server's data that nothing can rename or remove, each with the reason."""
     manifest: Manifest | None = None
@@ -199,7 +201,7 @@ class Pin(Model):
 
 
 class CheckJob(BackupReader, DataJob[CheckReport]):
-    """Look at one data volume, and, when `backup_id` is given, verify that backup. Changes nothing."""
+    """Look at one data volume, and, when `backup_id` is given, verify that backup. It changes nothing but a pin."""
 
     mode: Literal["check"] = "check"
     backup_id: BackupId | None = None

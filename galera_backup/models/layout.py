@@ -35,6 +35,10 @@ class Layout(Model):
     """Patterns of names at the top of the data directory that a restore leaves where they are."""
     key_files: tuple[str, ...] = ()
     """Paths, in the server's container, of the keys of data that is encrypted at rest: its tools need them there."""
+    elsewhere: tuple[str, ...] = ()
+    """Paths there of logs and of Galera's state that are not in the data directory, on a volume that outlives a pod."""
+    binding: tuple[str, ...] = ()
+    """Settings without which no server starts on this data, or finds its tables: `innodb_page_size=16384`."""
     asked: bool = False
     """A server of the cluster has said so; False: by where the volume is mounted, what lies on it, or the request."""
 

@@ -184,7 +184,7 @@ class RestoreResult(Model):
     clone: Clone | None = None
     """When it was the backup of another cluster."""
     proof: Proof | None = None
-    """None: a restore in place."""
+    """None: a restore by another strategy than `staged`."""
     untidy: tuple[str, ...] = ()
     """Claims on which staged or previous data may be left; the next restore of that strategy removes it."""
     kept_until: datetime | None = None

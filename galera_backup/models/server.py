@@ -7,7 +7,7 @@ from galera_backup.models.common import Facts
 KEY_FILES = "file_key_management_"
 """Begin of the variables that name files with keys."""
 
-OF_THE_HOST = ("init_file", "plugin_dir", "socket.ssl_", "ssl_")
+OF_THE_HOST = ("init_file", "plugin_dir", "socket.ssl_", "ssl_", "wsrep_notify_cmd")
 """Begins of the variables and options that name what no server makes, and without which it does not start."""
 
 
@@ -26,6 +26,8 @@ class ServerSettings(Facts):
     datadir: str
     files: tuple[Setting, ...] = ()
     """Those of `mysql.settings.FILE_VARIABLES` and `FILE_OPTIONS` that have a value."""
+    binding: tuple[str, ...] = ()
+    """Those of `mysql.settings.BINDING`: `innodb_page_size=16384`."""
     ignored: tuple[str, ...] = ()
     """Names in the data directory that are no databases: `ignore_db_dirs`."""
     plugins: tuple[str, ...] = ()

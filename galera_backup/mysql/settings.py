@@ -9,7 +9,7 @@ from typing import Any
 from pymysql.connections import Connection
 
 from galera_backup.models.server import ServerSettings, Setting
-from galera_backup.version import SUPER_IS_LESS_SINCE, Version
+from galera_backup.version import is_beyond_limits
 
 FILE_VARIABLES = (
     "aria_log_dir_path",
@@ -36,6 +36,7 @@ FILE_VARIABLES = (
     "slave_load_tmpdir",
     "slow_query_log_file",
     "socket",
+    "sql_error_log_filename",
     "ssl_ca",
     "ssl_capath",
     "ssl_cert",
@@ -44,10 +45,21 @@ FILE_VARIABLES = (
     "ssl_key",
     "tmpdir",
     "wsrep_data_home_dir",
+    "wsrep_notify_cmd",
 )
 """Variables whose values name files or directories that a server makes or needs."""
-FILE_OPTIONS = ("base_dir", "gcache.dir", "socket.ssl_ca", "socket.ssl_cert", "socket.ssl_key")
+FILE_OPTIONS = (
+    "base_dir",
+    "gcache.dir",
+    "gcache.page_dir",
+    "socket.ssl_ca",
+    "socket.ssl_cert",
+    "socket.ssl_key",
+    "socket.ssl_password_file",
+)
 """The same of wsrep_provider_options."""
+BINDING = ("innodb_data_file_path", "innodb_page_size", "lower_case_table_names")
+"""Variables with another value of which a server does not start on the data, or does not find its tables."""
 _VALUES = (
     "version",
     "datadir",
@@ -57,6 +69,7 @@ _VALUES = (
     "wsrep_mode",
     "wsrep_provider_options",
     "wsrep_sst_method",
+    *BINDING[1:],
     *FILE_VARIABLES,
 )
 _GROUP = ("wsrep_cluster_state_uuid", "wsrep_cluster_conf_id", "wsrep_cluster_size")
@@ -91,6 +104,7 @@ def server_settings(connection: Connection[Any]) -> ServerSettings:
         version=variables["version"],
         datadir=variables["datadir"],
         files=tuple(Setting(name=name, value=value) for name, value in files if value),
+        binding=tuple(f"{name}={variables[name]}" for name in BINDING if variables.get(name)),
         ignored=tuple(name for name in variables.get("ignore_db_dirs", "").split(",") if name),
         plugins=plugins,
         group_size=int(status.get("wsrep_cluster_size", 0)),
@@ -101,18 +115,15 @@ def server_settings(connection: Connection[Any]) -> ServerSettings:
         wsrep_mode=variables.get("wsrep_mode", ""),
         tls=variables.get("have_ssl") == "YES",
         privileges=privileges(grants),
-        max_user_connections=connection_limit(grants) or _general_limit(variables, privileges(grants)),
+        max_user_connections=connection_limit(grants) or _general_limit(variables, grants),
         hourly_limits=tuple(found for line in grants for found in _HOURLY_LIMIT.findall(line)),
     )
 
 
-def _general_limit(variables: Mapping[str, str], granted: frozenset[str]) -> int:
+def _general_limit(variables: Mapping[str, str], grants: list[str]) -> int:
     """That of all accounts; 0 for one to which it does not apply."""
-    version = Version.parse(variables["version"])
-    exempt = {"ALL PRIVILEGES", "CONNECTION ADMIN"}
-    if version is not None and version.series < SUPER_IS_LESS_SINCE:
-        exempt.add("SUPER")
-    return 0 if granted & exempt else int(variables.get("max_user_connections", 0))
+    exempt = is_beyond_limits(variables["version"], privileges(grants))
+    return 0 if exempt else int(variables.get("max_user_connections", 0))
 
 
 def _key_file(value: str) -> str:

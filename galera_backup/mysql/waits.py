@@ -16,8 +16,10 @@ from galera_backup.models.blocked import BackupWait, Statement
 NAMED = 5
 """Sessions that run something, and as many idle ones: a server may have hundreds of either."""
 IDLE = "idle"
+_HOST = "REGEXP_REPLACE(host, ':[0-9]+$', '')"
+"""Without the port; an IPv6 address has colons of its own."""
 _WAIT = (
-    "SELECT id, user, SUBSTRING_INDEX(host, ':', 1), time, state FROM information_schema.processlist"
+    f"SELECT id, user, {_HOST}, time, state FROM information_schema.processlist"
     " WHERE info LIKE 'BACKUP %' AND state LIKE 'Waiting%' ORDER BY time DESC LIMIT 1"
 )
 _PLUGIN = (
@@ -27,7 +29,7 @@ _PLUGIN = (
 _HOLDERS = "SELECT DISTINCT thread_id FROM information_schema.metadata_lock_info WHERE lock_type = 'Backup lock'"
 _SESSIONS = (
     "SELECT id, user, time, LEFT(info, 200) FROM information_schema.processlist"
-    " WHERE id <> CONNECTION_ID() AND NOT (user = %s AND SUBSTRING_INDEX(host, ':', 1) = %s)"
+    f" WHERE id <> CONNECTION_ID() AND NOT (user = %s AND {_HOST} = %s)"
     " AND NOT (user = 'system user' AND info IS NULL) AND command NOT IN ('Daemon', 'Binlog Dump')"
     " AND {which} AND info IS {what} ORDER BY info LIKE 'select%%', time DESC LIMIT %s"
 )

@@ -60,7 +60,7 @@ def claim_state(seen: Inspection, restore_id: str, strategy: Strategy) -> ClaimS
 def may_start(claims: Sequence[ClaimReport]) -> bool:
     """Whether the cluster can start on this data: all previous, or all restored.
 
-    A member on its previous data has the same cluster UUID and another history: it must never join restored members.
+    A member on its previous data has another history, and another cluster UUID: it cannot join restored members.
     A claim that was emptied gets the data of the others by a state transfer; the first has to form the cluster.
     """
     states = {claim.state for claim in claims}

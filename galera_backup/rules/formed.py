@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from galera_backup.models.cluster import ClusterObservation, MemberObservation
-from galera_backup.rules.health import member_problems
+from galera_backup.rules.health import problems_of_a_group
 
 RESTARTS = 2
 """Of a server that does not start. One can come from the liveness probe, or from a name that did not resolve yet."""
@@ -21,11 +21,7 @@ def not_formed(seen: ClusterObservation, replicas: int) -> tuple[str, ...]:
     """What is missing until the cluster has formed, one sentence each; empty: it has. At least so many replicas."""
     if seen.replicas < replicas:
         return (f"expected StatefulSet {str(seen.cluster)!r} to want {replicas} replicas, it wants {seen.replicas}",)
-    found = [problem for member in seen.members for problem in member_problems(member, seen.replicas)]
-    uuids = {member.wsrep.cluster_state_uuid for member in seen.members if member.wsrep is not None}
-    if len(uuids) > 1:
-        found.append(f"expected one wsrep_cluster_state_uuid on all members, saw {', '.join(sorted(uuids))}")
-    return tuple(found)
+    return tuple(problems_of_a_group(seen))
 
 
 def uuid_of(seen: ClusterObservation) -> str | None:
@@ -61,7 +57,7 @@ def all_answer(seen: ClusterObservation) -> bool:
 
 
 def not_restored(seen: ClusterObservation, uuid: str) -> str | None:
-    """Why a cluster that has formed does not have this cluster state UUID, the backup's or the clone's; or None."""
+    """Why a cluster that has formed does not have this cluster state UUID, which the restore gave; or None."""
     others = sorted(
         f"{member.pod} has {member.wsrep.cluster_state_uuid if member.wsrep else 'no answer'}"
         for member in seen.members

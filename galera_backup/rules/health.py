@@ -49,14 +49,8 @@ def is_resynced(wsrep: WsrepStatus) -> bool:
 
 def health_problems(seen: ClusterObservation) -> tuple[str, ...]:
     """What is wrong with the cluster (MOSK's backup workflow, phase 1), one sentence each; empty: it is healthy."""
-    group = max((member.wsrep.cluster_size for member in seen.members if member.wsrep is not None), default=0)
-    size = max(group, seen.replicas)  # an arbitrator, or members elsewhere, may be in it too
-    found = [problem for member in seen.members for problem in member_problems(member, size)]
-    running = [member.wsrep for member in seen.members if member.wsrep is not None]
-    for name in ("cluster_state_uuid", "cluster_conf_id"):
-        values = sorted({str(getattr(wsrep, name)) for wsrep in running})
-        if len(values) > 1:
-            found.append(f"expected one wsrep_{name} on all members, saw {', '.join(values)}")
+    found = problems_of_a_group(seen)
+    found += _unlike(seen, "cluster_conf_id")
     synced = sum(is_synced(member.wsrep) for member in seen.members)
     if synced < OTHERS_IN_SYNC + 1 and not is_backed_up_in_service(seen):
         found.append(
@@ -64,6 +58,19 @@ def health_problems(seen: ClusterObservation) -> tuple[str, ...]:
             f"while one is backed up, saw {synced} of {seen.replicas}"
         )
     return tuple(found)
+
+
+def problems_of_a_group(seen: ClusterObservation) -> list[str]:
+    """What is wrong with the members of one group, however many others are in it, one sentence each."""
+    group = max((member.wsrep.cluster_size for member in seen.members if member.wsrep is not None), default=0)
+    size = max(group, seen.replicas)  # an arbitrator, or members elsewhere, may be in it too
+    found = [problem for member in seen.members for problem in member_problems(member, size)]
+    return [*found, *_unlike(seen, "cluster_state_uuid")]
+
+
+def _unlike(seen: ClusterObservation, name: str) -> list[str]:
+    values = sorted({str(getattr(member.wsrep, name)) for member in seen.members if member.wsrep is not None})
+    return [f"expected one wsrep_{name} on all members, saw {', '.join(values)}"] if len(values) > 1 else []
 
 
 def is_backed_up_in_service(seen: ClusterObservation) -> bool:

@@ -33,7 +33,7 @@ def left(recipe: StartRecipe, claims: Sequence[ClaimReport], serving: int, why: 
         )
     return ClusterLeftPartial(
         f"StatefulSet {cluster!r} stays at {serving} of {size} replicas, which serve: expected all data "
-        f"claims restored, saw {saw}. Do not scale it up by hand: the others would join with another history. Mend "
+        f"claims restored, saw {saw}. Do not scale it up by hand: the others hold data of another cluster. Mend "
         "the cause and run the janitor, which finishes the restore; or scale the StatefulSet to 0 and start the "
         f"restore again with 'replicas': {size}: that redoes every claim, and loses what was written since"
     )

@@ -66,9 +66,7 @@ class WayBack(Model):
     """What was lost, and what follows from it; empty when nothing was lost."""
 
 
-def way_back(
-    found: Sequence[ClaimFound], *, was_up: bool, may_be_restored: bool = True, first_in_sync: bool = True
-) -> WayBack:
+def way_back(found: Sequence[ClaimFound], *, was_up: bool, may_be_restored: bool, first_in_sync: bool) -> WayBack:
     """Decide by the rule above; `found` are all claims, by ordinal.
 
     `was_up`: the cluster ran before the restore, so that its previous data is to be started.

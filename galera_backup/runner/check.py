@@ -1,4 +1,4 @@
-"""Look at a data volume, and verify a backup before anything is stopped for it. Changes nothing."""
+"""Look at a data volume, and verify, or pin, a backup before anything is stopped for it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from galera_backup.runner.places import Places
 from galera_backup.runner.prepare import verify_stream
 from galera_backup.runner.reporting import listed
 from galera_backup.runner.staged.previous import left_incomplete, saved_state
-from galera_backup.runner.staying import in_the_way, staying
+from galera_backup.runner.staying import going, in_the_way, staying
 from galera_backup.runner.volumes import copies_kb, data_directories, has_snapshots, unpacked_kb, used_kb
 from galera_backup.storage import layout
 from galera_backup.storage.archive import manifest_of
@@ -75,6 +75,7 @@ def check(job: CheckJob, places: Places, container: MariadbContainer) -> CheckRe
         unreadable=listed(found.unreadable),
         left_incomplete=left_incomplete(places.volume, data),
         staying=listed(sorted(staying(data, job.layout))),
+        going=listed(sorted(going(data, job.layout))),
         in_the_way=listed(f"{path}: {reason}" for path, reason in sorted(stuck.items())),
         manifest=manifest,
     )

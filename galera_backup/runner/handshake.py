@@ -1,8 +1,8 @@
 """Names that the two containers of a runner pod, and the worker that builds the pod, agree on.
 
 `mariadb` runs the image of the server (so the tools' version is the server's) and only needs `sh`, `mariadb-backup`,
-`mbstream`, the coreutils and, for passwords and a clone's identity, the server itself; `agent` runs our image. They
-share the emptyDir WORK and meet in its FIFO.
+`mbstream`, the coreutils and, for passwords and the identity of restored data, the server itself; `agent` runs our
+image. They share the emptyDir WORK and meet in its FIFO.
 
 The handshake, in files of WORK. The agent makes its checks first, and then the FIFO `stream`; the script waits for it,
 or for `done`, which says that there is nothing (more) to do. What a tool answered is in a `*.status` file that the

@@ -79,12 +79,12 @@ def paced(
 ) -> Generator[bytes]:
     """The same blocks, no faster than this; of the time that the source takes at most `_CREDIT` is made up for.
 
-    `in_a_hurry`: somebody waits for the end of the stream, so no block waits.
+    `in_a_hurry`: somebody waits for the end of the stream, so no block waits, nor goes on waiting.
     """
     next_at = time.monotonic()
     for block in blocks:
-        if not in_a_hurry():
-            time.sleep(max(0.0, next_at - time.monotonic()))
+        while (rest := next_at - time.monotonic()) > 0 and not in_a_hurry():
+            time.sleep(min(rest, _CREDIT))
         next_at = max(next_at, time.monotonic() - _CREDIT) + len(block) / bytes_per_second
         yield block
 

@@ -22,6 +22,12 @@ _SERVERS_FILES = re.compile(
     r"|galera\.cache|gcache\.page\..*|.+\.\d{6,}|.+\.index"
 )
 """The last two are binlogs and their lists: old ones are of another history."""
+_BINLOGS = re.compile(r".+\.\d{6,}")
+_SERVERS_NOTES = re.compile(
+    r".+\.(pid|sock|err|log|info|state)|tc\.log|ddl_recovery.*|auto\.cnf|sst_in_progress|wsrep_.*|xtrabackup_.*"
+    r"|mariadb_backup_.*|backup-my\.cnf|(mysql|mariadb)_upgrade_.*|#.*"
+)
+"""What a server and its tools make beside the data, and nobody misses; copies of ours have a `#` too."""
 _TABLES = ("db.opt", "*.frm", "*.ibd", "*.MYD", "*.MAD")
 """A database that has no table yet has its options alone."""
 _MAY_BE_IN_BOTH = (LOST_AND_FOUND, MARKER, *upgrade_notes.NAMES)
@@ -43,6 +49,17 @@ def check_apart(data_directory: Path, stays: Collection[str], restored: Path) ->
             f"saw {bounded(', '.join(both), 300)}. The data directory was not touched; narrow 'host_files', or move "
             "those away, and start the restore again",
         )
+
+
+def going(data_directory: Path, layout: Layout) -> Iterator[str]:
+    """Names that go with the old data though no server made them; and binlogs, which are its only later history."""
+    stays = staying(data_directory, layout)
+    for path in data_directory.iterdir():
+        if path.name in (*stays, LOST_AND_FOUND, MARKER) or path.name.startswith(MARKER):
+            continue
+        is_known = _is_servers(path, layout) or _SERVERS_NOTES.fullmatch(path.name)
+        if not is_known or (path.is_file() and _BINLOGS.fullmatch(path.name)):
+            yield path.name
 
 
 def in_the_way(data_directory: Path, layout: Layout) -> dict[str, str]:

@@ -96,6 +96,18 @@ async def test_endpoints_that_lag_are_waited_for(bench: Bench) -> None:
     assert bench.world.listing("mariadb-server-2") == ["mariadb"]
 
 
+async def test_a_service_that_lists_none_of_its_pods_is_not_waited_for(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one of another IP family: whoever waited for it would keep the replica's lease for ever."""
+    task = await bench.desynced()
+    await bench.run(bench.galera.resync, task)
+    selecting = bench.world.selecting
+    monkeypatch.setattr(bench.world, "selecting", lambda labels: [*selecting(labels), "ipv6"])
+    await bench.run(bench.kubernetes.wait_in_service, task)
+    assert bench.world.listing("mariadb-server-2") == ["mariadb"]
+
+
 async def test_stop_and_start(bench: Bench) -> None:
     await bench.run(bench.kubernetes.scale_down, bench.scale(0))
     await bench.twice(bench.kubernetes.wait_stopped, bench.scale(0))

@@ -21,9 +21,10 @@ class Gate:
     opened: threading.Event = field(default_factory=threading.Event)
 
     def pass_through(self) -> None:
-        """Wait until somebody opens."""
+        """Wait until somebody opens. Error: `RuntimeError`, when nobody does: what waits for the call waits in vain."""
         self.entered.set()
-        self.opened.wait(LONGEST_HANG)
+        if not self.opened.wait(LONGEST_HANG):
+            raise RuntimeError(f"nobody has opened this gate for {LONGEST_HANG} s")
 
     def open(self) -> None:
         """Let the call, and all later ones, go on."""

@@ -13,7 +13,7 @@ from kubernetes.client import V1Container, V1ObjectMeta, V1Pod, V1PodSpec
 from galera_backup import names
 from galera_backup.credentials import Credentials
 from galera_backup.errors import ClusterNotFound, DatabaseRefused, DatabaseUnavailable, KubernetesRefused
-from galera_backup.kube.facts import PodFacts, StatefulSetFacts
+from galera_backup.kube.facts import ClaimFacts, PodFacts, StatefulSetFacts
 from galera_backup.marks import check_overwrite
 from galera_backup.models.admission import Quota
 from galera_backup.models.blocked import BackupWait
@@ -140,11 +140,11 @@ class FakeKube(_Fake):
         return [member.facts() for member in world.members.values()] if cluster == world.cluster else []
 
     @_call
-    def claim_uid(self, namespace: str, name: str) -> str:
+    def claim(self, namespace: str, name: str) -> ClaimFacts:
         claim = self.worlds.at(namespace).claims.get(name)
         if claim is None:
             raise ClusterNotFound(f"reading claim {name!r}: it does not exist. Check the names in the request")
-        return claim.uid
+        return ClaimFacts(uid=claim.uid, deleting=claim.deleting)
 
     @_call
     def credentials(self, namespace: str, reference: SecretRef) -> Credentials:

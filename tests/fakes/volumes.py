@@ -36,6 +36,7 @@ class Claim:
 
     name: str
     uid: str = field(default_factory=lambda: str(uuid.uuid4()))
+    deleting: bool = False
     data: str = "live"
     """`live`, a backup id, `incomplete`, or `empty`: a state transfer fills it."""
     marker: ClaimMarker | None = None

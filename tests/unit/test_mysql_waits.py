@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Sequence
 from datetime import timedelta
@@ -16,16 +17,16 @@ from galera_backup.rules.blocked import blocked
 
 Session = tuple[int, str, str, str, int, str, str | None]
 """Id, user, host, command, seconds, state, statement."""
-TOOL: Session = (9, "backup", "10.1.0.9:5000", "Query", 60, "Waiting for backup lock", "BACKUP STAGE START")
-ITS_OTHER: Session = (10, "backup", "10.1.0.9:5002", "Sleep", 3000, "", None)
+TOOL: Session = (9, "backup", "fd00::9:5000", "Query", 60, "Waiting for backup lock", "BACKUP STAGE START")
+ITS_OTHER: Session = (10, "backup", "fd00::9:5002", "Sleep", 3000, "", None)
 APPLIER: Session = (1, "system user", "", "Sleep", 9000, "", None)
 REPORTS: list[Session] = [
     (100 + number, "report", "10.1.0.4:1", "Query", 900, "", f"SELECT {number}") for number in range(20)
 ]
-WRITER: Session = (30, "app", "10.1.0.5:1", "Query", 61, "", "INSERT INTO t SELECT ...")
+WRITER: Session = (30, "app", "fd00::5:1", "Query", 61, "", "INSERT INTO t SELECT ...")
 LATER: Session = (31, "app", "10.1.0.5:2", "Query", 5, "Waiting for backup lock", "ALTER TABLE t ...")
 IDLE: Session = (32, "cron", "10.1.0.6:1", "Sleep", 70, "", None)
-OF_AN_ADMIN: Session = (33, "backup", "10.1.0.7:1", "Sleep", 80, "", None)
+OF_AN_ADMIN: Session = (33, "backup", "fd00::7:1", "Sleep", 80, "", None)
 
 
 class Cursor:
@@ -45,7 +46,7 @@ class Cursor:
             text = f"({', '.join(map(str, value))})" if isinstance(value, list) else repr(value)
             query = query.replace("%s", text, 1)
         query = query.replace("%%", "%") if values else query
-        query = query.replace("information_schema.", "").replace("SUBSTRING_INDEX", "before")
+        query = query.replace("information_schema.", "")
         self._cursor.execute(query.replace("LEFT(", "substring(").replace("info, 200", "info, 1, 200"))
 
     def fetchone(self) -> Any:
@@ -60,7 +61,7 @@ class Server:
 
     def __init__(self, sessions: Sequence[Session], holders: Sequence[int] | None) -> None:
         self._database = sqlite3.connect(":memory:")
-        self._database.create_function("before", 3, lambda text, mark, count: str(text).partition(mark)[0])
+        self._database.create_function("REGEXP_REPLACE", 3, lambda text, what, by: re.sub(what, by, text))
         self._database.create_function("CONNECTION_ID", 0, lambda: 0)
         self._database.execute("CREATE TABLE processlist (id, user, host, command, time, state, info)")
         self._database.executemany("INSERT INTO processlist VALUES (?, ?, ?, ?, ?, ?, ?)", sessions)

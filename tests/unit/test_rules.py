@@ -264,3 +264,14 @@ def planned(image: str = "mariadb:10.11", uid: str = "u", **layout: Any) -> Clus
 def test_what_has_changed_since_the_plan(then: dict[str, Any], now: dict[str, Any], says: str | None) -> None:
     found = changed_since(planned(**then), planned(**now))
     assert found is None if says is None else found is not None and says in found
+
+
+def test_others_in_the_group_do_not_keep_it_from_having_formed() -> None:
+    """An arbitrator that was left running joins the restored cluster."""
+    members = {"cluster_size": 4}
+    seen = cluster()
+    bigger = [
+        each.model_copy(update={"wsrep": each.wsrep.model_copy(update=members)}) for each in seen.members if each.wsrep
+    ]
+    assert not_formed(seen.model_copy(update={"members": tuple(bigger)}), 3) == ()
+    assert not_formed(cluster(cluster_size=4), 3), "they are not in one group"

@@ -212,3 +212,17 @@ async def test_holds_that_somebody_removes_before_the_swap(stage: Stage) -> None
     assert "somebody has removed the pods that held them" in error.message
     assert {claim.data for claim in world.claims.values()} == {"live"}
     await stage.assert_settled(world)
+
+
+async def test_claims_that_go_when_no_pod_uses_them(stage: Stage) -> None:
+    """Somebody deletes one in the stop: it is still there, and no server could start on it."""
+    world = stage.world(backups=(BACKUP_ID,))
+    world.delays = type(world.delays)(pod=0.4)
+    handle = await stage.restore(world, strategy="staged")
+    await assert_eventually(lambda: "down 1" in world.look().events)
+    with world.lock:
+        world.claims[world.claim_name(1)].deleting = True
+    error = await failure_of(handle)
+    assert f"{world.claim_name(1)} were deleted" in error.message
+    await stage.end_of(stage.lease(world))
+    assert {claim.data for claim in world.look().claims.values()} == {"live"}

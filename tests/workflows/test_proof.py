@@ -119,7 +119,7 @@ async def test_checks_have_an_account_of_their_own(stage: Stage) -> None:
     for method in ("ask", "seen_tables", "check_table"):
         world.faults.add(Fault(method, when=note))
     await restored(stage, world, checks=[CHECK], check_credentials={"secret": "reader"})
-    assert users == ["reader"] * 4
+    assert users == ["reader"] * 5
     mounted = [
         source.secret.name
         for pod in world.created

@@ -225,3 +225,17 @@ async def test_cancelled_while_it_asks(stage: Stage) -> None:
     assert "the restore was cancelled when claims were changed already, so it was finished" in failure.message
     await stage.assert_settled(world)
     assert {claim.data for claim in world.claims.values()} == {BACKUP_ID}
+
+
+async def test_volumes_are_looked_at_again_after_the_approval(stage: Stage) -> None:
+    """It may have taken a day."""
+    world = stage.world(backups=(BACKUP_ID,))
+    handle = await stage.restore(world, strategy="in_place", require_approval=True)
+    await in_phase(handle, "approve")
+    with world.lock:
+        world.claims[world.claim_name(1)].free_kb = world.claims[world.claim_name(1)].used_kb = 0
+    await handle.execute_update("approve", ANSWER)
+    failure = await failure_of(handle)
+    assert failure.type == "NotEnoughSpace"
+    assert "scale 0" not in world.events
+    await stage.assert_settled(world)

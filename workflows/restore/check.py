@@ -22,10 +22,11 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.jobs import CheckJob, CheckReport, Inspection, InspectJob, Pin
     from galera_backup.models.manifest import Manifest
     from galera_backup.models.plan import ClaimPlan, RestorePlan
-    from galera_backup.models.preflight import warnings
+    from galera_backup.models.preflight import Finding, warnings
     from galera_backup.models.restore import OutageRequest, RestoreRequest, Strategy
     from galera_backup.rules.plan import changed_since, expected_outage
     from galera_backup.rules.preflight.findings import keys_of_backup
+    from galera_backup.rules.preflight.places import left_elsewhere
     from galera_backup.rules.preflight.volumes import placed, volumes
     from galera_backup.rules.space import lacking_space, lacking_staging_space, lacking_unpack_space
 
@@ -75,10 +76,9 @@ async def check_backup(
     if manifest is None:
         raise InternalError("the check of the backup returned no manifest")
     reports = [report, *[await _check_claim(plan, claim, None) for claim in others]]
-    said, staged = request.data_directory is not None, request.strategy == Strategy.STAGED
-    plan, reports = await _place(plan, reports, manifest, said=said)
+    plan, reports = await _place(plan, reports, manifest, said=request.data_directory is not None)
     keys, without_keys = keys_of_backup(manifest.layout.key_files, plan.seen.planned)
-    found = [*volumes(plan.claims, reports, manifest.layout, said=said, staged=staged), *without_keys]
+    found = [*_of_volumes(request, plan, manifest, reports), *without_keys]
     refuse(found, "restore", request)
     plan = plan.with_server_volumes(keys).with_left_incomplete(_left_incomplete(plan, reports))
     obstacles = _obstacles(plan, room, manifest.room_kb, reports)
@@ -87,11 +87,7 @@ async def check_backup(
     _show(restore.questions.plan, work.progress)
     told = warnings(restore.questions.plan.findings, "restore", request.accept)
     work.progress.fact("preflight", "; ".join(told) or "no warnings")
-    if obstacles:
-        raise NotEnoughSpace(
-            f"restoring {manifest.backup_id!r} into {str(request.cluster)!r}: {'; '.join(obstacles)}. "
-            f"Nothing was changed and the database is up; {room.way_out}"
-        )
+    _require_room(obstacles, request, manifest, room)
     return plan, manifest
 
 
@@ -107,13 +103,36 @@ def _left_incomplete(plan: Plan, reports: list[CheckReport]) -> tuple[str, ...]:
     )
 
 
-async def approval(restore: Restore) -> None:
-    """Phase approve, where the request asks for it. Error: `RestoreRejected`."""
-    if not restore.request.require_approval:
+async def approval(restore: Restore, plan: Plan, manifest: Manifest, room: Room) -> None:
+    """Phase approve, where the request asks for it; then a look at the volumes again, as it may have taken a day.
+
+    Errors: `RestoreRejected`, `PreflightRefused`, `NotEnoughSpace`.
+    """
+    request = restore.request
+    if not request.require_approval:
         return
     restore.work.enter("approve", "the plan waits for the update approve or reject; nothing was changed")
-    answer = await restore.questions.approval(restore.request.approval_timeout)
+    answer = await restore.questions.approval(request.approval_timeout)
     restore.work.progress.fact("approved by", f"{answer.who}: {answer.why}")
+    reports = [await _check_claim(plan, claim, None, "again") for claim in plan.claims]
+    refuse(_of_volumes(request, plan, manifest, reports), "restore", request)
+    _require_room(_obstacles(plan, room, manifest.room_kb, reports), request, manifest, room)
+
+
+def _of_volumes(request: RestoreRequest, plan: Plan, manifest: Manifest, reports: list[CheckReport]) -> list[Finding]:
+    said, staged = request.data_directory is not None, request.strategy == Strategy.STAGED
+    found = list(volumes(plan.claims, reports, manifest.layout, said=said, staged=staged))
+    if not all(claim.layout.asked for claim in plan.claims):
+        found += left_elsewhere(manifest.layout, plan.seen.planned)
+    return found
+
+
+def _require_room(obstacles: tuple[str, ...], request: RestoreRequest, manifest: Manifest, room: Room) -> None:
+    if obstacles:
+        raise NotEnoughSpace(
+            f"restoring {manifest.backup_id!r} into {str(request.cluster)!r}: {'; '.join(obstacles)}. "
+            f"Nothing was changed and the database is up; {room.way_out}"
+        )
 
 
 async def check_unchanged(restore: Restore, plan: Plan) -> Plan:

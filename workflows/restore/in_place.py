@@ -33,7 +33,7 @@ async def run(restore: Restore, cut: Cut) -> Restored:
     """One claim after the other, all in the outage."""
     plan = await plan_restore(restore)
     plan, manifest = await check_backup(restore, plan, UNPACKED, copies=UNPACK_AND_PREPARE + len(plan.claims))
-    await approval(restore)
+    await approval(restore, plan, manifest, UNPACKED)
     plan = await check_unchanged(restore, plan)
     await cut.stop(plan)
     claims = [await restore_first_claim(restore, plan, manifest, cut)]

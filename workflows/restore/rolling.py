@@ -29,7 +29,7 @@ async def run(restore: Restore, cut: Cut) -> Restored:
     """The first claim in the outage, the others while its replica serves."""
     plan = await plan_restore(restore)
     plan, manifest = await check_backup(restore, plan, UNPACKED, copies=1)
-    await approval(restore)
+    await approval(restore, plan, manifest, UNPACKED)
     await restore.clean_up(plan, "removing what earlier restores left on the backup volume")
     unpacked = await _unpack(restore, plan, manifest)
     plan = await check_unchanged(restore, plan)

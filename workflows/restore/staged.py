@@ -12,6 +12,7 @@ from workflows.gather import for_each
 from workflows.restore.check import CHECK_LIMIT, SECOND_COPY, approval, check_backup, check_unchanged, inspect_claim
 from workflows.restore.cut import Cut
 from workflows.restore.ending import MARGIN
+from workflows.restore.in_place import REPLICAS_AT_MOST
 from workflows.restore.plan import Plan, Restore, Restored, plan_restore
 from workflows.restore.proof import Proving
 
@@ -28,7 +29,8 @@ with workflow.unsafe.imports_passed_through():
 def ttl(request: RestoreRequest) -> timedelta:
     """The longest that the lease may be needed: the cluster may be stopped and started once more to go back."""
     people = request.approval_timeout + request.decision_timeout
-    unchanged = CHECK_LIMIT * 2 + request.runner_timeout * _runner.ATTEMPTS
+    one_by_one = request.replicas or REPLICAS_AT_MOST  # where no two pods can use the backup claim at once
+    unchanged = CHECK_LIMIT * 2 + request.runner_timeout * one_by_one * _runner.ATTEMPTS
     return unchanged + Cut.limit(request) * 2 + Proving.limit(request) + people + MARGIN
 
 
@@ -37,7 +39,7 @@ async def run(restore: Restore, cut: Cut) -> Restored:
     proving = Proving(restore)
     plan = await plan_restore(restore)
     plan, manifest = await check_backup(restore, plan, SECOND_COPY, copies=0, proof=proving)
-    await approval(restore)
+    await approval(restore, plan, manifest, SECOND_COPY)
     await restore.clean_up(plan, "removing what earlier restores left, or kept, on the volumes")
     claims = await _stage(restore, plan, manifest, proving)
     await _verify(restore, plan)

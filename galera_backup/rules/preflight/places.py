@@ -78,8 +78,41 @@ def layout(pod: PodShape, mount: Mount, settings: ServerSettings) -> Layout:
         ignored=settings.ignored,
         host_files=(*HOST_FILES, *_hosts_files(settings, data)),
         key_files=settings.key_files,
+        elsewhere=tuple(sorted(_elsewhere_on_volumes(pod, settings))),
+        binding=settings.binding,
         asked=True,
     )
+
+
+def left_elsewhere(of_backup: Layout, planned: PodShape | None) -> Iterator[Finding]:
+    """What a restore would leave as it was, beside other data, where no server can be asked for its settings.
+
+    `of_backup`: where the replica that was backed up had it; `planned`: a pod that the template makes.
+    """
+    for path in of_backup.elsewhere:
+        mount = mount_of(planned, path) if planned is not None else None
+        if planned is None or (mount is not None and mount.kind != "emptyDir"):
+            where = "elsewhere" if planned is None else describe(mount)
+            yield found(
+                "logs-were-elsewhere",
+                f"logs and state of the servers in {path!r}",
+                f"expected them in the data directory; no server says where it has them, that of the backup had them "
+                f"{where}: after a restore the old ones would go on, and a write would have another GTID on each "
+                "replica",
+                "Start the cluster, so that its servers can be asked; or move what lies there aside on every replica",
+            )
+
+
+def _elsewhere_on_volumes(pod: PodShape, settings: ServerSettings) -> Iterator[str]:
+    """See `Layout.elsewhere`. Data files elsewhere are no backup's."""
+    data = PurePosixPath(settings.datadir)
+    for setting in settings.files:
+        if setting.name in _LOGS | _STATE:
+            for path in _paths(setting.name, setting.value):
+                absolute = _absolute(path, data)
+                mount = mount_of(pod, str(absolute))
+                if not absolute.is_relative_to(data) and mount is not None and mount.kind != "emptyDir":
+                    yield str(absolute)
 
 
 def _hosts_files(settings: ServerSettings, data: PurePosixPath) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from galera_backup.models.shape import ClusterShape, Mount
 from galera_backup.rules.health import OTHERS_IN_SYNC
 from galera_backup.rules.preflight.places import describe, mount_of
 from galera_backup.rules.preflight.severities import found
-from galera_backup.version import SUPER_IS_LESS_SINCE, Version
+from galera_backup.version import SUPER_IS_LESS_SINCE, Version, is_beyond_limits
 
 OLDEST = (10, 6)
 """The first series whose mariadb-backup says at its end which write-set it has."""
@@ -117,7 +117,7 @@ def _versions(answered: Sequence[tuple[ServerSeen, ServerSettings]]) -> Iterator
 def _group(
     seen: ClusterShape, asked: Sequence[ServerSeen], answered: Sequence[tuple[ServerSeen, ServerSettings]]
 ) -> Iterator[Finding]:
-    """Members that a restore would not stop: they keep the old data, under the same uuid.
+    """Members that a restore would not stop: they keep the old data, and serve it.
 
     Those that are its own are counted, not its replicas: one that is down leaves room for a foreign one.
     """
@@ -186,7 +186,7 @@ def _beyond(seen: ClusterShape, size: int, beyond: int, others: Collection[str],
         "members-beyond",
         about,
         f"{group}: {', '.join(named)} too",
-        "Stop those first: they would go on with the old data under the same uuid. Then start the restore",
+        "Stop those first: they would go on with the old data beside the restored cluster. Then start the restore",
     )
 
 
@@ -220,7 +220,7 @@ def _account(seen: ClusterShape, server: ServerSeen, settings: ServerSettings) -
         yield found("connections-too-few", about, f"expected it to have {needed_for}, it may have {limit}", remedy)
     if limit == CONNECTIONS:
         yield found("connections-limited", about, f"a backup takes all {limit} connections that it may have", remedy)
-    if not missing and not _is_let_in(settings):
+    if not missing and not is_beyond_limits(settings.version, settings.privileges):
         yield found(
             "connections-not-reserved",
             about,
@@ -236,13 +236,6 @@ def _account(seen: ClusterShape, server: ServerSeen, settings: ServerSettings) -
             "it looks",
             "Set them to 0",
         )
-
-
-def _is_let_in(settings: ServerSettings) -> bool:
-    """Whether the connection that a server keeps free beyond max_connections is for this account too."""
-    version = Version.parse(settings.version)
-    by_super = version is None or version.series < SUPER_IS_LESS_SINCE
-    return (by_super and "SUPER" in settings.privileges) or bool({"ALL PRIVILEGES", _RESERVED} & settings.privileges)
 
 
 def _needed(seen: ClusterShape, settings: ServerSettings) -> set[str]:

@@ -117,6 +117,14 @@ def _template(seen: ClusterShape) -> Iterator[Finding]:
             f"Finish the rollout, or take it back: kubectl -n {shape.cluster.namespace} rollout undo statefulset "
             f"{shape.cluster.statefulset}",
         )
+    elif not shape.observed:
+        yield found(
+            "template-differs",
+            about,
+            "expected its controller to have seen its present spec, it has not: nobody knows yet which pods are of an "
+            "older template",
+            "Wait until it has, or see why kube-controller-manager does not work",
+        )
     elif older:
         yield found(
             "template-differs",

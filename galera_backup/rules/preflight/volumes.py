@@ -86,6 +86,13 @@ def volumes(
                 "Name the servers' data directory in 'data_directory', as their container sees it",
             )
         yield from _immovable(claim, report)
+        if report.going:
+            yield found(
+                "names-removed",
+                f"claim {claim.claim!r}",
+                f"with the old data a restore removes what no server needs: {', '.join(report.going)}",
+                "Copy them elsewhere, or name them in 'host_files', and they stay",
+            )
         if report.replication:
             yield found(
                 "replicates-from-elsewhere",
@@ -94,6 +101,7 @@ def volumes(
                 "data that is replaced, so it does not replicate after a restore",
                 "Set it up again then (CHANGE MASTER), from the position that the restored data has in gtid_slave_pos",
             )
+        yield from _bound_otherwise(claim, of_backup)
     if not all(report.backup_writable for report in reports):
         yield _no_backups()
     unlike = [claim for claim in claims if claim.layout.below != of_backup.below and not claim.layout.asked]
@@ -104,6 +112,21 @@ def volumes(
             f"expected to know where its server looks for data: the volumes are empty, and the replica of the backup "
             f"had it in {of_backup.below or '.'!r} below its mount, not in {unlike[0].layout.below or '.'!r}",
             "Name the servers' data directory in 'data_directory', as their container sees it",
+        )
+
+
+def _bound_otherwise(claim: ClaimObservation, of_backup: Layout) -> Iterator[Finding]:
+    """Settings of the claim's server with which it would not start on the backup's data, or not find its tables."""
+    needed = dict(each.split("=", 1) for each in of_backup.binding)
+    has = dict(each.split("=", 1) for each in claim.layout.binding)
+    unlike = [f"{name} {has[name]!r}, not {value!r}" for name, value in needed.items() if has.get(name, value) != value]
+    if unlike:
+        yield found(
+            "settings-differ",
+            f"server of claim {claim.claim!r}",
+            f"expected the settings of the replica that was backed up, it has {', '.join(unlike)}: it would not start "
+            "on that data, or not find its tables",
+            "Give the servers the backup's values, and start the restore again",
         )
 
 

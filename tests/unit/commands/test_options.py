@@ -120,7 +120,7 @@ def test_source_that_is_wrong(source: str, text: str) -> None:
 
 
 def test_every_field_of_a_janitor_has_an_option() -> None:
-    servers = janitor_command.ServerOptions("s", "u", "p", "db", LabelMover.CONTROLLER, *LABEL, "3307")
+    servers = janitor_command.ServerOptions("s", "u", "p", "db", "3307")
     limits = {"drain_timeout": "1m", "step_timeout": "2m"}
     order = request(JanitorRequest, "a/b", servers.fields() | limits)
     assert order.credentials == SecretRef(secret="s", user_key="u", password_key="p")

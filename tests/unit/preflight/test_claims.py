@@ -50,7 +50,7 @@ def test_scaling_would_delete_the_claims() -> None:
         ({"deleting": True}, "claim-deleting", False, True),
         ({"owners": (A_POD,)}, "claim-owned-by-a-pod", False, True),
         ({"owners": (CHART,)}, "claim-owned", False, True),
-        ({"owners": (OWNER,)}, "claim-owned-by-the-statefulset", False, False),
+        ({"owners": (OWNER,)}, "claim-owned-by-the-statefulset", False, True),
         ({"access_modes": ("ReadWriteOncePod",)}, "claim-for-one-pod", True, True),
         ({"volume_mode": "Block"}, "claim-without-filesystem", True, True),
     ],

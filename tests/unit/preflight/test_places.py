@@ -6,7 +6,7 @@ import pytest
 
 from galera_backup.models.layout import HOST_FILES, Layout, NamedDirectory
 from galera_backup.models.shape import ClusterShape, Mount
-from galera_backup.rules.preflight.places import layout, mount_of, places
+from galera_backup.rules.preflight.places import layout, left_elsewhere, mount_of, places
 from tests.unit.preflight.shapes import DATA, cluster, mount, pod, server, servers, settings, statefulset
 
 BITNAMI = "/bitnami/mariadb"
@@ -222,3 +222,29 @@ def test_what_no_server_makes_is_the_hosts() -> None:
     assert found.host_files == (*HOST_FILES, "galera", "init.sql", "tls[[]1]")
     assert found.directories == ()
     assert kinds(cluster(), files=files) == []
+
+
+@pytest.mark.parametrize(
+    ("mounts", "kinds"),
+    [
+        ((mount(0), LOGS), ["logs-were-elsewhere"]),
+        ((mount(0, "/var/lib"),), []),
+        ((mount(0), LOGS.model_copy(update={"kind": "emptyDir"})), []),
+        ((mount(0),), []),
+        ((mount(0, "/"),), ["logs-were-elsewhere"]),
+        (None, ["logs-were-elsewhere"]),
+    ],
+)
+def test_logs_that_nobody_can_be_asked_for(mounts: tuple[Mount, ...] | None, kinds: list[str]) -> None:
+    """The servers are down; that of the backup had its binlogs on a claim of their own."""
+    running = pod(0, mounts=(mount(0), LOGS))
+    of_backup = layout(running, mount(0), settings(files={"log_bin_basename": "/logs/bin", "tmpdir": "/logs/tmp"}))
+    assert of_backup.elsewhere == ("/logs/bin",)
+    planned = pod(0, mounts=mounts) if mounts is not None else None
+    assert [each.kind for each in left_elsewhere(of_backup, planned)] == kinds
+
+
+def test_logs_in_the_data_directory_are_not_elsewhere() -> None:
+    found = layout(pod(0), mount(0), settings(files={"log_bin_basename": f"{DATA}/binlog/bin"}))
+    assert found.elsewhere == ()
+    assert list(left_elsewhere(found, None)) == []

@@ -152,3 +152,7 @@ def test_a_probe_that_does_not_ask_for_synced() -> None:
     assert "mariadb-server-1" in finding.saw
     in_service = cluster(statefulset=shape(replicas=2), members=(pod(0, unready_after=None), pod(1)))
     assert kinds(in_service) == []
+
+
+def test_a_template_that_its_controller_has_not_seen() -> None:
+    assert kinds(cluster(statefulset=shape(observed=False))) == ["template-differs"]

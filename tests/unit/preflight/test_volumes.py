@@ -56,6 +56,7 @@ def test_what_a_backup_would_lack(fields: dict[str, Any], kinds: list[str]) -> N
         ({"data_at": ()}, {}, {"below": "data"}, True, []),
         ({"staying": ("ca.pem",)}, {}, {}, False, ["names-stay"]),
         ({"in_the_way": ("ibdata1: immutable",)}, {}, {}, False, ["data-in-the-way"]),
+        ({"going": ("dump.sql",)}, {}, {}, False, ["names-removed"]),
         ({"data_at": ("data",)}, {"asked": True}, {"below": "data"}, False, []),
         ({"data_at": ()}, {"asked": True}, {"below": "data"}, False, []),
         ({"unreadable": (".",)}, {}, {}, False, ["directories-unreadable"]),
@@ -177,3 +178,20 @@ def test_volumes_of_keys() -> None:
     assert key_volumes(facts(cluster(members=members), files=file)) == ("keys",)
     elsewhere = {"file_key_management_filename": f"{DATA}/keys.enc"}
     assert key_volumes(facts(cluster(members=members, claims=(claim(0),)), files=elsewhere)) == ()
+
+
+@pytest.mark.parametrize(
+    ("has", "kinds"),
+    [
+        (("innodb_page_size=16384", "lower_case_table_names=0"), []),
+        (("innodb_page_size=65536", "lower_case_table_names=0"), ["settings-differ"]),
+        (("innodb_page_size=16384", "lower_case_table_names=1"), ["settings-differ"]),
+        (("lower_case_table_names=0",), []),
+        ((), []),
+    ],
+)
+def test_settings_to_which_data_is_bound(has: tuple[str, ...], kinds: list[str]) -> None:
+    of_backup = Layout(binding=("innodb_page_size=16384", "lower_case_table_names=0"))
+    found = list(volumes([observed(binding=has, asked=True)], [report()], of_backup, said=False, staged=True))
+    assert [each.kind for each in found] == kinds
+    assert list(volumes([observed(binding=has)], [report()], Layout(), said=False, staged=True)) == []

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from galera_backup.runner.container import BLOCK
+from galera_backup import timing
+from galera_backup.runner.container import BLOCK, SETTLE_SECONDS
 from galera_backup.runner.pipeline import Tally, ahead, compress, decompress, paced
 from galera_backup.storage.files import read_file
 
@@ -82,3 +83,15 @@ def test_damaged_frame_is_an_error() -> None:
     packed[-1] ^= 1  # the frame's checksum
     with pytest.raises(zstandard.ZstdError):
         list(decompress(iter([bytes(packed)])))
+
+
+def test_a_block_that_waits_goes_on_when_somebody_waits_for_the_end() -> None:
+    """It has to wait for hours by its rate; nobody is in a hurry yet when it begins to."""
+    answers = iter([False, False, True, True])
+    began = time.monotonic()
+    assert list(paced(iter([bytes(10_000), b"end"]), 1.0, lambda: next(answers))) == [bytes(10_000), b"end"]
+    assert time.monotonic() - began < 5
+
+
+def test_a_tool_settles_within_the_grace_of_its_pod() -> None:
+    assert timing.RUNNER_GRACE.total_seconds() > SETTLE_SECONDS

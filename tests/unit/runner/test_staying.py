@@ -250,3 +250,25 @@ def test_an_upgrade_note_that_only_root_may_read(pod: Pod, claims: list[Path], m
     monkeypatch.setattr(Path, "read_bytes", refused)
     assert pod.restore(claims[0]).error is None
     assert not (claims[0] / "mysql_upgrade_info").exists()
+
+
+def test_what_goes_with_the_old_data(directory: Path) -> None:
+    for name in (
+        "system_mysql_backup.sql.zst",
+        "bin.000001",
+        "bin.index",
+        "ibtmp1",
+        "mariadb.pid",
+        "wsrep_notes",
+        MARKER,
+    ):
+        (directory / name).write_bytes(b"")
+    assert set(staying.going(directory, Layout())) == {
+        "binlog",  # no setting names it
+        "bin.000001",
+        "empty",
+        "notes",
+        "system_mysql_backup.sql.zst",
+    }
+    layout = Layout(host_files=("*.zst", "notes"), directories=(NamedDirectory(variable="log_bin", path="binlog"),))
+    assert set(staying.going(directory, layout)) == {"bin.000001", "empty"}
