@@ -7,7 +7,7 @@ object, and the late patch meets a conflict. See docs/adr/0007-fencing.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
@@ -19,7 +19,7 @@ from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.marks import is_revoked, is_unreadable, mark_of
 from galera_backup.models.common import ClusterRef, LeaseRef
-from galera_backup.models.mark import Mark
+from galera_backup.models.mark import Mark, StartRecipe
 from galera_backup.rules.stop import not_held, scaled_up
 
 
@@ -72,9 +72,7 @@ class Fence:
         """
         mark = await self.marked(cluster, container, lease, undoing=undoing)
         assert mark.start is not None, "every mark on a StatefulSet has how to start it"
-        wanted = [names.pod(cluster, ordinal) for ordinal in mark.start.ordinals if ordinal >= first]
-        held = {pod.name for pod in await in_thread(self._kube.holds, cluster)}
-        if missing := [name for name in wanted if name not in held]:
+        if missing := await names_not_held(self._kube, mark.start, first):
             raise LeaseLost(not_held(cluster, missing))
 
     async def at_zero(self, cluster: ClusterRef, container: str | None) -> None:
@@ -94,6 +92,14 @@ class Fence:
         await self.lease_is_open(lease)
         _not_revoked(found.annotations, lease, what)
         return _mark(found.annotations, lease, what)
+
+
+async def names_not_held(kube: KubeGateway, recipe: StartRecipe, first: int) -> Sequence[str]:
+    """Names of stopped replicas, from this ordinal on, that no pod holds."""
+    cluster = recipe.site.cluster
+    held = {pod.name for pod in await in_thread(kube.holds, cluster)}
+    wanted = (names.pod(cluster, ordinal) for ordinal in recipe.ordinals if ordinal >= first)
+    return [name for name in wanted if name not in held]
 
 
 def _may_change(annotations: Mapping[str, str], lease: LeaseRef, what: str, marked: bool) -> None:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 
+from activities._fence import names_not_held
 from activities._heartbeat import in_thread, pause
-from galera_backup import names
 from galera_backup.errors import LeaseLost, ScaleFailed
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.marks import mark_of
 from galera_backup.models.activities import RunnerTask
 from galera_backup.models.jobs import RunnerJob
-from galera_backup.models.mark import StartRecipe
 from galera_backup.rules.stop import not_held, scaled_up
 from galera_backup.runner.handshake import AGENT_CONTAINER, BEGINS
 
@@ -41,7 +39,7 @@ class OutageWatch:
             statefulset = await in_thread(self._kube.statefulset, cluster, task.site.container)
             mark = mark_of(statefulset.annotations)
             recipe = mark.start if mark is not None and mark.lease == task.lease else None
-            if recipe is not None and (missing := await self._missing(task, recipe)):
+            if recipe is not None and (missing := await names_not_held(self._kube, recipe, task.stopped_from)):
                 return LeaseLost(not_held(cluster, missing))
             serving = max(task.stopped_from - statefulset.first_ordinal, 0)
             if statefulset.replicas > serving:
@@ -52,11 +50,6 @@ class OutageWatch:
                     log.warning("scaled up in the outage", extra={"cluster": str(cluster), "seen": seen})
                 told = seen
             await pause(_PAUSE, *([told] if told else []))
-
-    async def _missing(self, task: RunnerTask[RunnerJob], recipe: StartRecipe) -> Sequence[str]:
-        held = {pod.name for pod in await in_thread(self._kube.holds, task.site.cluster)}
-        wanted = [names.pod(task.site.cluster, each) for each in recipe.ordinals if each >= task.stopped_from]
-        return [name for name in wanted if name not in held]
 
     async def _has_begun(self, task: RunnerTask[RunnerJob]) -> bool:
         """Whether the agent has said that it changes the data directory from here on."""

@@ -59,5 +59,5 @@ class CloneActivities:
             credentials = self._kube.credentials(cluster.namespace, request.site.credentials)
             group = self._mysql.group(Endpoint(cluster.namespace, pod.name, pod.ip, credentials, port))
         except GaleraBackupError as error:
-            return GroupMember(pod=pod.name, ip=pod.ip, error=error.message)
-        return GroupMember(pod=pod.name, ip=pod.ip, group=group)
+            return GroupMember(pod=pod.name, ip=pod.ip, ips=pod.ips, error=error.message)
+        return GroupMember(pod=pod.name, ip=pod.ip, ips=pod.ips, group=group)

@@ -17,7 +17,6 @@ from galera_backup.kube.facts import PodFacts
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.marks import is_held_for, mark_of
 from galera_backup.models.activities import (
-    ClusterFormed,
     DesyncReport,
     FormTask,
     Observe,
@@ -99,7 +98,7 @@ class GaleraActivities:
                     "before it, and the server did not obey it"
                 )
             if wsrep.local_state == DONOR_DESYNCED:
-                return DesyncReport(at=datetime.now(UTC), attempt=activity.info().attempt)
+                return DesyncReport(attempt=activity.info().attempt)
             await pause(1, f"{task.pod} is {wsrep.local_state_comment}")
         raise DesyncFailed(
             f"desyncing {task.pod!r}: expected Donor/Desynced within {DESYNC_LOOKS} s after wsrep_desync=ON, "
@@ -134,7 +133,7 @@ class GaleraActivities:
         while True:
             pod = await in_thread(self._kube.find_pod, task.site.cluster.namespace, task.pod)
             if pod is None or _is_not_ours(pod, task):
-                return ResyncReport(at=datetime.now(UTC), was_desynced=was_desynced, drained=drained)
+                return ResyncReport(was_desynced=was_desynced, drained=drained)
             try:
                 server = await self._server(task)
                 wsrep = await in_thread(self._mysql.wsrep_status, server)
@@ -149,7 +148,7 @@ class GaleraActivities:
                 raise DatabaseUnavailable(error.message) from error
             good = good + 1 if is_resynced(wsrep) else 0
             if good == 2:
-                return ResyncReport(at=datetime.now(UTC), was_desynced=was_desynced, drained=drained)
+                return ResyncReport(was_desynced=was_desynced, drained=drained)
             await pause(1, _waiting(task.pod, wsrep))
 
     async def _set_off(self, task: ReplicaTask, server: Endpoint) -> None:
@@ -160,7 +159,7 @@ class GaleraActivities:
             await in_thread(self._mysql.set_desync, server, on=False, until=until)
 
     @activity.defn
-    async def wait_formed(self, task: FormTask) -> ClusterFormed:
+    async def wait_formed(self, task: FormTask) -> None:
         """Wait until all replicas are Ready, in sync and in one cluster of the right size.
 
         The primary label goes back to the pod that had it as soon as that serves, where no pod carries it: clients
@@ -177,7 +176,7 @@ class GaleraActivities:
             if label is not None and (not missing or (is_vacant and takes_writes(seen, task.primary_pod))):
                 await self._put_back_primary(task, label, request)
             if not missing:
-                return ClusterFormed(at=datetime.now(UTC))
+                return
             await self._release_late_holds(task, seen)
             if task.may_fail and (reason := does_not_start(seen)):
                 raise ClusterNotFormed(f"{reason}. Look at the log of its container")

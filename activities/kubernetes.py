@@ -126,16 +126,15 @@ class KubernetesActivities:
         return frozenset(service for service in services if listed.get(service) is False)
 
     @activity.defn
-    async def revoke_replica(self, task: ReplicaTask) -> Revoked:
+    async def revoke_replica(self, task: ReplicaTask) -> None:
         """The first step of undoing: no activity of this lease takes the replica out of the cluster from now on.
 
         The pod is changed, marked or not, so that one that has checked its lease already meets a conflict.
         """
         pod = await in_thread(self._kube.find_pod, task.site.cluster.namespace, task.pod)
         if pod is None:
-            return Revoked(marked=False)
+            return
         await in_thread(self._kube.revoke, task.site.cluster.namespace, pod, task.lease.run_id)
-        return Revoked(marked=_is_marked(pod.annotations, task.lease))
 
     @activity.defn
     async def unmark_replica(self, task: ReplicaTask) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from temporalio import activity
@@ -34,6 +34,7 @@ from galera_backup.kube.facts import PodFacts
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.kube.runner_pod import runner_pod
 from galera_backup.models.activities import Observe, RemoveRunners, RunnerOutcome, RunnerTask
+from galera_backup.models.common import ClusterRef
 from galera_backup.models.jobs import RunnerJob
 from galera_backup.models.runner import RunnerError
 from galera_backup.mysql.gateway import Endpoint, MysqlGateway
@@ -122,14 +123,8 @@ class RunnerActivities:
     @activity.defn
     async def remove_runners(self, request: RemoveRunners) -> None:
         """Delete one runner pod, or all of a lease, and wait until they are gone: nobody works on the data any more."""
-        while True:
-            pods = await in_thread(self._runners, request)
-            if not pods:
-                return
-            for pod in pods:
-                if not pod.deleting:
-                    await in_thread(self._kube.delete_pod, request.cluster.namespace, pod.name)
-            await pause(0.5, f"waiting for {', '.join(pod.name for pod in pods)} to be gone")
+        while pods := await in_thread(self._runners, request):
+            await self._delete_all(request.cluster, pods)
 
     @activity.defn
     async def remove_orphans(self, request: RemoveRunners) -> None:
@@ -144,10 +139,13 @@ class RunnerActivities:
             if not orphans:
                 return
             await self._fence.lease_is_open(request.lease)  # after the look: no pod of a later lease is among them
-            for pod in orphans:
-                if not pod.deleting:
-                    await in_thread(self._kube.delete_pod, request.cluster.namespace, pod.name)
-            await pause(0.5, f"waiting for {', '.join(pod.name for pod in orphans)} to be gone")
+            await self._delete_all(request.cluster, orphans)
+
+    async def _delete_all(self, cluster: ClusterRef, pods: Sequence[PodFacts]) -> None:
+        for pod in pods:
+            if not pod.deleting:
+                await in_thread(self._kube.delete_pod, cluster.namespace, pod.name)
+        await pause(0.5, f"waiting for {', '.join(pod.name for pod in pods)} to be gone")
 
     def _runners(self, request: RemoveRunners) -> list[PodFacts]:
         if request.pod is not None:

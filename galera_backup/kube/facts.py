@@ -63,6 +63,8 @@ class PodFacts:
     """On which its server listens, as its container says."""
     images: Mapping[str, str] = field(default_factory=dict)
     """Of each container, by name."""
+    ips: tuple[str, ...] = ()
+    """All addresses: of a dual stack it has two."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,7 @@ def pod_facts(pod: V1Pod) -> PodFacts:
         deleting=metadata.deletion_timestamp is not None,
         node=spec.node_name or "",
         ip=status.pod_ip or "",
+        ips=tuple(each.ip for each in status.pod_ips or []),
         labels=metadata.labels or {},
         annotations=metadata.annotations or {},
         resource_version=metadata.resource_version,

@@ -43,17 +43,15 @@ class ReplicaTask(Model):
 
 
 class DesyncReport(Model):
-    """When the replica was seen desynced."""
+    """The replica was seen desynced."""
 
-    at: datetime
     attempt: int = 1
     """More than 1: earlier attempts have ended, or were given up, and may still be under way."""
 
 
 class ResyncReport(Model):
-    """When the replica was seen in sync, and what it took."""
+    """What it took until the replica was seen in sync."""
 
-    at: datetime
     was_desynced: bool
     """False: there was nothing to undo."""
     drained: bool
@@ -126,12 +124,6 @@ class FormTask(Model):
     """`HoldTask.owner` of the names that were held for its start."""
     may_fail: bool = False
     """There is other data to start on: a first server that ends again and again is not waited for."""
-
-
-class ClusterFormed(Model):
-    """When all replicas were seen Ready and in one cluster."""
-
-    at: datetime
 
 
 class RunnerTask(Model, Generic[JobT_co]):

@@ -38,6 +38,8 @@ class GroupMember(Model):
 
     pod: str
     ip: str
+    ips: tuple[str, ...] = ()
+    """All addresses of the pod: of a dual stack it has two."""
     group: GaleraGroup | None = None
     error: str | None = None
     """Why the server could not be asked."""

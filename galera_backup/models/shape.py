@@ -61,6 +61,8 @@ class PodShape(Facts):
     ready: bool = False
     node: str
     ip: str = ""
+    ips: tuple[str, ...] = ()
+    """All addresses: of a dual stack it has two."""
     owners: tuple[Owner, ...] = ()
     revision: str = ""
     """Label `controller-revision-hash`."""
@@ -117,16 +119,13 @@ class StatefulSetShape(Facts):
     observed: bool = True
     """Its controller has seen the present `spec`."""
     claims_when_scaled: str = "Retain"
-    claims_when_deleted: str = "Retain"
     update_strategy: str = "RollingUpdate"
     partition: int = 0
     current_revision: str = ""
     update_revision: str = ""
-    pod_management: str = "OrderedReady"
     owners: tuple[Owner, ...] = ()
     image: str = ""
     """Of the server's container, in the template."""
-    container: str = ""
     service: str = ""
     """That gives its pods their names: `<pod>.<service>.<namespace>`."""
     data_template: str = ""

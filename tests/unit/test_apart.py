@@ -25,7 +25,11 @@ def side(cluster: ClusterRef, network: str, uuid: str, **group: Any) -> Side:
     ips = [f"{network}.{each}" for each in range(1, 4)]
     seen = GaleraGroup(address="gcomm://", incoming=tuple(ips), state_uuid=uuid, size=3)
     seen = seen.model_copy(update=group)
-    members = [GroupMember(pod=f"{cluster.statefulset}-{each}", ip=ip, group=seen) for each, ip in enumerate(ips)]
+    second = "fd00::" if cluster == SOURCE else "fd01::"
+    members = [
+        GroupMember(pod=f"{cluster.statefulset}-{each}", ip=ip, ips=(ip, f"{second}{each}"), group=seen)
+        for each, ip in enumerate(ips)
+    ]
     return Side(cluster=cluster, members=tuple(members), services=SERVICES)
 
 
@@ -45,6 +49,8 @@ def test_two_clusters(target: ClusterRef, uuid: str) -> None:
     ("target", "address", "joins"),
     [
         (BESIDE, "gcomm://10.0.0.2:4567,10.1.0.1", True),
+        (BESIDE, "gcomm://[FD00:0::2]:4567,10.1.0.1", True),
+        (BESIDE, "gcomm://[fd00::9]", False),
         (BESIDE, "gcomm://10.1.0.1,10.1.0.2?pc.wait_prim=no", False),
         (BESIDE, "gcomm://mariadb-server-1.mariadb-discovery", True),
         (BESIDE, "gcomm://mariadb-server-1.mariadb-discovery.openstack.svc.cluster.local:4567", True),

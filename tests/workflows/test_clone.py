@@ -190,7 +190,7 @@ async def test_other_passwords_than_in_the_targets_secrets(stage: Stage) -> None
     target.volume.passwords = OTHER
     failure = await failure_of(await clone(stage, source, target))
     assert failure.type == "RestoreFailed"
-    assert "other passwords than the Secrets: 'nova'@'%'" in failure.message
+    assert "other passwords than are in use today: 'nova'@'%'" in failure.message
     await assert_not_begun(stage, target)
     await assert_untouched(stage, source)
 

@@ -229,7 +229,7 @@ async def test_table_that_was_not_looked_at(stage: Stage, code: int) -> None:
 @pytest.mark.parametrize(
     ("report", "said"),
     [
-        (PasswordReport(different=("'backup'@'%'",)), "other passwords than the Secrets: 'backup'@'%'"),
+        (PasswordReport(different=("'backup'@'%'",)), "other passwords than are in use today: 'backup'@'%'"),
         (PasswordReport(missing=("'backup'",)), "no such user: 'backup'"),
     ],
 )

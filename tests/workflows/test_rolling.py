@@ -272,7 +272,7 @@ async def test_other_passwords_than_the_secrets(stage: Stage) -> None:
     world = stage.world(backups=(BACKUP_ID,))
     world.volume.passwords = PasswordReport(different=("'backup'@'%'",))
     failure = await failure_of(await restore(stage, world))
-    assert "other passwords than the Secrets: 'backup'@'%'" in failure.message
+    assert "other passwords than are in use today: 'backup'@'%'" in failure.message
     assert scaled(world) == []
     await stage.assert_settled(world)
     [task] = [pod for pod in world.created if is_pod(pod.metadata.name, "unpack")]

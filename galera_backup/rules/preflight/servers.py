@@ -143,11 +143,11 @@ def _group(
             )
             continue
         hosts = {host.rstrip(".") for _, its in members for host in its.incoming}  # each may lack some
-        ours |= {server.pod for server in asked if any(_is(host, seen, server.pod, server.ip) for host in hosts)}
+        ours |= {server.pod for server in asked if any(_is(host, seen, server.pod) for host in hosts)}
         beyond = settings.group_size - len(ours)
         if beyond > 0:
             silent = [server.pod for server in asked if server.settings is None and server.pod not in ours]
-            others = {host for host in hosts if not any(_is(host, seen, each.name, each.ip) for each in seen.members)}
+            others = {host for host in hosts if not any(_is(host, seen, each.name) for each in seen.members)}
             yield _beyond(seen, settings.group_size, beyond, others, silent)
 
 
@@ -190,11 +190,12 @@ def _beyond(seen: ClusterShape, size: int, beyond: int, others: Collection[str],
     )
 
 
-def _is(host: str, seen: ClusterShape, pod: str, ip: str) -> bool:
+def _is(host: str, seen: ClusterShape, pod: str) -> bool:
     """Whether it is this member's address, or its name in full: a second site may have the same short names."""
     shape = seen.statefulset
     full = f"{pod}.{shape.service}.{shape.cluster.namespace}"
-    return host in {ip, full, f"{full}.svc"} or host.startswith(f"{full}.svc.")
+    addresses = {ip for each in seen.members if each.name == pod for ip in (each.ip, *each.ips)}
+    return host in {*addresses, full, f"{full}.svc"} or host.startswith(f"{full}.svc.")
 
 
 def _may_be_one(host: str, seen: ClusterShape) -> bool:

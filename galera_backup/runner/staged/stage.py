@@ -76,7 +76,7 @@ def _stage(
     unpack_seconds = unpacking.unpack(container)
     began = time.monotonic()
     position = unpacking.prepare(container, job.uuid)
-    passwords = settle_passwords(restore.staged, job.passwords, container)
+    passwords = settle_passwords(restore.staged, job.passwords, container, live)
     place(restore.staged, job.layout)
     write_notes(restore.staged, upgrade_notes(manifest, live))
     check_apart(live, staying(live, job.layout), restore.staged)

@@ -64,8 +64,6 @@ def pod(volume_mount: dict[str, Any], volume: dict[str, Any], **metadata: Any) -
 def test_defaults_of_a_statefulset() -> None:
     seen = statefulset()
     assert (seen.uid, seen.replicas, seen.first_ordinal, seen.deleting, seen.observed) == ("s", 3, 0, False, False)
-    assert (seen.claims_when_scaled, seen.claims_when_deleted) == ("Retain", "Retain")
-    assert (seen.update_strategy, seen.partition, seen.pod_management) == ("RollingUpdate", 0, "OrderedReady")
     assert (seen.current_revision, seen.update_revision, seen.image) == ("r-1", "r-2", "mariadb:10.11")
     assert (seen.owners, seen.scaled_by, seen.delivered_by) == ((), (), ())
     assert (list(seen.ordinals), seen.claim(2)) == ([0, 1, 2], "mysql-data-mariadb-server-2")
@@ -83,8 +81,7 @@ def test_a_statefulset_that_says_all() -> None:
         deletionTimestamp=NOW,
         ownerReferences=[{"apiVersion": "k8s.mariadb.com/v1alpha1", "kind": "MariaDB", "name": "galera", "uid": "m"}],
     )
-    assert (list(seen.ordinals), seen.deleting, seen.pod_management) == ([4, 5, 6], True, "Parallel")
-    assert (seen.claims_when_scaled, seen.claims_when_deleted) == ("Delete", "Delete")
+    assert (seen.first_ordinal, seen.deleting, seen.claims_when_scaled) == (4, True, "Delete")
     assert (seen.update_strategy, seen.partition) == ("RollingUpdate", 2)
     assert seen.owners == (Owner(api_version="k8s.mariadb.com/v1alpha1", kind="MariaDB", name="galera", uid="m"),)
     assert statefulset({"updateStrategy": {"type": "OnDelete"}}).update_strategy == "OnDelete"

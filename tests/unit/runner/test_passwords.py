@@ -82,6 +82,25 @@ def test_what_the_server_is_told(pod: Pod, data: Path, passwords: str, flag: int
     assert f"SET @password = CONVERT(FROM_BASE64('{encoded}') USING utf8mb4);" in statements
 
 
+def test_the_account_of_the_health_check_is_one_of_them(pod: Pod, data: Path) -> None:
+    """MariaDB's image has written it with the first data of this cluster, which may be younger than the backup."""
+    (data / ".my-healthcheck.cnf").write_text(
+        "[mariadb-client]\nport=3306\nskip-ssl\nuser=healthcheck\npassword='p%1'\n[other]\nuser=nobody\n"
+    )
+    _passwords(pod.stage(data))
+    statements = (pod.fake / "init.sql").read_text().splitlines()
+    told = [base64.b64decode(line.split("'")[1]).decode() for line in statements if "FROM_BASE64" in line]
+    assert told == ["backup", PASSWORD, "healthcheck", "p%1"]
+    assert not (pod.work / "accounts").exists()
+
+
+@pytest.mark.parametrize("text", [b"user=healthcheck\n", b"\xff\xfe", b"[client]\nuser=healthcheck\n"])
+def test_an_option_file_that_says_nothing(pod: Pod, data: Path, text: bytes) -> None:
+    (data / ".my-healthcheck.cnf").write_bytes(text)
+    assert _passwords(pod.stage(data)).same == 1
+    assert (pod.fake / "init.sql").read_text().count("FROM_BASE64") == 2
+
+
 def test_secrets_stay_in_one_file_that_goes(pod: Pod, data: Path) -> None:
     _passwords(pod.stage(data))
     assert stat.S_IMODE((pod.fake / "init.sql").stat().st_mode) == 0o600

@@ -270,5 +270,7 @@ def test_what_goes_with_the_old_data(directory: Path) -> None:
         "notes",
         "system_mysql_backup.sql.zst",
     }
-    layout = Layout(host_files=("*.zst", "notes"), directories=(NamedDirectory(variable="log_bin", path="binlog"),))
+    layout = Layout(
+        host_files=("*.pem", "*.zst", "notes"), directories=(NamedDirectory(variable="log_bin", path="binlog"),)
+    )
     assert set(staying.going(directory, layout)) == {"bin.000001", "empty"}
