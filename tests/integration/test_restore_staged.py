@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from kubernetes.client import V1ObjectMeta, V1Secret
 
+from dev.stack import cluster
 from galera_backup import names
 from galera_backup.models.plan import Answer
 from galera_backup.models.restore import RestoreResult, RollbackResult
@@ -21,6 +22,9 @@ pytestmark = pytest.mark.timeout(600)
 
 COPIES = STAGED_RESTORES
 """In the data directory: this StatefulSet mounts its volumes there as a whole."""
+
+BESIDE_COPIES = ("mariadb-upgrade --force", "mariadb-dump --all-databases >/dev/null")
+"""What start scripts and people do while the previous data lies beside the new one: neither takes it for a database."""
 
 
 def _copies() -> list[Path]:
@@ -107,6 +111,8 @@ async def test_a_proved_restore_is_rolled_back(galera: Galera, operations: Opera
     assert "`integration`.`versioned`" in galera.checksums(FIRST)
     assert galera.problems() == []
     assert len(_copies()) == len(PODS)
+    for command in BESIDE_COPIES:
+        cluster.execute(FIRST, ["sh", "-c", command], namespace=CLUSTER.namespace)
     kept = await operations.backup()  # of a replica that keeps its old data beside
     assert kept.manifest.data_bytes < 1.5 * backup.manifest.data_bytes
     galera.root_sql(f"INSERT INTO {JOURNAL} (writer, text) VALUES ('after', 'the restore')")

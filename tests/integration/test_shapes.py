@@ -31,6 +31,11 @@ from tests.support.small_cluster import SmallCluster
 pytestmark = pytest.mark.timeout(900)
 
 DISASTER = "DROP TABLE cinder.attachment; UPDATE keystone.account SET email = CONCAT('lost-', id)"
+SPARSE = (
+    "CREATE TABLE cinder.sparse (id INT PRIMARY KEY, text LONGTEXT) PAGE_COMPRESSED=1;"
+    " INSERT INTO cinder.sparse SELECT seq, REPEAT('x', 100000) FROM seq_1_to_100"
+)
+"""Its file unpacks to more than it uses on disk."""
 SCALER = "somebody-else"
 SCALED = replace(FIRST_IS_1, name="scaled")
 """A cluster of its own: tests run beside each other."""
@@ -80,6 +85,7 @@ async def undone(operations: Operations, shaped: SmallCluster, backup_id: str, s
     ids=lambda each: each.name if isinstance(each, Shape) else "",
 )
 async def test_what_was_lost_is_back(operations: Operations, shaped: SmallCluster, strategies: tuple[str, ...]) -> None:
+    cluster.sql(SPARSE, shaped.pods[0], namespace=shaped.namespace)
     before = rows_of(shaped)
     backup = (await operations.backup(cluster=shaped.ref)).manifest
     for strategy in strategies:

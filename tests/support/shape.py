@@ -87,8 +87,13 @@ BELOW = Shape(
         "log_bin = binlog/bin",
         "innodb_undo_directory = /var/lib/mysql/data/undo",  # relative, no state transfer succeeds
         "innodb_undo_tablespaces = 3",
+        "innodb_log_group_home_dir = /var/lib/mysql/data/redo",
+        "aria_log_dir_path = /var/lib/mysql/data/aria",
+        "tmpdir = /var/lib/mysql/data/tmp",
+        "general_log = ON",
+        "general_log_file = logs/general.log",
     ],
-    directories=["binlog", "undo"],
+    directories=["binlog", "undo", "redo", "aria", "tmp", "logs"],
 )
 """Data directory below the mount of a sub path, and directories in it that the configuration names."""
 FIRST_IS_1 = Shape("first-is-1", first_ordinal=1, spec={"podManagementPolicy": "Parallel"})
