@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from galera_backup import names
 from galera_backup.errors import ClusterLeftPartial, ClusterLeftStopped, GaleraBackupError
 from galera_backup.models.mark import StartRecipe
 from galera_backup.models.restore import ClaimReport, Strategy
@@ -39,8 +40,19 @@ def left(recipe: StartRecipe, claims: Sequence[ClaimReport], serving: int, why: 
     )
 
 
-def undone_by(recipe: StartRecipe) -> str:
-    """What puts the previous data back in place of restored data that does not start; empty: nothing does."""
+def way_out(recipe: StartRecipe, *, restored: bool | None) -> str:
+    """What to do where a cluster that was started does not form; empty: nobody knows.
+
+    `restored`: on which data; None: nobody has looked.
+    """
+    if restored is None:
+        return ""
+    if not restored:
+        first = names.pod(recipe.site.cluster, recipe.first_ordinal)
+        return (
+            f"; where the server of {first}, the last to stop, was killed in the stop, none may form the cluster: set "
+            "'safe_to_bootstrap: 1' in its grastate.dat"
+        )
     if recipe.strategy != Strategy.STAGED or recipe.is_rollback:
         return ""
     command = f"galera-backup rollback {recipe.site.cluster} {recipe.restore_id}"

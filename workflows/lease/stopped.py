@@ -40,7 +40,7 @@ with workflow.unsafe.imports_passed_through():
         replicas_on,
         serving_in_part,
     )
-    from galera_backup.rules.left import left, started_by_others, undone_by
+    from galera_backup.rules.left import left, started_by_others, way_out
     from galera_backup.rules.stop import claims_lost
     from galera_backup.rules.way_back import way_back
     from galera_backup.show import describe_claims
@@ -307,7 +307,7 @@ class Stopped:
             except GaleraBackupError as failure:
                 raise ClusterNotFormed(
                     f"StatefulSet {str(self.site.cluster)!r} {how}, but: {failure.message}. Look at the logs of its "
-                    f"pods{undone_by(self.recipe) if restored else ''}"
+                    f"pods{way_out(self.recipe, restored=restored)}"
                 ) from failure
         unmark = self._scale(replicas, undoing=True)
         await persist(KubernetesActivities.unmark_statefulset, unmark, "remove the lease's mark", self.undoer.queue)
