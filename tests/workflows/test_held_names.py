@@ -8,6 +8,7 @@ import pytest
 
 from galera_backup import names
 from galera_backup.errors import RestoreFailed
+from tests.fakes.kill import Step
 from tests.fakes.stage import BACKUP_ID, Stage, assert_eventually, failure_of
 from tests.fakes.world import RunnerPlan, World
 
@@ -204,10 +205,13 @@ async def test_what_an_earlier_restore_left_is_not_started(stage: Stage, strateg
 
 async def test_holds_that_somebody_removes_before_the_swap(stage: Stage) -> None:
     world = stage.world(backups=(BACKUP_ID,))
+    gate = world.faults.add(Step("renew_mark", "statefulset").held()).gate
+    assert gate is not None
     handle = await stage.restore(world, strategy="staged")
-    await assert_eventually(lambda: len(world.look().holds) == 3)
+    await assert_eventually(gate.entered.is_set)
     with world.lock:
         world.holds.clear()
+    gate.open()
     error = await failure_of(handle)
     assert "somebody has removed the pods that held them" in error.message
     assert {claim.data for claim in world.claims.values()} == {"live"}
