@@ -33,7 +33,7 @@ pytestmark = pytest.mark.timeout(900)
 DISASTER = "DROP TABLE cinder.attachment; UPDATE keystone.account SET email = CONCAT('lost-', id)"
 SPARSE = (
     "CREATE TABLE cinder.sparse (id INT PRIMARY KEY, text LONGTEXT) PAGE_COMPRESSED=1;"
-    " INSERT INTO cinder.sparse SELECT seq, REPEAT('x', 100000) FROM seq_1_to_100"
+    " INSERT INTO cinder.sparse SELECT seq, REPEAT('x', 100000) FROM cinder.seq_1_to_100"
 )
 """Its file unpacks to more than it uses on disk."""
 SCALER = "somebody-else"
