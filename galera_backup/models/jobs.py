@@ -92,7 +92,7 @@ class CheckReport(Facts):
     staying: tuple[str, ...] = ()
     """Names at the top of the data directory that a restore leaves where they are."""
     going: tuple[str, ...] = ()
-    """Names there that go with the old data though no server made them, and binlogs."""
+    """Names there that go with the old data, and that no server makes again: files of others, binlogs."""
     in_the_way: tuple[str, ...] = ()
     """Paths of the server's data that nothing can rename or remove, each with the reason."""
     manifest: Manifest | None = None

@@ -25,7 +25,7 @@ _SERVERS_FILES = re.compile(
 _BINLOGS = re.compile(r".+\.\d{6,}")
 _SERVERS_NOTES = re.compile(
     r".+\.(pid|sock|err|log|info|state)|tc\.log|ddl_recovery.*|auto\.cnf|sst_in_progress|wsrep_.*|xtrabackup_.*"
-    r"|mariadb_backup_.*|backup-my\.cnf|(mysql|mariadb)_upgrade_.*|#.*"
+    r"|mariadb_backup_.*|backup-my\.cnf|debian-.*\.flag|(mysql|mariadb)_upgrade_.*|#.*"
 )
 """What a server and its tools make beside the data, and nobody misses; copies of ours have a `#` too."""
 _TABLES = ("db.opt", "*.frm", "*.ibd", "*.MYD", "*.MAD")
@@ -52,7 +52,7 @@ def check_apart(data_directory: Path, stays: Collection[str], restored: Path) ->
 
 
 def going(data_directory: Path, layout: Layout) -> Iterator[str]:
-    """Names that go with the old data though no server made them; and binlogs, which are its only later history."""
+    """Names that go with the old data, and that no server makes again: files of others; binlogs, its later history."""
     stays = staying(data_directory, layout)
     for path in data_directory.iterdir():
         if path.name in (*stays, LOST_AND_FOUND, MARKER) or path.name.startswith(MARKER):

@@ -90,7 +90,7 @@ def volumes(
             yield found(
                 "names-removed",
                 f"claim {claim.claim!r}",
-                f"with the old data a restore removes what no server needs: {', '.join(report.going)}",
+                f"a restore removes with the old data what no server makes again: {', '.join(report.going)}",
                 "Copy them elsewhere, or name them in 'host_files', and they stay",
             )
         if report.replication:

@@ -55,8 +55,7 @@ def settle_passwords(
     """
     before = _innodb_files(staged)
     container.tell(SET_PASSWORD, f"{scripts.statement('set_password.sql')}\n")
-    if live is not None:
-        _tell_accounts(live / HEALTH_CHECK, container.work / ACCOUNTS)
+    probes = _tell_accounts(live / HEALTH_CHECK, container.work / ACCOUNTS) if live is not None else frozenset[str]()
     container.tell(PASSWORDS, f"{int(mode == 'reset')}\n")
     status = container.status(PASSWORDS_STATUS)
     remove(container.work / ACCOUNTS)
@@ -72,24 +71,29 @@ def settle_passwords(
         problem = bounded(f"{seen}. End of its log: {container.log_tail(PASSWORDS_LOG)}", _NAMES_LIMIT)
         log.warning("passwords not compared: %s", problem)
         return PasswordReport(problem=problem)
-    return _report([row.split(" ") for row in rows if row and row != _END], mode, staged, container)
+    report = _report([row.split(" ") for row in rows if row and row != _END], mode, staged, container)
+    missing = tuple(name for name in report.missing if name not in {repr(user) for user in probes})
+    return report.model_copy(update={"missing": missing})  # a file that no probe uses any more may be left
 
 
-def _tell_accounts(file: Path, accounts: Path) -> None:
-    """For the script: the user and password of an option file, as of a mounted Secret."""
+def _tell_accounts(file: Path, accounts: Path) -> frozenset[str]:
+    """For the script: users and passwords of an option file, each as of a mounted Secret; returns the users."""
+    users = set()
     options = ConfigParser(interpolation=None, allow_no_value=True, strict=False)
     try:
         options.read(file)
     except (ConfigParserError, OSError, UnicodeDecodeError) as error:
         log.warning("the passwords in %r are not compared: %s", str(file), error)
-        return
-    for section in options.sections():
+        return frozenset()
+    for number, section in enumerate(options.sections()):
         user, password = (options.get(section, name, fallback=None) for name in ("user", "password"))
         if user and password:
-            account = accounts / section
+            account = accounts / str(number)
             account.mkdir(mode=0o700, parents=True, exist_ok=True)
             for name, value in (("username", user), ("password", password)):
                 (account / name).write_text(value.strip("'\""))
+            users.add(user.strip("'\""))
+    return frozenset(users)
 
 
 def _report(rows: list[list[str]], mode: PasswordMode, staged: Path, container: MariadbContainer) -> PasswordReport:

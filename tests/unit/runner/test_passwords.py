@@ -94,6 +94,11 @@ def test_the_account_of_the_health_check_is_one_of_them(pod: Pod, data: Path) ->
     assert not (pod.work / "accounts").exists()
 
 
+def test_an_option_file_may_be_left_of_an_account_that_is_no_more(pod: Pod, data: Path) -> None:
+    (data / ".my-healthcheck.cnf").write_text("[mariadb-client]\nuser=gone\npassword=p\n")
+    assert _passwords(pod.stage(data, FAKE_REPORT=MIXED)).missing == ()
+
+
 @pytest.mark.parametrize("text", [b"user=healthcheck\n", b"\xff\xfe", b"[client]\nuser=healthcheck\n"])
 def test_an_option_file_that_says_nothing(pod: Pod, data: Path, text: bytes) -> None:
     (data / ".my-healthcheck.cnf").write_bytes(text)

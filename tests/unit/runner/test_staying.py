@@ -259,6 +259,7 @@ def test_what_goes_with_the_old_data(directory: Path) -> None:
         "bin.index",
         "ibtmp1",
         "mariadb.pid",
+        "debian-10.11.flag",
         "wsrep_notes",
         MARKER,
     ):
