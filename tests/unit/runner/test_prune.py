@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -17,16 +18,24 @@ from galera_backup.storage import at_work, files
 from galera_backup.storage.archive import newest_first
 from galera_backup.storage.at_work import Worker
 from galera_backup.storage.files import FileArchive
-from tests.unit.runner.pod import CLUSTER, Pod, age, content, failure
+from tests.unit.runner.pod import CLUSTER, Pod, age, content, failure, make_pod
 
 IDS = [f"202611{day:02}T010000Z-full" for day in range(10, 14)]
 
 
-@pytest.fixture
-def four(pod: Pod) -> Pod:
-    """Four complete backups."""
+@pytest.fixture(scope="module")
+def four_backups(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A backup volume with four complete backups; to be copied."""
+    pod = make_pod(tmp_path_factory.mktemp("four"))
     for backup_id in IDS:
         assert pod.backup(backup_id).error is None
+    return pod.root
+
+
+@pytest.fixture
+def four(pod: Pod, four_backups: Path) -> Pod:
+    """Four complete backups."""
+    shutil.copytree(four_backups, pod.root, dirs_exist_ok=True)
     return pod
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ from galera_backup.runner.staged.journal import StagedRestore
 from galera_backup.runner.staged.previous import saved_state
 from galera_backup.runner.volumes import MARKER
 from tests.unit.runner.pod import CLUSTER, UUID, Pod, content, failure
+from tests.unit.runner.staged import GRASTATE
 
 RESTORE = "galera-restore/1"
-GRASTATE = f"# GALERA saved state\nversion: 2.1\nuuid:    {UUID}\nseqno:   41\nsafe_to_bootstrap: 0\n"
 STATES = [state for state in SwapState if state not in (SwapState.STAGING, SwapState.EMPTYING, SwapState.EMPTIED)]
 IN_PLACE = (SwapState.STAGED, SwapState.RETURNED)
 """Nothing of the previous data lies aside."""
@@ -31,11 +32,11 @@ class Stopped(BaseException):
 
 
 @pytest.fixture
-def staged(pod: Pod, data: Path) -> StagedRestore:
+def staged(pod: Pod, data: Path, staged_volumes: Callable[[bool], Path]) -> StagedRestore:
     """The backup is staged beside a data directory that a server has left cleanly."""
-    (data / "grastate.dat").write_text(GRASTATE)
-    assert pod.stage(data).error is None
     assert pod.volume is not None
+    shutil.rmtree(pod.volume)
+    shutil.copytree(staged_volumes(data != pod.volume), pod.volume)
     return StagedRestore(pod.volume, RESTORE)
 
 
