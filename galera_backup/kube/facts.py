@@ -229,9 +229,14 @@ def statefulset_facts(
 def _server(statefulset: V1StatefulSet, cluster: ClusterRef, name: str | None) -> V1Container:
     """The container with this name; None: the one that mounts a claim and may write to it, or has the usual name."""
     containers = statefulset.spec.template.spec.containers
+    templates = {template.metadata.name for template in statefulset.spec.volume_claim_templates or []}
+    if not templates:
+        raise ClusterNotFound(
+            f"StatefulSet {str(cluster)!r}: expected volumeClaimTemplates, it has none. Data that is not on a claim of "
+            "its own for each replica can be neither backed up nor restored"
+        )
     found = [each for each in containers if each.name == name]
     if name is None:
-        templates = {template.metadata.name for template in statefulset.spec.volume_claim_templates or []}
         mounting = _writing(containers, templates)
         found = mounting if len(mounting) == 1 else [each for each in mounting if each.name == USUAL_CONTAINER]
     if len(found) != 1:

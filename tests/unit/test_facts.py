@@ -75,6 +75,12 @@ def test_container_that_is_not_there_names_those_that_are() -> None:
         statefulset_facts(statefulset(container(), container("exporter", ())), CLUSTER, "mysqld")
 
 
+@pytest.mark.parametrize("name", ["mariadb", None])
+def test_claims_that_no_template_makes(name: str | None) -> None:
+    with pytest.raises(ClusterNotFound, match="expected volumeClaimTemplates, it has none"):
+        statefulset_facts(statefulset(templates=()), CLUSTER, name)
+
+
 @pytest.mark.parametrize(
     ("mounts", "templates", "volume"),
     [
