@@ -12,8 +12,10 @@ import yaml  # type: ignore[import-untyped]
 
 from dev.stack import settings
 
-SCALE = 1 if os.environ.get("SHAPES") == "all" else 0.1
-"""Of what takes minutes on a cluster that somebody runs: waits, probes, locks. `dev/shapes --all` has them whole."""
+WHOLE = os.environ.get("SHAPES") == "all"
+"""As `dev/shapes --all` does; else what fits into the tests of a commit."""
+SCALE = 1 if WHOLE else 0.1
+"""Of what takes minutes on a cluster that somebody runs: waits, probes, locks. `WHOLE` has them as long as there."""
 _KEYS = "/etc/mysql/keys"
 
 
