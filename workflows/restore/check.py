@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from temporalio import workflow
 
 from workflows import _runner
+from workflows.gather import for_each
 from workflows.operation import Work
 from workflows.preflight import refuse
 from workflows.progress import ProgressReport
@@ -75,7 +76,7 @@ async def check_backup(
     manifest = report.manifest
     if manifest is None:
         raise InternalError("the check of the backup returned no manifest")
-    reports = [report, *[await _check_claim(plan, claim, None) for claim in others]]
+    reports = [report, *await _check_claims(plan, others, "check")]
     plan, reports = await _place(plan, reports, manifest, said=request.data_directory is not None)
     keys, without_keys = keys_of_backup(manifest.layout.key_files, plan.seen.planned)
     found = [*_of_volumes(request, plan, manifest, reports), *without_keys]
@@ -114,7 +115,7 @@ async def approval(restore: Restore, plan: Plan, manifest: Manifest, room: Room)
     restore.work.enter("approve", "the plan waits for the update approve or reject; nothing was changed")
     answer = await restore.questions.approval(request.approval_timeout)
     restore.work.progress.fact("approved by", f"{answer.who}: {answer.why}")
-    reports = [await _check_claim(plan, claim, None, "again") for claim in plan.claims]
+    reports = await _check_claims(plan, plan.claims, "again")
     refuse(_of_volumes(request, plan, manifest, reports), "restore", request)
     _require_room(_obstacles(plan, room, manifest.room_kb, reports), request, manifest, room)
 
@@ -190,6 +191,13 @@ def _pin(plan: Plan, request: RestoreRequest) -> Pin | None:
         return None
     waits = request.approval_timeout if request.require_approval else timedelta(0)
     return Pin(restore_id=plan.restore_id, lifetime=CHECK_LIMIT + waits + 2 * request.runner_timeout)
+
+
+async def _check_claims(plan: Plan, claims: Sequence[ClaimObservation], name: str) -> list[CheckReport]:
+    """What lies on the volumes, and how much room; at once, if no pod has to wait for the backup claim."""
+    if plan.seen.in_turn:
+        return [await _check_claim(plan, claim, None, name) for claim in claims]
+    return await for_each(claims, lambda claim: _check_claim(plan, claim, None, name))
 
 
 async def _check_claim(
