@@ -46,9 +46,9 @@ class HoldActivities:
             await self.release_names(task)
             raise
         await self._take(task, found)
-        statefulset = await in_thread(self._kube.statefulset, cluster, task.site.container)
         servers = {pod.name for pod in await in_thread(self._kube.members, cluster)}
         if servers & set(task.pods or ()):
+            statefulset = await in_thread(self._kube.statefulset, cluster, task.site.container)
             serving = len(servers - set(task.pods or ()))
             raise ScaleFailed(scaled_up(cluster, statefulset.replicas, statefulset.scaled_by, serving))
         held = {pod.name for pod in await self._held(task)}
@@ -76,10 +76,12 @@ class HoldActivities:
         StatefulSet wakes it.
         """
         cluster = task.site.cluster
-        while held := await self._held(task):
+        held = await self._held(task)
+        while held:
             for pod in held:
                 await in_thread(self._kube.release_hold, cluster.namespace, pod)
-            await pause(0.1, f"waiting for {', '.join(pod.name for pod in held)} to be gone")
+            if held := await self._held(task):  # no node has it, so it goes at once
+                await pause(0.1, f"waiting for {', '.join(pod.name for pod in held)} to be gone")
         statefulset = await in_thread(self._kube.statefulset, cluster, task.site.container)
         if statefulset.replicas:
             await in_thread(self._kube.wake, statefulset, datetime.now(UTC))
