@@ -39,7 +39,7 @@ def main() -> int:
 
 def _collected(pytest: Sequence[str], variables: Mapping[str, str]) -> list[str]:
     modules = [each for each in proofs.SHAPES.judges if Path(each).name.startswith("test_")]
-    argv = [*pytest, "--collect-only", "--quiet", "--quiet", *modules]
+    argv = [*pytest, "--collect-only", "--quiet", *modules]
     found = subprocess.run(argv, cwd=paths.CHECKOUT, env=variables, check=True, capture_output=True, text=True)
     return [_name(line) for line in found.stdout.splitlines() if "::" in line]
 
