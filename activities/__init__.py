@@ -10,11 +10,14 @@ from temporalio.client import Client
 from activities._fence import Fence
 from activities.clone import CloneActivities
 from activities.galera import GaleraActivities
+from activities.holds import HoldActivities
 from activities.janitor import JanitorActivities
 from activities.kubernetes import KubernetesActivities
+from activities.preflight import PreflightActivities
 from activities.prove import ProveActivities
 from activities.runner import RunnerActivities
 from activities.temporal import TemporalActivities
+from activities.trial import TrialActivities
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.mysql.gateway import MysqlGateway
 
@@ -31,8 +34,13 @@ def build_activities(
     temporal = TemporalActivities(client)
     janitor = JanitorActivities(kube, mysql, client)
     clone = CloneActivities(kube, mysql)
+    preflight = PreflightActivities(kube, mysql)
+    trial = TrialActivities(kube, agent_image)
+    holds = HoldActivities(kube, fence, agent_image)
     return [
         galera.observe_cluster,
+        preflight.inspect_cluster,
+        trial.try_pods,
         galera.mark_replica,
         galera.desync,
         galera.resync,
@@ -49,6 +57,8 @@ def build_activities(
         kubernetes.renew_mark,
         kubernetes.scale_up,
         kubernetes.unmark_statefulset,
+        holds.hold_names,
+        holds.release_names,
         runner.run_runner,
         runner.remove_runners,
         runner.remove_orphans,

@@ -7,18 +7,20 @@ object, and the late patch meets a conflict. See docs/adr/0007-fencing.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities._heartbeat import in_thread
 from galera_backup import names
-from galera_backup.errors import LeaseLost
+from galera_backup.errors import LeaseLost, ScaleFailed
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.marks import is_revoked, is_unreadable, mark_of
 from galera_backup.models.common import ClusterRef, LeaseRef
+from galera_backup.models.mark import Mark, StartRecipe
+from galera_backup.rules.stop import not_held, scaled_up
 
 
 class Fence:
@@ -53,7 +55,7 @@ class Fence:
         _may_change(found.annotations, lease, f"pod {name!r}", marked)
         return found
 
-    async def statefulset(self, cluster: ClusterRef, container: str, lease: LeaseRef) -> StatefulSetFacts:
+    async def statefulset(self, cluster: ClusterRef, container: str | None, lease: LeaseRef) -> StatefulSetFacts:
         """The StatefulSet, which this lease may scale down; as `replica`, and not marked yet."""
         found = await in_thread(self._kube.statefulset, cluster, container)
         await self.lease_is_open(lease)
@@ -61,49 +63,61 @@ class Fence:
         return found
 
     async def stopped(
-        self, cluster: ClusterRef, container: str, lease: LeaseRef, *, undoing: bool = False, first: int = 0
+        self, cluster: ClusterRef, container: str | None, lease: LeaseRef, *, undoing: bool = False, first: int = 0
     ) -> None:
         """The replicas from ordinal `first` on are stopped by this lease, which may write to their volumes.
 
-        `undoing`: the lease, open or not, is one whose changes are undone.
+        Their names are held, so no server can start on them, whatever the StatefulSet says now.
+        `undoing`: the lease, open or not, is one whose changes are undone. Error: `LeaseLost`.
         """
+        mark = await self.marked(cluster, container, lease, undoing=undoing)
+        assert mark.start is not None, "every mark on a StatefulSet has how to start it"
+        if missing := await names_not_held(self._kube, mark.start, first):
+            raise LeaseLost(not_held(cluster, missing))
+
+    async def at_zero(self, cluster: ClusterRef, container: str | None) -> None:
+        """Nobody has scaled it up since. Error: `ScaleFailed`, which says who did."""
+        found = await in_thread(self._kube.statefulset, cluster, container)
+        if found.replicas:
+            raise ScaleFailed(scaled_up(cluster, found.replicas, found.scaled_by, 0))
+
+    async def marked(
+        self, cluster: ClusterRef, container: str | None, lease: LeaseRef, *, undoing: bool = False
+    ) -> Mark:
+        """The StatefulSet carries the mark of this lease, which is open, or is being undone."""
         what = f"StatefulSet {str(cluster)!r}"
         found = await in_thread(self._kube.statefulset, cluster, container)
         if undoing:
-            _has_mark(found.annotations, lease, what)
-        else:
-            await self.lease_is_open(lease)
-            _may_change(found.annotations, lease, what, marked=True)
-        if found.replicas > first:
-            raise LeaseLost(
-                f"{what}: expected at most {first} replicas, it has {found.replicas}: it was started again. Nothing "
-                "was done; start the operation again"
-            )
-        if first:
-            await self._pods_are_gone(cluster, first)
+            return _mark(found.annotations, lease, what)
+        await self.lease_is_open(lease)
+        _not_revoked(found.annotations, lease, what)
+        return _mark(found.annotations, lease, what)
 
-    async def _pods_are_gone(self, cluster: ClusterRef, first: int) -> None:
-        """Below the first the cluster runs, so that nobody has waited for the end of a pod that came meanwhile."""
-        pods = await in_thread(self._kube.members, cluster)
-        left = sorted(pod.name for pod in pods if names.ordinal(pod.name) >= first)
-        if left:
-            raise LeaseLost(
-                f"StatefulSet {str(cluster)!r}: expected no pods from ordinal {first} on, found {', '.join(left)}, "
-                "which may use the volumes. Nothing was done; start the operation again"
-            )
+
+async def names_not_held(kube: KubeGateway, recipe: StartRecipe, first: int) -> Sequence[str]:
+    """Names of stopped replicas, from this ordinal on, that no pod holds."""
+    cluster = recipe.site.cluster
+    held = {pod.name for pod in await in_thread(kube.holds, cluster)}
+    wanted = (names.pod(cluster, ordinal) for ordinal in recipe.ordinals if ordinal >= first)
+    return [name for name in wanted if name not in held]
 
 
 def _may_change(annotations: Mapping[str, str], lease: LeaseRef, what: str, marked: bool) -> None:
+    _not_revoked(annotations, lease, what)
+    if marked:
+        _mark(annotations, lease, what)
+
+
+def _not_revoked(annotations: Mapping[str, str], lease: LeaseRef, what: str) -> None:
     if is_revoked(annotations, lease):
         raise LeaseLost(
             f"{what}: lease {lease.workflow_id!r}, run {lease.run_id} has begun to undo what it did, and does nothing "
             "more. Start the operation again"
         )
-    if marked:
-        _has_mark(annotations, lease, what)
 
 
-def _has_mark(annotations: Mapping[str, str], lease: LeaseRef, what: str) -> None:
+def _mark(annotations: Mapping[str, str], lease: LeaseRef, what: str) -> Mark:
+    """The lease's mark among them."""
     mark = mark_of(annotations)
     if mark is None or mark.lease != lease:
         if mark is not None:
@@ -116,3 +130,4 @@ def _has_mark(annotations: Mapping[str, str], lease: LeaseRef, what: str) -> Non
             f"{what}: expected the mark of lease {lease.workflow_id!r}, run {lease.run_id}, it has {saw}. "
             "Nothing was done; start the operation again"
         )
+    return mark

@@ -15,9 +15,8 @@ from galera_backup import timing
 from galera_backup.errors import ClusterNotFormed, DatabaseUnavailable, DesyncFailed, GaleraBackupError, NotYet
 from galera_backup.kube.facts import PodFacts
 from galera_backup.kube.gateway import KubeGateway
-from galera_backup.marks import mark_of
+from galera_backup.marks import is_held_for, mark_of
 from galera_backup.models.activities import (
-    ClusterFormed,
     DesyncReport,
     FormTask,
     Observe,
@@ -29,7 +28,7 @@ from galera_backup.models.common import PrimaryLabel
 from galera_backup.models.mark import Mark, PrimaryMove, ResyncRecipe
 from galera_backup.mysql.gateway import Endpoint, MysqlGateway
 from galera_backup.rules.clone import in_another_group
-from galera_backup.rules.formed import does_not_start, not_formed, takes_writes
+from galera_backup.rules.formed import does_not_start, not_formed, started, takes_writes
 from galera_backup.rules.health import DONOR_DESYNCED, SMALL_QUEUE, is_resynced
 from galera_backup.rules.selection import primary_pod, successor_of_primary
 from galera_backup.show import members_table
@@ -99,7 +98,7 @@ class GaleraActivities:
                     "before it, and the server did not obey it"
                 )
             if wsrep.local_state == DONOR_DESYNCED:
-                return DesyncReport(at=datetime.now(UTC), attempt=activity.info().attempt)
+                return DesyncReport(attempt=activity.info().attempt)
             await pause(1, f"{task.pod} is {wsrep.local_state_comment}")
         raise DesyncFailed(
             f"desyncing {task.pod!r}: expected Donor/Desynced within {DESYNC_LOOKS} s after wsrep_desync=ON, "
@@ -134,7 +133,7 @@ class GaleraActivities:
         while True:
             pod = await in_thread(self._kube.find_pod, task.site.cluster.namespace, task.pod)
             if pod is None or _is_not_ours(pod, task):
-                return ResyncReport(at=datetime.now(UTC), was_desynced=was_desynced, drained=drained)
+                return ResyncReport(was_desynced=was_desynced, drained=drained)
             try:
                 server = await self._server(task)
                 wsrep = await in_thread(self._mysql.wsrep_status, server)
@@ -149,7 +148,7 @@ class GaleraActivities:
                 raise DatabaseUnavailable(error.message) from error
             good = good + 1 if is_resynced(wsrep) else 0
             if good == 2:
-                return ResyncReport(at=datetime.now(UTC), was_desynced=was_desynced, drained=drained)
+                return ResyncReport(was_desynced=was_desynced, drained=drained)
             await pause(1, _waiting(task.pod, wsrep))
 
     async def _set_off(self, task: ReplicaTask, server: Endpoint) -> None:
@@ -160,7 +159,7 @@ class GaleraActivities:
             await in_thread(self._mysql.set_desync, server, on=False, until=until)
 
     @activity.defn
-    async def wait_formed(self, task: FormTask) -> ClusterFormed:
+    async def wait_formed(self, task: FormTask) -> None:
         """Wait until all replicas are Ready, in sync and in one cluster of the right size.
 
         The primary label goes back to the pod that had it as soon as that serves, where no pod carries it: clients
@@ -169,38 +168,71 @@ class GaleraActivities:
         request = Observe(site=task.site)
         label = task.site.primary_label
         while True:
-            seen = await in_thread(self._observer.observe, request)
+            seen = started(await in_thread(self._observer.observe, request), task.replicas, alone=task.alone)
             missing = not_formed(seen, task.replicas)
-            if task.uuid is not None and (strange := in_another_group(seen, task.uuid)) is not None:
+            if task.uuids and (strange := in_another_group(seen, task.uuids)) is not None:
                 raise ClusterNotFormed(strange)
             is_vacant = label is not None and primary_pod(seen, label) is None
             if label is not None and (not missing or (is_vacant and takes_writes(seen, task.primary_pod))):
                 await self._put_back_primary(task, label, request)
             if not missing:
-                return ClusterFormed(at=datetime.now(UTC))
+                return
+            await self._release_late_holds(task, seen)
             if task.may_fail and (reason := does_not_start(seen)):
                 raise ClusterNotFormed(f"{reason}. Look at the log of its container")
             await pause(0.5, missing[0])
 
+    async def _release_late_holds(self, task: FormTask, seen: ClusterObservation) -> None:
+        """A worker that was frozen may have held a name after all were released: the replica could never come.
+
+        Not where another lease has marked the StatefulSet since: the names are that one's.
+        """
+        absent = {member.pod for member in seen.members[: task.replicas] if not member.exists}
+        if not absent:
+            return
+        held = [
+            pod
+            for pod in await in_thread(self._kube.holds, task.site.cluster)
+            if pod.name in absent and is_held_for(pod.annotations, task.stop)
+        ]
+        if not held:
+            return
+        statefulset = await in_thread(self._kube.statefulset, task.site.cluster, task.site.container)
+        if (mark := mark_of(statefulset.annotations)) is not None and mark.lease != task.lease:
+            return
+        for pod in held:
+            await in_thread(self._kube.release_hold, task.site.cluster.namespace, pod)
+        await in_thread(self._kube.wake, statefulset, datetime.now(UTC))
+
     async def _put_back_primary(self, task: FormTask, label: PrimaryLabel, request: Observe) -> None:
-        """The pod is read before the look at all, and changed in any case: a second, late one meets a conflict."""
+        """Also from the first replica, to which the stop has moved it where that did not reach the end.
+
+        Both pods are read before the look at all, and changed in any case: what comes late meets a conflict.
+        """
         namespace = task.site.cluster.namespace
         if task.primary_pod is None or label.moved_by != "galera-backup":
             return
-        pod = await in_thread(self._kube.find_pod, namespace, task.primary_pod)
+        pods = {pod.name: pod for pod in await in_thread(self._kube.members, task.site.cluster)}
+        seen = await in_thread(self._observer.observe, request)
+        held, pod = primary_pod(seen, label), pods.get(task.primary_pod)
         if pod is None:
             return
-        held = primary_pod(await in_thread(self._observer.observe, request), label)
-        if held is None:
+        first = pods.get(seen.members[0].pod) if seen.members else None
+        is_moved = first is not None and held == first.name != pod.name
+        if held is None or is_moved:
             await in_thread(self._kube.set_label, namespace, pod, label.key, label.primary)
         else:
             await in_thread(self._kube.revoke, namespace, pod, task.lease.run_id)
+        if first is not None and is_moved:
+            await in_thread(self._kube.set_label, namespace, first, label.key, task.first_role)
+        elif first is not None and first.name != pod.name:
+            await in_thread(self._kube.revoke, namespace, first, task.lease.run_id)
 
     async def _server(self, task: ReplicaTask) -> Endpoint:
         pod = await in_thread(self._kube.pod, task.site.cluster.namespace, task.pod)
         if not pod.ip:
             raise NotYet(f"pod {task.pod!r} has no address yet")
-        return await in_thread(self._observer.endpoint, task.site.cluster, pod, task.site.credentials)
+        return await in_thread(self._observer.endpoint, task.site, pod, task.site.credentials)
 
 
 def _is_not_ours(pod: PodFacts, task: ReplicaTask) -> bool:

@@ -33,6 +33,7 @@ class _Seen:
     after: Mapping[str, PodFacts]
     """Read once more: a mark is written before ON and removed after OFF, and the looks take a moment."""
     runners: tuple[PodFacts, ...]
+    held: tuple[str, ...]
 
 
 class JanitorActivities:
@@ -62,6 +63,7 @@ class JanitorActivities:
             mark=await self._seen(mark),
             unreadable=is_unreadable(seen.statefulset.annotations),
             runners=tuple([await self._runner(cluster, pod) for pod in seen.runners]),
+            held=seen.held,
             holder=await self._holder(cluster),
         )
 
@@ -77,9 +79,10 @@ class JanitorActivities:
         cluster = request.site.cluster
         statefulset = self._kube.statefulset(cluster, request.site.container)
         before = self._pods(cluster)
-        members = self._observer.members(request, range(statefulset.replicas))
+        members = self._observer.members(request, statefulset.ordinals(statefulset.replicas), statefulset.container)
         runners = self._kube.runner_pods(cluster, None)
-        return _Seen(statefulset, before, members, self._pods(cluster), tuple(runners))
+        held = tuple(sorted(pod.name for pod in self._kube.holds(cluster)))
+        return _Seen(statefulset, before, members, self._pods(cluster), tuple(runners), held)
 
     def _pods(self, cluster: ClusterRef) -> dict[str, PodFacts]:
         return {pod.name: pod for pod in self._kube.members(cluster)}

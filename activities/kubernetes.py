@@ -9,14 +9,15 @@ from temporalio import activity
 from activities._fence import Fence
 from activities._heartbeat import in_thread, pause
 from galera_backup import names
-from galera_backup.errors import LeaseLost
+from galera_backup.errors import ClusterNotFound, LeaseLost, ScaleFailed
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.marks import check_overwrite, mark_of
 from galera_backup.models.activities import ReplicaTask, Revoked, ScaleTask
 from galera_backup.models.common import LeaseRef
 from galera_backup.models.mark import Mark, PrimaryMove
-from galera_backup.rules.claims import is_started_in_part
+from galera_backup.rules.claims import serving_in_part, stopped_to
+from galera_backup.rules.stop import claims_lost, scaled_up
 
 
 class KubernetesActivities:
@@ -101,30 +102,39 @@ class KubernetesActivities:
         namespace = task.site.cluster.namespace
         while True:
             statefulset = await in_thread(self._kube.statefulset, task.site.cluster, task.site.container)
-            if names.ordinal(task.pod) >= statefulset.replicas:
+            if names.ordinal(task.pod) not in statefulset.ordinals(statefulset.replicas):
                 return
             pod = await in_thread(self._kube.find_pod, namespace, task.pod)
             if pod is not None and pod.ready:
                 selecting = await in_thread(self._kube.services_that_select, namespace, pod.labels)
                 listing = await in_thread(self._kube.services_that_list, namespace, task.pod)
                 missing = sorted(set(selecting) - set(listing))
-                if not missing:
+                if not missing or set(missing) <= await in_thread(self._listing_nobody, task, missing):
                     return
                 await pause(0.5, f"{task.pod} is not yet in the endpoints of {', '.join(missing)}")
             else:
                 await pause(0.5, f"{task.pod} is not Ready yet")
 
+    def _listing_nobody(self, task: ReplicaTask, services: Sequence[str]) -> frozenset[str]:
+        """Those of the Services that list no other Ready replica which they select either, as of another IP family."""
+        namespace, listed = task.site.cluster.namespace, dict[str, bool]()
+        for other in self._kube.members(task.site.cluster):
+            if other.ready and other.name != task.pod:
+                listing = self._kube.services_that_list(namespace, other.name)
+                for service in self._kube.services_that_select(namespace, other.labels):
+                    listed[service] = listed.get(service, False) or service in listing
+        return frozenset(service for service in services if listed.get(service) is False)
+
     @activity.defn
-    async def revoke_replica(self, task: ReplicaTask) -> Revoked:
+    async def revoke_replica(self, task: ReplicaTask) -> None:
         """The first step of undoing: no activity of this lease takes the replica out of the cluster from now on.
 
         The pod is changed, marked or not, so that one that has checked its lease already meets a conflict.
         """
         pod = await in_thread(self._kube.find_pod, task.site.cluster.namespace, task.pod)
         if pod is None:
-            return Revoked(marked=False)
+            return
         await in_thread(self._kube.revoke, task.site.cluster.namespace, pod, task.lease.run_id)
-        return Revoked(marked=_is_marked(pod.annotations, task.lease))
 
     @activity.defn
     async def unmark_replica(self, task: ReplicaTask) -> None:
@@ -142,37 +152,102 @@ class KubernetesActivities:
 
     @activity.defn
     async def scale_down(self, task: ScaleTask) -> None:
-        """Scale the StatefulSet to 0 and leave the lease's mark on it, in one patch.
+        """Begin to stop: one replica fewer, and the lease's mark, in one patch.
 
         A lease that stops a second time has a later mark: an attempt at the first one comes too late then. The mark
         of another lease is replaced. Error: `MarkUnreadable`, where what that says of the data would be lost.
         """
+        pods = await in_thread(self._kube.members, task.site.cluster)
         statefulset = await self._fence.statefulset(task.site.cluster, task.site.container, task.mark.lease)
         present = mark_of(statefulset.annotations)
         if present is None or present.lease != task.mark.lease or _is_later(task.mark, present):
-            await in_thread(self._kube.scale, statefulset, 0, task.mark)
+            await self._scale_down(task, statefulset, pods)
+
+    async def _scale_down(self, task: ScaleTask, statefulset: StatefulSetFacts, pods: Sequence[PodFacts]) -> int:
+        """By one replica; how many are left. The mark of the last step says that all are stopped.
+
+        `pods` were read before the lease was seen to be open: undoing changes those whose labels are changed here.
+        """
+        replicas = max(statefulset.replicas - 1, 0)
+        if replicas:
+            await self._move_primary_to_first(task, statefulset, pods)
+        await in_thread(self._kube.scale, statefulset, replicas, stopped_to(task.mark, replicas))
+        return replicas
+
+    async def _move_primary_to_first(
+        self, task: ScaleTask, statefulset: StatefulSetFacts, pods: Sequence[PodFacts]
+    ) -> None:
+        """When the replica that clients write to would go before the first one. `wait_formed` moves the label back."""
+        label, ordinals = task.site.primary_label, statefulset.ordinals(statefulset.replicas)
+        found = {names.ordinal(pod.name): pod for pod in pods}
+        first, last = found.get(ordinals[0]), found.get(ordinals[-1])
+        if label is None or label.moved_by != "galera-backup" or first is None or last is None or not first.ready:
+            return
+        if last.labels.get(label.key) == label.primary:
+            namespace = task.site.cluster.namespace
+            await in_thread(self._kube.set_label, namespace, first, label.key, label.primary)
+            await in_thread(self._kube.set_label, namespace, last, label.key, None)
 
     @activity.defn
     async def wait_stopped(self, task: ScaleTask) -> None:
-        """Wait until every pod of the StatefulSet is gone: only then are its volumes nobody's.
+        """Take the other replicas too, and wait until every pod is gone: only then are its volumes nobody's.
 
-        Each server is told to go when the one before has ended; the controller would wait until its pod is gone. Two
-        that leave at once can take the quorum with them. The first goes last: it serves until then, and from it the
-        cluster can be started on this data again.
+        One after the other, whatever the pod management policy: two that leave at once can take the quorum with them.
+        The first goes last: clients write until then, and from it the cluster can be started on this data again.
+        Error: `ScaleFailed`, when somebody scales it up meanwhile, or a data claim did not outlive it.
         """
-        while pods := await in_thread(self._kube.members, task.site.cluster):
-            await self._stop_next(task, pods)
+        lowest: int | None = None
+        while True:
+            pods = await in_thread(self._kube.members, task.site.cluster)
+            # The StatefulSet is read after its pods: one that is not wanted now is not a later one of that name.
+            statefulset = await in_thread(self._kube.statefulset, task.site.cluster, task.site.container)
+            left = _left_by(statefulset, task)
+            if left is None:  # whoever sets it back may have removed the mark with it
+                left = lowest
+            if left is not None and statefulset.replicas > left:
+                cluster, by = statefulset.cluster, statefulset.scaled_by
+                raise ScaleFailed(scaled_up(cluster, statefulset.replicas, by, left))
+            if not pods and not statefulset.replicas:
+                break
+            lowest = await self._stop_next(task, statefulset, pods)
             await pause(0.2, f"waiting for {', '.join(pod.name for pod in pods)} to be gone")
+        if lost := await in_thread(self._lost_claims, task):
+            raise ScaleFailed(claims_lost(task.site.cluster, lost))
 
-    async def _stop_next(self, task: ScaleTask, pods: Sequence[PodFacts]) -> None:
-        """The StatefulSet is read after its pods, and a pod is deleted by uid: none that comes later can be hit."""
-        there = [pod for pod in pods if names.ordinal(pod.name) and task.site.container not in pod.ended]
-        pod = max(there, key=lambda pod: names.ordinal(pod.name), default=None)
-        if pod is None or pod.deleting:
-            return
-        statefulset = await in_thread(self._kube.statefulset, task.site.cluster, task.site.container)
-        if statefulset.replicas == 0 and _is_marked(statefulset.annotations, task.mark.lease):
-            await in_thread(self._kube.delete_member, task.site.cluster.namespace, pod)
+    def _lost_claims(self, task: ScaleTask) -> tuple[str, ...]:
+        """Data claims that did not outlive the stop, by their uids, or go now that no pod uses them."""
+        recipe = task.mark.start
+        if recipe is None:
+            return ()
+        found = zip(recipe.claims, recipe.claim_uids, strict=False)  # an older mark has no uids
+        return tuple(claim for claim, uid in found if not self._is_kept(task.site.cluster.namespace, claim, uid))
+
+    def _is_kept(self, namespace: str, claim: str, uid: str) -> bool:
+        try:
+            found = self._kube.claim(namespace, claim)
+        except ClusterNotFound:
+            return False
+        return found.uid == uid and not found.deleting
+
+    async def _stop_next(self, task: ScaleTask, statefulset: StatefulSetFacts, pods: Sequence[PodFacts]) -> int:
+        """Each server is told to go when the one before has ended; the controller would wait until its pod is gone.
+
+        Returns how many the StatefulSet wants then.
+        """
+        wanted = statefulset.ordinals(statefulset.replicas)
+        leaving = [
+            pod for pod in pods if names.ordinal(pod.name) not in wanted and statefulset.container not in pod.ended
+        ]
+        if leaving:
+            pod = max(leaving, key=lambda pod: names.ordinal(pod.name))
+            if not any(pod.deleting for pod in leaving) and _is_marked(statefulset.annotations, task.mark.lease):
+                await in_thread(self._kube.delete_member, task.site.cluster.namespace, pod)  # by uid
+        elif statefulset.replicas:
+            seen = await self._fence.statefulset(task.site.cluster, task.site.container, task.mark.lease)
+            _check_mark(seen, task)
+            if seen.replicas == statefulset.replicas:
+                return await self._scale_down(task, seen, pods)
+        return statefulset.replicas
 
     @activity.defn
     async def revoke_statefulset(self, task: ScaleTask) -> Revoked:
@@ -184,28 +259,40 @@ class KubernetesActivities:
         """
         statefulset = await in_thread(self._kube.statefulset, task.site.cluster, task.site.container)
         lease, replicas = task.mark.lease, statefulset.replicas
-        if _lost_its_mark(statefulset, task):
+        present = mark_of(statefulset.annotations)
+        recipe = present.start if present is not None and present.lease == lease else None
+        held = tuple(sorted(pod.name for pod in await in_thread(self._kube.holds, task.site.cluster)))
+        lost = await in_thread(self._lost_claims, task)
+        if _lost_its_mark(statefulset, task, held):
             assert task.known_by is not None
             await self._fence.lease_is_open(task.known_by)
             await in_thread(self._kube.mark_statefulset, statefulset, task.mark, lease.run_id)
-            return Revoked(marked=True, replicas=replicas)
+            return Revoked(marked=True, replicas=replicas, held=held, lost=lost)
         await in_thread(self._kube.revoke_statefulset, statefulset, lease.run_id)
-        return Revoked(marked=_is_marked(statefulset.annotations, lease), replicas=replicas)
+        return Revoked(
+            marked=_is_marked(statefulset.annotations, lease),
+            replicas=replicas,
+            stopping_from=recipe.stopping_from if recipe is not None else 0,
+            held=held,
+            lost=lost,
+        )
 
     @activity.defn
     async def renew_mark(self, task: ScaleTask) -> None:
         """Replace the lease's mark on the StatefulSet that it stopped, as its recipe has changed; or write it again.
 
-        Errors: `LeaseLost`, when the StatefulSet was started or another lease has marked it; `MarkUnreadable`.
+        Errors: `ScaleFailed`, when somebody has scaled it up; `LeaseLost`, when another lease has marked it;
+        `MarkUnreadable`.
         """
         cluster, lease = task.site.cluster, task.mark.lease
         statefulset = await self._fence.statefulset(cluster, task.site.container, lease)
         present = mark_of(statefulset.annotations)
-        if statefulset.replicas or (present is not None and present.lease != lease):
+        if statefulset.replicas:
+            raise ScaleFailed(scaled_up(cluster, statefulset.replicas, statefulset.scaled_by, 0))
+        if present is not None and present.lease != lease:
             raise LeaseLost(
-                f"marking StatefulSet {str(cluster)!r}: expected it at 0 replicas with the mark of lease run "
-                f"{lease.run_id} or none, it has {statefulset.replicas} and the mark of "
-                f"{present.owner if present else None!r}. Start the operation again"
+                f"marking StatefulSet {str(cluster)!r}: expected the mark of lease run {lease.run_id} or none, it has "
+                f"that of {present.owner!r}. Start the operation again"
             )
         if present != task.mark:
             await in_thread(self._kube.mark_statefulset, statefulset, task.mark)
@@ -219,7 +306,7 @@ class KubernetesActivities:
         """
         statefulset = await in_thread(self._kube.statefulset, task.site.cluster, task.site.container)
         mark = mark_of(statefulset.annotations)
-        if statefulset.replicas > task.serving:
+        if statefulset.replicas >= task.replicas:
             return  # done by an earlier attempt, or by a person
         if mark is None:
             check_overwrite(statefulset.annotations, task.mark, f"scaling StatefulSet {str(task.site.cluster)!r} back")
@@ -255,12 +342,30 @@ def _is_later(mark: Mark, other: Mark) -> bool:
     return mark.since is not None and other.since is not None and mark.since > other.since
 
 
+def _left_by(statefulset: StatefulSetFacts, task: ScaleTask) -> int | None:
+    """How many replicas this stop has left so far; None: somebody has removed its mark."""
+    mark = mark_of(statefulset.annotations)
+    if mark is None or mark.lease != task.mark.lease or mark.start is None:
+        return None
+    return mark.start.stopping_to
+
+
+def _check_mark(statefulset: StatefulSetFacts, task: ScaleTask) -> None:
+    """Another lease that has marked it since decides. Where somebody has removed the mark, the next step writes it."""
+    present = mark_of(statefulset.annotations)
+    if present is not None and (present.lease != task.mark.lease or _is_later(present, task.mark)):
+        raise LeaseLost(
+            f"stopping StatefulSet {str(task.site.cluster)!r}: it is marked by {present.lease.workflow_id!r}, run "
+            f"{present.lease.run_id}, since {present.since}, which decides about it now. Start the operation again"
+        )
+
+
 def _moved_on(pod: PodFacts | None) -> PrimaryMove | None:
     mark = mark_of(pod.annotations) if pod is not None else None
     return mark.moved if mark is not None else None
 
 
-def _lost_its_mark(statefulset: StatefulSetFacts, task: ScaleTask) -> bool:
+def _lost_its_mark(statefulset: StatefulSetFacts, task: ScaleTask, held: Sequence[str]) -> bool:
     """A StatefulSet that is still stopped, or started in part, by its lease has no mark: somebody has removed it.
 
     So it is too with a mark that cannot be read, which is not overwritten.
@@ -268,5 +373,5 @@ def _lost_its_mark(statefulset: StatefulSetFacts, task: ScaleTask) -> bool:
     if task.known_by is None or mark_of(statefulset.annotations) is not None:
         return False
     recipe = task.mark.start
-    in_part = recipe is not None and is_started_in_part(recipe, statefulset.replicas)
-    return statefulset.replicas == 0 or in_part
+    in_part = recipe is not None and serving_in_part(recipe, statefulset.replicas, held) > 0
+    return statefulset.replicas == 0 or in_part or bool(held)

@@ -28,6 +28,7 @@ NOT_STARTABLE = {
     "CreateContainerConfigError",
 }
 """Reasons to wait that are as good as final."""
+_OURS = (AGENT_CONTAINER, MARIADB_CONTAINER)
 FOLLOW_SECONDS = 30
 """How long one container may go on after the other has failed."""
 TAIL_LINES, TAIL_CHARACTERS = 20, 2000
@@ -57,7 +58,7 @@ class PodWatcher:
                 outcome = await in_thread(self._collect, task, pod)
                 deleted = pod.deleting and outcome.error is not None
                 return outcome.model_copy(update={"deleted": deleted})
-            if (stuck := _stuck(pod, timedelta(seconds=time.monotonic() - begun))) is not None:
+            if (stuck := _stuck(task, pod, timedelta(seconds=time.monotonic() - begun))) is not None:
                 return _without_answer(task, pod, stuck, error="RunnerNotStarted")
             mariadb = pod.ended.get(MARIADB_CONTAINER)
             if mariadb is not None and mariadb.exit_code != 0:
@@ -92,17 +93,25 @@ class PodWatcher:
             error=result.error,
             report=result.report.model_dump(mode="json") if result.report is not None else None,
             listed=manifests,
+            runs_on=pod.phase == "Running" and any(name not in _OURS and name not in pod.ended for name in pod.images),
         )
 
     def _log(self, task: RunnerTask[RunnerJob], lines: int) -> str:
         return self._kube.log(task.site.cluster.namespace, task.pod, AGENT_CONTAINER, lines)
 
 
-def _stuck(pod: PodFacts, waited: timedelta) -> str | None:
-    """Why the pod will not start, or None."""
-    hopeless = any(wait.reason in NOT_STARTABLE for wait in pod.waiting.values())
-    limit = timing.NOT_STARTABLE_LIMIT if hopeless else timing.START_LIMIT
-    if pod.phase != "Pending" or waited < limit:
+def _stuck(task: RunnerTask[RunnerJob], pod: PodFacts, waited: timedelta) -> str | None:
+    """Why the pod will not start, or None.
+
+    An agent that has begun says itself when the other container does not start, and it may not need that any more.
+    In an outage there is nothing better than to wait for room on a node; and for an image, where the pod undoes, or
+    needs none but that of the agent.
+    """
+    needs = task.job.needs
+    patient = needs.in_outage and (task.fence == "undo" or not needs.script)
+    hopeless = not patient and any(wait.reason in NOT_STARTABLE for wait in pod.waiting.values())
+    limit = timing.NOT_STARTABLE_LIMIT if hopeless else timing.start_limit(task.timeout, in_outage=needs.in_outage)
+    if pod.phase != "Pending" or AGENT_CONTAINER in pod.begun or waited < limit:
         return None
     waits = [f"{name}: {wait.reason} {wait.message}".strip() for name, wait in sorted(pod.waiting.items())]
     return f"it did not start within {limit}: {'; '.join(waits) or pod.unscheduled or 'no reason is known'}"

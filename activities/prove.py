@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from datetime import timedelta
 
@@ -58,6 +59,8 @@ class ProveActivities:
             passed_over = [await self._try(task, number, server) for number in range(len(task.checks))]
             if task.check_tables == CheckTables.ALL:
                 await self._require_select(task, server)
+            elif task.check_tables == CheckTables.SAMPLE:
+                await self._log_in(task, server)
         except DatabaseUnavailable as error:
             if activity.info().attempt < TRIES:
                 raise
@@ -80,6 +83,11 @@ class ProveActivities:
             f"column, seen {seen}. Nothing was changed; correct the check, grant its account what it reads, or raise "
             "'check_timeout'"
         )
+
+    async def _log_in(self, task: ProofTask, server: Endpoint) -> None:
+        """Error: `DatabaseRefused`."""
+        with contextlib.suppress(QueryFault):
+            await self._seen_tables(task, server)
 
     async def _require_select(self, task: ProofTask, server: Endpoint) -> None:
         try:
@@ -193,7 +201,7 @@ class ProveActivities:
         pod = await in_thread(self._kube.find_pod, task.site.cluster.namespace, replica.pod)
         if pod is None or not pod.ip:
             raise DatabaseUnavailable(members_table(seen))
-        return await in_thread(self._observer.endpoint, task.site.cluster, pod, task.check_credentials)
+        return await in_thread(self._observer.endpoint, task.site, pod, task.check_credentials)
 
 
 def _which(task: ProofTask, number: int) -> str:

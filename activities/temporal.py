@@ -29,7 +29,7 @@ class TemporalActivities:
             return LeaseHolder(owner=None)
         if description.status != WorkflowExecutionStatus.RUNNING:
             return LeaseHolder(owner=None)
-        return LeaseHolder(owner=description.parent_id, since=description.start_time)
+        return LeaseHolder(owner=description.parent_id or description.id, since=description.start_time)
 
     @activity.defn
     async def wait_until_closed(self, lease: LeaseName) -> None:

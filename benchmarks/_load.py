@@ -40,16 +40,19 @@ _REPORT = re.compile(r"^\[ \d+s \] thds: \d+ tps: ([\d.]+) ")
 
 
 @contextmanager
-def database() -> Iterator[None]:
+def database(namespace: str = settings.NAMESPACE) -> Iterator[None]:
     """A user and an empty schema for the load; both are gone afterwards."""
     cluster.sql(
         f"DROP DATABASE IF EXISTS {SCHEMA}; CREATE DATABASE {SCHEMA};"
-        f"CREATE OR REPLACE USER {USER}@'%' IDENTIFIED BY '{_PASSWORD}'; GRANT ALL ON *.* TO {USER}@'%';"
+        f"CREATE OR REPLACE USER {USER}@'%' IDENTIFIED BY '{_PASSWORD}'; GRANT ALL ON *.* TO {USER}@'%';",
+        WRITER,
+        namespace=namespace,
     )
     try:
         yield
     finally:
-        cluster.sql(f"DROP DATABASE IF EXISTS {SCHEMA}; DROP USER IF EXISTS {USER}@'%'")
+        drop = f"DROP DATABASE IF EXISTS {SCHEMA}; DROP USER IF EXISTS {USER}@'%'"
+        cluster.sql(drop, WRITER, namespace=namespace)
 
 
 def address(pod: str) -> str:

@@ -3,14 +3,15 @@
     GaleraBackupError
     ├── InvalidInput, InternalError, NotYet*
     ├── ClusterError          the cluster, or what an operation did to it
-    │   ├── ClusterBusy, ClusterNotFound, ClusterUnhealthy, ClusterDegraded, LeaseLost
+    │   ├── ClusterBusy, ClusterNotFound, ClusterUnhealthy, PreflightRefused, ClusterDegraded, LeaseLost
     │   ├── DesyncFailed, ScaleFailed, ClusterNotFormed, ClusterLeftStopped, ClusterLeftPartial, MarkUnreadable
     │   └── RestoreRejected, JanitorFailed
     ├── RunnerPodError        a runner pod and its work on backups and data
     │   ├── RunnerFailed, RunnerNotStarted, NotEnoughSpace, VersionMismatch
-    │   └── BackupFailed, BackupNotFound, BackupDamaged, RestoreFailed, PruneFailed
+    │   ├── BackupFailed, BackupBlocked, BackupIncomplete, BackupExists, BackupNotFound, BackupDamaged
+    │   └── RestoreFailed, PruneFailed
     ├── ServiceRefused        KubernetesRefused, DatabaseRefused, TemporalRefused
-    ├── ServiceUnavailable*   KubernetesUnavailable*, DatabaseUnavailable*, TemporalUnavailable*
+    ├── ServiceUnavailable*   KubernetesUnavailable*, QuotaExceeded*, DatabaseUnavailable*, TemporalUnavailable*
     └── CommandError          WorkerMissing, AnswerNotUnderstood, NotFound
 
 `*`: a retry can help. The second level are families to catch; only their members are raised.
@@ -68,6 +69,10 @@ class ClusterNotFound(ClusterError):
 
 class ClusterUnhealthy(ClusterError):
     """The cluster check failed; the message has the table of what was seen."""
+
+
+class PreflightRefused(ClusterError):
+    """Something was seen that makes the operation dangerous or useless here; the message has the remedies."""
 
 
 class ClusterDegraded(ClusterError):
@@ -134,6 +139,18 @@ class BackupFailed(RunnerPodError):
     """mariadb-backup failed; nothing that counts as a backup was left."""
 
 
+class BackupBlocked(RunnerPodError):
+    """mariadb-backup waited too long for a lock that somebody holds; its replica was given back."""
+
+
+class BackupIncomplete(RunnerPodError):
+    """The stream of mariadb-backup lacks tables, or nobody can tell what it has. Another one would be as this one."""
+
+
+class BackupExists(RunnerPodError):
+    """Another run has stored, or is storing, a backup with the same id."""
+
+
 class BackupNotFound(RunnerPodError):
     """There is no complete backup with this id."""
 
@@ -173,6 +190,10 @@ class KubernetesRefused(ServiceRefused):
 
 class KubernetesUnavailable(ServiceUnavailable):
     """The API server could not be reached, was busy, or had an internal error."""
+
+
+class QuotaExceeded(ServiceUnavailable):
+    """A ResourceQuota, whose name is the detail, has no room now: pods that go make room a moment later."""
 
 
 class DatabaseRefused(ServiceRefused):

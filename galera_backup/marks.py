@@ -1,4 +1,4 @@
-"""The lease's annotations on a pod or StatefulSet: its mark, and the note that its changes are undone."""
+"""The annotations of a lease on a pod or StatefulSet: its mark, the note that its changes are undone, its holds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from galera_backup.errors import MarkUnreadable
 from galera_backup.models.common import LeaseRef
 from galera_backup.models.mark import Mark
-from galera_backup.names import LAST_LEASE_ANNOTATION, LEASE_ANNOTATION
+from galera_backup.names import HOLD_OWNER_ANNOTATION, LAST_LEASE_ANNOTATION, LEASE_ANNOTATION
 
 
 def mark_of(annotations: Mapping[str, str]) -> Mark | None:
@@ -19,6 +19,12 @@ def mark_of(annotations: Mapping[str, str]) -> Mark | None:
         return Mark.model_validate_json(text) if text else None
     except ValidationError:
         return None
+
+
+def is_held_for(annotations: Mapping[str, str], owner: str) -> bool:
+    """Whether a pod that holds a name does so for this `HoldTask.owner`: one stop of a lease, or all of them."""
+    stop = annotations.get(HOLD_OWNER_ANNOTATION, "")
+    return owner in (stop, stop.partition(" ")[0])
 
 
 def is_unreadable(annotations: Mapping[str, str]) -> bool:

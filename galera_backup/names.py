@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime
 
 from galera_backup.models.common import ClusterRef
@@ -19,11 +20,30 @@ LAST_LEASE_ANNOTATION = "galera-backup/last-lease"
 """On a pod or a StatefulSet: run id of the lease whose changes of it are undone, or are being undone."""
 LEASE_GATE = "galera-backup/lease"
 """Scheduling gate of a runner pod, removed when its lease was seen open after the pod was created."""
+ATTEMPT_ANNOTATION = "galera-backup/attempt"
+"""On a runner pod: which attempt of its activity has created it."""
+RUN_LABEL = "galera-backup/run"
+"""On a runner pod: run id of the workflow that started it."""
 LEASE_LABEL = "galera-backup/lease-run"
 """On a runner pod: run id of the lease under which it works."""
+HOLD_GATE = HOLD_FINALIZER = "galera-backup/hold"
+"""Scheduling gate and finalizer of a pod that holds the name of a stopped replica."""
+HOLD_LABEL = "galera-backup/holds"
+"""On such a pod: the StatefulSet."""
+HOLD_OWNER_ANNOTATION = "galera-backup/held-by"
+"""On such a pod: run id of the lease that made it."""
+HOLD_WHY_ANNOTATION = "galera-backup/why"
+"""On such a pod: a sentence for whoever finds it."""
+RELEASED_ANNOTATION = "galera-backup/released"
+"""On a StatefulSet: when names of its replicas were released while it wanted them: the change wakes its controller."""
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 MANAGED_BY = "galera-backup"
 CLUSTER_LABEL = "galera-backup/statefulset"
+
+
+_HASH = 8
+RUNNER_PREFIX_LIMIT = 63 - 1 - _HASH - 1 - len("prove-up-9999-2")
+"""Characters of a prefix, so that the name of every part fits."""
 
 
 def lease_queue(task_queue: str) -> str:
@@ -71,10 +91,14 @@ def timestamp(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
 
 
-def runner_pod(prefix: str, at: datetime, suffix: str = "") -> str:
-    """Name of a runner pod: `<prefix>-20261122t010000z`, with `-<suffix>` where a run needs several."""
-    name = f"{prefix}-{timestamp(at).lower()}"
-    return f"{name}-{suffix}" if suffix else name
+def runner_pod(prefix: str, cluster: ClusterRef, run: str, part: str) -> str:
+    """Name of a runner pod: `<prefix>-<hash>-<part>`, at most 63 characters, as a pod's host name has.
+
+    `run`: of the workflow that starts it. So no other cluster of the namespace, and no other run, has a pod of this
+    name; the two are on its labels too.
+    """
+    digest = hashlib.sha256(f"{cluster}/{run}".encode()).hexdigest()
+    return f"{prefix}-{digest[:_HASH]}-{part}"
 
 
 def pod(cluster: ClusterRef, ordinal: int) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from galera_backup.models import preflight
 from galera_backup.models.cluster import ClusterObservation
 from galera_backup.models.janitor import Finding
 from galera_backup.models.passwords import PasswordReport
-from galera_backup.models.restore import ClaimReport
+from galera_backup.models.restore import ClaimReport, ClaimState
 
 
 def on_or_off(value: bool) -> str:
@@ -33,15 +34,30 @@ def members_table(seen: ClusterObservation) -> str:
 
 def describe_claims(claims: Sequence[ClaimReport]) -> str:
     """The state of each claim, in one line."""
-    return ", ".join(
-        f"{each.claim} {each.state}{' (its previous data is lost)' if each.previous_lost else ''}" for each in claims
-    )
+    return ", ".join(f"{each.claim} {each.state}{_but(each)}" for each in claims)
+
+
+def _but(claim: ClaimReport) -> str:
+    if claim.previous_lost:
+        return " (its previous data is lost)"
+    if claim.left_incomplete and claim.state == ClaimState.UNTOUCHED:
+        return f" (but no server may start on it: {claim.left_incomplete})"
+    return ""
 
 
 def findings_table(found: Sequence[Finding]) -> str:
     """What the janitor found, as a Markdown table for the UI."""
     rows = ["| object | verdict | |", "|---|---|---|"]
     return "\n".join([*rows, *(f"| {each.name} | {each.verdict} | {each.text} |" for each in found)])
+
+
+def preflight_table(found: Sequence[preflight.Finding]) -> str:
+    """What the preflight found, as a Markdown table for the UI."""
+    rows = ["| finding | backup | restore | seen | remedy |", "|---|---|---|---|---|"]
+    for each in found:
+        effects = f"{each.severity.backup} | {each.severity.restore}"
+        rows.append(f"| {each.kind} | {effects} | {each.about}: {each.saw} | {each.remedy} |")
+    return "\n".join(rows)
 
 
 def describe_passwords(report: PasswordReport) -> str:

@@ -63,6 +63,12 @@ NOT_STARTABLE_LIMIT = timedelta(minutes=1)
 """The same, where an image cannot be pulled or a container not be made. A registry may fail for a moment, but the
 replica is out of the cluster's flow meanwhile."""
 
+
+def start_limit(work_limit: timedelta, *, in_outage: bool) -> timedelta:
+    """For the start of a runner pod whose work has this limit: an outage leaves nothing better than to wait."""
+    return max(work_limit, START_LIMIT) if in_outage else START_LIMIT
+
+
 _FROZEN = BEAT + HEARTBEAT_THROTTLE
 """Age of the last heartbeat that the server has of a worker, when the worker freezes."""
 

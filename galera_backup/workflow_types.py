@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 from galera_backup.models.backup import BackupRequest, BackupResult
 from galera_backup.models.catalog import Catalog, CatalogRequest
+from galera_backup.models.check import CheckRequest, CheckResult
 from galera_backup.models.janitor import JanitorRequest, JanitorResult
 from galera_backup.models.lease import LeaseRequest, LeaseResult
 from galera_backup.models.restore import RestoreRequest, RestoreResult, RollbackRequest, RollbackResult, TidyRequest
@@ -35,6 +36,7 @@ ROLLBACK = WorkflowType("GaleraRollback", "rollback", RollbackRequest, RollbackR
 TIDY = WorkflowType("GaleraTidy", "tidy", TidyRequest, NoneType)
 JANITOR = WorkflowType("GaleraJanitor", "janitor", JanitorRequest, JanitorResult)
 CATALOG = WorkflowType("GaleraCatalog", "catalog", CatalogRequest, Catalog)
+CHECK = WorkflowType("GaleraCheck", "check", CheckRequest, CheckResult)
 LEASE = WorkflowType("GaleraLease", "lease", LeaseRequest, LeaseResult)
 
 OPERATIONS = (BACKUP, RESTORE, ROLLBACK, TIDY, JANITOR)

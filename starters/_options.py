@@ -17,6 +17,7 @@ import typer
 from galera_backup.durations import duration_text
 from galera_backup.models.backup import BackupRequest
 from galera_backup.models.common import Model, PrimaryLabel, SecretRef
+from galera_backup.models.layout import HOST_FILES
 from galera_backup.names import TASK_QUEUE
 
 DURATION = "DURATION"
@@ -142,14 +143,56 @@ Container = Annotated[
         "--container",
         "The StatefulSet's container that runs the server.",
         "NAME",
-        default_of(BackupRequest, "container"),
+        "the one that mounts the data",
         DISCOVERY,
     ),
+]
+Port = Annotated[
+    str | None,
+    request_option("--port", "On which the servers listen.", "PORT", "as their container says, else 3306", DISCOVERY),
 ]
 RunAsUser = Annotated[
     str | None,
     request_option(
         "--run-as-user", "Uid that owns the data directory.", "UID", "the StatefulSet's runAsUser", DISCOVERY
+    ),
+]
+
+
+DataDirectory = Annotated[
+    str | None,
+    request_option(
+        "--data-directory",
+        "The servers' data directory in their container, where none of them can be asked for it.",
+        "PATH",
+        "what the servers say, else where the data volume is mounted",
+        DISCOVERY,
+    ),
+]
+Accept = Annotated[
+    list[str] | None,
+    request_option("--accept", "Go on in spite of such findings of the preflight. Repeatable.", "FINDING", "none"),
+]
+HostFiles = Annotated[
+    list[str] | None,
+    request_option(
+        "--host-file",
+        "Files at the top of the data directory that a restore leaves where they are. Repeatable.",
+        "PATTERN",
+        ", ".join(HOST_FILES),
+        DISCOVERY,
+    ),
+]
+
+
+Runner = Annotated[
+    str | None,
+    request_option(
+        "--runner",
+        "What runner pods get besides: labels, annotations, requests, limits, priority_class, pull_secrets.",
+        "JSON",
+        "only what the servers' pods have",
+        DISCOVERY,
     ),
 ]
 
@@ -211,66 +254,6 @@ RunnerTimeout = Annotated[
     duration_option("--runner-timeout", "Each runner pod is stopped after this long", BackupRequest, "runner_timeout"),
 ]
 
-# --- backup
-
-Replica = Annotated[
-    str | None,
-    request_option("--replica", "Ordinal of the replica to back up.", "ORDINAL", "the highest that is ready"),
-]
-Keep = Annotated[
-    str | None,
-    request_option(
-        "--keep",
-        "Complete backups to keep, the new one included.",
-        "COUNT",
-        default_of(BackupRequest, "backups_to_keep"),
-    ),
-]
-SpaceRatio = Annotated[
-    str | None,
-    request_option(
-        "--space-ratio",
-        "The backup volume needs the data directory's KB times this many KB free.",
-        "RATIO",
-        default_of(BackupRequest, "required_space_ratio"),
-    ),
-]
-MaxRate = Annotated[
-    str | None,
-    request_option(
-        "--max-mb-per-second",
-        "Read the replica no faster than this, to spare a busy node.",
-        "MB/S",
-        "25 for each processor of the node",
-    ),
-]
-AllowUnsafe = Annotated[
-    bool,
-    typer.Option(
-        "--allow-unsafe",
-        help="Back up although the cluster check failed; recorded in the manifest.",
-        show_default="off",
-        rich_help_panel=REQUEST,
-    ),
-]
-GiveBack = Annotated[
-    bool,
-    typer.Option(
-        "--give-back-when-degraded/--no-give-back-when-degraded",
-        help="Stop the backup and put the replica back when fewer than two others are in sync meanwhile.",
-        rich_help_panel=REQUEST,
-    ),
-]
-DrainTimeout = Annotated[
-    str | None,
-    duration_option(
-        "--drain-timeout",
-        "How long the replica may take to catch up before it rejoins flow control anyway",
-        BackupRequest,
-        "drain_timeout",
-    ),
-]
-
 # --- groups of options
 
 
@@ -300,6 +283,8 @@ class RunnerOptions(RequestOptions):
     backup_claim: BackupClaim = None
     container: Container = None
     run_as_user: RunAsUser = None
+    data_directory: DataDirectory = None
+    runner: Runner = None
 
 
 @dataclass(frozen=True)
@@ -313,6 +298,9 @@ class PlaceOptions(RunnerOptions):
     primary_label: LabelKey = None
     primary_value: LabelPrimary = None
     backup_value: LabelBackup = None
+    accept: Accept = None
+    port: Port = None
+    host_files: HostFiles = None
 
     def fields(self) -> dict[str, Any]:
         """Of an `OperationRequest`; what was not typed keeps the model's default."""
@@ -324,22 +312,11 @@ class PlaceOptions(RunnerOptions):
         )
         credentials = given(secret=self.secret, user_key=self.user_key, password_key=self.password_key)
         server = {"primary_label": None if self.primary_label_moved_by is LabelMover.NONE else label}
-        runners = RunnerOptions(self.backup_claim, self.container, self.run_as_user).fields()
-        return runners | given(credentials=credentials or None) | server
-
-
-@dataclass(frozen=True)
-class BackupOptions(RequestOptions):
-    """What a backup is to do: of a `BackupRequest`."""
-
-    replica: Replica = None
-    backups_to_keep: Keep = None
-    required_space_ratio: SpaceRatio = None
-    allow_unsafe: AllowUnsafe = False
-    runner_timeout: RunnerTimeout = None
-    drain_timeout: DrainTimeout = None
-    give_back_when_degraded: GiveBack = True
-    max_mb_per_second: MaxRate = None
+        runners = RunnerOptions(
+            self.backup_claim, self.container, self.run_as_user, self.data_directory, self.runner
+        ).fields()
+        typed = given(credentials=credentials or None, accept=self.accept, port=self.port, host_files=self.host_files)
+        return runners | typed | server
 
 
 def given(**fields: Any) -> dict[str, Any]:

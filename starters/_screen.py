@@ -70,6 +70,8 @@ def conduct(as_json: bool, work: Callable[[Screen], Coroutine[Any, Any, None]]) 
             )
         message = "stopped waiting; a run that was started goes on"
         _fail(screen, Failure(type="Interrupted", message=message, exit_code=ExitCode.INTERRUPTED))
+    except typer.Exit:  # the command has answered, and its exit code says something of the answer
+        raise
     except Exception as error:
         problem = failure(error)
         if problem is None:

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import typer
 from rich.console import RenderableType
 
 from galera_backup.models.backup import BackupRequest, BackupResult
 from galera_backup.workflow_types import BACKUP
+from starters._backup_options import BackupOptions
 from starters._grouped import grouped
-from starters._options import (
-    AsJson,
-    BackupOptions,
-    Cluster,
-    NoWait,
-    PlaceOptions,
-    TemporalOptions,
-    WaitForCluster,
-    WorkflowId,
-)
+from starters._options import AsJson, Cluster, NoWait, PlaceOptions, TemporalOptions, WaitForCluster, WorkflowId
 from starters._request import request
 from starters._screen import Screen, conduct, facts, moment, seconds, size
 from starters._session import Session
@@ -70,8 +64,17 @@ def shown(result: BackupResult) -> RenderableType:
             "phases": ", ".join(f"{each.phase} {seconds(each.seconds)}" for each in result.phases),
             "kept": f"{result.kept} backups" + (f", removed {', '.join(result.pruned)}" if result.pruned else ""),
             "unsafe": "; ".join(result.problems) or None,
+            "warnings": "; ".join(result.warnings) or None,
+            "from the future": _from_the_future(result.future),
         }
     )
+
+
+def _from_the_future(ids: Sequence[str]) -> str | None:
+    """Names that sort behind every new backup, so retention leaves them alone for ever."""
+    if not ids:
+        return None
+    return f"{', '.join(ids)}: a clock was ahead, or another site writes there; retention leaves them alone"
 
 
 if __name__ == "__main__":

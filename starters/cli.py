@@ -14,6 +14,7 @@ from starters._exit import EXIT_CODES, ExitCode, Failure
 from starters._screen import Screen
 from starters.answers import approve, decide, reject
 from starters.backup import backup
+from starters.check import check
 from starters.janitor import janitor
 from starters.list import list_backups
 from starters.restore import restore
@@ -59,6 +60,7 @@ app.command("rollback", epilog=EXIT_CODES)(rollback)
 app.command("approve", epilog=EXIT_CODES)(approve)
 app.command("reject", epilog=EXIT_CODES)(reject)
 app.command("decide", epilog=EXIT_CODES)(decide)
+app.command("check", epilog=EXIT_CODES)(check)
 app.command("list", epilog=EXIT_CODES)(list_backups)
 app.command("status", epilog=EXIT_CODES)(status)
 app.command("janitor", epilog=EXIT_CODES)(janitor)

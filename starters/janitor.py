@@ -28,14 +28,10 @@ from starters._options import (
     AsJson,
     Cluster,
     Container,
-    LabelBackup,
-    LabelKey,
-    LabelMovedBy,
-    LabelMover,
-    LabelPrimary,
     NoWait,
     PasswordKey,
     PlaceOptions,
+    Port,
     Secret,
     TemporalOptions,
     UserKey,
@@ -90,10 +86,7 @@ class ServerOptions:
     user_key: UserKey = None
     password_key: PasswordKey = None
     container: Container = None
-    primary_label_moved_by: LabelMovedBy = LabelMover.GALERA_BACKUP
-    primary_label: LabelKey = None
-    primary_value: LabelPrimary = None
-    backup_value: LabelBackup = None
+    port: Port = None
 
     def fields(self) -> dict[str, Any]:
         """Of a `JanitorRequest`."""

@@ -13,6 +13,7 @@ from galera_backup import names
 from galera_backup.models.catalog import Catalog, CatalogRequest
 from galera_backup.models.jobs import PAGE_LIMIT
 from galera_backup.models.manifest import Manifest
+from galera_backup.text import bounded
 from galera_backup.workflow_types import CATALOG
 from starters._grouped import grouped
 from starters._options import DURATION, AsJson, Cluster, RunnerOptions, TemporalOptions, given
@@ -21,6 +22,7 @@ from starters._restore_options import Source
 from starters._screen import Screen, age, conduct, seconds, size, table
 from starters._session import Session
 
+_PROBLEM_LENGTH = 160
 PATIENCE = timedelta(seconds=30)
 """How long a look at the volume waits for a worker to appear."""
 
@@ -90,9 +92,17 @@ def shown(catalog: Catalog, now: datetime) -> RenderableType:
             each.replica,
             str(each.position),
             seconds((each.finished_at - each.started_at).total_seconds()),
-            "unsafe" if each.unsafe else "",
+            _unsafe(each),
         )
     return rows
+
+
+def _unsafe(manifest: Manifest) -> str:
+    """What the backup lacks, or what was wrong with its cluster."""
+    if not manifest.problems:
+        return "unsafe" if manifest.unsafe else ""
+    more = f" (+{len(manifest.problems) - 1})" if len(manifest.problems) > 1 else ""
+    return bounded(manifest.problems[0], _PROBLEM_LENGTH) + more
 
 
 if __name__ == "__main__":

@@ -88,6 +88,7 @@ def shown(result: RestoreResult, cluster: ClusterRef) -> RenderableType:
             "kept despite": result.kept_despite,
             "old data kept": kept(result, cluster),
             "copies left on": ", ".join(result.untidy) or None,
+            "warnings": "; ".join(result.warnings) or None,
             "phases": ", ".join(f"{each.phase} {seconds(each.seconds)}" for each in result.phases),
         }
     )

@@ -77,7 +77,9 @@ def shown(result: RollbackResult) -> RenderableType:
             "undone": f"restore {result.restore_id}",
             "replicas": f"{result.replicas}, Ready",
             "down for": seconds(result.outage_seconds),
+            "filled by a state transfer": ", ".join(result.emptied) or None,
             "copies left on": ", ".join(result.untidy) or None,
+            "warnings": "; ".join(result.warnings) or None,
             "phases": ", ".join(f"{each.phase} {seconds(each.seconds)}" for each in result.phases),
         }
     )

@@ -27,9 +27,10 @@ from galera_backup.models.common import ClusterRef
 from galera_backup.models.janitor import JanitorRequest
 from galera_backup.workflow_types import BACKUP
 from starters import _schedules
+from starters._backup_options import BackupOptions
 from starters._exit import EXIT_CODES
 from starters._grouped import grouped
-from starters._options import DURATION, AsJson, BackupOptions, Cluster, PlaceOptions, TemporalOptions
+from starters._options import DURATION, AsJson, Cluster, PlaceOptions, TemporalOptions
 from starters._request import cluster_of, request
 from starters._screen import Screen, conduct
 from starters._session import Session, cluster_attributes, details

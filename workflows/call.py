@@ -1,6 +1,7 @@
 """The only module that executes activities: options by kind, and errors of our tree at the boundary.
 
-What a call raises is an error of `galera_backup.errors`, or `asyncio.CancelledError` when the activity was cancelled.
+What a call raises is an error of `galera_backup.errors`, or `asyncio.CancelledError` when its task was cancelled: the
+activity then was, or it ended before it heard of that.
 """
 
 from __future__ import annotations
@@ -103,8 +104,12 @@ async def _execute(
     queue: str | None = None,
 ) -> R:
     try:
-        return await workflow.execute_activity_method(activity, argument, task_queue=queue, summary=summary, **options)
+        done = await workflow.execute_activity_method(activity, argument, task_queue=queue, summary=summary, **options)
     except ActivityError as error:
         if is_cancelled_exception(error):
             raise asyncio.CancelledError(f"{summary}: cancelled") from error
         raise typed(error, late) from error
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError(f"{summary}: done before it heard of the cancel, which would be lost here")
+    return done

@@ -26,12 +26,14 @@ class GaleraCatalog:
     async def run(self, request: CatalogRequest) -> Catalog:
         """The newest backups before `before`, at most `limit`, oldest first."""
         workflow.upsert_search_attributes([CLUSTER.value_set(str(request.cluster))])
-        pod = names.runner_pod(LIST_RUNNER_PREFIX, workflow.now(), workflow.uuid4().hex[:6])
+        run = workflow.info().run_id
+        pod = names.runner_pod(LIST_RUNNER_PREFIX, request.cluster, run, "list")
         task: RunnerTask[ListJob] = RunnerTask(
             site=request.site,
             lease=None,
             fence="none",
             pod=pod,
+            run=run,
             job=ListJob(cluster=request.source or request.cluster, before=request.before, limit=request.limit),
             data_claim=None,
             timeout=request.timeout,

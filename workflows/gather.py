@@ -18,6 +18,8 @@ async def for_each(claims: Sequence[C], work: Callable[[C], Coroutine[Any, Any, 
     After the first failure, or a cancel, the others are cancelled, and their ends are awaited.
     """
     tasks = [asyncio.ensure_future(work(claim)) for claim in claims]
+    if not tasks:
+        return []
     try:
         await workflow.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
     except asyncio.CancelledError:

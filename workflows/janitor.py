@@ -73,7 +73,10 @@ class GaleraJanitor(Operation):
     async def run(self, request: JanitorRequest) -> JanitorResult:
         """One look, and what follows from it."""
         shared = OperationRequest(
-            cluster=request.cluster, credentials=request.credentials, container=request.container
+            cluster=request.cluster,
+            credentials=request.credentials,
+            container=request.container,
+            port=request.port,
         )  # without waiting for the cluster: whoever holds it undoes, or the next run does
         work = self._begin(shared, workflow_types.JANITOR)
         steps = _Steps(request, work.lease, work.progress)
@@ -111,7 +114,7 @@ class _Steps:
         request, members = self._request, len(seen.members)
         ttl = request.step_timeout * (2 + members) + request.drain_timeout * members + MARGIN
         if seen.mark is not None and seen.mark.mark.start is not None:
-            ttl += INSPECTION + seen.mark.mark.start.ready_timeout
+            ttl += _start_limit(seen.mark.mark.start)
         return ttl
 
     # --- looking
@@ -202,9 +205,8 @@ class _Steps:
         request, pod = self._request, finding.name
         self._enter("resync", f"resyncing {pod}: {finding.text}")
         self._progress.replica(pod)
-        site = request.site.model_copy(update={"primary_label": None})  # what is moved back is what the mark says
         undoer = Undoer.janitor(self._lease.ref)
-        stake = Desynced(site, pod, mark.mark, undoer, request.drain_timeout, on_may_land=True)
+        stake = Desynced(request.site, pod, mark.mark, undoer, request.drain_timeout, on_may_land=True)
         limit = timing.DESYNC_WINDOW + request.drain_timeout + request.step_timeout
         try:
             await _within(limit, stake.undo(Ended()))
@@ -237,12 +239,12 @@ class _Steps:
         request, recipe = self._request, mark.start
         assert recipe is not None
         self._enter("start", f"starting {request.cluster}: {finding.text}")
-        site = recipe.site.model_copy(update={"credentials": request.credentials, "container": request.container})
-        # Pods of its own (the id begins with the time): those of a killed janitor may still be on their way out.
-        prefix = f"{names.JANITOR_RUNNER_PREFIX}-{workflow.info().run_id[-8:]}"
-        recipe = recipe.model_copy(update={"runner_pod_prefix": prefix})
+        site = recipe.site.model_copy(
+            update={"credentials": request.credentials, "container": request.container, "port": request.port}
+        )
+        recipe = recipe.model_copy(update={"runner_pod_prefix": names.JANITOR_RUNNER_PREFIX})
         stake, ended = Stopped(site, recipe, mark, Undoer.janitor(self._lease.ref)), Ended()
-        limit = INSPECTION + recipe.ready_timeout
+        limit = _start_limit(recipe)
         try:
             await _within(limit, stake.undo(ended))
         except (ClusterLeftStopped, ClusterLeftPartial) as error:
@@ -285,6 +287,12 @@ class _Steps:
         self._progress.enter(phase, waiting_for)
 
 
+def _start_limit(recipe: StartRecipe) -> timedelta:
+    """For a look at the claims, and a start; where a mixture is finished, for the restore of every claim too."""
+    finishes = recipe.strategy != Strategy.STAGED
+    return INSPECTION + recipe.ready_timeout + recipe.runner_timeout * len(recipe.claims) * finishes
+
+
 async def _within(limit: timedelta, work: Coroutine[Any, Any, T]) -> T:
     """The result of `work`, which is cancelled, and awaited, when it takes longer or when the caller is cancelled.
 
@@ -303,8 +311,7 @@ async def _within(limit: timedelta, work: Coroutine[Any, Any, T]) -> T:
 
 
 async def _stop(task: asyncio.Task[Any]) -> None:
-    while not task.done():  # a cancel is lost when the step that it hits ends normally before it hears of it
-        task.cancel()
-        await workflow.wait([task], timeout=timing.HEARTBEAT_TIMEOUT.total_seconds())
+    task.cancel()
+    await workflow.wait([task])
     if not task.cancelled():
         task.exception()  # of work that was told to stop

@@ -46,7 +46,7 @@ class GaleraTidy(Operation):
     async def _tidy(self, request: TidyRequest, work: Work) -> None:
         work.enter("tidy", f"removing the data from before restore {request.restore_id}")
         seen = await observe(request, "the StatefulSet and its data claims")
-        pods = Pods(request.site, work.lease.ref, request.runner_pod_prefix, request.restore_id)
+        pods = Pods(request.site, work.lease.ref, request.runner_pod_prefix)
         await for_each(seen.claims, lambda claim: _tidy_claim(claim, request, pods))
 
 

@@ -18,6 +18,7 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.errors import GaleraBackupError
     from galera_backup.models.common import ClusterRef
     from galera_backup.models.jobs import EmptyJob, InspectJob, SwapJob
+    from galera_backup.models.mark import StartRecipe
     from galera_backup.models.restore import ClaimReport, ClaimState, Strategy
     from galera_backup.models.runner import Job
     from galera_backup.rules.claims import claim_state
@@ -54,11 +55,19 @@ class Claims:
     restore_id: str
     strategy: Strategy
     names: Sequence[str]
+    ordinals: range
     run: OnClaim
+
+    @staticmethod
+    def of(recipe: StartRecipe, run: OnClaim) -> Claims:
+        """Those of the restore with this recipe."""
+        cluster = recipe.site.cluster
+        return Claims(cluster, recipe.restore_id, recipe.strategy, recipe.claims, recipe.ordinals, run)
 
     async def inspect(self, *, in_outage: bool = True) -> tuple[ClaimFound, ...]:
         """What all of them hold, at once; a claim that cannot be read is `unknown`."""
-        return tuple(await for_each(list(enumerate(self.names)), lambda each: self._inspect(*each, in_outage)))
+        claims = list(zip(self.ordinals, self.names, strict=True))
+        return tuple(await for_each(claims, lambda each: self._inspect(*each, in_outage)))
 
     async def _inspect(self, ordinal: int, claim: str, in_outage: bool) -> ClaimFound:
         job = InspectJob(cluster=self.cluster, restore_id=self.restore_id, in_outage=in_outage)
@@ -91,7 +100,7 @@ class Claims:
             cluster=self.cluster,
             restore_id=self.restore_id,
             direction="back",
-            safe_to_bootstrap=claim.ordinal == 0 if decided.emptied else None,
+            safe_to_bootstrap=claim.ordinal == decided.bootstrap if decided.bootstrap is not None else None,
         )
         return await self._changed(
             "back", job, claim, f"rename the previous data of {claim.claim} back", ClaimState.UNTOUCHED

@@ -41,9 +41,9 @@ def loaded_units() -> int | None:
     return int(cluster.sql("SELECT units FROM dev_data.loaded").strip() or 0) or None
 
 
-def load(units: int, namespace: str = settings.NAMESPACE) -> None:
+def load(units: int, namespace: str = settings.NAMESPACE, pod: str = f"{settings.STATEFULSET}-0") -> None:
     """Replace all schemas; the marker is written last."""
-    sql = partial(cluster.sql, namespace=namespace)
+    sql = partial(cluster.sql, pod=pod, namespace=namespace)
     say("data", f"loading about {units} MiB")
     started = time.monotonic()
     rows = Template((paths.DEV / "data" / "rows.sql").read_text())

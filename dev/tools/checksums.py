@@ -12,7 +12,7 @@ _SYSTEM = "('information_schema', 'performance_schema', 'mysql', 'sys')"
 _COLUMNS = f"""
 SELECT CONCAT('`', c.table_schema, '`.`', c.table_name, '`'), c.column_name
 FROM information_schema.columns c JOIN information_schema.tables t USING (table_schema, table_name)
-WHERE t.table_type = 'BASE TABLE' AND c.table_schema NOT IN {_SYSTEM}
+WHERE t.table_type IN ('BASE TABLE', 'SYSTEM VERSIONED') AND c.table_schema NOT IN {_SYSTEM}
 ORDER BY 1, c.ordinal_position
 """
 _SECONDS = 600

@@ -1,4 +1,4 @@
-"""What the whole kill matrix and the whole of `dev/chaos` have shown: a record of each case, and a stamp at the end.
+"""What the whole kill matrix, `dev/chaos` and `dev/shapes` have shown: a record of each case, and a stamp at the end.
 
 Both are files in the repository, so that the cases can be spread over many runs and machines. A record counts as long
 as the source that its case can reach is the one that it was made of, and where the cases take minutes and not hours,
@@ -119,4 +119,13 @@ def _now() -> str:
 
 MATRIX = Proof("matrix", "dev/test --matrix", ("tests/matrix", "tests/fakes"), judged_again=True)
 CHAOS = Proof("chaos", "dev/chaos --all", ("tests/chaos", "tests/support/small_cluster.py"), judged_again=False)
-ALL = (MATRIX, CHAOS)
+SHAPES = Proof(
+    "shapes",
+    "dev/shapes --all",
+    (
+        *("tests/integration/test_shapes.py", "tests/integration/test_findings.py"),
+        *("tests/integration/changes.py", "tests/support/shape.py", "tests/support/small_cluster.py"),
+    ),
+    judged_again=True,
+)
+ALL = (MATRIX, CHAOS, SHAPES)

@@ -1,4 +1,4 @@
-"""dev/release-check: whether the whole kill matrix and the whole of `dev/chaos` passed with the present source."""
+"""dev/release-check: whether the whole kill matrix, `dev/chaos` and `dev/shapes` passed with the present source."""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ class Test:
     name: str
     wall: float
     own: float
+    passed: bool = True
     failure: str = ""
     """The first line of what it failed with; empty if it passed."""
 
@@ -33,7 +34,12 @@ def read(report: Path) -> list[Test]:
     for case in ElementTree.parse(report).getroot().iter("testcase"):
         test = _test(case)
         if before := tests.get(test.name):  # one that failed in its test and in its teardown is there twice
-            test = replace(before, wall=before.wall + test.wall, failure=before.failure or test.failure)
+            test = replace(
+                before,
+                wall=before.wall + test.wall,
+                passed=before.passed and test.passed,
+                failure=before.failure or test.failure,
+            )
         tests[test.name] = test
     return list(tests.values())
 
@@ -47,6 +53,7 @@ def _test(case: ElementTree.Element) -> Test:
         name=f"{module}.{case.get('name', '')}",
         wall=wall,
         own=wall if own is None else float(own.get("value", "0")),
+        passed=all(case.find(each) is None for each in ("failure", "error", "skipped")),
         failure=_failure(case),
     )
 

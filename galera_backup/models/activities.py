@@ -43,17 +43,15 @@ class ReplicaTask(Model):
 
 
 class DesyncReport(Model):
-    """When the replica was seen desynced."""
+    """The replica was seen desynced."""
 
-    at: datetime
     attempt: int = 1
     """More than 1: earlier attempts have ended, or were given up, and may still be under way."""
 
 
 class ResyncReport(Model):
-    """When the replica was seen in sync, and what it took."""
+    """What it took until the replica was seen in sync."""
 
-    at: datetime
     was_desynced: bool
     """False: there was nothing to undo."""
     drained: bool
@@ -67,14 +65,30 @@ class ScaleTask(Model):
     mark: Mark
     """The mark that the StatefulSet gets, or has."""
     replicas: int
-    """Replicas to scale up to; scaling down is always to 0."""
-    serving: int = 0
-    """So many may run already when it is scaled up; with more it was done, or a person did it."""
+    """Replicas to scale up to; scaling down is always to 0, one after the other."""
     known_by: LeaseRef | None = None
     """The workflow run that knows that this lease stopped the StatefulSet: the lease, or its owner. While that run is
     open, a stopped StatefulSet without a mark has lost it, and is marked again. None: it is left alone."""
     undoing: bool = False
     """The lease may not scale down any more: a note of that which was removed with the mark is written again."""
+
+
+class HoldTask(Model):
+    """Hold the names of stopped replicas, or release them."""
+
+    site: Site
+    mark: Mark
+    """The mark that the StatefulSet has."""
+    pods: tuple[str, ...] | None
+    """Their names; None: all that are held for this stop."""
+    undoing: bool = False
+    """The lease, open or not, is one whose changes are undone."""
+
+    @property
+    def owner(self) -> str:
+        """Names one stop of a lease, or all of them once it is undone: other holds are not released or relied on."""
+        run = self.mark.lease.run_id
+        return run if self.undoing or self.mark.since is None else f"{run} {self.mark.since.isoformat()}"
 
 
 class Revoked(Model):
@@ -84,6 +98,12 @@ class Revoked(Model):
     """The object carries the lease's mark."""
     replicas: int = 0
     """Of a StatefulSet: how many it wants."""
+    stopping_from: int = 0
+    """By the lease's mark: how many ran when the stop began that has not taken all of them."""
+    held: tuple[str, ...] = ()
+    """Names of its replicas that are held: those cannot run, whatever it wants."""
+    lost: tuple[str, ...] = ()
+    """Data claims that are gone, or in whose place there is a new one."""
 
 
 class FormTask(Model):
@@ -92,17 +112,18 @@ class FormTask(Model):
     site: Site
     lease: LeaseRef
     replicas: int
+    """The first so many; more that the StatefulSet wants join them."""
+    alone: bool = False
+    """The names of the others are held, whatever the StatefulSet wants."""
     primary_pod: str | None
-    uuid: str | None = None
-    """wsrep_cluster_state_uuid that it must have; None: any."""
+    first_role: str | None = None
+    """Value of the primary label on the first replica where another one carries it."""
+    uuids: tuple[str, ...] = ()
+    """wsrep_cluster_state_uuid that it must have, one of these; empty: any."""
+    stop: str
+    """`HoldTask.owner` of the names that were held for its start."""
     may_fail: bool = False
     """There is other data to start on: a first server that ends again and again is not waited for."""
-
-
-class ClusterFormed(Model):
-    """When all replicas were seen Ready and in one cluster."""
-
-    at: datetime
 
 
 class RunnerTask(Model, Generic[JobT_co]):
@@ -118,12 +139,22 @@ class RunnerTask(Model, Generic[JobT_co]):
     """
     stopped_from: int = 0
     """With `stopped` and `undo`: the replicas from this ordinal on are stopped; those below it may serve."""
+    begins: bool = False
+    """With `stopped`: it is the first to change data. Where somebody has scaled the StatefulSet up, nothing begins."""
     pod: str
+    run: str = ""
+    """Run id of the workflow that starts it: a pod of this name that carries another one is not adopted."""
     job: JobT_co
     accounts: tuple[SecretRef, ...] = ()
-    """Of a StageJob: the Secrets whose passwords it compares, or sets."""
+    """Of a StageJob or an UnpackJob: the Secrets whose passwords it compares, or sets."""
     data_claim: str | None
     """Data claim to mount; None for a job that does not look at one."""
+    server_volumes: tuple[str, ...] = ()
+    """Volumes of the servers' pods that hold files which a tool needs where the server has them: keys."""
+    tls: bool = False
+    """The server of `replica` offers TLS, and may demand it."""
+    prefer_node: str = ""
+    """Where the data volume was attached last, in an outage."""
     replica: str | None = None
     """Pod of the cluster whose node the runner must share, where there is such a pod, and whose server it asks."""
     timeout: timedelta
@@ -131,6 +162,10 @@ class RunnerTask(Model, Generic[JobT_co]):
     """So many members beside `replica` must be in sync before it starts."""
     give_back_when_degraded: bool = False
     """They must stay so while it works, else it is stopped."""
+    lock_wait: timedelta | None = None
+    """How long mariadb-backup may wait for a lock on `replica`; None: nobody looks."""
+    write_wait: timedelta | None = None
+    """`replica` serves meanwhile: how long its clients' writes may wait; None: it is out of service."""
 
 
 class RunnerOutcome(Model):
@@ -144,6 +179,8 @@ class RunnerOutcome(Model):
     """Somebody deleted the pod while it worked, so nobody tries again."""
     listed: tuple[Manifest, ...] = ()
     """Manifests that a ListJob printed."""
+    runs_on: bool = False
+    """A container that somebody else has put into the pod does not end: the pod still has its volumes."""
 
 
 class RemoveRunners(Model):
@@ -151,6 +188,8 @@ class RemoveRunners(Model):
 
     cluster: ClusterRef
     pod: str | None = None
+    run: str = ""
+    """With `pod`: run id of the workflow that has started it; another run's pod of this name stays. Empty: any."""
     lease: LeaseRef | None = None
 
 

@@ -12,6 +12,9 @@ from galera_backup.models.manifest import Manifest
 from galera_backup.models.runner import RunnerLog
 from galera_backup.models.site import OperationRequest
 
+MB_PER_SECOND_AND_PROCESSOR = 25
+"""Costs 6 to 8 % of the node's processors: benchmarks/load_during_backup.py."""
+
 
 class BackupFields(Model):
     """How the agent takes a backup: the part of the request that the job has too."""
@@ -34,6 +37,12 @@ class BackupRequest(BackupFields, OperationRequest):
     """Stop the backup and put the replica back when fewer than two others are in sync meanwhile."""
     runner_timeout: PositiveDuration = timedelta(hours=6)
     """The runner pod is stopped, and the replica put back, after this long."""
+    lock_wait_timeout: PositiveDuration = timedelta(minutes=5)
+    """How long mariadb-backup may wait for a lock that somebody holds, or may keep the replica from applying any
+    write-set; then the replica is given back."""
+    write_wait_timeout: PositiveDuration = timedelta(seconds=30)
+    """How long mariadb-backup may let clients' writes wait on a replica that serves meanwhile; then the backup is given
+    up. Less than a client's patience: a lock wait of InnoDB ends after 50 s, a request of a service within a minute."""
     drain_timeout: PositiveDuration = timedelta(minutes=10)
     """How long the resync waits for the replica to catch up before it rejoins flow control anyway."""
 
@@ -53,6 +62,10 @@ class BackupResult(Model):
     """Ids of the backups that retention removed."""
     kept: int
     """Complete backups of this cluster on the volume, this one included."""
+    future: tuple[str, ...] = ()
+    """Ids of backups with later names than this one: retention leaves them alone."""
     runner: RunnerLog
     problems: tuple[str, ...] = ()
-    """What the cluster check found, when `allow_unsafe` let the backup go on."""
+    """As in the manifest."""
+    warnings: tuple[str, ...] = ()
+    """What the preflight and the look at the volume have found, one sentence each."""

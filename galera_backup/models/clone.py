@@ -9,6 +9,8 @@ from pydantic import Field
 from galera_backup.models.common import ClusterRef, Facts, Model
 from galera_backup.models.site import Site
 
+NO_UUID = "00000000-0000-0000-0000-000000000000"
+"""wsrep_cluster_state_uuid of a server that has not joined yet, or lost what it had."""
 ClusterUuid = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 
 
@@ -36,6 +38,8 @@ class GroupMember(Model):
 
     pod: str
     ip: str
+    ips: tuple[str, ...] = ()
+    """All addresses of the pod: of a dual stack it has two."""
     group: GaleraGroup | None = None
     error: str | None = None
     """Why the server could not be asked."""
@@ -65,5 +69,5 @@ class LookAtSides(Model):
     """Which two clusters to look at."""
 
     site: Site
-    """Of the target; the source is asked as the same account, in a container of the same name."""
+    """Of the target; the source is asked as the same account. Its container and port are found."""
     source: ClusterRef

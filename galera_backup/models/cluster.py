@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from galera_backup.models.common import ClusterRef, Facts, Model
+from galera_backup.models.layout import Layout
+from galera_backup.models.preflight import Finding
+from galera_backup.models.shape import PodShape
 
 
 class WsrepStatus(Facts):
@@ -23,6 +26,9 @@ class WsrepStatus(Facts):
     """Ours, plus each SST donation, FTWRL or BACKUP STAGE that holds the provider."""
     recv_queue: int
     """Write-sets that wait to be applied."""
+    last_committed: int = 0
+    on: bool = True
+    """Global `wsrep_on`: what new connections write is replicated."""
     pending_desync: bool
     """A `SET GLOBAL wsrep_desync` is still under way in some connection."""
 
@@ -52,6 +58,8 @@ class ClaimObservation(Model):
     ordinal: int
     claim: str
     uid: str
+    layout: Layout = Layout()
+    """Where the data directory is on its volume."""
 
 
 class ClusterObservation(Facts):
@@ -60,9 +68,36 @@ class ClusterObservation(Facts):
     cluster: ClusterRef
     replicas: int
     """`spec.replicas`."""
+    image: str = ""
+    """Of the server's container, in the template; empty: not known."""
     members: tuple[MemberObservation, ...]
+    """By ordinal."""
     claims: tuple[ClaimObservation, ...]
+    """By ordinal."""
+    in_turn: bool = False
+    """No two pods can use the backup claim at once."""
+    server_volumes: tuple[str, ...] = ()
+    """Volumes of the servers' pods whose files the tools need, as the preflight has found."""
+    planned: PodShape | None = None
+    """A pod that the template makes, as the preflight has found."""
+    tls: tuple[str, ...] = ()
+    """Pods whose servers offer TLS, as the preflight has found."""
+    findings: tuple[Finding, ...] = ()
+    """All that the preflight has found."""
     primary_before: str | None = None
     """Pod that carried the primary label before a restore stopped the cluster, and did not end."""
     unfinished: int | None = None
-    """Size of the cluster that a rolling restore has started in part, and did not end; None: there is no such."""
+    """Size of the cluster that an operation has started or stopped in part, and did not end; None: there is no such."""
+
+    @property
+    def first_ordinal(self) -> int:
+        """Of its replicas, the one that forms the cluster."""
+        return self.claims[0].ordinal if self.claims else 0
+
+    def claim(self, ordinal: int) -> ClaimObservation:
+        """The data claim of a replica."""
+        return self.claims[ordinal - self.first_ordinal]
+
+    def member(self, ordinal: int) -> MemberObservation:
+        """A replica."""
+        return self.members[ordinal - self.first_ordinal]

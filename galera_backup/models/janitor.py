@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from galera_backup.models.cluster import MemberObservation
 from galera_backup.models.common import (
@@ -14,7 +16,6 @@ from galera_backup.models.common import (
     Model,
     PhaseTime,
     PositiveDuration,
-    PrimaryLabel,
     SecretRef,
 )
 from galera_backup.models.mark import Mark
@@ -26,10 +27,10 @@ class JanitorRequest(Model):
 
     cluster: ClusterRef
     credentials: SecretRef = SecretRef()
-    container: KubernetesName = "mariadb"
-    """Name of the StatefulSet's container that runs the server."""
-    primary_label: PrimaryLabel | None = PrimaryLabel()
-    """Only shown; what is put back is what the mark says."""
+    container: KubernetesName | None = None
+    """Name of the StatefulSet's container that runs the server; None: the one that mounts the data."""
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """On which the servers listen; None: as their container says, else 3306."""
     drain_timeout: PositiveDuration = timedelta(minutes=10)
     """How long a resync waits for the replica to catch up before it rejoins flow control anyway."""
     step_timeout: PositiveDuration = timedelta(minutes=5)
@@ -42,7 +43,8 @@ class JanitorRequest(Model):
             cluster=self.cluster,
             credentials=self.credentials,
             container=self.container,
-            primary_label=self.primary_label,
+            port=self.port,
+            primary_label=None,  # what is moved back is what the mark says
         )
 
 
@@ -90,6 +92,8 @@ class Survey(Model):
     unreadable: bool = False
     """The StatefulSet carries a mark that cannot be read."""
     runners: tuple[RunnerSeen, ...] = ()
+    held: tuple[str, ...] = ()
+    """Names of its replicas that pods of ours hold."""
     holder: str | None = None
     """Who holds the cluster's lease; None: nobody."""
 

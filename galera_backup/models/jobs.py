@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from galera_backup.models.backup import BackupFields
-from galera_backup.models.clone import Clone
+from galera_backup.models.clone import Clone, ClusterUuid
 from galera_backup.models.common import ClusterRef, Facts, Model
 from galera_backup.models.manifest import BackupId, Manifest
 from galera_backup.models.passwords import PasswordMode, PasswordReport
 from galera_backup.models.previous import PreviousData
-from galera_backup.models.runner import Job, Needs, StoredLog
+from galera_backup.models.runner import DataJob, Job, Needs, StoredLog
 from galera_backup.models.volumes import ClaimMarker, Journal, SwapState
 
+LISTED = 10
+"""Names in one list of a report, which has to fit a termination message."""
 PAGE_LIMIT = 400
 """Manifests in one answer: about 1 KB each, and Temporal takes 2 MiB, a node's log file 10 MiB."""
 
@@ -24,6 +27,8 @@ class BackupReader(Model):
 
     cluster: ClusterRef
     clone: Clone | None = None
+    uuid: ClusterUuid | None = None
+    """wsrep_cluster_state_uuid that restored data gets instead of the backup's."""
 
     @property
     def owner(self) -> ClusterRef:
@@ -32,8 +37,8 @@ class BackupReader(Model):
 
     @property
     def unpack_script(self) -> tuple[str, ...]:
-        """Unpack and prepare; then give the data the identity of the clone."""
-        return ("unpack", "adopt") if self.clone else ("unpack",)
+        """Unpack and prepare; then give the data its new identity."""
+        return ("unpack", "adopt") if self.uuid else ("unpack",)
 
 
 # --- reports
@@ -52,7 +57,44 @@ class CheckReport(Facts):
     """Used by the data directory itself."""
     copies_kb: int = 0
     """Used by what staged restores have left, or keep, on the volume."""
-    backup_free_kb: int
+    backup_free_kb: int = 0
+    unpacked_kb: int = 0
+    """Size of the files that a backup has: more than they use where they have holes, and what they unpack to."""
+    read_kb: int = 0
+    """Size of the files that mariadb-backup reads."""
+    processors: int = 1
+    """Of the node, as far as the pod may use them."""
+    outside_innodb_kb: int = 0
+    """Of tables of Aria, MyISAM and the like: the tool copies them while it blocks DDL."""
+    volume_writable: bool = True
+    """The runner's user may make names in the root of the data volume, by its owner and mode."""
+    data_writable: bool = True
+    """The same of the data directory."""
+    backup_writable: bool = True
+    """The same of the backups of the cluster, as the system says; of a job that mounts them to be written to."""
+    data_at: tuple[str, ...] = ()
+    """Directories that hold a server's data, from the root of the volume; `.` is that itself. Of this list and those
+    below at most LISTED, and then how many more."""
+    elsewhere: tuple[str, ...] = ()
+    """Databases and tables whose files lie elsewhere, by a link."""
+    not_backed_up: tuple[str, ...] = ()
+    """Tables, with their engine, whose rows mariadb-backup does not read."""
+    group: str | None = None
+    """wsrep_cluster_state_uuid of the data, as `grastate.dat` has it; None: it does not say."""
+    has_snapshots: bool = False
+    """The file system shows snapshots, which may keep what is removed from it."""
+    replication: tuple[str, ...] = ()
+    """Files with the state of a replication from another cluster."""
+    unreadable: tuple[str, ...] = ()
+    """Directories that the runner's user may not list; `.` is the data directory, of which nothing is known then."""
+    left_incomplete: str = ""
+    """What says that an earlier restore has left the data incomplete; it counts only where no server runs."""
+    staying: tuple[str, ...] = ()
+    """Names at the top of the data directory that a restore leaves where they are."""
+    going: tuple[str, ...] = ()
+    """Names there that go with the old data, and that no server makes again: files of others, binlogs."""
+    in_the_way: tuple[str, ...] = ()
+    """Paths of the server's data that nothing can rename or remove, each with the reason."""
     manifest: Manifest | None = None
 
 
@@ -69,6 +111,8 @@ class Inspection(Model):
     """The data directory holds all that the swap of this restore has left in it."""
     previous: PreviousData | None = None
     """None: without a journal nothing is known of it."""
+    left_incomplete: str = ""
+    """What says that another restore has left the data directory incomplete, before this one."""
 
 
 class RestoreReport(Model):
@@ -86,6 +130,7 @@ class UnpackReport(Model):
     unpack_seconds: float
     prepare_seconds: float
     prepared_bytes: int
+    passwords: PasswordReport | None = None
 
 
 class StageReport(Model):
@@ -108,6 +153,8 @@ class PruneReport(Model):
 
     pruned: tuple[str, ...]
     kept: int
+    future: tuple[str, ...] = ()
+    """Ids that are later than that of the backup which was just made."""
 
 
 class ListReport(Model):
@@ -121,7 +168,7 @@ class ListReport(Model):
 # --- jobs
 
 
-class BackupJob(BackupFields, Job[Manifest]):
+class BackupJob(BackupFields, DataJob[Manifest]):
     """Check the space, store the stream of mariadb-backup, write the manifest."""
 
     mode: Literal["backup"] = "backup"
@@ -131,30 +178,63 @@ class BackupJob(BackupFields, Job[Manifest]):
     claim: str
     claim_uid: str
     lease_run: str
+    in_service: bool = False
+    """The replica serves meanwhile."""
     unsafe: bool = False
     problems: tuple[str, ...] = ()
 
     @property
     def needs(self) -> Needs:
-        return Needs(backups="write", data="read", script=("backup",), secrets="credentials")
+        return Needs(backups="write", data="read", script=("client", "backup"), server=True, secrets="credentials")
 
     @property
     def stored_log(self) -> StoredLog:
         return StoredLog(self.cluster, self.backup_id)
 
 
-class CheckJob(BackupReader, Job[CheckReport]):
-    """Look at one data volume, and, when `backup_id` is given, verify that backup. Changes nothing."""
+class Pin(Model):
+    """What keeps a backup."""
+
+    restore_id: str
+    lifetime: timedelta
+    """The pin needs nobody who removes it."""
+
+
+class CheckJob(BackupReader, DataJob[CheckReport]):
+    """Look at one data volume, and, when `backup_id` is given, verify that backup. It changes nothing but a pin."""
 
     mode: Literal["check"] = "check"
     backup_id: BackupId | None = None
+    before_backup: bool = False
+    """Of this replica: the tools must fit its server, and reach it."""
+    unpacks_backup: bool = False
+    """The restore will unpack it on the backup volume."""
+    pin: Pin | None = None
+    """Keep the backup: it is another cluster's, whose retention does not see this restore's lease."""
+    without_backups: bool = False
+    """Nobody needs the backup volume: then its claim may be gone."""
+
+    @property
+    def writes_backups(self) -> bool:
+        """A later pod will write to the backup volume. It is mounted so here too: whether that is possible depends on
+        what the kubelet does to a volume then, and on what its file server answers."""
+        return self.before_backup or self.unpacks_backup or self.pin is not None
 
     @property
     def needs(self) -> Needs:
-        return Needs(backups="read", data="read", whole_volume=True, script=("version",) if self.backup_id else ())
+        script = ("version", "client", "log_in") if self.before_backup else ("version",)
+        return Needs(
+            backups="none" if self.without_backups else "write" if self.writes_backups else "read",
+            data="read",
+            whole_volume=True,
+            script=script if self.backup_id or self.before_backup else (),
+            server=self.before_backup,
+            secrets="credentials" if self.before_backup else "none",
+            as_server=not self.before_backup,
+        )
 
 
-class InspectJob(Job[Inspection]):
+class InspectJob(DataJob[Inspection]):
     """Look at what a restore has left on one data claim, and prove which data is whole. Changes nothing."""
 
     mode: Literal["inspect"] = "inspect"
@@ -166,7 +246,7 @@ class InspectJob(Job[Inspection]):
         return Needs(data="read", whole_volume=True, in_outage=self.in_outage)
 
 
-class RestoreJob(BackupReader, Job[RestoreReport]):
+class RestoreJob(BackupReader, DataJob[RestoreReport]):
     """Restore one data volume from a backup; the first unpacks and prepares, the last removes what that made."""
 
     mode: Literal["restore"] = "restore"
@@ -181,7 +261,13 @@ class RestoreJob(BackupReader, Job[RestoreReport]):
 
     @property
     def needs(self) -> Needs:
-        return Needs(backups="write", data="write", script=self.unpack_script, in_outage=not self.while_serving)
+        return Needs(
+            backups="write",
+            data="write",
+            whole_volume=True,
+            script=self.unpack_script,
+            in_outage=not self.while_serving,
+        )
 
     @property
     def stored_log(self) -> StoredLog:
@@ -189,7 +275,8 @@ class RestoreJob(BackupReader, Job[RestoreReport]):
 
 
 class UnpackJob(BackupReader, Job[UnpackReport]):
-    """Unpack and prepare a backup in the scratch directory of a restore, for its RestoreJobs to copy from."""
+    """Unpack and prepare a backup in the scratch directory of a restore, for its RestoreJobs to copy from; compare its
+    passwords."""
 
     mode: Literal["unpack"] = "unpack"
     backup_id: BackupId
@@ -197,7 +284,7 @@ class UnpackJob(BackupReader, Job[UnpackReport]):
 
     @property
     def needs(self) -> Needs:
-        return Needs(backups="write", script=self.unpack_script)
+        return Needs(backups="write", script=(*self.unpack_script, "passwords"), secrets="accounts")
 
     @property
     def stored_log(self) -> StoredLog:
@@ -216,7 +303,7 @@ class DiscardJob(Job[Done]):
         return Needs(backups="write")
 
 
-class StageJob(BackupReader, Job[StageReport]):
+class StageJob(BackupReader, DataJob[StageReport]):
     """Unpack and prepare a backup on the data volume of a replica, which goes on serving."""
 
     mode: Literal["stage"] = "stage"
@@ -231,7 +318,7 @@ class StageJob(BackupReader, Job[StageReport]):
         return Needs(backups="read", data="write", whole_volume=True, script=script, secrets="accounts")
 
 
-class SwapJob(Job[SwapReport]):
+class SwapJob(DataJob[SwapReport]):
     """Exchange what is in the data directory by renames; no server runs on it."""
 
     mode: Literal["swap"] = "swap"
@@ -246,7 +333,7 @@ class SwapJob(Job[SwapReport]):
         return Needs(data="write", whole_volume=True, in_outage=True, stays=True)
 
 
-class EmptyJob(Job[Done]):
+class EmptyJob(DataJob[Done]):
     """Remove all data of a claim that lost its previous data, for a state transfer to fill it; no server runs on it."""
 
     mode: Literal["empty"] = "empty"
@@ -276,6 +363,8 @@ class PruneJob(Job[PruneReport]):
 
     mode: Literal["prune"] = "prune"
     keep: int
+    own: BackupId
+    """The backup that this run has made: it stays."""
 
     @property
     def needs(self) -> Needs:

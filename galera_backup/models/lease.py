@@ -32,6 +32,8 @@ class DesyncCommand(Model):
     drain_timeout: timedelta
     others_in_sync: int
     """So many other members must be in sync at that moment."""
+    unready_after: int | None = None
+    """Seconds in which its readiness probe must fail for the pod to be Not Ready; None: not known."""
 
 
 class CleanUpCommand(Model):
@@ -41,7 +43,8 @@ class CleanUpCommand(Model):
     """Where copies are: `rolling` unpacks on the backup volume, `staged` on the data volumes."""
     restore_id: str
     claims: tuple[str, ...]
-    """Data claims by ordinal, 0 first."""
+    """Data claims by ordinal."""
+    first_ordinal: int = 0
     runner_pod_prefix: str
     keep_previous_for: timedelta = timedelta(0)
     """The previous data stays beside the restored data for so long."""
@@ -55,6 +58,7 @@ class CleanUpCommand(Model):
             strategy=recipe.strategy,
             restore_id=recipe.restore_id,
             claims=recipe.claims,
+            first_ordinal=recipe.first_ordinal,
             runner_pod_prefix=recipe.runner_pod_prefix,
             keep_previous_for=keep_previous_for,
             is_rollback=recipe.is_rollback,
@@ -83,7 +87,7 @@ class StartCommand(Model):
     may_stop_again: bool = False
     """The operation will judge the cluster: it stays marked until the lease ends, and may be stopped once more."""
     first_alone: bool = False
-    """Only ordinal 0, on its claim: it serves, marked, while the operation goes on with the claims of the others."""
+    """Only the first replica: it serves, marked, while the operation goes on with the claims of the others."""
 
 
 CommandName = Literal["desync", "resync", "clean_up", "stop", "swap", "start"]

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from galera_backup.models.common import ClusterRef, Model
+from galera_backup.models.layout import Layout
 
 BackupId = Annotated[str, Field(pattern=r"^[0-9]{8}T[0-9]{6}Z-full$")]
 """UTC time and type, for example `20261122T010000Z-full`. As texts, ids are in the order of time."""
@@ -67,6 +68,10 @@ class Manifest(Model):
     compression: Literal["zstd"] = "zstd"
     data_bytes: int
     """Bytes that the data directory used on disk."""
+    unpacked_bytes: int = 0
+    """Bytes that it unpacks to; 0: not known. More than it used where files had holes."""
+    holes: float = 0
+    """Part of its tablespaces that used no blocks, as of tables with page_compressed."""
     stream_bytes: int
     """Bytes of the uncompressed mbstream."""
     stored_bytes: int
@@ -75,6 +80,19 @@ class Manifest(Model):
     """Of the compressed file, in hex."""
     started_at: datetime
     finished_at: datetime
+    layout: Layout = Layout()
+    """Where the replica's data directory was on its volume, and what its configuration named in it."""
+    ddl_blocked_seconds: int | None = None
+    """Whole seconds in which mariadb-backup blocked DDL, and had desynced its server by itself; None: not known."""
+    in_service: bool = False
+    """The replica went on serving: its cluster could not do without it."""
     unsafe: bool = False
+    """It has problems."""
     problems: tuple[str, ...] = ()
-    """What the cluster check found, when the backup was unsafe."""
+    """What was wrong with the cluster, and what the backup lacks, where the request said to go on: `allow_unsafe`,
+    `accept`."""
+
+    @property
+    def room_kb(self) -> int:
+        """KB that its data needs once it is unpacked."""
+        return max(self.data_bytes, self.unpacked_bytes) // 1024

@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Tag, model_validator
 
-from galera_backup.models.clone import Clone
+from galera_backup.models.clone import Clone, ClusterUuid
 from galera_backup.models.common import LeaseRef, Model, PrimaryLabel
+from galera_backup.models.layout import Layout
 from galera_backup.models.restore import Strategy
 from galera_backup.models.site import Site
 
@@ -87,6 +88,8 @@ class StartRecipe(Recipe):
     is finished; `rolling`: beside the first replica, which may serve already."""
     replicas_before: int
     """Size of the cluster when no claim was touched."""
+    first_in_sync: bool = True
+    """When the plan was made, the first replica had all that the group had: a stop that takes it last leaves it so."""
     replicas: int
     """Size of the restored cluster."""
     restore_id: str
@@ -94,10 +97,29 @@ class StartRecipe(Recipe):
     """What is restored; empty in a rollback."""
     clone: Clone | None = None
     """Of the backup of another cluster."""
+    uuid: ClusterUuid | None = None
+    """wsrep_cluster_state_uuid of the restored data: a new one for each restore, so that no member on other data can
+    join it."""
+    previous_uuid: ClusterUuid | None = None
+    """Of the previous data; None: no server told it, as where the cluster was down."""
     claims: tuple[str, ...]
-    """Data claims by ordinal, 0 first."""
+    """Data claims by ordinal."""
+    claim_uids: tuple[str, ...] = ()
+    """Of these, when the plan was made: a claim of the name with another uid is a new one, and empty."""
+    first_ordinal: int = 0
+    """Of the first claim, whose replica forms the cluster."""
+    layouts: tuple[Layout, ...] = ()
+    """Where the data directory is on each claim's volume."""
+    left_incomplete: tuple[str, ...] = ()
+    """Of each claim, as the plan found it: what an earlier restore has left there, on which no server may start."""
+    nodes: tuple[str, ...] = ()
+    """Where each claim's replica ran."""
+    server_volumes: tuple[str, ...] = ()
+    """Volumes of the servers' pods whose files the tools need: keys."""
     primary_pod: str | None
     """Pod that carried the primary label before the stop."""
+    first_role: str | None = None
+    """Value of that label on the first replica before the stop; None: it had none."""
     runner_pod_prefix: str
     runner_timeout: timedelta
     ready_timeout: timedelta
@@ -105,11 +127,29 @@ class StartRecipe(Recipe):
     """The data directories hold the restored data when it begins."""
     keeps_previous: bool = False
     """The previous data stays beside the restored data for a while."""
-    renames_may_have_begun: bool = False
-    """Of a swap, in either direction. Written before the first rename: until then the claims hold what they held when
-    the cluster was stopped; from then on a claim without a journal may hold anything."""
+    data_may_have_changed: bool = False
+    """Written before the first pod that changes a claim: until then the claims hold what they held when the cluster was
+    stopped; from then on a claim without the journal of a staged restore may hold anything."""
+    stopping_from: int = 0
+    """Replicas that ran when the stop began, while some of them still do: no claim was touched since. 0: all are
+    stopped, or were started again."""
+    stopping_to: int = 0
+    """Replicas that the stop has left so far."""
     restored_failed: bool = False
     """The cluster did not form on the restored data, or it is a clone's that failed: it is not started again."""
+
+    def layout(self, claim: str) -> Layout:
+        """Where the data directory is on a claim's volume."""
+        return dict(zip(self.claims, self.layouts, strict=False)).get(claim, Layout())
+
+    def node(self, claim: str) -> str:
+        """Where a claim's replica ran; empty: it is not known."""
+        return dict(zip(self.claims, self.nodes, strict=False)).get(claim, "")
+
+    @property
+    def ordinals(self) -> range:
+        """Of the claims."""
+        return range(self.first_ordinal, self.first_ordinal + len(self.claims))
 
 
 class NewerRecipe(Model):

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from galera_backup.models.common import ClusterRef, Model
 from galera_backup.models.manifest import BackupId, GaleraPosition
+from galera_backup.models.preflight import Finding
 from galera_backup.models.restore import Strategy
 
 
@@ -17,6 +18,8 @@ class ClaimPlan(Model):
     claim: str
     free_kb: int
     total_kb: int
+    left_incomplete: str = ""
+    """What an earlier restore has left there, on which no server may start."""
 
 
 class RestorePlan(Model):
@@ -31,11 +34,17 @@ class RestorePlan(Model):
     server_version: str
     """Of the server that the backup was taken from."""
     data_bytes: int
+    problems: tuple[str, ...] = ()
+    """Of the backup, as its manifest says: what it lacks."""
     replicas: int
     """Size of the restored cluster."""
     claims: tuple[ClaimPlan, ...]
+    in_turn: bool = False
+    """A staged restore fills one data volume after the other: no two pods can use the backup claim at once."""
     obstacles: tuple[str, ...] = ()
     """Why it cannot be carried out with this strategy. Then the restore has failed, and names others."""
+    findings: tuple[Finding, ...] = ()
+    """What the preflight and the look at the volumes have found."""
     expected_outage_seconds: float
     """A rough guess from measured restores: see `rules.plan.expected_outage`."""
 

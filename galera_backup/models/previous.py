@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from galera_backup.models.clone import NO_UUID, ClusterUuid
 from galera_backup.models.common import Model
 
 
@@ -18,11 +19,16 @@ class DirectoryContent(Model):
 class SavedState(Model):
     """The position in `grastate.dat`, as Galera saved it."""
 
-    uuid: str
+    uuid: ClusterUuid
     seqno: int
     """-1: the server did not stop cleanly, or runs."""
     safe_to_bootstrap: bool
     """Galera writes this when the server was the last to leave its cluster."""
+
+    @property
+    def group(self) -> str | None:
+        """The wsrep_cluster_state_uuid with which its server starts; None: it does not say."""
+        return self.uuid if self.uuid != NO_UUID else None
 
     def __str__(self) -> str:
         return f"{self.uuid}:{self.seqno}"

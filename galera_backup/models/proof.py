@@ -98,7 +98,7 @@ class TablesReport(Model):
 
 class Proof(Model):
     """What was proved of the restored cluster: beside this, every replica let `credentials` in, and is in one cluster
-    that has the backup's `wsrep_cluster_state_uuid`, or the clone's."""
+    that has the `wsrep_cluster_state_uuid` which this restore gave its data."""
 
     checks: tuple[CheckSeen, ...]
     tables: TablesReport

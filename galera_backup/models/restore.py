@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from galera_backup.models.clone import Clone
+from galera_backup.models.clone import Clone, ClusterUuid
 from galera_backup.models.common import (
     ClusterRef,
     KubernetesName,
@@ -22,7 +22,7 @@ from galera_backup.models.manifest import BackupId, Manifest
 from galera_backup.models.proof import CheckTables, Proof, ProofFields
 from galera_backup.models.runner import RunnerLog
 from galera_backup.models.site import OperationRequest
-from galera_backup.names import RESTORE_RUNNER_PREFIX
+from galera_backup.names import RESTORE_RUNNER_PREFIX, RUNNER_PREFIX_LIMIT
 
 LONGEST_KEEP = timedelta(days=90)
 
@@ -68,6 +68,8 @@ class ClaimReport(Model):
     state: ClaimState
     previous_lost: bool = False
     """Its data from before the restore is gone, or not whole."""
+    left_incomplete: str = ""
+    """Why a server must not start on the data from before the restore: what an earlier one has left."""
 
 
 class OutageRequest(OperationRequest):
@@ -77,7 +79,7 @@ class OutageRequest(OperationRequest):
     """`<namespace>/<statefulset>` again, so that a typing error does not stop another cluster."""
     replicas: Annotated[int, Field(ge=1, le=99)] | None = None
     """Size of the cluster afterwards; needed only when the StatefulSet is at 0 replicas already."""
-    runner_pod_prefix: Annotated[KubernetesName, Field(max_length=200)] = RESTORE_RUNNER_PREFIX
+    runner_pod_prefix: Annotated[KubernetesName, Field(max_length=RUNNER_PREFIX_LIMIT)] = RESTORE_RUNNER_PREFIX
     runner_timeout: PositiveDuration = timedelta(hours=6)
     """Each runner pod is stopped after this long."""
     stop_timeout: PositiveDuration = timedelta(minutes=15)
@@ -155,7 +157,7 @@ class TidyRequest(OperationRequest):
     restore_id: RestoreId
     until: datetime
     """When to remove it."""
-    runner_pod_prefix: Annotated[KubernetesName, Field(max_length=200)] = RESTORE_RUNNER_PREFIX
+    runner_pod_prefix: Annotated[KubernetesName, Field(max_length=RUNNER_PREFIX_LIMIT)] = RESTORE_RUNNER_PREFIX
 
 
 class ClaimRestore(Model):
@@ -177,10 +179,12 @@ class RestoreResult(Model):
     phases: tuple[PhaseTime, ...]
     outage_seconds: float
     """From the scale-down to all replicas Ready in one cluster; `rolling`: to the first replica Ready."""
+    uuid: ClusterUuid | None = None
+    """wsrep_cluster_state_uuid of the restored cluster."""
     clone: Clone | None = None
     """When it was the backup of another cluster."""
     proof: Proof | None = None
-    """None: a restore in place."""
+    """None: a restore by another strategy than `staged`."""
     untidy: tuple[str, ...] = ()
     """Claims on which staged or previous data may be left; the next restore of that strategy removes it."""
     kept_until: datetime | None = None
@@ -188,6 +192,8 @@ class RestoreResult(Model):
     approved_by: str | None = None
     kept_despite: str | None = None
     """What failed after the start, when a person decided to keep the restored data nevertheless."""
+    warnings: tuple[str, ...] = ()
+    """What the preflight and the look at the volumes have found, one sentence each."""
 
 
 class RollbackResult(Model):
@@ -202,3 +208,5 @@ class RollbackResult(Model):
     """Claims that had lost the data from before the restore: they were filled by a state transfer from the others."""
     untidy: tuple[str, ...] = ()
     """Claims on which staged or previous data may be left; the next restore of that strategy removes it."""
+    warnings: tuple[str, ...] = ()
+    """What the preflight and the look at the volumes have found, one sentence each."""

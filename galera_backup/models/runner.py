@@ -12,6 +12,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar, cast
 from pydantic import Field, model_validator
 
 from galera_backup.models.common import ClusterRef, Model
+from galera_backup.models.layout import Layout
 
 Report = TypeVar("Report", bound=Model)
 Access = Literal["none", "read", "write"]
@@ -30,6 +31,10 @@ class Needs:
     script: tuple[str, ...] = ()
     """Files of `runner/scripts` that the mariadb container runs, one after the other. Empty: no tool of the server
     runs, so the pod has no mariadb container."""
+    server: bool = False
+    """The replica's server itself: the tools are of the image that it runs, and its address is known."""
+    as_server: bool = False
+    """Beside a running server it demands of the node what the template's pods will, when they are started again."""
     secrets: Literal["none", "credentials", "accounts"] = "none"
     """Of the mariadb container: the account that takes backups, or the accounts whose passwords are compared."""
     in_outage: bool = False
@@ -70,12 +75,19 @@ class Job(Model, Generic[Report]):
     def report_type(cls) -> type[Report]:
         """The model of the job's report."""
         metadata = (getattr(each, "__pydantic_generic_metadata__", {}) for each in cls.__mro__)
-        return next(cast(type[Report], each["args"][0]) for each in metadata if each.get("origin") is Job)
+        return next(cast(type[Report], each["args"][0]) for each in metadata if each.get("origin") in (Job, DataJob))
 
     @classmethod
     def result_type(cls) -> type[RunnerResult[Report]]:
         """The model of the job's result."""
         return cast(type[RunnerResult[Report]], RunnerResult.__class_getitem__(cls.report_type()))
+
+
+class DataJob(Job[Report], Generic[Report]):
+    """Base of the jobs that work in the data directory on a data volume."""
+
+    layout: Layout = Layout()
+    """Where that is, and what must be in it."""
 
 
 AnyJob = Job[Any]
@@ -87,8 +99,11 @@ AnyJob = Job[Any]
 RunnerErrorType = Literal[
     "NotEnoughSpace",
     "BackupFailed",
+    "BackupIncomplete",
+    "BackupExists",
     "BackupNotFound",
     "BackupDamaged",
+    "DatabaseRefused",
     "RestoreFailed",
     "VersionMismatch",
     "RunnerFailed",

@@ -11,6 +11,11 @@ from galera_backup.models.manifest import BackupId, GaleraPosition
 from galera_backup.models.passwords import PasswordReport
 from galera_backup.models.previous import DirectoryContent
 
+STAGED_RESTORES = "#sql-galera-backup.sst"
+"""Directory at the top of a data volume, which may be the data directory itself; `runner.staged` says what is in it.
+
+A server hides names that begin with `#sql`, so neither mariadb-upgrade nor mariadb-dump takes it for a database; a
+state transfer by mariadb-backup keeps names that end with `.sst` (tried with 10.11 and 11.8; one by rsync does not)."""
 STAGING_RESERVE = 0.1
 """Part of a data volume that stays free while a second copy is made: its server stops when it is full."""
 
@@ -45,11 +50,13 @@ class SwapState(StrEnum):
 
 
 class Journal(Model):
-    """`.galera-backup/<restore id>/journal.json` on a data volume: written, durably, before each step that it names."""
+    """`<restore id>/journal.json` in `STAGED_RESTORES`: written, durably, before each step that it names."""
 
     restore_id: str
     backup_id: BackupId | None
     """None: of a claim that was emptied when it had no journal."""
+    claim: str = ""
+    """On whose volume it was written. A state transfer by rsync brings the donor's copies, journal and all."""
     state: SwapState
     position: GaleraPosition | None = None
     """Once it is staged: the one that InnoDB recovered, and that `grastate.dat` has."""
@@ -59,4 +66,6 @@ class Journal(Model):
     passwords: PasswordReport | None = None
     previous: DirectoryContent | None = None
     """What the data directory held before the first rename; None: there was none yet."""
+    stays: tuple[str, ...] = ()
+    """Names at the top of the data directory that no rename touches, as found before the first one."""
     at: datetime

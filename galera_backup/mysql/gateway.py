@@ -16,10 +16,13 @@ from pymysql.constants import CR, ER
 from galera_backup import timing
 from galera_backup.credentials import Credentials
 from galera_backup.errors import DatabaseRefused, DatabaseUnavailable, GaleraBackupError
+from galera_backup.models.blocked import BackupWait
 from galera_backup.models.clone import GaleraGroup
 from galera_backup.models.cluster import WsrepStatus
 from galera_backup.models.proof import SeenTables, Table
-from galera_backup.mysql import proofs
+from galera_backup.models.server import ServerSettings
+from galera_backup.mysql import proofs, waits
+from galera_backup.mysql.settings import incoming_hosts, server_settings
 from galera_backup.text import bounded
 
 _LIMIT_SECONDS = int(timing.SQL_LIMIT.total_seconds())
@@ -35,11 +38,10 @@ _STATUS = (
     "wsrep_cluster_conf_id",
     "wsrep_desync_count",
     "wsrep_local_recv_queue",
+    "wsrep_last_committed",
 )
 
 _GROUP = ("wsrep_cluster_state_uuid", "wsrep_cluster_size", "wsrep_incoming_addresses")
-_UNKNOWN = ("", "AUTO", "unspecified")
-"""In wsrep_incoming_addresses, for a member that does not tell where its clients connect."""
 
 _TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """TLS where the server offers it, without a look at its certificate, as PyMySQL does by itself.
@@ -50,13 +52,23 @@ half of a worker's processor time.
 _TLS.check_hostname = False
 _TLS.verify_mode = ssl.CERT_NONE
 
+_AT_ONCE = "SET SESSION wsrep_sync_wait=0"
+"""A server whose default it is lets each SELECT wait for its appliers: for those that a backup has stopped, too."""
+
 _REFUSED = {
+    CR.CR_AUTH_PLUGIN_CANNOT_LOAD,
     ER.ACCESS_DENIED_ERROR,
     ER.DBACCESS_DENIED_ERROR,
     ER.SPECIFIC_ACCESS_DENIED_ERROR,
     ER.TABLEACCESS_DENIED_ERROR,
     ER.PARSE_ERROR,
     ER.UNKNOWN_SYSTEM_VARIABLE,
+    ER.HOST_NOT_PRIVILEGED,
+    ER.NOT_SUPPORTED_AUTH_MODE,
+    1698,  # ER_ACCESS_DENIED_NO_PASSWORD_ERROR: unix_socket
+    1820,  # ER_MUST_CHANGE_PASSWORD
+    1862,  # ER_MUST_CHANGE_PASSWORD_LOGIN
+    4151,  # ER_ACCOUNT_HAS_BEEN_LOCKED
 }
 
 
@@ -92,8 +104,8 @@ class MysqlGateway:
                     f"reading the wsrep status of {server.pod!r}: expected a Galera member, "
                     f"the server has no {', '.join(missing)}"
                 )
-            cursor.execute("SELECT @@global.wsrep_desync")
-            (desync,) = _row(cursor.fetchone())
+            cursor.execute("SELECT @@global.wsrep_desync, @@global.wsrep_on")
+            desync, on = _row(cursor.fetchone())
             cursor.execute(
                 "SELECT COUNT(*) FROM information_schema.processlist"
                 " WHERE info LIKE 'set global wsrep_desync%%' AND id <> CONNECTION_ID()"
@@ -111,6 +123,8 @@ class MysqlGateway:
             desync=bool(int(desync)),
             desync_count=int(status["wsrep_desync_count"]),
             recv_queue=int(status["wsrep_local_recv_queue"]),
+            last_committed=int(status["wsrep_last_committed"]),
+            on=bool(int(on)),
             pending_desync=int(pending) > 0,
         )
 
@@ -138,6 +152,11 @@ class MysqlGateway:
             size=int(status["wsrep_cluster_size"]),
         )
 
+    def settings(self, server: Endpoint) -> ServerSettings:
+        """As `settings.server_settings`, whose errors come with the gateway's."""
+        with self._connection(server, "reading the settings") as connection:
+            return server_settings(connection)
+
     def now(self, server: Endpoint) -> datetime:
         """The server's own time, for `set_desync`."""
         with self._connection(server, "reading the time") as connection, connection.cursor() as cursor:
@@ -146,6 +165,11 @@ class MysqlGateway:
         if not isinstance(now, datetime):
             raise DatabaseUnavailable(f"reading the time of {server.pod!r}: expected a time, got {now!r}")
         return now.replace(tzinfo=UTC)
+
+    def backup_wait(self, server: Endpoint) -> BackupWait | None:
+        """As `waits.backup_wait`, whose errors come with the gateway's; None: mariadb-backup does not wait."""
+        with self._connection(server, "reading the processlist") as connection:
+            return waits.backup_wait(connection)
 
     def set_desync(self, server: Endpoint, on: bool, until: datetime) -> None:
         """SET GLOBAL wsrep_desync, if it is not later than `until` by the server's clock when the statement arrives.
@@ -190,18 +214,19 @@ class MysqlGateway:
                 host=server.host,
                 port=server.port,
                 user=server.credentials.user,
-                password=server.credentials.password,
+                password=server.credentials.password.encode(),  # a str would go as Latin-1
                 connect_timeout=_LIMIT_SECONDS,
                 read_timeout=patience,
                 write_timeout=_LIMIT_SECONDS,
                 autocommit=True,
+                init_command=_AT_ONCE,
                 conv=conv,
                 ssl_disabled=True,  # for the constructor; `_TLS` is for what is sent
                 defer_connect=True,
             )
             connection.ssl, connection.ctx = True, _TLS  # type: ignore[attr-defined]
             try:
-                connection.connect()
+                _log_in(connection)
                 yield connection
             finally:
                 if connection.open:
@@ -210,16 +235,11 @@ class MysqlGateway:
             raise _translated(error, server, doing) from error
 
 
-def incoming_hosts(text: str) -> tuple[str, ...]:
-    """Hosts of wsrep_incoming_addresses, such as `10.0.0.1:3306,[fd00::2]:3306,AUTO`."""
-    entries = [entry.strip() for entry in text.split(",")]
-    return tuple(_host(entry) for entry in entries if entry not in _UNKNOWN)
-
-
-def _host(entry: str) -> str:
-    if entry.startswith("["):
-        return entry[1:].partition("]")[0]
-    return entry.partition(":")[0] if entry.count(":") == 1 else entry
+def _log_in(connection: Connection[Any]) -> None:
+    try:
+        connection.connect()
+    except RuntimeError as error:  # a library that its authentication plugin needs
+        raise pymysql.OperationalError(CR.CR_AUTH_PLUGIN_CANNOT_LOAD, str(error)) from error
 
 
 def _row(row: Any) -> tuple[Any, ...]:

@@ -29,6 +29,7 @@ _PASSES = {
 """The same query may work a moment later."""
 TOO_LATE = 1969
 """ER_STATEMENT_TIMEOUT."""
+_TABLES = "'BASE TABLE', 'SYSTEM VERSIONED'"
 _SYSTEM = "'information_schema', 'performance_schema', 'mysql', 'sys'"
 
 
@@ -57,7 +58,7 @@ def seen_tables(connection: Connection[Any], limit: timedelta) -> SeenTables:
     with _read_only(connection, limit) as cursor:
         cursor.execute(
             "SELECT table_schema, table_name, COALESCE(engine, ''), COALESCE(data_length + index_length, 0)"
-            f" FROM information_schema.tables WHERE table_type = 'BASE TABLE' AND table_schema NOT IN ({_SYSTEM})"
+            f" FROM information_schema.tables WHERE table_type IN ({_TABLES}) AND table_schema NOT IN ({_SYSTEM})"
         )
         tables = tuple(Table(schema, name, engine, int(size)) for schema, name, engine, size in cursor.fetchall())
         # Who may not read all grants sees its own alone.

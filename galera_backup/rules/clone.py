@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from ipaddress import ip_address
+from collections.abc import Collection, Iterable
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from galera_backup.models.clone import GaleraGroup, GroupMember, Side, Sides
+from galera_backup.models.clone import NO_UUID, GaleraGroup, GroupMember, Side, Sides
 from galera_backup.models.cluster import ClusterObservation
 
-_NO_UUID = "00000000-0000-0000-0000-000000000000"
-"""wsrep_cluster_state_uuid of a server that has not joined yet."""
 _SCHEME = "gcomm://"
-_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
+_HOST = re.compile(r"\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9][A-Za-z0-9.-]*)")
 _WAY_OUT = (
     "Give the target its own wsrep_cluster_address, Service and labels, and best its own wsrep_cluster_name. Nothing "
     "was changed"
@@ -61,20 +59,22 @@ def _not_alone(member: GroupMember, target: Side, uuid: str, replicas: int) -> I
         yield f"{member.pod} sees the members {', '.join(others)}, which are not the clone's pods"
 
 
-def in_another_group(seen: ClusterObservation, uuid: str) -> str | None:
-    """Why a clone that is starting will never be the cluster with this uuid: a member is in another one; or None."""
+def in_another_group(seen: ClusterObservation, uuids: Collection[str]) -> str | None:
+    """Why a cluster that is starting will never be one with these uuids: a member is in another one; or None."""
     elsewhere = [
         f"{member.pod} is in the one with {member.wsrep.cluster_state_uuid}"
         for member in seen.members
         if member.wsrep is not None
         and member.wsrep.cluster_status == "Primary"
-        and member.wsrep.cluster_state_uuid not in (uuid, _NO_UUID)
+        and member.wsrep.cluster_state_uuid not in (*uuids, NO_UUID)
     ]
     if not elsewhere:
         return None
     return (
-        f"starting {str(seen.cluster)!r}: expected all members in the group with wsrep_cluster_state_uuid {uuid}, but "
-        f"{', '.join(elsewhere)}. Look at their wsrep_cluster_address"
+        f"starting {str(seen.cluster)!r}: expected all members in the group with wsrep_cluster_state_uuid "
+        f"{' or '.join(uuids)}, but "
+        f"{', '.join(elsewhere)}. Look at their wsrep_cluster_address, and at what their start script has made of the "
+        "data"
     )
 
 
@@ -83,7 +83,7 @@ def named_in(settings: Iterable[str], source: Side, target: Side) -> tuple[str, 
 
     A word of a command can look like a Service's short name, so only full names count outside of an address.
     """
-    hosts = (host for text in settings for host in _hosts(text) if _SCHEME in text or "." in host)
+    hosts = (host for text in settings for host in _hosts(text) if _SCHEME in text or "." in host or ":" in host)
     return tuple(sorted({host for host in hosts if _belongs(host, source, target)}))
 
 
@@ -117,8 +117,9 @@ def _asked(side: Side) -> list[tuple[GroupMember, GaleraGroup]]:
 
 
 def _hosts(text: str) -> list[str]:
-    """What may be a host in a text such as `gcomm://mariadb-0.mariadb:4567,10.0.0.2?pc.wait_prim=no`."""
-    return _HOST.findall(text.partition("?")[0] if _SCHEME in text else text)
+    """What may be a host in a text such as `gcomm://mariadb-0.mariadb:4567,10.0.0.2,[fd00::3]?pc.wait_prim=no`."""
+    found = _HOST.finditer(text.partition("?")[0] if _SCHEME in text else text)
+    return [each["v6"] or each["host"] for each in found]
 
 
 def _belongs(host: str, side: Side, seen_from: Side) -> bool:
@@ -126,8 +127,8 @@ def _belongs(host: str, side: Side, seen_from: Side) -> bool:
 
     `seen_from`: where the name is used, which says what a short one means.
     """
-    if _is_address(host):
-        return host in {member.ip for member in side.members}
+    if (address := _address(host)) is not None:
+        return any(address == _address(ip) for member in side.members for ip in (member.ip, *member.ips))
     first, *rest = host.rstrip(".").split(".")
     here = seen_from.cluster.namespace
     if re.fullmatch(rf"{re.escape(side.cluster.statefulset)}-[0-9]+", first):  # <pod>[.<Service>[.<namespace>]]
@@ -137,9 +138,8 @@ def _belongs(host: str, side: Side, seen_from: Side) -> bool:
     return False
 
 
-def _is_address(host: str) -> bool:
+def _address(host: str) -> IPv4Address | IPv6Address | None:
     try:
-        ip_address(host)
+        return ip_address(host)
     except ValueError:
-        return False
-    return True
+        return None

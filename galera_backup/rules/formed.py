@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 from galera_backup.models.cluster import ClusterObservation, MemberObservation
-from galera_backup.rules.health import member_problems
+from galera_backup.rules.health import problems_of_a_group
 
 RESTARTS = 2
 """Of a server that does not start. One can come from the liveness probe, or from a name that did not resolve yet."""
 
 
+def started(seen: ClusterObservation, replicas: int, *, alone: bool) -> ClusterObservation:
+    """What is judged of a cluster whose first `replicas` were started.
+
+    Somebody may have scaled it up further: those join, unless their names are held (`alone`).
+    """
+    return seen.model_copy(update={"replicas": replicas, "members": seen.members[:replicas]}) if alone else seen
+
+
 def not_formed(seen: ClusterObservation, replicas: int) -> tuple[str, ...]:
-    """What is missing until the cluster has formed, one sentence each; empty: it has."""
-    if seen.replicas != replicas:
+    """What is missing until the cluster has formed, one sentence each; empty: it has. At least so many replicas."""
+    if seen.replicas < replicas:
         return (f"expected StatefulSet {str(seen.cluster)!r} to want {replicas} replicas, it wants {seen.replicas}",)
-    found = [problem for member in seen.members for problem in member_problems(member, replicas)]
-    uuids = {member.wsrep.cluster_state_uuid for member in seen.members if member.wsrep is not None}
-    if len(uuids) > 1:
-        found.append(f"expected one wsrep_cluster_state_uuid on all members, saw {', '.join(sorted(uuids))}")
-    return tuple(found)
+    return tuple(problems_of_a_group(seen))
+
+
+def uuid_of(seen: ClusterObservation) -> str | None:
+    """wsrep_cluster_state_uuid of the cluster that runs; None: none does, or not in one group."""
+    uuids = {each.wsrep.cluster_state_uuid for each in seen.members if each.wsrep is not None and _is_primary(each)}
+    return uuids.pop() if len(uuids) == 1 else None
 
 
 def does_not_start(seen: ClusterObservation) -> str | None:
     """Why the first server, which bootstraps the cluster, will not start on its data; None: it still may."""
-    first = next((member for member in seen.members if member.ordinal == 0), None)
+    first = next(iter(seen.members), None)
     if first is None or first.restarts < RESTARTS or any(_is_primary(member) for member in seen.members):
         return None
     return (
@@ -47,7 +57,7 @@ def all_answer(seen: ClusterObservation) -> bool:
 
 
 def not_restored(seen: ClusterObservation, uuid: str) -> str | None:
-    """Why a cluster that has formed does not have this cluster state UUID, the backup's or the clone's; or None."""
+    """Why a cluster that has formed does not have this cluster state UUID, which the restore gave; or None."""
     others = sorted(
         f"{member.pod} has {member.wsrep.cluster_state_uuid if member.wsrep else 'no answer'}"
         for member in seen.members

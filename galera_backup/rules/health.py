@@ -18,10 +18,14 @@ SMALL_QUEUE = 20
 
 
 def is_synced(wsrep: WsrepStatus | None) -> bool:
-    """Whether the member is Ready for wsrep, in the primary component and Synced, and `wsrep_desync` is OFF."""
+    """Whether the member is Ready for wsrep, in the primary component and Synced, `wsrep_desync` is OFF and `wsrep_on`
+    ON: else what clients write there is on no other member."""
+    return wsrep is not None and wsrep.on and _follows(wsrep)
+
+
+def _follows(wsrep: WsrepStatus) -> bool:
     return (
-        wsrep is not None
-        and wsrep.ready
+        wsrep.ready
         and wsrep.connected
         and wsrep.cluster_status == "Primary"
         and wsrep.local_state == SYNCED
@@ -29,30 +33,52 @@ def is_synced(wsrep: WsrepStatus | None) -> bool:
     )
 
 
+def first_in_sync(seen: ClusterObservation) -> bool:
+    """Whether the first replica is; so it is, too, where there is none."""
+    return is_synced(seen.members[0].wsrep) if seen.members else True
+
+
 def is_resynced(wsrep: WsrepStatus) -> bool:
-    """Whether the member is in sync, and stays so: no desync is counted, and no `SET GLOBAL wsrep_desync` is pending.
+    """Whether the member follows the others, and goes on: no desync is counted, and none is pending.
 
     An ON whose connection timed out can take effect after an OFF that returned success, so the variable alone proves
     nothing.
     """
-    return is_synced(wsrep) and wsrep.desync_count == 0 and not wsrep.pending_desync
+    return _follows(wsrep) and wsrep.desync_count == 0 and not wsrep.pending_desync
 
 
 def health_problems(seen: ClusterObservation) -> tuple[str, ...]:
     """What is wrong with the cluster (MOSK's backup workflow, phase 1), one sentence each; empty: it is healthy."""
-    found = [problem for member in seen.members for problem in member_problems(member, seen.replicas)]
-    running = [member.wsrep for member in seen.members if member.wsrep is not None]
-    for name in ("cluster_state_uuid", "cluster_conf_id"):
-        values = sorted({str(getattr(wsrep, name)) for wsrep in running})
-        if len(values) > 1:
-            found.append(f"expected one wsrep_{name} on all members, saw {', '.join(values)}")
+    found = problems_of_a_group(seen)
+    found += _unlike(seen, "cluster_conf_id")
     synced = sum(is_synced(member.wsrep) for member in seen.members)
-    if synced < OTHERS_IN_SYNC + 1:
+    if synced < OTHERS_IN_SYNC + 1 and not is_backed_up_in_service(seen):
         found.append(
             f"expected at least {OTHERS_IN_SYNC + 1} members in sync, so that {OTHERS_IN_SYNC} remain "
             f"while one is backed up, saw {synced} of {seen.replicas}"
         )
     return tuple(found)
+
+
+def problems_of_a_group(seen: ClusterObservation) -> list[str]:
+    """What is wrong with the members of one group, however many others are in it, one sentence each."""
+    group = max((member.wsrep.cluster_size for member in seen.members if member.wsrep is not None), default=0)
+    size = max(group, seen.replicas)  # an arbitrator, or members elsewhere, may be in it too
+    found = [problem for member in seen.members for problem in member_problems(member, size)]
+    return [*found, *_unlike(seen, "cluster_state_uuid")]
+
+
+def _unlike(seen: ClusterObservation, name: str) -> list[str]:
+    values = sorted({str(getattr(member.wsrep, name)) for member in seen.members if member.wsrep is not None})
+    return [f"expected one wsrep_{name} on all members, saw {', '.join(values)}"] if len(values) > 1 else []
+
+
+def is_backed_up_in_service(seen: ClusterObservation) -> bool:
+    """Whether it has too few replicas to do without one: then the tool reads a server that goes on serving.
+
+    It desyncs that by itself while it blocks DDL, for some tenths of a second where all tables are InnoDB's.
+    """
+    return 0 < seen.replicas <= OTHERS_IN_SYNC
 
 
 def others_in_sync(seen: ClusterObservation, replica: str) -> int:
@@ -80,8 +106,8 @@ def degraded(seen: ClusterObservation, replica: str, needed: int) -> str:
     )
 
 
-def member_problems(member: MemberObservation, replicas: int) -> Iterable[str]:
-    """What is wrong with one member of a cluster of `replicas`, one sentence each."""
+def member_problems(member: MemberObservation, size: int) -> Iterable[str]:
+    """What is wrong with one member of a group of so many, one sentence each."""
     if not member.exists:
         yield f"{member.pod}: expected a pod, there is none"
         return
@@ -98,8 +124,9 @@ def member_problems(member: MemberObservation, replicas: int) -> Iterable[str]:
         ("wsrep_connected", "ON", on_or_off(wsrep.connected)),
         ("wsrep_cluster_status", "Primary", wsrep.cluster_status),
         ("wsrep_local_state_comment", "Synced", wsrep.local_state_comment),
-        ("wsrep_cluster_size", str(replicas), str(wsrep.cluster_size)),
+        ("wsrep_cluster_size", str(size), str(wsrep.cluster_size)),
         ("wsrep_desync", "OFF", on_or_off(wsrep.desync)),
+        ("wsrep_on", "ON", on_or_off(wsrep.on)),
     )
     for name, value, saw in expected:
         if saw != value:

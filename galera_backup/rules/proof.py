@@ -68,7 +68,7 @@ def wrong_passwords(report: PasswordReport) -> str | None:
     """Why a Secret's user could not log in after the start, or None."""
     wrong = []
     if report.different:
-        wrong.append(f"other passwords than the Secrets: {', '.join(report.different)}")
+        wrong.append(f"other passwords than are in use today: {', '.join(report.different)}")
     if report.missing:
         wrong.append(f"no such user: {', '.join(report.missing)}")
     return "; ".join(wrong) or None

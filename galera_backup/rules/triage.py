@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from galera_backup.models.cluster import WsrepStatus
 from galera_backup.models.janitor import Finding, MarkSeen, MemberSeen, RunnerSeen, Survey, Verdict
 from galera_backup.models.mark import Mark
 from galera_backup.names import LEASE_ANNOTATION
-from galera_backup.rules.claims import is_started_in_part
+from galera_backup.rules.claims import is_stopped_in_part, serving_in_part
 from galera_backup.rules.health import DONOR_DESYNCED, is_synced
 from galera_backup.show import on_or_off
 
@@ -26,7 +26,7 @@ def triage(seen: Survey, now: datetime) -> tuple[Finding, ...]:
     runners = [
         Finding(kind="runner", name=runner.pod, verdict=verdict, text=text)
         for runner in seen.runners
-        for verdict, text in (_judge_runner(runner, elsewhere),)
+        for verdict, text in (_judge_runner(runner, elsewhere, _undone_by(runner, marks)),)
     ]
     members = [
         Finding(kind="replica", name=member.member.pod, verdict=verdict, text=text)
@@ -36,11 +36,17 @@ def triage(seen: Survey, now: datetime) -> tuple[Finding, ...]:
     return (*runners, *_judge_statefulset(seen, now), *members)
 
 
-def _judge_runner(seen: RunnerSeen, elsewhere: MarkSeen | None) -> tuple[Verdict, str]:
+def _undone_by(runner: RunnerSeen, marks: Sequence[MarkSeen | None]) -> MarkSeen | None:
+    """The mark of the runner's lease, whose owner undoes what that did: with this pod, as it may be."""
+    owned = (mark for mark in marks if mark is not None and mark.owner_open)
+    return next((mark for mark in owned if mark.mark.lease == runner.lease), None)
+
+
+def _judge_runner(seen: RunnerSeen, elsewhere: MarkSeen | None, undone_by: MarkSeen | None) -> tuple[Verdict, str]:
     if seen.lease_open:
         return Verdict.HELD, f"works under lease run {seen.lease.run_id}, which is open"
-    if elsewhere is not None:
-        return _in_good_hands(elsewhere)
+    if (mark := elsewhere or undone_by) is not None:
+        return _in_good_hands(mark)
     return Verdict.ABANDONED, f"works under lease run {seen.lease.run_id}, which is not open"
 
 
@@ -95,19 +101,23 @@ def _judge_statefulset(seen: Survey, now: datetime) -> Iterable[Finding]:
 
 def _statefulset_verdict(seen: Survey, now: datetime) -> tuple[Verdict | None, str]:
     if seen.mark is None:
-        stopped = seen.replicas == 0
-        return (Verdict.FOREIGN if stopped else None), "scaled to 0 without our mark. Scale it up when it should run"
+        return _unmarked(seen)
     if seen.mark.lease_open or seen.mark.owner_open or seen.mark.elsewhere:
         return _in_good_hands(seen.mark)
     mark, recipe = seen.mark.mark, seen.mark.mark.start
     if recipe is None:
         return _newer(mark) if mark.is_newer else _without_recipe(mark)
-    in_part = is_started_in_part(recipe, seen.replicas)
-    if seen.replicas and not in_part:
+    in_part = serving_in_part(recipe, seen.replicas, seen.held)
+    stopping = is_stopped_in_part(recipe, seen.replicas)
+    if seen.replicas and not in_part and not stopping and not seen.held:
         return _started_verdict(seen, f"carries the mark of {mark.owner!r}, which is closed, as is its lease")
     if mark.tried_at is not None and now < mark.tried_at + TRY_AGAIN_AFTER:
         return Verdict.STAYS_STOPPED, f"at {mark.tried_at:%Y-%m-%d %H:%M:%S}Z: {mark.tried}"
-    done = f"started with {seen.replicas} of {recipe.replicas} replicas" if in_part else "scaled to 0"
+    done = "scaled to 0"
+    if in_part:
+        done = f"started with {in_part} of {recipe.replicas} replicas"
+    elif stopping:
+        done = f"stopped as far as {seen.replicas} of {recipe.stopping_from} replicas"
     return Verdict.ABANDONED, f"{done} by {mark.owner!r}, which is closed, as is its lease"
 
 
@@ -118,6 +128,18 @@ def _started_verdict(seen: Survey, text: str) -> tuple[Verdict, str]:
         f"{text}. It was started, but not all replicas are Ready and in sync yet. When they are, the next run puts the "
         "primary label back and removes the mark"
     )
+
+
+def _unmarked(seen: Survey) -> tuple[Verdict | None, str]:
+    if seen.held:
+        return Verdict.STAYS_STOPPED, (
+            f"pods of ours hold the names of {', '.join(seen.held)}, and no mark says what became of their data: the "
+            "StatefulSet was created again, or somebody removed the mark. Start a restore: it redoes every claim, and "
+            "then lets the names go. Where all data is known to be whole, an annotation of these pods says how to let "
+            "a name go by hand"
+        )
+    stopped = seen.replicas == 0
+    return (Verdict.FOREIGN if stopped else None), "scaled to 0 without our mark. Scale it up when it should run"
 
 
 def _without_recipe(mark: Mark) -> tuple[Verdict, str]:

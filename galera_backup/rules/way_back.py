@@ -1,11 +1,14 @@
 """On which data a cluster starts when a staged restore goes back, and not every claim has its previous data any more.
 
 In this order, and never on claims of both kinds:
-1. Every claim proves that its previous data is whole: the previous data.
+1. Every claim proves that its previous data is whole: the previous data. Its first replica forms the cluster: a stop
+   takes it last, so that it has all that was written, also where it was killed and has saved no position. Nothing is
+   started where another claim may be ahead: it left the group last or has a later position; or the first has saved no
+   position, and was not in sync before the stop. What was written since would be lost.
 2. Every claim proves that it holds the restored data, whole: the restored data. Nothing has to be removed for it.
-3. Ordinal 0 has its previous data and its position is the highest: the previous data; the claims that lost theirs are
-   emptied, and filled by a state transfer (SST). Only ordinal 0 can form the cluster: a StatefulSet starts it first,
-   and a start script may take an empty ordinal 0 for a new cluster.
+3. The first replica has its previous data and its position is the highest: the previous data; the claims that lost
+   theirs are emptied, and filled by a state transfer (SST). Only the first can form the cluster: a StatefulSet starts
+   it first, and a start script may take an empty first one for a new cluster.
 4. Else nothing can be started: a person decides. So it is too when a volume cannot be read: it is never emptied.
 """
 
@@ -42,7 +45,11 @@ class ClaimFound(Model):
     def report(self) -> ClaimReport:
         """For the result."""
         return ClaimReport(
-            claim=self.claim, ordinal=self.ordinal, state=self.state, previous_lost=not self.previous.whole
+            claim=self.claim,
+            ordinal=self.ordinal,
+            state=self.state,
+            previous_lost=not self.previous.whole,
+            left_incomplete=self.seen.left_incomplete if self.seen is not None else "",
         )
 
 
@@ -51,21 +58,26 @@ class WayBack(Model):
 
     start_on: ClaimState | None
     """`untouched`: the previous data; `restored`; None: the cluster cannot be started."""
+    bootstrap: int | None = None
+    """Ordinal of the claim whose replica forms the cluster on the previous data; None: as Galera left it."""
     emptied: tuple[int, ...] = ()
     """Ordinals of the claims that are emptied for a state transfer."""
     why: str = ""
     """What was lost, and what follows from it; empty when nothing was lost."""
 
 
-def way_back(found: Sequence[ClaimFound], *, was_up: bool, may_be_restored: bool = True) -> WayBack:
+def way_back(found: Sequence[ClaimFound], *, was_up: bool, may_be_restored: bool, first_in_sync: bool) -> WayBack:
     """Decide by the rule above; `found` are all claims, by ordinal.
 
     `was_up`: the cluster ran before the restore, so that its previous data is to be started.
     `may_be_restored`: not for a clone that failed, as it may have joined the group of its source.
+    `first_in_sync`: the first replica was, before the stop.
     """
     lost = [each for each in found if not each.previous.whole]
+    bootstrap = found[0].ordinal if was_up and found else None
     if not lost:
-        return WayBack(start_on=ClaimState.UNTOUCHED)
+        ahead = _ahead_of_the_first(found, first_in_sync) if was_up else ""
+        return WayBack(start_on=None if ahead else ClaimState.UNTOUCHED, bootstrap=bootstrap, why=ahead)
     what = "the previous data is lost on " + "; ".join(f"{each.claim}: {each.previous.problem}" for each in lost)
     if may_be_restored and all(each.state == ClaimState.RESTORED for each in found):
         return WayBack(start_on=ClaimState.RESTORED, why=f"{what}. Every claim holds the restored data")
@@ -73,6 +85,7 @@ def way_back(found: Sequence[ClaimFound], *, was_up: bool, may_be_restored: bool
     if obstacle is None:
         return WayBack(
             start_on=ClaimState.UNTOUCHED,
+            bootstrap=bootstrap,
             emptied=tuple(each.ordinal for each in lost),
             why=f"{what}. The others have theirs, and fill these by a state transfer",
         )
@@ -83,6 +96,35 @@ def way_back(found: Sequence[ClaimFound], *, was_up: bool, may_be_restored: bool
     )
 
 
+def _ahead_of_the_first(found: Sequence[ClaimFound], first_in_sync: bool) -> str:
+    """What would be lost if the first replica formed the cluster; empty: nothing that can be seen."""
+    first = found[0].previous.saved
+    left_last = first is not None and first.safe_to_bootstrap
+    saved = [(each.claim, each.previous.saved) for each in found[1:]]
+    for claim, other in saved:
+        if other is None:
+            continue
+        comparable = first is not None and first.uuid == other.uuid and first.seqno >= 0
+        if first is not None and comparable:
+            is_ahead = first.seqno < other.seqno
+        else:
+            is_ahead = other.safe_to_bootstrap and not left_last
+        if is_ahead:
+            return (
+                f"the previous data is whole on every claim, but {claim} is at {other}, ahead of {found[0].claim} "
+                f"at {first or 'no position'}, whose replica forms the cluster: what was written in between would be "
+                f"lost. Copy the data of {claim} over that of {found[0].claim}, then scale the StatefulSet up"
+            )
+    if saved and not first_in_sync and not left_last and (first is None or first.seqno < 0):
+        return (
+            f"the previous data is whole on every claim, but {found[0].claim}, whose replica forms the cluster, has no "
+            "position, and was not in sync before the stop: another claim may be ahead of it. Compare them with "
+            f"mariadbd --wsrep-recover, copy the data of the highest over that of {found[0].claim}, then scale the "
+            "StatefulSet up"
+        )
+    return ""
+
+
 def _obstacle(found: Sequence[ClaimFound], was_up: bool) -> str | None:
     """Why the claims that lost their previous data cannot be filled from the others."""
     if any(each.seen is None for each in found):
@@ -90,10 +132,10 @@ def _obstacle(found: Sequence[ClaimFound], was_up: bool) -> str | None:
     if not was_up:
         return "the StatefulSet was at 0 before, so there is no cluster that could fill a claim"
     if not found[0].previous.whole:
-        return f"{found[0].claim}, of ordinal 0, has to form the cluster"
+        return f"{found[0].claim}, of the first replica, has to form the cluster"
     others = [each.previous.saved for each in found[1:] if each.previous.whole]
     if not _is_highest(found[0].previous.saved, others):
-        return f"the position of {found[0].claim}, of ordinal 0, is not proved to be the highest"
+        return f"the position of {found[0].claim}, of the first replica, is not proved to be the highest"
     return None
 
 

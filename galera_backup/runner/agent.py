@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from galera_backup.failure import AgentError
 from galera_backup.models.common import Model
 from galera_backup.models.jobs import (
+    LISTED,
     BackupJob,
     CheckJob,
     CheckReport,
@@ -37,7 +38,7 @@ from galera_backup.runner.container import MariadbContainer, dismiss
 from galera_backup.runner.handshake import JOB_VARIABLE
 from galera_backup.runner.places import Places
 from galera_backup.runner.prune import list_backups, prune
-from galera_backup.runner.reporting import log, log_to_stderr
+from galera_backup.runner.reporting import listed, log, log_to_stderr
 from galera_backup.runner.restore.restore import restore
 from galera_backup.runner.restore.unpack import discard, unpack
 from galera_backup.runner.staged.empty import empty
@@ -68,6 +69,9 @@ ALONE: Mapping[type[AnyJob], Callable[[Any, Places], Model]] = {
 """Jobs of a pod that has no mariadb container."""
 ANSWER_LIMIT = 4096
 """Bytes that Kubernetes keeps of a termination message."""
+_FIRST_LIMIT = ANSWER_LIMIT // 4
+_READABLE = 60
+"""Characters that say something of a path and a reason."""
 _JOB: TypeAdapter[RunnerJob] = TypeAdapter(RunnerJob)
 
 
@@ -103,8 +107,8 @@ def run(job: Job[Report], places: Places) -> Report:
 
 
 def encode(result: RunnerResult[Any]) -> bytes:
-    """As JSON of at most ANSWER_LIMIT bytes: shortens what may be long, first a manifest's problems, then a message."""
-    limit = ANSWER_LIMIT // 4
+    """As JSON of at most ANSWER_LIMIT bytes: shortens what may be long: problems, lists, a message."""
+    limit = _FIRST_LIMIT
     answer = result.model_dump_json(exclude_none=True).encode()
     while len(answer) > ANSWER_LIMIT and limit > 10:
         result = _shortened(result, limit)
@@ -150,9 +154,21 @@ def _shortened(result: RunnerResult[Any], limit: int) -> RunnerResult[Any]:
     report = result.report
     if isinstance(report, Manifest):
         report = _with_short_problems(report, limit)
-    if isinstance(report, CheckReport) and report.manifest is not None:
-        report = report.model_copy(update={"manifest": _with_short_problems(report.manifest, limit)})
+    if isinstance(report, CheckReport):
+        report = _with_short_lists(report, limit)
     return RunnerResult(report=report)
+
+
+def _with_short_lists(report: CheckReport, limit: int) -> CheckReport:
+    """Each text is cut, then fewer of them are left, with how many more there were."""
+    count = max(1, LISTED * limit // _FIRST_LIMIT)
+    short: dict[str, Any] = {"left_incomplete": bounded(report.left_incomplete, limit)}
+    for name, value in report:
+        if isinstance(value, tuple):
+            short[name] = listed((bounded(each, max(limit // 4, _READABLE)) for each in value), count)
+    if report.manifest is not None:
+        short["manifest"] = _with_short_problems(report.manifest, limit)
+    return report.model_copy(update=short)
 
 
 def _with_short_problems(manifest: Manifest, limit: int) -> Manifest:

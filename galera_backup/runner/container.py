@@ -20,8 +20,8 @@ BLOCK = 1 << 20
 """Bytes read or written at a time, and the size asked for the FIFO's buffer (Linux allows an ordinary user 1 MiB)."""
 _TICK_MS = 200
 _POLL_SECONDS = 0.02
-_SETTLE_SECONDS = 10.0
-"""Under the grace of 30 s that a pod has after SIGTERM."""
+SETTLE_SECONDS = 5.0
+"""For a tool to end. A pod that is deleted has to remove its copy, and answer, within `timing.RUNNER_GRACE`."""
 
 
 class MariadbContainer:
@@ -86,6 +86,17 @@ class MariadbContainer:
             return (self.work / name).read_text(errors="replace")
         except FileNotFoundError:
             return ""
+
+    def grown(self, name: str, at: int) -> tuple[str, int]:
+        """What a tool has written to stderr behind byte `at`, in whole lines, and where they end."""
+        try:
+            with (self.work / name).open("rb") as file:
+                file.seek(at)
+                lines = file.read()
+        except FileNotFoundError:
+            return "", at
+        whole = lines[: lines.rfind(b"\n") + 1]
+        return whole.decode(errors="replace"), at + len(whole)
 
     def log_tail(self, name: str, lines: int = 6) -> str:
         """The last lines of a tool's log, for an error message."""
@@ -160,7 +171,7 @@ class MariadbContainer:
         """Dismiss the script and wait until it has ended: its tool writes nothing more to what is to be removed."""
         self.dismiss()
         self._end_stream()
-        deadline = time.monotonic() + _SETTLE_SECONDS
+        deadline = time.monotonic() + SETTLE_SECONDS
         with suppress(AgentError):  # it has ended, or has never started
             self.check()
             while self._started and time.monotonic() < deadline:

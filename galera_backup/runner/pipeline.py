@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, suppress
 from queue import Empty, Full, Queue
 from threading import Event, Thread
@@ -74,11 +74,17 @@ def ahead(blocks: Generator[bytes]) -> Generator[bytes]:
         thread.join(timeout=5)
 
 
-def paced(blocks: Iterator[bytes], bytes_per_second: float) -> Generator[bytes]:
-    """The same blocks, no faster than this; of the time that the source takes at most `_CREDIT` is made up for."""
+def paced(
+    blocks: Iterator[bytes], bytes_per_second: float, in_a_hurry: Callable[[], bool] = lambda: False
+) -> Generator[bytes]:
+    """The same blocks, no faster than this; of the time that the source takes at most `_CREDIT` is made up for.
+
+    `in_a_hurry`: somebody waits for the end of the stream, so no block waits, nor goes on waiting.
+    """
     next_at = time.monotonic()
     for block in blocks:
-        time.sleep(max(0.0, next_at - time.monotonic()))
+        while (rest := next_at - time.monotonic()) > 0 and not in_a_hurry():
+            time.sleep(min(rest, _CREDIT))
         next_at = max(next_at, time.monotonic() - _CREDIT) + len(block) / bytes_per_second
         yield block
 

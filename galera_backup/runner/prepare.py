@@ -10,11 +10,11 @@ from pathlib import Path
 import zstandard
 
 from galera_backup.failure import AgentError
-from galera_backup.models.clone import Clone
 from galera_backup.models.manifest import GaleraPosition, Manifest
 from galera_backup.runner import handshake
 from galera_backup.runner.adopt import adopt
 from galera_backup.runner.container import MariadbContainer
+from galera_backup.runner.holes import dig, had_holes
 from galera_backup.runner.pipeline import Tally, ahead, decompress
 from galera_backup.runner.places import Places
 from galera_backup.runner.reporting import ProgressLine, log
@@ -106,8 +106,8 @@ class Unpacking:
         self._room.watch(self._manifest)
         return time.monotonic() - began
 
-    def prepare(self, container: MariadbContainer, clone: Clone | None) -> GaleraPosition:
-        """Apply the redo log, and adopt the identity of a clone; returns the position that InnoDB has then.
+    def prepare(self, container: MariadbContainer, uuid: str | None) -> GaleraPosition:
+        """Apply the redo log, and adopt the new identity; returns the position that InnoDB has then.
 
         Nothing is durable yet.
 
@@ -123,7 +123,10 @@ class Unpacking:
         except ToolFault as fault:
             raise self._failed("preparing", f"mariadb-backup: {fault}", container, handshake.PREPARE_LOG) from fault
         log.info("prepared; position %s, in InnoDB %s", self._manifest.position, recovered)
-        return recovered if clone is None else adopt(clone, self.data, recovered, container)
+        position = recovered if uuid is None else adopt(uuid, self.data, recovered, container)
+        if had_holes(self._manifest):
+            dig(self.data)
+        return position
 
     def _feed(self, container: MariadbContainer) -> str | None:
         """Stream the backup to mbstream; returns what went wrong in it."""

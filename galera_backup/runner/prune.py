@@ -21,15 +21,21 @@ def prune(job: PruneJob, places: Places) -> PruneReport:
     for entry in found:
         if entry.damage:
             log.warning("backup %r does not count and is left alone: %s", entry.backup_id, entry.damage)
-    removed = surplus(found, job.keep)
+    future = [entry.backup_id for entry in found if entry.backup_id > job.own]
+    for backup_id in future:
+        log.warning("backup %r has a name from the future: it neither counts nor goes", backup_id)
+    pinned = archive.pinned()
+    for backup_id in sorted(pinned):
+        log.info("backup %s is read by the restore of another cluster: it stays", backup_id)
+    removed = surplus(found, job.keep, job.own, pinned)
     for backup_id in removed:
         log.info("removing backup %s: %d are to be kept", backup_id, job.keep)
         archive.remove(backup_id)
-    archive.remove_leftovers(keep_logs=False)
+    archive.remove_leftovers(job.own, keep_logs=False)
     places.scratch(job.cluster).remove()
-    kept = sum(entry.manifest is not None for entry in found) - len(removed)
+    kept = sum(entry.manifest is not None and entry.backup_id <= job.own for entry in found) - len(removed)
     log.info("removed %d backups, %d are left", len(removed), kept)
-    return PruneReport(pruned=tuple(removed[-_REPORTED_IDS:]), kept=kept)
+    return PruneReport(pruned=tuple(removed[-_REPORTED_IDS:]), kept=kept, future=tuple(future[-_REPORTED_IDS:]))
 
 
 def list_backups(job: ListJob, places: Places) -> ListReport:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from datetime import timedelta
 
 from galera_backup.models.common import Model
+from galera_backup.models.jobs import LISTED
 from galera_backup.models.manifest import Manifest
 from galera_backup.storage.archive import Log
 
 log = logging.getLogger("galera_backup.runner")
+_MORE = re.compile(r"and (\d+) more")
 _FORMAT = "%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s"
 
 
@@ -30,6 +33,16 @@ class RunnerProgress(Model):
     """Compressed bytes, in a backup."""
     mb_per_second: float
     """10^6 bytes; since the stage began."""
+
+
+def listed(names: Iterable[str], count: int = LISTED) -> tuple[str, ...]:
+    """The first of them, and how many more there are; of a list that was shortened before, too."""
+    found = tuple(names)
+    more = _MORE.fullmatch(found[-1]) if found else None
+    known, beyond = (found[:-1], int(more[1])) if more else (found, 0)
+    if len(known) <= count:
+        return found
+    return (*known[:count], f"and {len(known) - count + beyond} more")
 
 
 class ProgressLine:

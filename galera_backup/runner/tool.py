@@ -9,17 +9,22 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from galera_backup.models.manifest import GaleraPosition, LogSequenceNumbers
+from galera_backup.version import Version
 
 SUCCESS = "completed OK!"
 _PREFIXES = ("xtrabackup_", "mariadb_backup_")
+GALERA_INFO = tuple(f"{prefix}galera_info" for prefix in _PREFIXES)
+"""Names of the file in the stream that has the position."""
 _METADATA = ("backup-my.cnf", "donor_galera_info")
 _POSITION = re.compile(r"(?P<uuid>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}):(?P<seqno>\d+)(?:[ ,](?P<domain>\d+))?")
-_POSITION_LINE = "Writing Galera info succeeded with "
 _RECOVERED_LINE = "WSREP: Recovered position:"
-_VERSION = re.compile(r"\b(\d+)\.(\d+)\.(\d+)-MariaDB\b", re.IGNORECASE)
+_STAGES, _BLOCK_DDL, _BLOCK_DDL_IN_ONE = "BACKUP STAGE START", "BACKUP STAGE BLOCK_DDL", "Acquiring BACKUP LOCKS"
+"""Up to 10.11.7 the tool takes all its locks in one step, and names no stage before; later logs have that line, too."""
+_DDL_BLOCKED = f"Acquired locks for {_BLOCK_DDL}", "Executing BACKUP STAGE END"
 _PREPARED = ("log-applied", "full-prepared")
 
 
@@ -35,33 +40,17 @@ class BackupFacts:
     lsn: LogSequenceNumbers
     server_version: str
     tool_version: str
+    ddl_blocked_seconds: int | None = None
+    """In which it had desynced its server by itself."""
 
 
-@dataclass(frozen=True, order=True)
-class Version:
-    """Of a MariaDB server or tool."""
+def metadata(backup: Path) -> frozenset[str]:
+    """Names of the files at the top of a backup that are mariadb-backup's own: no server needs them.
 
-    major: int
-    minor: int
-    patch: int
-
-    @classmethod
-    def parse(cls, text: str) -> Version | None:
-        """The first version in a text such as `10.11.19-MariaDB-log`; None when there is none."""
-        found = _VERSION.search(text)
-        return cls(*map(int, found.groups())) if found else None
-
-    @property
-    def series(self) -> tuple[int, int]:
-        return self.major, self.minor
-
-    def __str__(self) -> str:
-        return f"{self.major}.{self.minor}.{self.patch}"
-
-
-def is_metadata(name: str) -> bool:
-    """A file at the top of a backup that is mariadb-backup's own: no server needs it."""
-    return name in _METADATA or name.startswith(_PREFIXES)
+    A directory with such a name is a database.
+    """
+    files = (path.name for path in backup.iterdir() if path.is_file())
+    return frozenset(name for name in files if name in _METADATA or name.startswith(_PREFIXES))
 
 
 def check_log(log: str) -> None:
@@ -72,8 +61,8 @@ def check_log(log: str) -> None:
         raise ToolFault(f"the last line of its log is {last[-200:]!r}, expected {SUCCESS!r}")
 
 
-def backup_facts(log: str, lsn_directory: Path) -> BackupFacts:
-    """Read and check what a backup left. Error: ToolFault."""
+def backup_facts(log: str, lsn_directory: Path, galera_info: str) -> BackupFacts:
+    """Read and check what a backup left; `galera_info`: the file of GALERA_INFO in its stream. Error: ToolFault."""
     check_log(log)
     checkpoints = _read_pairs(lsn_directory, "checkpoints")
     info = _read_pairs(lsn_directory, "info")
@@ -89,7 +78,40 @@ def backup_facts(log: str, lsn_directory: Path) -> BackupFacts:
         raise ToolFault(f"its checkpoints or info lack a field or a number: {error}") from error
     if kind != "full-backuped" or lsn.from_lsn != 0 or not lsn.from_lsn <= lsn.to_lsn <= lsn.last_lsn:
         raise ToolFault(f"its checkpoints say {kind} from {lsn.from_lsn} to {lsn.to_lsn}, last {lsn.last_lsn}")
-    return BackupFacts(_logged_position(log), lsn, server_version, tool_version)
+    check_fits(tool_version, server_version)
+    return BackupFacts(_saved_position(galera_info), lsn, server_version, tool_version, _ddl_blocked(log))
+
+
+def check_fits(tool: str, server: str) -> None:
+    """Error: ToolFault unless both are of one series: a restore unpacks and prepares with tools of the server's."""
+    of_tool, of_server = Version.parse(tool), Version.parse(server)
+    if of_tool is None or of_server is None or of_tool.series != of_server.series:
+        raise ToolFault(
+            f"mariadb-backup has version {tool[:200]!r} and its server {server[:200]!r}, expected both of one series: "
+            "their images must be the same"
+        )
+
+
+class Hold:
+    """Fed with a log that grows, in whole lines, it knows whether the tool holds up its server, or is about to."""
+
+    def __init__(self) -> None:
+        self._has_stages = False
+        self.begun = False
+
+    def feed(self, lines: str) -> None:
+        """What was added."""
+        self._has_stages = self._has_stages or _STAGES in lines
+        in_one = _BLOCK_DDL_IN_ONE in lines and not self._has_stages
+        self.begun = self.begun or in_one or _BLOCK_DDL in lines
+
+
+def _ddl_blocked(log: str) -> int | None:
+    """Whole seconds from the block of DDL to its end; None where the log does not say."""
+    begin, end = _DDL_BLOCKED if _STAGES in log else (_BLOCK_DDL_IN_ONE, _DDL_BLOCKED[1])
+    times = [re.search(rf"^\[\d+\] (\S+ \S+) {line}", log, re.MULTILINE) for line in (begin, end)]
+    began, ended = (datetime.fromisoformat(found[1]) if found else None for found in times)
+    return int((ended - began).total_seconds()) if began is not None and ended is not None else None
 
 
 def check_prepared(directory: Path, expected: GaleraPosition) -> GaleraPosition:
@@ -120,14 +142,15 @@ def recovered_position(log: str) -> GaleraPosition | None:
     return None
 
 
-def _logged_position(log: str) -> GaleraPosition:
-    """The write-set of the backup: in the stream, and therefore read from the log."""
-    for line in reversed(log.splitlines()):
-        _, found, text = line.partition(_POSITION_LINE)
-        position = _position(text) if found else None
-        if position:
-            return position
-    raise ToolFault(f"its log has no line {_POSITION_LINE + 'UUID:SEQNO'!r}: is the server a member of a cluster?")
+def _saved_position(galera_info: str) -> GaleraPosition:
+    """The write-set of the backup. Later versions name it in their log, too."""
+    position = _position(galera_info)
+    if position is None:
+        raise ToolFault(
+            f"its stream has no {' or '.join(GALERA_INFO)} with UUID:SEQNO, but {galera_info[:100]!r}: is the server a "
+            "member of a cluster?"
+        )
+    return position
 
 
 def _position(text: str) -> GaleraPosition | None:

@@ -5,9 +5,10 @@ Ids order backups by time. A backup counts from the moment at which its manifest
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Protocol
 
 from galera_backup.failure import AgentError
@@ -72,8 +73,12 @@ class Archive(Protocol):
     def read(self, manifest: Manifest) -> Generator[bytes]:
         """The stored stream, in blocks. Error: OSError."""
 
-    def create(self, backup_id: str) -> AbstractContextManager[NewBackup]:
-        """Store a backup. When the block ends with an exception, the stream and the manifest are removed."""
+    def create(self, backup_id: str, run: str) -> AbstractContextManager[NewBackup]:
+        """Store a backup. When the block ends with an exception, the stream and the manifest are removed.
+
+        `run`: of the lease; what an earlier attempt of it has left goes. Error: `BackupExists`, when another run stores
+        one with this id; nothing was changed.
+        """
 
     def log(self, stored: StoredLog) -> Log:
         """What a job leaves beside a backup that is there, or that is being stored."""
@@ -84,8 +89,18 @@ class Archive(Protocol):
     def remove(self, backup_id: str) -> None:
         """Remove a backup; once its manifest is gone it does not count any more, however far this comes."""
 
-    def remove_leftovers(self, keep_logs: bool) -> None:
-        """Remove what failed runs left: streams always, logs too unless `keep_logs`; the newest run keeps its log."""
+    def pin(self, backup_id: str, restore_id: str, lifetime: timedelta) -> None:
+        """Keep a complete backup for a restore that reads it, under the lease of another cluster, for so long."""
+
+    def pinned(self) -> frozenset[str]:
+        """Ids of the backups that a restore still reads; pins whose time is over are removed."""
+
+    def remove_leftovers(self, own: str, keep_logs: bool) -> None:
+        """Remove what failed runs left: streams always, logs too unless `keep_logs`; the newest run keeps its log.
+
+        `own`: the backup of this run, which is left alone; so is one that may be running, at another site that has the
+        same name for its cluster.
+        """
 
 
 def entries(archive: Archive) -> list[Entry]:
@@ -103,13 +118,17 @@ def newest_first(archive: Archive, before: str | None = None) -> Iterator[Manife
             yield manifest
 
 
-def surplus(found: Sequence[Entry], keep: int) -> list[str]:
-    """Ids of the complete backups beyond the newest `keep`, at least one; `found` is all of the archive, oldest first.
+def surplus(found: Sequence[Entry], keep: int, own: str, pinned: Collection[str] = ()) -> list[str]:
+    """Ids of the complete backups that go: all but the newest `keep`, at least one; `found` is all, oldest first.
 
-    A backup that does not hold neither counts nor goes.
+    `own`: the backup of this run, which is the newest. One that does not hold neither counts nor goes; nor does one
+    with a later name: its clock, or ours, was wrong, or it is another site's. The newest one without problems stays in
+    any case, and so do the `pinned` ones.
     """
-    complete = [entry.backup_id for entry in found if entry.manifest]
-    return complete[: -max(keep, 1)]
+    complete = [entry for entry in found if entry.manifest and entry.backup_id <= own]
+    sound = [entry.backup_id for entry in complete if entry.manifest and not entry.manifest.problems]
+    stays = {own, *sound[-1:], *pinned}
+    return [entry.backup_id for entry in complete[: -max(keep, 1)] if entry.backup_id not in stays]
 
 
 def manifest_of(archive: Archive, backup_id: str) -> Manifest:

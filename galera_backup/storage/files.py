@@ -6,33 +6,39 @@ import logging
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import IO
 
 from pydantic import ValidationError
 
+from galera_backup.failure import AgentError
 from galera_backup.models.common import ClusterRef
 from galera_backup.models.manifest import Manifest, is_backup_id
 from galera_backup.models.runner import StoredLog
 from galera_backup.storage import layout
 from galera_backup.storage.archive import Entry
+from galera_backup.storage.at_work import Worker, at_work, clock, others_work
 from galera_backup.storage.durable import remove, sync_directory, write_atomically
 from galera_backup.storage.space import free_kb
 from galera_backup.text import bounded
 
 log = logging.getLogger("galera_backup.runner.storage")
 BLOCK = 1 << 20
+_SHORTEST_PIN = 86400
+"""Seconds that a pin holds whose content cannot be read."""
 _WRITE_BACK = 32 << 20
 """Bytes after which the kernel is told to write out, so that the final fsync has little left to do."""
 
 
 class FileArchive:
-    """The `Archive` of one cluster below the directory `root`."""
+    """The `Archive` of one cluster below the directory `root`. `site`: as in `at_work.Worker`."""
 
-    def __init__(self, root: Path, cluster: ClusterRef) -> None:
+    def __init__(self, root: Path, cluster: ClusterRef, site: str = "") -> None:
         self.cluster = cluster
         self.directory = root / layout.cluster(cluster)
         self._root = root
+        self._site = site
 
     def ids(self) -> list[str]:
         if not self.directory.is_dir():
@@ -63,15 +69,24 @@ class FileArchive:
         return read_file(self._path(manifest.backup_id) / manifest.stream)
 
     @contextmanager
-    def create(self, backup_id: str) -> Generator[NewFiles]:
+    def create(self, backup_id: str, run: str) -> Generator[NewFiles]:
         path = self._path(backup_id)
         path.mkdir(parents=True, exist_ok=True)
-        new = NewFiles(path)
-        try:
-            yield new
-        except BaseException:
-            new.discard()
-            raise
+        with at_work(path, Worker(site=self._site, run=run)) as alone:
+            if not alone:
+                raise AgentError(
+                    "BackupExists",
+                    f"storing backup {backup_id!r} of {self.cluster}: another run stores one with this id, of a "
+                    "cluster of the same name at another site. Nothing was changed; start another backup, its id will "
+                    "be another, and give each site a volume of its own",
+                )
+            new = NewFiles(path)
+            new.discard()  # what an earlier attempt has left
+            try:
+                yield new
+            except BaseException:
+                new.discard()
+                raise
 
     def log(self, stored: StoredLog) -> FileLog:
         return FileLog(self._root, str(layout.log(stored)))
@@ -85,8 +100,27 @@ class FileArchive:
         sync_directory(path)
         remove(path)
 
-    def remove_leftovers(self, keep_logs: bool) -> None:
-        left = [self._path(each) for each in self.ids() if self.entry(each).left_over]
+    def pin(self, backup_id: str, restore_id: str, lifetime: timedelta) -> None:
+        write_atomically(self._path(backup_id) / layout.pin(restore_id), str(int(lifetime.total_seconds())).encode())
+
+    def pinned(self) -> frozenset[str]:
+        now = clock(self.directory) if self.ids() else 0
+        found = set()
+        for pin in self.directory.glob(f"*/{layout.PINS}"):
+            if pin.stat().st_mtime + _lifetime(pin) > now:
+                found.add(pin.parent.name)
+            else:
+                log.info("removing %r of %r: its time is over", pin.name, pin.parent.name)
+                pin.unlink()
+        return frozenset(found)
+
+    def remove_leftovers(self, own: str, keep_logs: bool) -> None:
+        left = [self._path(each) for each in self.ids() if each != own and self.entry(each).left_over]
+        now = clock(self.directory) if left else 0
+        us = Worker(site=self._site, run=own)
+        for path in [path for path in left if others_work(path, us, now)]:
+            log.warning("%r has no manifest, and was written to not long ago: it may be another site's", path.name)
+            left.remove(path)
         logged = [path for path in left if (path / layout.RUNNER_LOG).exists()]
         kept = logged if keep_logs else logged[-1:]
         for path in left:
@@ -95,12 +129,19 @@ class FileArchive:
                 remove(path)
                 continue
             for file in sorted(path.iterdir()):
-                if file.name != layout.RUNNER_LOG:
+                if file.name not in (layout.RUNNER_LOG, layout.WORKER):
                     log.info("removing %r of %r: it has no manifest", file.name, path.name)
                     remove(file)
 
     def _path(self, backup_id: str) -> Path:
         return self._root / layout.backup(self.cluster, backup_id)
+
+
+def _lifetime(pin: Path) -> float:
+    try:
+        return float(pin.read_text())
+    except ValueError:
+        return _SHORTEST_PIN
 
 
 def read_file(path: Path) -> Generator[bytes]:
@@ -133,7 +174,7 @@ class NewFiles:
 
     def write(self, block: bytes) -> None:
         if self._file is None:
-            self._file = (self._directory / layout.PART).open("wb", buffering=0)
+            self._file = (self._directory / layout.PART).open("xb", buffering=0)
         rest = memoryview(block)
         while rest:
             rest = rest[self._file.write(rest) :]

@@ -4,8 +4,11 @@
                                       manifest.json                    written last; no manifest, no backup
                                       runner.log                       what was said when it was made
                                       restore-<restore id>-<part>.log  what was said when it was restored
+                                      pin-<restore id>                 a restore of another cluster reads it: seconds
+                                      .worker                          who stores it; touched meanwhile
 <namespace>/<statefulset>/.restore/<restore id>/data                   unpacked and prepared, to be copied from
                                                 .prepared              written when `data` is complete
+                                                .worker                who works on it; touched meanwhile
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ STREAM = "backup.mbs.zst"
 PART = f"{STREAM}.part"
 MANIFEST = "manifest.json"
 RUNNER_LOG = "runner.log"
+WORKER = ".worker"
+PINS = "pin-*"
 PREPARED_DATA = "data"
 PREPARED_MARKER = ".prepared"
 
@@ -40,6 +45,11 @@ def log(stored: StoredLog) -> PurePosixPath:
     if stored.restore_id is not None:
         name = f"restore-{file_name(stored.restore_id)}-{stored.part}.log"
     return backup(stored.owner, stored.backup_id) / name
+
+
+def pin(restore_id: str) -> str:
+    """The name, beside a backup, of what keeps it for a restore."""
+    return PINS.replace("*", file_name(restore_id))
 
 
 def restores(reference: ClusterRef) -> PurePosixPath:

@@ -13,6 +13,7 @@ from temporalio.testing import ActivityEnvironment
 
 from activities._fence import Fence
 from activities.galera import GaleraActivities
+from activities.holds import HoldActivities
 from activities.kubernetes import KubernetesActivities
 from activities.prove import ProveActivities
 from activities.runner import RunnerActivities
@@ -42,6 +43,7 @@ async def bench() -> AsyncIterator[Bench]:
             GaleraActivities(kube, mysql, fence),
             KubernetesActivities(kube, fence),
             RunnerActivities(kube, mysql, fence, "agent:1"),
+            HoldActivities(kube, fence, "agent:1"),
             ProveActivities(kube, mysql),
             env,
             beats,

@@ -96,6 +96,18 @@ async def test_endpoints_that_lag_are_waited_for(bench: Bench) -> None:
     assert bench.world.listing("mariadb-server-2") == ["mariadb"]
 
 
+async def test_a_service_that_lists_none_of_its_pods_is_not_waited_for(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one of another IP family: whoever waited for it would keep the replica's lease for ever."""
+    task = await bench.desynced()
+    await bench.run(bench.galera.resync, task)
+    selecting = bench.world.selecting
+    monkeypatch.setattr(bench.world, "selecting", lambda labels: [*selecting(labels), "ipv6"])
+    await bench.run(bench.kubernetes.wait_in_service, task)
+    assert bench.world.listing("mariadb-server-2") == ["mariadb"]
+
+
 async def test_stop_and_start(bench: Bench) -> None:
     await bench.run(bench.kubernetes.scale_down, bench.scale(0))
     await bench.twice(bench.kubernetes.wait_stopped, bench.scale(0))
@@ -107,6 +119,7 @@ async def test_stop_and_start(bench: Bench) -> None:
         lease=LEASE,
         replicas=3,
         primary_pod="mariadb-server-0",
+        stop=LEASE.run_id,
     )
     await bench.twice(bench.galera.wait_formed, form)
     await bench.twice(bench.kubernetes.scale_up, bench.scale(3))
@@ -123,8 +136,34 @@ async def test_each_stops_when_the_one_before_has_left(bench: Bench) -> None:
     await bench.run(bench.kubernetes.wait_stopped, bench.scale(0))
     gone = [event for event in bench.world.events if event.endswith("gone")]
     assert gone[-1] == "mariadb-server-0 gone"
-    assert bench.world.deleted == ["mariadb-server-2", "mariadb-server-1"]
+    assert bench.world.deleted == ["mariadb-server-2", "mariadb-server-1", "mariadb-server-0"]
     assert bench.world.violations == []
+
+
+async def test_clients_write_until_the_first_replica_goes(bench: Bench) -> None:
+    """The primary label of a replica that goes before it is moved to it, and back where the stop does not end."""
+    first, last = bench.world.member(0), bench.world.member(2)
+    first.labels["mariadb-role"], last.labels["mariadb-role"] = "replica", "primary"
+    before = bench.world.labels()
+    await bench.run(bench.kubernetes.scale_down, bench.scale(0))
+    labels = bench.world.events[: bench.world.events.index("down 2")]
+    assert [each for each in labels if each.startswith("label")][-2:] == [
+        "label mariadb-server-0 primary",
+        "label mariadb-server-2 None",
+    ]
+    form = FormTask(
+        site=bench.site, lease=LEASE, replicas=3, primary_pod="mariadb-server-2", first_role="replica", stop="s"
+    )
+    await bench.run(bench.kubernetes.scale_up, bench.scale(3))
+    await bench.twice(bench.galera.wait_formed, form)
+    assert bench.world.labels() == before
+
+
+async def test_a_first_replica_that_is_not_ready_gets_no_writes(bench: Bench) -> None:
+    bench.world.member(0).ready, bench.world.member(0).labels["mariadb-role"] = False, "replica"
+    bench.world.member(2).labels["mariadb-role"] = "primary"
+    await bench.run(bench.kubernetes.scale_down, bench.scale(0))
+    assert bench.world.labels()["mariadb-server-0"]["mariadb-role"] == "replica"
 
 
 async def test_scale_up_is_conditional_on_the_mark(bench: Bench) -> None:
@@ -137,7 +176,7 @@ async def test_scale_up_is_conditional_on_the_mark(bench: Bench) -> None:
     left = mark_of(bench.world.statefulset.annotations)
     assert left is not None
     assert left.lease == LEASE
-    assert bench.world.statefulset.replicas == 0
+    assert bench.world.statefulset.replicas == 2
 
 
 async def test_runner_is_created_once(bench: Bench) -> None:

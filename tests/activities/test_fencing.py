@@ -175,7 +175,7 @@ async def test_scale_up_does_not_meet_the_next_restore(bench: Bench) -> None:
     bench.leases.status[OTHER.run_id] = WorkflowExecutionStatus.RUNNING
     await bench.run(bench.kubernetes.scale_down, bench.scale(0, OTHER))
     assert isinstance(await frozen.goes_on(), KubernetesUnavailable)
-    assert bench.world.statefulset.replicas == 0
+    assert bench.world.statefulset.replicas == 2
 
 
 @pytest.mark.parametrize("held_by", [0, 1])
@@ -187,6 +187,7 @@ async def test_label_after_a_restore(bench: Bench, held_by: int) -> None:
         lease=LEASE,
         replicas=3,
         primary_pod="mariadb-server-0",
+        stop=LEASE.run_id,
     )
     frozen = await bench.freeze("set_label", bench.galera.wait_formed, form)
     world.member(held_by).labels["mariadb-role"] = "primary"  # by the attempt that took over, or by somebody else

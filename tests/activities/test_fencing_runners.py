@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import timedelta
 from typing import Any
 
@@ -9,10 +10,18 @@ import pytest
 from temporalio.client import WorkflowExecutionStatus
 
 from galera_backup import timing
-from galera_backup.errors import KubernetesUnavailable, LeaseLost
+from galera_backup.errors import (
+    GaleraBackupError,
+    KubernetesRefused,
+    KubernetesUnavailable,
+    LeaseLost,
+    QuotaExceeded,
+    RunnerNotStarted,
+)
+from galera_backup.kube.runner_pod import runner_pod
 from galera_backup.models.activities import RemoveRunners, RunnerTask
-from galera_backup.models.jobs import BackupJob, RestoreJob, RunnerJob
-from tests.activities.undoing import end_lease, start, undo_desync, undo_stop
+from galera_backup.models.jobs import BackupJob, InspectJob, RestoreJob, RunnerJob
+from tests.activities.undoing import end_lease, undo_desync, undo_stop
 from tests.fakes.bench import LEASE, OTHER, Bench
 from tests.fakes.faults import Fault
 from tests.fakes.stage import BACKUP_ID
@@ -44,8 +53,7 @@ async def a_runner(bench: Bench, fence: str) -> RunnerTask[RunnerJob]:
             problems=(),
         )
         return bench.job(fence, job=job, replica=REPLICA, data_claim=bench.world.claim_name(2))
-    await bench.run(bench.kubernetes.scale_down, bench.scale(0))
-    await bench.run(bench.kubernetes.wait_stopped, bench.scale(0))
+    await bench.stopped()
     job = RestoreJob(
         cluster=bench.world.cluster,
         backup_id=BACKUP_ID,
@@ -83,6 +91,7 @@ async def test_runner(bench: Bench, fence: str, call: str, lease: str) -> None:
 async def first_alone(bench: Bench, fence: str = "stopped", ordinal: int = 1) -> RunnerTask[RunnerJob]:
     """As in a rolling restore while its first replica serves."""
     task = await a_runner(bench, "stopped")
+    await bench.run(bench.holds.release_names, bench.hold("mariadb-server-0"))
     await bench.run(bench.kubernetes.scale_up, bench.scale(1))
     await assert_eventually(lambda: len(bench.world.look().members) == 1)
     job = task.job.model_copy(update={"ordinal": ordinal})
@@ -100,19 +109,18 @@ async def test_runner_beside_the_replicas_below_it(bench: Bench, fence: str) -> 
 @pytest.mark.parametrize("fence", ["stopped", "undo"])
 async def test_runner_on_the_volume_of_a_replica_that_serves(bench: Bench, fence: str) -> None:
     task = await first_alone(bench, fence, ordinal=0)
-    with pytest.raises(LeaseLost, match="expected at most 0 replicas, it has 1"):
+    with pytest.raises(LeaseLost, match="expected the names mariadb-server-0 to be held"):
         await bench.run(bench.runner.run_runner, task)
     assert not [event for event in bench.world.events if "started: " in event]
 
 
 @pytest.mark.parametrize("fence", ["stopped", "undo"])
-async def test_runner_on_the_volume_of_a_pod_that_is_not_gone_yet(bench: Bench, fence: str) -> None:
-    """Somebody scaled it up, and down again."""
+async def test_runner_on_a_volume_whose_name_is_not_held(bench: Bench, fence: str) -> None:
+    """Somebody has removed the pod that held it."""
     task = await first_alone(bench, fence)
     with bench.world.lock:
-        bench.world.controller.create(1)
-        bench.world.violations.clear()
-    with pytest.raises(LeaseLost, match="found mariadb-server-1, which may use the volumes"):
+        del bench.world.holds["mariadb-server-1"]
+    with pytest.raises(LeaseLost, match="expected the names mariadb-server-1 to be held"):
         await bench.run(bench.runner.run_runner, task)
     assert not [event for event in bench.world.events if "started: " in event]
 
@@ -122,7 +130,6 @@ async def test_starting_the_first_alone_does_not_come_after_the_others(bench: Be
     frozen = await bench.freeze("scale", bench.kubernetes.scale_up, bench.scale(1))
     await bench.run(bench.kubernetes.scale_up, bench.scale(1))
     rest = bench.scale(3).model_copy(update={"serving": 1})
-    await start(bench, rest)
     await bench.twice(bench.kubernetes.scale_up, rest)
     assert isinstance(await frozen.goes_on(), KubernetesUnavailable)
     await bench.run(bench.kubernetes.scale_up, bench.scale(1))
@@ -195,3 +202,39 @@ async def test_removing_orphans_does_not_meet_the_next_lease(bench: Bench) -> No
     failure = await frozen.goes_on()
     assert isinstance(failure, LeaseLost)
     assert [pod.name for pod in bench.world.present_runners()] == ["next"]
+
+
+async def test_a_pod_of_another_run_stays(bench: Bench) -> None:
+    """It has the name by chance, or by a person: nobody but its own run removes it."""
+    world = bench.world
+    world.plan(RunnerPlan("list", held=True))
+    theirs = bench.job(run="theirs")
+    world.create_runner(runner_pod(theirs, world.statefulset_facts(None), None, "agent:1"))
+    with pytest.raises(RunnerNotStarted, match="there is a pod of this name already"):
+        await bench.run(bench.runner.run_runner, bench.job(run="ours"))
+    await bench.run(bench.runner.remove_runners, RemoveRunners(cluster=world.cluster, pod=theirs.pod, run="ours"))
+    assert not world.runners[theirs.pod].deleting
+    await bench.run(bench.runner.remove_runners, RemoveRunners(cluster=world.cluster, pod=theirs.pod, run="theirs"))
+    assert theirs.pod not in {pod.name for pod in world.present_runners()}
+
+
+@pytest.mark.parametrize(("in_outage", "error"), [(True, QuotaExceeded), (False, KubernetesRefused)])
+async def test_a_quota_that_is_full(bench: Bench, in_outage: bool, error: type[GaleraBackupError]) -> None:
+    """What the stop has freed is counted a moment later: then another try creates the pod."""
+    bench.world.faults.add(Fault("create_pod", before=QuotaExceeded("creating pod: exceeded quota", "q")))
+    job = InspectJob(cluster=bench.world.cluster, restore_id="r", in_outage=in_outage)
+    with pytest.raises(error) as failed:
+        await bench.run(bench.runner.run_runner, bench.job(job=job))
+    assert failed.value.retryable == in_outage
+
+
+@pytest.mark.parametrize(("attempt", "error"), [(1, "RunnerNotStarted"), (2, "RunnerFailed")])
+async def test_the_first_pod_that_changes_data_may_have_had_another_before_it(
+    bench: Bench, attempt: int, error: str
+) -> None:
+    """One that an earlier attempt has made may have worked, and be gone with its node: then the volumes must tell."""
+    bench.env.info = dataclasses.replace(bench.env.info, attempt=attempt)
+    bench.world.plan(RunnerPlan("restore", end="never starts"))
+    task = await a_runner(bench, "stopped")
+    outcome = await bench.run(bench.runner.run_runner, task.model_copy(update={"begins": True}))
+    assert outcome.error.type == error

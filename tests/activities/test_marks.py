@@ -9,7 +9,7 @@ import pytest
 from temporalio.client import WorkflowExecutionStatus
 
 from galera_backup import names
-from galera_backup.errors import KubernetesUnavailable, LeaseLost, MarkUnreadable
+from galera_backup.errors import KubernetesUnavailable, LeaseLost, MarkUnreadable, ScaleFailed
 from galera_backup.marks import mark_of
 from galera_backup.models.activities import Revoked, ScaleTask
 from galera_backup.models.common import LeaseRef
@@ -89,6 +89,7 @@ async def test_late_stop_has_no_effect_although_its_note_was_removed(bench: Benc
 
 async def test_runner_of_an_undo_starts_once_the_mark_is_back(bench: Bench) -> None:
     await stopped(bench)
+    await bench.run(bench.holds.hold_names, bench.hold())
     bench.world.remove_mark(all_annotations=True)
     with pytest.raises(LeaseLost, match="somebody removed the mark"):
         await bench.run(bench.runner.run_runner, bench.job("undo"))
@@ -149,11 +150,11 @@ async def test_started_in_part_without_its_mark(bench: Bench, strategy: Strategy
 
 
 def renamed(bench: Bench) -> ScaleTask:
-    return undo(bench, 0, renames_may_have_begun=True)
+    return undo(bench, 0, data_may_have_changed=True)
 
 
 @pytest.mark.parametrize("removed", [False, True])
-async def test_recipe_says_that_renames_may_have_begun(bench: Bench, removed: bool) -> None:
+async def test_recipe_says_that_data_may_have_changed(bench: Bench, removed: bool) -> None:
     await stopped(bench)
     if removed:
         bench.world.remove_mark(all_annotations=True)
@@ -162,7 +163,7 @@ async def test_recipe_says_that_renames_may_have_begun(bench: Bench, removed: bo
     mark = mark_of(bench.world.statefulset.annotations)
     assert mark == task.mark
     assert mark.start is not None
-    assert mark.start.renames_may_have_begun
+    assert mark.start.data_may_have_changed
     assert bench.world.statefulset.replicas == 0
 
 
@@ -176,12 +177,12 @@ async def test_late_note_of_a_swap_has_no_effect(bench: Bench) -> None:
 
 
 async def test_no_swap_in_a_cluster_that_was_started_or_taken_over(bench: Bench) -> None:
-    with pytest.raises(LeaseLost, match="it has 3"):
+    with pytest.raises(ScaleFailed, match="scaled to 3"):
         await bench.run(bench.kubernetes.renew_mark, renamed(bench))
     await stopped(bench)
     bench.leases.status[OTHER.run_id] = WorkflowExecutionStatus.RUNNING
     await bench.run(bench.kubernetes.scale_down, bench.scale(0, OTHER))
-    with pytest.raises(LeaseLost, match="expected it at 0 replicas"):
+    with pytest.raises(LeaseLost, match="it has that of"):
         await bench.run(bench.kubernetes.renew_mark, renamed(bench))
     assert lease_on(bench) == OTHER
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
 from unittest import mock
 
 import pytest
 from kubernetes.client import ApiClient
 
+from activities.pods import _stuck
+from galera_backup.kube.facts import ContainerEnd
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.models.clone import Clone
 from galera_backup.models.common import ClusterRef
-from galera_backup.models.jobs import ListJob, UnpackJob
+from galera_backup.models.jobs import InspectJob, ListJob, RestoreJob, UnpackJob
 from galera_backup.models.runner import AnyJob
 from tests.fakes.bench import Bench
 from tests.fakes.gateways import FakeKube
+from workflows._runner import activity_limit
 
 BACKUP_ID = "20261122T010000Z-full"
 CLONE = Clone(
@@ -67,3 +73,30 @@ def test_log_is_read_from_its_end() -> None:
     options = core.read_namespaced_pod_log.call_args.kwargs
     assert options["tail_lines"] == 20
     assert "limit_bytes" not in options, "it gives the first bytes"
+
+
+@pytest.mark.parametrize(
+    ("mode", "fence", "reason", "lasts"),
+    [
+        ("look", "none", "", 5),
+        ("look", "none", "ErrImagePull", 0),
+        ("inspect", "stopped", "", 30),
+        ("inspect", "stopped", "ImagePullBackOff", 30),
+        ("restore", "stopped", "", 30),
+        ("restore", "stopped", "ImagePullBackOff", 0),
+        ("restore", "undo", "ImagePullBackOff", 30),
+    ],
+)
+def test_how_long_a_pod_may_wait_for_its_start(bench: Bench, mode: str, fence: Any, reason: str, lasts: int) -> None:
+    """The first that writes may still give up, at once; what undoes has nothing else to do than to wait."""
+    cluster, outage = bench.world.cluster, mode == "inspect"
+    job: AnyJob = InspectJob(cluster=cluster, restore_id="galera-restore/1", in_outage=outage)
+    if mode == "restore":
+        fields = {"ordinal": 0, "last": False, "safe_to_bootstrap": True}
+        job = RestoreJob(cluster=cluster, backup_id=BACKUP_ID, restore_id="galera-restore/1", **fields)
+    task = bench.job(fence, job=job).model_copy(update={"timeout": timedelta(minutes=30)})
+    waiting = {"agent": ContainerEnd(exit_code=0, reason=reason, message="")} if reason else {}
+    pod = replace(bench.world.member(0).facts(), phase="Pending", waiting=waiting, unscheduled="0/3 nodes")
+    assert lasts == 0 or _stuck(task, pod, timedelta(minutes=lasts - 0.5)) is None
+    assert _stuck(task, pod, timedelta(minutes=lasts + 0.5)) is not None
+    assert activity_limit(task) > timedelta(minutes=lasts) + task.timeout, "the activity waits as long as the pod may"

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from galera_backup.errors import InvalidInput, RestoreFailed
+from galera_backup.errors import DatabaseRefused, InvalidInput, RestoreFailed
 from galera_backup.models.proof import CheckTables, ProofTask, SqlCheck
 from tests.fakes.bench import Bench
+from tests.fakes.faults import Fault
 
 QUERY = "SELECT COUNT(*) FROM nova.instances"
 
@@ -64,3 +65,10 @@ async def test_check_that_cannot_work(bench: Bench, live: Any, seen: str) -> Non
         await bench.run(bench.prove.try_checks, task(bench, live))
     assert str(refused.value).startswith(f"InvalidInput: checks: trying check 1 of 1 '{QUERY}'")
     assert seen in str(refused.value)
+
+
+async def test_the_account_of_the_proof_logs_in_before_the_outage(bench: Bench) -> None:
+    sample = task(bench, (1, ["3"])).model_copy(update={"checks": (), "check_tables": CheckTables.SAMPLE})
+    bench.world.faults.add(Fault("seen_tables", before=DatabaseRefused("MariaDB error 1045: Access denied")))
+    with pytest.raises(DatabaseRefused):
+        await bench.run(bench.prove.try_checks, sample)

@@ -27,6 +27,7 @@ async def undo_desync(bench: Bench, task: ReplicaTask) -> None:
 async def undo_stop(bench: Bench) -> None:
     await bench.run(bench.kubernetes.revoke_statefulset, bench.scale(3))
     await bench.run(bench.runner.remove_runners, RemoveRunners(cluster=bench.world.cluster, lease=LEASE))
+    await bench.run(bench.holds.release_names, bench.hold(undoing=True))
     await bench.run(bench.kubernetes.scale_up, bench.scale(3))
 
 

@@ -118,7 +118,7 @@ def verifies(operation: str, point: Point) -> bool:
 
 def copies(operation: str, point: Point) -> bool:
     """The runner that reads the replica or writes its data, not one that checks or prunes."""
-    return starts_runner(operation, point) and operation == "backup" and not point.job
+    return starts_runner(operation, point) and point.job == "backup"
 
 
 async def part_killed(name: str, meanwhile: Callable[[], None] = lambda: None) -> None:

@@ -16,6 +16,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
 from dev.stack.console import StackError
+from galera_backup.models.volumes import STAGED_RESTORES
 from tests.chaos.site import JOURNAL, PODS, PRIMARY, TARGET, Site
 
 MARK = "galera-backup/lease"
@@ -102,7 +103,7 @@ def _problems_of(site: Site, name: str) -> Iterator[str]:
 
 def copies_left(site: Site) -> list[str]:
     """Staged or previous data on the data volumes."""
-    return [f"{path} is left" for mount in site.data_mounts for path in mount.glob(".galera-backup")]
+    return [f"{path} is left" for mount in site.data_mounts for path in mount.glob(STAGED_RESTORES)]
 
 
 def rows_of(site: Site, pod: str) -> set[int]:

@@ -12,7 +12,7 @@ from tests.support.scope import scope
 
 EACH_FAULT = {"backup": 7, "restore": 5, "staged": 4, "rolling": 3, "rollback": 2}
 """Points at which each fault strikes, beyond what it takes to have one at each point."""
-SHARDS = 90
+SHARDS = 100
 """Of the part that `dev/test` runs."""
 _REACHES = {"staged": "restore", "rolling": "restore"}
 """Key of `scope.ROOTS`, where it is not the operation's name."""

@@ -15,7 +15,7 @@ from temporalio.client import Client
 
 Stage = Literal["scheduled", "started", "completed"]
 STAGES: tuple[Stage, ...] = ("scheduled", "started", "completed")
-_JOB = re.compile(r"-\d{8}t\d{6}z-(.+)$")
+_JOB = re.compile(r"-[0-9a-f]{8}-(.+)$")
 """At the end of a runner pod's name."""
 
 

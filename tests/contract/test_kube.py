@@ -63,7 +63,7 @@ def test_members_are_those_of_the_statefulset(subject: Subject) -> None:
     found, statefulset = subject.kube.members(subject.cluster), subject.statefulset()
     assert {pod.name for pod in found} == {subject.pod_name(ordinal) for ordinal in range(statefulset.replicas)}
     assert len({pod.uid for pod in found}) == len({pod.ip for pod in found}) == statefulset.replicas
-    claims = {subject.kube.claim_uid(subject.namespace, statefulset.claim(ordinal)) for ordinal in range(3)}
+    claims = {subject.kube.claim(subject.namespace, statefulset.claim(ordinal)).uid for ordinal in range(3)}
     assert len(claims) == 3
 
 
@@ -77,7 +77,7 @@ def test_what_must_exist_and_does_not(subject: Subject) -> None:
         lambda: kube.statefulset(subject.cluster, "other"),
         lambda: kube.pod(namespace, "other"),
         lambda: kube.pod(NOWHERE, subject.pod_name(0)),
-        lambda: kube.claim_uid(namespace, "other"),
+        lambda: kube.claim(namespace, "other"),
         lambda: kube.credentials(namespace, SecretRef(secret="other")),
         lambda: kube.credentials(namespace, SecretRef(user_key="other")),
         lambda: kube.credentials(namespace, SecretRef(password_key="other")),

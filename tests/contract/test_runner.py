@@ -115,7 +115,7 @@ def test_a_manifest_says_what_was_asked_for(stored: Manifest) -> None:
 
 def test_one_lease_stores_a_backup_once(agents: Agents, stored: Manifest) -> None:
     assert report(agents.run(backup())) == stored
-    assert error(agents.run(backup(lease="lease-2"))) == "BackupFailed"
+    assert error(agents.run(backup(lease="lease-2"))) == "BackupExists"
     assert report(agents.run(CheckJob(cluster=CLUSTER, backup_id=BACKUP_ID))).manifest == stored
 
 
@@ -158,9 +158,9 @@ def test_pruning_keeps_the_newest(agents: Agents, keep: int, left: int) -> None:
     for backup_id in IDS:
         report(agents.run(backup(backup_id)))
     report(agents.run(UNPACK))
-    assert report(agents.run(PruneJob(cluster=ELSEWHERE, keep=1))).kept == 0
+    assert report(agents.run(PruneJob(cluster=ELSEWHERE, keep=1, own=IDS[-1]))).kept == 0
     assert agents.unpacked() == {RESTORE}
-    pruned = report(agents.run(PruneJob(cluster=CLUSTER, keep=keep)))
+    pruned = report(agents.run(PruneJob(cluster=CLUSTER, keep=keep, own=IDS[-1])))
     assert (pruned.pruned, pruned.kept) == (IDS[: 3 - left], left)
     assert listed(agents) == left
     assert agents.unpacked() == set()

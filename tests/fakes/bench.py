@@ -14,14 +14,15 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import ActivityEnvironment
 
 from activities.galera import GaleraActivities
+from activities.holds import HoldActivities
 from activities.kubernetes import KubernetesActivities
 from activities.prove import ProveActivities
 from activities.runner import RunnerActivities
 from galera_backup import names
-from galera_backup.models.activities import ReplicaTask, RunnerTask, ScaleTask
+from galera_backup.models.activities import HoldTask, ReplicaTask, RunnerTask, ScaleTask
 from galera_backup.models.common import LeaseRef
 from galera_backup.models.jobs import ListJob, RunnerJob
-from galera_backup.models.mark import Mark
+from galera_backup.models.mark import Mark, StartRecipe
 from galera_backup.models.site import Site
 from tests.fakes.faults import Fault, Gate
 from tests.fakes.stage import assert_eventually
@@ -69,6 +70,7 @@ class Bench:
     galera: GaleraActivities
     kubernetes: KubernetesActivities
     runner: RunnerActivities
+    holds: HoldActivities
     prove: ProveActivities
     env: ActivityEnvironment
     beats: list[tuple[Any, ...]]
@@ -102,8 +104,36 @@ class Bench:
         return ReplicaTask.model_validate({**values, **changes})
 
     def scale(self, replicas: int, lease: LeaseRef = LEASE) -> ScaleTask:
-        mark = Mark(lease=lease, owner="o", until=datetime.now(UTC))
+        """`replicas`: to scale up to; a stop takes all."""
+        mark = Mark(lease=lease, owner="o", until=datetime.now(UTC), undo=self.recipe)
         return ScaleTask(site=self.site, mark=mark, replicas=replicas)
+
+    @property
+    def recipe(self) -> StartRecipe:
+        """Of a restore of three replicas."""
+        return StartRecipe(
+            site=self.site,
+            replicas_before=3,
+            replicas=3,
+            restore_id="r",
+            claims=tuple(self.world.claim_name(ordinal) for ordinal in range(3)),
+            primary_pod=None,
+            runner_pod_prefix="p",
+            runner_timeout=timedelta(minutes=5),
+            ready_timeout=timedelta(minutes=5),
+            stopping_from=3,
+        )
+
+    def hold(self, *pods: str, undoing: bool = False, lease: LeaseRef = LEASE) -> HoldTask:
+        """Of these names; all, if none is given."""
+        every = tuple(names.pod(self.world.cluster, ordinal) for ordinal in range(3))
+        return HoldTask(site=self.site, mark=self.scale(0, lease).mark, pods=pods or every, undoing=undoing)
+
+    async def stopped(self) -> None:
+        """As after the stop of a restore."""
+        await self.run(self.kubernetes.scale_down, self.scale(0))
+        await self.run(self.kubernetes.wait_stopped, self.scale(0))
+        await self.run(self.holds.hold_names, self.hold())
 
     def job(self, fence: str = "none", **changes: Any) -> RunnerTask[RunnerJob]:
         values = {

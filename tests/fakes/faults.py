@@ -21,9 +21,10 @@ class Gate:
     opened: threading.Event = field(default_factory=threading.Event)
 
     def pass_through(self) -> None:
-        """Wait until somebody opens."""
+        """Wait until somebody opens. Error: `RuntimeError`, when nobody does: what waits for the call waits in vain."""
         self.entered.set()
-        self.opened.wait(LONGEST_HANG)
+        if not self.opened.wait(LONGEST_HANG):
+            raise RuntimeError(f"nobody has opened this gate for {LONGEST_HANG} s")
 
     def open(self) -> None:
         """Let the call, and all later ones, go on."""
@@ -57,12 +58,12 @@ class Fault:
         if self.gate is not None:
             self.gate.pass_through()
         if self.before is not None:
-            raise self.before
+            raise self.before.with_traceback(None)  # else it grows by each call that it happens to
 
     def after_effect(self) -> None:
         """Fail although the call had its effect."""
         if self.after is not None:
-            raise self.after
+            raise self.after.with_traceback(None)
 
 
 class Faults:

@@ -8,23 +8,29 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
-from kubernetes.client import V1Pod
+from kubernetes.client import V1Container, V1ObjectMeta, V1Pod, V1PodSpec
 
 from galera_backup import names
 from galera_backup.credentials import Credentials
-from galera_backup.errors import ClusterNotFound, DatabaseRefused, DatabaseUnavailable
-from galera_backup.kube.facts import PodFacts, StatefulSetFacts
+from galera_backup.errors import ClusterNotFound, DatabaseRefused, DatabaseUnavailable, KubernetesRefused
+from galera_backup.kube.facts import ClaimFacts, PodFacts, StatefulSetFacts
 from galera_backup.marks import check_overwrite
+from galera_backup.models.admission import Quota
+from galera_backup.models.blocked import BackupWait
 from galera_backup.models.clone import GaleraGroup
 from galera_backup.models.cluster import WsrepStatus
 from galera_backup.models.common import ClusterRef, SecretRef
 from galera_backup.models.mark import Mark
 from galera_backup.models.proof import SeenTables, Table
+from galera_backup.models.server import ServerSettings
+from galera_backup.models.shape import ClusterShape
+from galera_backup.models.site import RunnerSite
 from galera_backup.mysql.gateway import Endpoint
 from galera_backup.mysql.proofs import QueryFault
 from galera_backup.runner.handshake import AGENT_CONTAINER
 from tests.fakes.member import Member
 from tests.fakes.proof import ProofAnswers
+from tests.fakes.shape import settings_of, shape_of
 from tests.fakes.world import World
 
 P = ParamSpec("P")
@@ -83,6 +89,8 @@ def _namespace(arguments: Mapping[str, Any]) -> str:
         return str(arguments["namespace"])
     if "server" in arguments:
         return str(arguments["server"].namespace)
+    if "site" in arguments:
+        return str(arguments["site"].cluster.namespace)
     cluster = arguments["cluster"] if "cluster" in arguments else arguments["statefulset"].cluster
     return str(cluster.namespace)
 
@@ -91,11 +99,21 @@ class FakeKube(_Fake):
     """In place of `KubeGateway`."""
 
     @_call
-    def statefulset(self, cluster: ClusterRef, container: str) -> StatefulSetFacts:
+    def statefulset(
+        self, cluster: ClusterRef, container: str | None, data_directory: str | None = None
+    ) -> StatefulSetFacts:
         world = self.worlds.at(cluster.namespace)
         if cluster != world.cluster:
             raise ClusterNotFound(f"reading StatefulSet {str(cluster)!r}: it does not exist. Check the names")
         return world.statefulset_facts(container)
+
+    @_call
+    def shape(self, site: RunnerSite, replicas: int | None) -> ClusterShape:
+        world = self.worlds.at(site.cluster.namespace)
+        if site.cluster != world.cluster:
+            raise ClusterNotFound(f"reading StatefulSet {str(site.cluster)!r}: it does not exist. Check the names")
+        world.statefulset_facts(site.container)
+        return world.reshape(shape_of(world, replicas))
 
     @_call
     def pod(self, namespace: str, name: str) -> PodFacts:
@@ -112,6 +130,8 @@ class FakeKube(_Fake):
         world = self.worlds.at(namespace)
         if name in world.members:
             return world.members[name].facts()
+        if name in world.holds:
+            return world.holds[name].facts()
         return next((each.facts() for each in world.present_runners() if each.name == name), None)
 
     @_call
@@ -120,11 +140,11 @@ class FakeKube(_Fake):
         return [member.facts() for member in world.members.values()] if cluster == world.cluster else []
 
     @_call
-    def claim_uid(self, namespace: str, name: str) -> str:
+    def claim(self, namespace: str, name: str) -> ClaimFacts:
         claim = self.worlds.at(namespace).claims.get(name)
         if claim is None:
             raise ClusterNotFound(f"reading claim {name!r}: it does not exist. Check the names in the request")
-        return claim.uid
+        return ClaimFacts(uid=claim.uid, deleting=claim.deleting)
 
     @_call
     def credentials(self, namespace: str, reference: SecretRef) -> Credentials:
@@ -143,6 +163,10 @@ class FakeKube(_Fake):
 
     @_call
     def services_that_select(self, namespace: str, labels: Mapping[str, str]) -> list[str]:
+        return self.worlds.at(namespace).selecting(dict(labels))
+
+    @_call
+    def services_that_match(self, namespace: str, labels: Mapping[str, str]) -> list[str]:
         return self.worlds.at(namespace).selecting(dict(labels))
 
     @_call
@@ -200,7 +224,53 @@ class FakeKube(_Fake):
 
     @_call
     def create_pod(self, namespace: str, pod: V1Pod) -> None:
-        self.worlds.at(namespace).create_runner(pod)
+        world = self.worlds.at(namespace)
+        if names.HOLD_LABEL in pod.metadata.labels:
+            if pod.metadata.name not in {*world.members, *world.taken}:
+                world.holds.create(pod)
+        else:
+            world.create_runner(pod)
+
+    @_call
+    def holds(self, cluster: ClusterRef) -> list[PodFacts]:
+        world = self.worlds.at(cluster.namespace)
+        return [hold.facts() for hold in world.holds.values()] if cluster == world.cluster else []
+
+    @_call
+    def take_hold(self, namespace: str, pod: PodFacts, owner: str) -> None:
+        self.worlds.at(namespace).holds.take(pod, owner)
+
+    @_call
+    def release_hold(self, namespace: str, pod: PodFacts) -> None:
+        self.worlds.at(namespace).holds.release(pod)
+
+    @_call
+    def wake(self, statefulset: StatefulSetFacts, at: datetime) -> None:
+        world = self.worlds.at(statefulset.cluster.namespace)
+        annotations = {**statefulset.annotations, names.RELEASED_ANNOTATION: at.isoformat()}
+        world.patch_statefulset(statefulset.resource_version, world.statefulset.replicas, annotations)
+        world.controller.reconcile_soon()
+
+    @_call
+    def try_pod(self, namespace: str, pod: V1Pod) -> V1Pod:
+        refused = self.worlds.at(namespace).refuses_pods
+        if refused is not None and refused in (pod.metadata.name or pod.metadata.generate_name):
+            raise KubernetesRefused(f"trying pod {pod.metadata.name!r}: Kubernetes answered 403 Forbidden: a policy")
+        return pod
+
+    @_call
+    def try_scale(self, statefulset: StatefulSetFacts, replicas: int) -> None:
+        if self.worlds.at(statefulset.cluster.namespace).refuses_scaling:
+            raise KubernetesRefused("trying to scale: Kubernetes answered 403 Forbidden: a policy")
+
+    @_call
+    def server_pod(self, statefulset: StatefulSetFacts) -> V1Pod:
+        containers = [V1Container(name="mariadb", image=statefulset.image)]
+        return V1Pod(metadata=V1ObjectMeta(generate_name="server-"), spec=V1PodSpec(containers=containers))
+
+    @_call
+    def quotas(self, namespace: str) -> tuple[Quota, ...]:
+        return self.worlds.at(namespace).quotas
 
     @_call
     def release_pod(self, namespace: str, pod: PodFacts) -> None:
@@ -211,6 +281,10 @@ class FakeKube(_Fake):
         world = self.worlds.at(namespace)
         if name in world.runners:
             world.runners[name].delete()
+
+    @_call
+    def delete_unstarted(self, namespace: str, pod: PodFacts) -> None:
+        self.worlds.at(namespace).delete_unstarted(pod)
 
     @_call
     def delete_member(self, namespace: str, pod: PodFacts) -> None:
@@ -245,9 +319,18 @@ class FakeMysql(_Fake):
         return self.worlds.at(server.namespace).group()
 
     @_call
+    def settings(self, server: Endpoint) -> ServerSettings:
+        self._member(server).answer()
+        return settings_of(self.worlds.at(server.namespace))
+
+    @_call
     def now(self, server: Endpoint) -> datetime:
         self._member(server).answer()
         return datetime.now(UTC)
+
+    @_call
+    def backup_wait(self, server: Endpoint) -> BackupWait | None:
+        return self._member(server).backup_wait
 
     @_call
     def set_desync(self, server: Endpoint, on: bool, until: datetime) -> None:

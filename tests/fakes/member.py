@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from galera_backup.errors import DatabaseUnavailable
 from galera_backup.kube.facts import ContainerEnd, PodFacts
+from galera_backup.models.blocked import BackupWait
 from galera_backup.models.cluster import WsrepStatus
 from galera_backup.rules.health import DONOR_DESYNCED, SYNCED
 from tests.fakes.timeline import Timeline
@@ -68,6 +69,8 @@ class Member:
     """ONs that are still to land."""
     late_is_hidden: bool = False
     """The processlist does not show them."""
+    backup_wait: BackupWait | None = None
+    """mariadb-backup waits for a lock there."""
     blocked_until: float = 0
     blocks_for: float = 0
     """The first ON that comes is blocked for so many seconds."""

@@ -40,14 +40,16 @@ from galera_backup.models.manifest import Manifest
 from galera_backup.models.passwords import PasswordReport
 from galera_backup.models.runner import AnyJob, RunnerError, RunnerErrorType, RunnerResult
 from galera_backup.models.volumes import ClaimMarker, SwapState
-from galera_backup.runner.handshake import AGENT_CONTAINER, JOB_VARIABLE, MARIADB_CONTAINER
+from galera_backup.runner.handshake import AGENT_CONTAINER, BEGINS, JOB_VARIABLE, MARIADB_CONTAINER
+from galera_backup.storage.archive import Entry, surplus
 from tests.fakes.timeline import Timeline
 from tests.fakes.volumes import BackupVolume, Claim
 
 _JOB: TypeAdapter[RunnerJob] = TypeAdapter(RunnerJob)
 
-End = Literal["answers", "fails", "fails early", "killed", "evicted", "vanishes", "never starts"]
-"""How a pod ends. `fails early`: before it touches anything; `fails` and the rest: in the middle of its work."""
+End = Literal["answers", "fails", "fails early", "killed", "evicted", "vanishes", "never starts", "starts in part"]
+"""How a pod ends. `fails early`: before it touches anything; `fails` and the rest: in the middle of its work.
+`starts in part`: its agent works and answers, its other container never starts."""
 
 
 @dataclass
@@ -94,7 +96,8 @@ class RunnerPod:
     def facts(self) -> PodFacts:
         """As the API server shows it."""
         hopeless = ContainerEnd(None, "ImagePullBackOff", "Back-off pulling image")
-        wait = hopeless if self.end == "never starts" else ContainerEnd(None, "ContainerCreating", "")
+        wait = hopeless if "starts" in self.end else ContainerEnd(None, "ContainerCreating", "")
+        waiting = MARIADB_CONTAINER if self.working else AGENT_CONTAINER
         return PodFacts(
             name=self.name,
             uid=self.uid,
@@ -109,9 +112,10 @@ class RunnerPod:
             reason=self.reason,
             message="",
             ended=dict(self.ended),
-            waiting={AGENT_CONTAINER: wait} if self.phase == "Pending" and not self.gated else {},
+            waiting={waiting: wait} if self.phase == "Pending" and not self.gated else {},
             unscheduled="Scheduling is blocked due to non-empty scheduling gates" if self.gated else "",
             gated=self.gated,
+            begun=(AGENT_CONTAINER,) if self.working or self.ended else (),
         )
 
     def release(self) -> None:
@@ -139,11 +143,13 @@ class RunnerPod:
     def _start(self) -> None:
         if self.deleting:
             return
-        self.phase, self.working = "Running", True
+        self.phase = "Running" if self.end != "starts in part" else "Pending"
+        self.working, self.version = True, str(uuid.uuid4())
         self.note(f"runner {self.name} started: {self.job.mode}")
         self.check(self)
         if isinstance(self.job, RestoreJob) and self.end != "fails early" and self._writes(self.job):
             self._mark("restoring")
+            self.log = f"{BEGINS}\n"
         if isinstance(self.job, SwapJob) and self.end != "fails early":
             self._data_claim().begin_to_swap(self.job)
         if not self.held:
@@ -206,7 +212,7 @@ class RunnerPod:
         if earlier is not None and earlier.lease_run == job.lease_run:
             return earlier
         if earlier is not None:
-            raise AgentError("BackupFailed", f"there is already a backup {job.backup_id!r} of another lease run")
+            raise AgentError("BackupExists", f"there is already a backup {job.backup_id!r} of another lease run")
         self.volume.remove_unpacked(job.cluster)
         if self.volume.free_kb <= self.claim.used_kb * job.required_space_ratio:
             message = f"expected more than {self.claim.used_kb * job.required_space_ratio} KB free, make room"
@@ -222,6 +228,7 @@ class RunnerPod:
             data_used_kb=self.claim.used_kb,
             backup_free_kb=self.volume.free_kb,
             manifest=manifest,
+            **{"left_incomplete": self.claim.left_incomplete(), **self.claim.seen},
         )
 
     def _restore(self, job: RestoreJob) -> RestoreReport:
@@ -254,7 +261,12 @@ class RunnerPod:
         self._stored(job.owner, job.backup_id)
         self.volume.remove_unpacked(job.cluster, keep=job.restore_id)
         seconds = 2 * self._unpacks(job)
-        return UnpackReport(unpack_seconds=seconds, prepare_seconds=seconds, prepared_bytes=1_000_000 * 1024)
+        return UnpackReport(
+            unpack_seconds=seconds,
+            prepare_seconds=seconds,
+            prepared_bytes=1_000_000 * 1024,
+            passwords=self.volume.passwords,
+        )
 
     def _discard(self, job: DiscardJob) -> Done:
         self.volume.remove_unpacked(job.cluster, keep=job.keep)
@@ -313,11 +325,12 @@ class RunnerPod:
 
     def _prune(self, job: PruneJob) -> PruneReport:
         self.volume.remove_unpacked(job.cluster)
-        ids = [each.backup_id for each in self._complete(job.cluster)]
-        pruned = ids[: -max(job.keep, 1)]
+        found = [Entry(each.backup_id, each) for each in self._complete(job.cluster)]
+        pruned = surplus(found, job.keep, job.own)
         for each in pruned:
             del self.volume.manifests[each]
-        return PruneReport(pruned=tuple(pruned), kept=len(ids) - len(pruned))
+        future = tuple(each.backup_id for each in found if each.backup_id > job.own)
+        return PruneReport(pruned=tuple(pruned), kept=len(found) - len(pruned) - len(future), future=future)
 
     def _list(self, job: ListJob) -> ListReport:
         complete = self._complete(job.cluster)

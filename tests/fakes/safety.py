@@ -22,6 +22,7 @@ def faults_left(world: World) -> list[str]:
     """What a finished operation must not leave."""
     found = [f"runner pod {pod.name}" for pod in world.present_runners()]
     found += [f"restore {restore_id} unpacked" for _, restore_id in world.volume.unpacked]
+    found += [f"the name {name} is held" for name in world.holds]
     if names.LEASE_ANNOTATION in world.statefulset.annotations:
         found.append("mark on the StatefulSet")
     for claim in world.claims.values():
@@ -63,7 +64,7 @@ def check_runner(world: World, pod: RunnerPod) -> None:
     """A backup reads a desynced replica; a restore writes to volumes that nobody else uses."""
     if isinstance(pod.job, BackupJob):
         member = world.members.get(pod.job.replica)
-        if member is None or not member.desync:
+        if member is None or not (member.desync or pod.job.in_service):
             world.violations.append(f"{pod.name} worked on {pod.job.replica} in sync")
     if isinstance(pod.job, WRITES_DATA):
         in_the_way = [member.name for member in _in_the_way(world, pod)]

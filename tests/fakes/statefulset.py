@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from galera_backup import names
+from galera_backup.kube.facts import StatefulSetFacts
+from galera_backup.marks import check_overwrite
+from galera_backup.models.mark import Mark
 from galera_backup.models.restore import Strategy
 from galera_backup.rules.formed import RESTARTS
 from tests.fakes import safety
@@ -49,7 +52,8 @@ class Controller:
         for ordinal in range(world.statefulset.replicas):
             member = world.members.get(names.pod(world.cluster, ordinal))
             if member is None:
-                self.create(ordinal)
+                if names.pod(world.cluster, ordinal) not in world.holds:  # else it backs off until it is woken
+                    self.create(ordinal)
                 return
             if not member.ready and not member.desync:  # one that is desynced does not hold up others
                 return
@@ -89,3 +93,14 @@ class Controller:
         if claim.data in world.ends_on:
             member.up, member.restarts = False, RESTARTS
         member.follow_state()
+
+
+def annotated(facts: StatefulSetFacts, mark: Mark | None, verb: str, revoked_run: str | None) -> dict[str, str]:
+    """Of the StatefulSet, with this mark, and a note of a run of a lease that may not change it any more."""
+    check_overwrite(facts.annotations, mark, f"{verb} StatefulSet {str(facts.cluster)!r}")
+    annotations = {name: text for name, text in facts.annotations.items() if name != names.LEASE_ANNOTATION}
+    if mark is not None:
+        annotations[names.LEASE_ANNOTATION] = mark.model_dump_json()
+    if revoked_run is not None:
+        annotations[names.LAST_LEASE_ANNOTATION] = revoked_run
+    return annotations

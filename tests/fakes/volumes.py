@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 from galera_backup.failure import AgentError
 from galera_backup.models.common import ClusterRef
@@ -19,6 +21,7 @@ from galera_backup.models.jobs import (
     SwapJob,
     SwapReport,
 )
+from galera_backup.models.layout import Layout
 from galera_backup.models.manifest import GaleraPosition, LogSequenceNumbers, Manifest
 from galera_backup.models.passwords import PasswordReport
 from galera_backup.models.previous import PreviousData, SavedState
@@ -33,6 +36,7 @@ class Claim:
 
     name: str
     uid: str = field(default_factory=lambda: str(uuid.uuid4()))
+    deleting: bool = False
     data: str = "live"
     """`live`, a backup id, `incomplete`, or `empty`: a state transfer fills it."""
     marker: ClaimMarker | None = None
@@ -50,13 +54,24 @@ class Claim:
     """How often a restore in place has written it."""
     uuids: dict[str, str] = field(default_factory=dict)
     """The wsrep identity of restored data."""
+    keeps_uuid: bool = False
+    """Restored data has that of the backup, whatever the job says."""
     free_kb: int = 10_000_000
     used_kb: int = 1_000_000
+    seen: Mapping[str, Any] = field(default_factory=dict)
+    """What a pod that looks at it sees beside the sizes: fields of a `CheckReport`."""
 
     @property
     def cluster_uuid(self) -> str:
         """The identity with which a server would start."""
         return self.uuids.get(self.data, CLUSTER_UUID)
+
+    def left_incomplete(self, restore_id: str | None = None) -> str:
+        """What a restore, other than this one, has left half written; empty: nothing."""
+        marker = self.marker
+        if marker is None or marker.state != "restoring" or marker.restore_id == restore_id:
+            return ""
+        return f"restore {marker.restore_id} has not finished it"
 
     def lose_copies(self, *, with_data: bool) -> None:
         """What lies beside the data is removed, the journal included; `with_data`: by a state transfer to its replica.
@@ -69,7 +84,7 @@ class Claim:
 
     def identify(self, job: RestoreJob | StageJob) -> None:
         """The data of this job's backup has the identity that the job says."""
-        self.uuids[job.backup_id] = job.clone.uuid if job.clone is not None else CLUSTER_UUID
+        self.uuids[job.backup_id] = job.uuid or CLUSTER_UUID if not self.keeps_uuid else CLUSTER_UUID
 
     # --- what jobs of a staged restore do
 
@@ -92,6 +107,7 @@ class Claim:
             staged_whole=self.staged is not None and journal is not None and journal.state == SwapState.STAGED,
             restored_whole=whole and (journal is None or journal.state == SwapState.SWAPPED),
             previous=self._previous(journal) if journal is not None else None,
+            left_incomplete=self.left_incomplete(job.restore_id),
         )
 
     def _previous(self, journal: Journal) -> PreviousData:
@@ -177,6 +193,8 @@ class BackupVolume:
             node=job.node if job else "node-1",
             claim=job.claim if job else "claim",
             claim_uid=job.claim_uid if job else "uid",
+            layout=job.layout if job else Layout(),
+            in_service=job.in_service if job else False,
             lease_run=job.lease_run if job else "run",
             position=GaleraPosition(uuid=CLUSTER_UUID, seqno=42),
             lsn=LogSequenceNumbers(from_lsn=0, to_lsn=1, last_lsn=1),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from kubernetes.client import V1Pod
 
@@ -13,18 +14,20 @@ from galera_backup import names
 from galera_backup.credentials import Credentials
 from galera_backup.errors import ClusterNotFound, KubernetesUnavailable
 from galera_backup.kube.facts import PodFacts, StatefulSetFacts
-from galera_backup.marks import check_overwrite
+from galera_backup.models.admission import Quota
 from galera_backup.models.clone import GaleraGroup
 from galera_backup.models.common import ClusterRef
 from galera_backup.models.mark import Mark
 from galera_backup.models.runner import RunnerErrorType
+from galera_backup.models.shape import ClusterShape
 from galera_backup.runner.handshake import AGENT_CONTAINER
 from tests.fakes import safety
 from tests.fakes.faults import Faults
+from tests.fakes.hold import Holds
 from tests.fakes.member import Delays, Member
 from tests.fakes.proof import ProofAnswers
 from tests.fakes.runner import End, RunnerPod
-from tests.fakes.statefulset import Controller, StatefulSet
+from tests.fakes.statefulset import Controller, StatefulSet, annotated
 from tests.fakes.timeline import Timeline
 from tests.fakes.volumes import CLUSTER_UUID, BackupVolume, Claim
 
@@ -51,6 +54,18 @@ class World:
 
     exists: bool = True
     """False: there is no such namespace."""
+    datadir: str = "/var/lib/mysql/"
+    servers_say: Mapping[str, Any] = {}
+    """Fields of every server's settings."""
+    refuses_scaling = False
+    """A policy lets nobody scale it down."""
+    refuses_pods: str | None = None
+    """Admission refuses pods with this in their names."""
+    quotas: tuple[Quota, ...] = ()
+    taken: frozenset[str] = frozenset()
+    """Names of pods that somebody else has made."""
+    copies_may_stay: bool = False
+    """A restore keeps the old data."""
 
     def __init__(
         self, cluster: ClusterRef, replicas: int = 3, primary: int | None = 0, network: str = "10.0.0"
@@ -94,10 +109,12 @@ class World:
         """Hosts that its members see in their group, once it runs on restored data."""
         self.joins: World | None = None
         """The cluster whose group its members join when they start next."""
-        self.copies_may_stay = False
-        """A restore keeps the old data."""
         self.ends_on: set[str] = set()
         """Data on which a server ends again and again."""
+        self.reshape: Callable[[ClusterShape], ClusterShape] = lambda shape: shape
+        """What Kubernetes says of its objects, when they are not as usual."""
+        self.holds = Holds(self.events.append)
+        """Pods that hold the names of replicas."""
         for ordinal in range(replicas):
             self._serve(self.new_member(ordinal, PRIMARY if ordinal == primary else {}))
         if primary is not None:
@@ -217,14 +234,15 @@ class World:
 
     def mark_statefulset(self, facts: StatefulSetFacts, mark: Mark | None, revoked_run: str | None = None) -> None:
         """Replace the mark, or remove it; and note a run of a lease."""
-        annotations = _annotated(facts, mark, "marking", revoked_run)
+        annotations = annotated(facts, mark, "marking", revoked_run)
         self.patch_statefulset(facts.resource_version, self.statefulset.replicas, annotations)
 
     def scale(self, facts: StatefulSetFacts, replicas: int, mark: Mark, revoked_run: str | None = None) -> None:
         """Replica count, mark and note in one patch."""
-        annotations = _annotated(facts, mark, "scaling", revoked_run)
+        annotations = annotated(facts, mark, "scaling", revoked_run)
         self.patch_statefulset(facts.resource_version, replicas, annotations)
-        self.events.append(f"scale {replicas}")
+        stops = mark.start is not None and mark.start.stopping_from
+        self.events.append(f"{'down' if stops else 'scale'} {replicas}")
         self.statefulset.strategy = mark.start.strategy if mark.start is not None else None
         safety.check_scale(self, replicas)
         self.controller.reconcile_soon()
@@ -250,6 +268,7 @@ class World:
             time=self.time,
             note=self.events.append,
             check=lambda pod: safety.check_runner(self, pod),
+            annotations=dict(pod.metadata.annotations or {}),
         )
         ordinal = names.ordinal(claimed["data"]) if "data" in claimed else None
         for plan in self.plans:
@@ -270,6 +289,13 @@ class World:
         if facts.resource_version != pod.version:
             raise KubernetesUnavailable(f"patching pod {facts.name!r}: Kubernetes answered 409 Conflict")
         pod.release()
+
+    def delete_unstarted(self, facts: PodFacts) -> None:
+        """Delete a runner pod, only if it has not changed since (409)."""
+        pod = self.runners[facts.name]
+        if facts.resource_version != pod.version:
+            raise KubernetesUnavailable(f"deleting pod {facts.name!r}: Kubernetes answered 409 Conflict")
+        pod.delete()
 
     def present_runners(self) -> Iterable[RunnerPod]:
         """Those that are not gone."""
@@ -317,20 +343,21 @@ class World:
 
     # --- facts
 
-    def statefulset_facts(self, container: str) -> StatefulSetFacts:
+    def statefulset_facts(self, container: str | None) -> StatefulSetFacts:
         """As the gateway reads it."""
-        if container != "mariadb":
+        if container not in (None, "mariadb"):
             raise ClusterNotFound(f"StatefulSet {str(self.cluster)!r}: expected a container {container!r}")
         return StatefulSetFacts(
             cluster=self.cluster,
+            uid="statefulset-uid",
             resource_version=str(self.statefulset.version),
             replicas=self.statefulset.replicas,
             annotations=dict(self.statefulset.annotations),
+            container="mariadb",
             image="mariadb:10.11.19",
             image_pull_policy="IfNotPresent",
             data_volume="mysql-data",
             data_path="/var/lib/mysql",
-            data_sub_path=None,
             user=999,
             group=999,
             fs_group=999,
@@ -366,16 +393,6 @@ class World:
 def fresh_cluster(statefulset: str = "mariadb-server") -> ClusterRef:
     """A namespace that no other test has."""
     return ClusterRef(namespace=f"openstack-{uuid.uuid4().hex[:12]}", statefulset=statefulset)
-
-
-def _annotated(facts: StatefulSetFacts, mark: Mark | None, verb: str, revoked_run: str | None) -> dict[str, str]:
-    check_overwrite(facts.annotations, mark, f"{verb} StatefulSet {str(facts.cluster)!r}")
-    annotations = {name: text for name, text in facts.annotations.items() if name != names.LEASE_ANNOTATION}
-    if mark is not None:
-        annotations[names.LEASE_ANNOTATION] = mark.model_dump_json()
-    if revoked_run is not None:
-        annotations[names.LAST_LEASE_ANNOTATION] = revoked_run
-    return annotations
 
 
 def _is_claim(volume: object) -> bool:

@@ -26,6 +26,7 @@ from tests.support.eventually import eventually
 
 ORDER = (
     *("test_restore", "test_restore_staged", "test_way_back", "test_restore_rolling", "test_partitions"),
+    *("test_shapes", "test_findings"),
     "test_late_on",
     *("test_frozen_server", "test_donor", "test_backup_faults", "test_refusals"),
     *("test_clone", "test_backup", "test_starters", "test_stack"),
@@ -85,7 +86,7 @@ def galera() -> Iterator[Galera]:
     for runner in galera.runners():  # of a session that was cut off
         galera.core.delete_namespaced_pod(runner.metadata.name, NAMESPACE)
     galera.root_sql(
-        f"CREATE USER IF NOT EXISTS {USER}@'%' IDENTIFIED BY '{PASSWORD}';"
+        f"SET NAMES utf8mb4; CREATE OR REPLACE USER {USER}@'%' IDENTIFIED BY '{PASSWORD}';"
         f"GRANT ALL ON *.* TO {USER}@'%';"
         "DROP DATABASE IF EXISTS integration; CREATE DATABASE integration;"
         f"CREATE TABLE {JOURNAL} (id BIGINT AUTO_INCREMENT PRIMARY KEY, writer VARCHAR(64), text TEXT, KEY (writer));"

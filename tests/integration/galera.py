@@ -31,7 +31,8 @@ PODS = tuple(f"{settings.STATEFULSET}-{ordinal}" for ordinal in range(settings.R
 FIRST, OTHER, TARGET = PODS
 """TARGET is what a backup selects: the highest ordinal."""
 ROLE = "mariadb-role"
-USER, PASSWORD = "integration", "integration"
+USER, PASSWORD = "integration", "intégration €"
+"""A password is bytes, in UTF-8: no driver may take it for Latin-1."""
 
 
 def volume_of(claim: str) -> Path:
@@ -189,7 +190,7 @@ def connect(address: str, timeout: int = 5) -> Connection[Any]:
     return pymysql.connect(
         host=address,
         user=USER,
-        password=PASSWORD,
+        password=PASSWORD.encode(),
         connect_timeout=timeout,
         read_timeout=60,
         write_timeout=60,

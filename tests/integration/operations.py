@@ -18,6 +18,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from galera_backup import names
 from galera_backup.models.backup import BackupRequest, BackupResult
+from galera_backup.models.check import CheckRequest, CheckResult
 from galera_backup.models.lease import LeaseResult
 from galera_backup.models.progress import Progress
 from galera_backup.models.restore import RestoreRequest, RestoreResult, RollbackRequest, RollbackResult
@@ -64,6 +65,14 @@ class Operations:
     async def restore(self, backup_id: str, **fields: Any) -> RestoreResult:
         """A restore, to its end."""
         return await (await self.start_restore(backup_id, **fields)).result()
+
+    async def check(self, **fields: Any) -> CheckResult:
+        """What could keep operations from the cluster."""
+        request = CheckRequest.model_validate({"cluster": CLUSTER, **fields})
+        result: CheckResult = await self.client.execute_workflow(
+            "GaleraCheck", request, id=self._id("check"), task_queue=self.task_queue, result_type=CheckResult
+        )
+        return result
 
     async def rollback(self, restore_id: str) -> RollbackResult:
         """Undo a finished restore."""
@@ -165,15 +174,22 @@ async def in_phase(handle: WorkflowHandle[Any, Any], phase: str, within: float =
     raise AssertionError(f"expected phase {phase!r} within {within:.0f} s, saw {seen!r}")
 
 
-async def runner_attempts(handle: WorkflowHandle[Any, Any]) -> list[str]:
-    """Names of the runner pods that the workflow asked for, in order."""
-    pods: list[str] = []
+async def activities_of(handle: WorkflowHandle[Any, Any]) -> list[tuple[str, str]]:
+    """Type and input, as JSON, of the activities that the workflow asked for, in order."""
+    found: list[tuple[str, str]] = []
     async for event in handle.fetch_history_events():
         if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
             attributes = event.activity_task_scheduled_event_attributes
-            if attributes.activity_type.name == "run_runner":
-                text = attributes.input.payloads[0].data.decode()
-                found = re.search(r'"pod":\s*"([^"]+)"', text)
-                assert found is not None, text
-                pods.append(found[1])
-    return pods
+            found.append((attributes.activity_type.name, attributes.input.payloads[0].data.decode()))
+    return found
+
+
+async def runner_attempts(handle: WorkflowHandle[Any, Any]) -> list[str]:
+    """Names of the runner pods that the workflow asked for, in order, without that which looks before a backup."""
+    pods: list[str] = []
+    for kind, text in await activities_of(handle):
+        if kind == "run_runner":
+            found = re.search(r'"pod":\s*"([^"]+)"', text)
+            assert found is not None, text
+            pods.append(found[1])
+    return [pod for pod in pods if not pod.endswith("-look")]

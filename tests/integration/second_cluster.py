@@ -41,6 +41,9 @@ class SecondCluster:
             cluster.apply(text)
         for document in (*(_claim(volume) for volume in self._volumes), _discovery(), self._statefulset()):
             cluster.apply(json.dumps(document))
+        claims = [f"persistentvolumeclaim/{volume.claim}" for volume in self._volumes]
+        bound = "--for=jsonpath={.status.phase}=Bound"
+        cluster.kubectl("--namespace", NAMESPACE, "wait", bound, *claims, "--timeout=60s", timeout=90)
 
     def remove(self) -> None:
         """Remove all of it; gone already is success."""

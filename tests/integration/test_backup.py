@@ -30,7 +30,7 @@ from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.usefixtures("stack_cluster")
 
-PHASES = ["lease", "check", "select", "desync", "run", "resync", "prune"]
+PHASES = ["lease", "check", "select", "look", "desync", "run", "resync", "prune"]
 
 
 async def _temporal_execute(temporal: str, task_queue: str, request: str) -> Any:
@@ -91,7 +91,7 @@ async def test_a_backup_by_one_line_of_json(galera: Galera, operations: Operatio
     assert result.path == f"/var/backup/openstack/mariadb-server/{manifest.backup_id}"
 
     directory = backup_directory(manifest.backup_id)
-    assert {path.name for path in directory.iterdir()} == {"backup.mbs.zst", "manifest.json", "runner.log"}
+    assert {path.name for path in directory.iterdir()} == {".worker", "backup.mbs.zst", "manifest.json", "runner.log"}
     assert stored_manifests()[manifest.backup_id] == manifest
     stream = (directory / manifest.stream).read_bytes()
     assert len(stream) == manifest.stored_bytes
@@ -145,13 +145,13 @@ async def test_too_little_space_fails_before_anything_is_read(galera: Galera, op
     backup = await operations.start_backup(required_space_ratio=100_000)
     error = await failure_of(backup)
     assert error.type == "NotEnoughSpace"
-    assert "KB free; expected more than" in error.message
+    assert "expected more than" in error.message
     assert galera.problems() == []
     assert stored_manifests() == before
     left = {
         path.name for directory in BACKUPS.iterdir() if directory.name not in before for path in directory.iterdir()
     }
-    assert left <= {"runner.log"}
+    assert left <= {".worker", "runner.log"}
 
 
 async def test_a_named_replica_is_backed_up_and_old_backups_are_pruned(galera: Galera, operations: Operations) -> None:

@@ -52,8 +52,9 @@ async def test_off_takes_our_own_desync_back_and_the_copy_goes_on(
         await Frozen.catch(*process.BACKUP)
         await backup.cancel()
         await operations.lease_tries("resync")
+        # The variable changes first.
         await eventually(lambda: galera.wsrep(TARGET)["wsrep_desync"] == "OFF", 60, "our own desync is taken back")
-        assert galera.wsrep(TARGET)["wsrep_desync_count"] == "1"
+        await eventually(lambda: galera.wsrep(TARGET)["wsrep_desync_count"] == "1", 10, "the donation's is left")
         await operations.lease_looks_again("resync")
         assert process.state_transfer_of(TARGET) == copy.pid
         copy.go_on()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 
 import pytest
+from kubernetes.client import ApiException
 
 from galera_backup.models.manifest import Manifest
 from tests.integration import process
-from tests.integration.clients import pinging
+from tests.integration.clients import Background, pinging
 from tests.integration.galera import BACKUPS, FIRST, NAMESPACE, OTHER, PODS, Galera, stored_manifests
 from tests.integration.operations import Operations, failure_of
 from tests.support.eventually import eventually
@@ -44,8 +46,14 @@ async def test_a_pod_that_is_not_ready(galera: Galera, operations: Operations) -
 
 
 async def test_a_pod_that_is_gone(galera: Galera, operations: Operations) -> None:
-    galera.core.delete_namespaced_pod(OTHER, NAMESPACE)
-    error = await failure_of(await operations.start_backup())
+    """And goes again: its controller would have it back before the backup has looked at everything else."""
+
+    def delete() -> None:
+        with contextlib.suppress(ApiException):
+            galera.core.delete_namespaced_pod(OTHER, NAMESPACE)
+
+    with Background(delete, 0.2).running():
+        error = await failure_of(await operations.start_backup())
     assert error.type == "ClusterUnhealthy"
     assert f"{OTHER}: expected" in error.message
 

@@ -20,7 +20,7 @@ def _unpacked() -> list[Path]:
     return list((BACKUPS / ".restore").glob("*"))
 
 
-def _assert_all_joined(galera: Galera, uuid: str) -> None:
+def _assert_all_joined(galera: Galera, uuid: str | None) -> None:
     """Every replica has its own copy of the backup, and what was written since by IST: none needed a full transfer."""
     assert galera.problems() == []
     expected = galera.checksums(FIRST)
@@ -47,10 +47,10 @@ async def test_a_disaster_is_undone_while_the_others_are_restored(galera: Galera
     assert galera.checksums(FIRST) == checksums
     await _write(galera, "the first replica serves")
     result: RestoreResult = await restore.result()
-    _assert_all_joined(galera, backup.manifest.position.uuid)
+    _assert_all_joined(galera, result.uuid)
     assert _unpacked() == []
     phases = ["lease", "plan", "check", "tidy", "unpack", "stop", "restore-0"]
-    phases += ["start-first", "restore-1", "restore-2", "start"]
+    phases += ["start-first", "restore-1", "restore-2", "start", "prove"]
     assert [phase.phase for phase in result.phases] == phases
     assert result.untidy == ()
     assert 0 < result.outage_seconds < sum(phase.seconds for phase in result.phases[5:])
@@ -68,7 +68,9 @@ async def test_cancelled_while_the_first_replica_serves(galera: Galera, operatio
     failure = await failure_of(restore)
     assert failure.type == "RestoreFailed"
     assert "runs on the restored data" in failure.message
-    _assert_all_joined(galera, backup.manifest.position.uuid)
+    uuid = galera.wsrep(FIRST)["wsrep_cluster_state_uuid"]
+    assert uuid != backup.manifest.position.uuid
+    _assert_all_joined(galera, uuid)
     assert galera.checksums(FIRST) == written
     assert _unpacked() == []
     galera.root_sql(f"TRUNCATE {JOURNAL}")

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from kubernetes.client import V1ObjectMeta, V1Secret
 
+from dev.stack import cluster
 from galera_backup import names
 from galera_backup.models.plan import Answer
 from galera_backup.models.restore import RestoreResult, RollbackResult
+from galera_backup.models.volumes import STAGED_RESTORES
 from tests.integration.clients import DISASTER, JOURNAL
 from tests.integration.galera import CLUSTER, FIRST, PASSWORD, PODS, USER, Galera, data_directory
 from tests.integration.operations import Operations, failure_of, in_phase
@@ -18,8 +20,11 @@ from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.timeout(600)
 
-COPIES = ".galera-backup"
+COPIES = STAGED_RESTORES
 """In the data directory: this StatefulSet mounts its volumes there as a whole."""
+
+BESIDE_COPIES = ("mariadb-upgrade --force", "mariadb-dump --all-databases >/dev/null")
+"""What start scripts and people do while the previous data lies beside the new one: neither takes it for a database."""
 
 
 def _copies() -> list[Path]:
@@ -41,7 +46,7 @@ async def test_a_disaster_is_undone_with_a_short_outage(galera: Galera, operatio
     assert galera.problems() == []
     for pod in PODS:
         assert galera.checksums(pod) == checksums
-        assert galera.wsrep(pod)["wsrep_cluster_state_uuid"] == backup.manifest.position.uuid
+        assert galera.wsrep(pod)["wsrep_cluster_state_uuid"] == result.uuid != backup.manifest.position.uuid
     assert _state_transfers() == []
     assert _copies() == []
     phases = ["lease", "plan", "check", "tidy", "stage", "verify", "stop", "swap", "start", "prove"]
@@ -83,6 +88,7 @@ def reader(galera: Galera) -> Iterator[dict[str, str]]:
 
 async def test_a_proved_restore_is_rolled_back(galera: Galera, operations: Operations, reader: dict[str, str]) -> None:
     galera.root_sql(f"INSERT INTO {JOURNAL} (writer, text) VALUES ('before', 'the backup')")
+    galera.root_sql("CREATE OR REPLACE TABLE integration.versioned (id INT PRIMARY KEY) WITH SYSTEM VERSIONING")
     backup = await operations.backup()
     galera.root_sql(f"INSERT INTO {JOURNAL} (writer, text) VALUES ('after', 'the backup')")
     before = galera.checksums(FIRST)
@@ -101,9 +107,12 @@ async def test_a_proved_restore_is_rolled_back(galera: Galera, operations: Opera
     assert result.approved_by == "the tests"
     assert result.proof is not None
     assert [check.seen for check in result.proof.checks] == ["1"]
-    assert result.proof.tables.checked == result.proof.tables.seen > 0
+    assert result.proof.tables.checked == result.proof.tables.seen == len(galera.checksums(FIRST))
+    assert "`integration`.`versioned`" in galera.checksums(FIRST)
     assert galera.problems() == []
     assert len(_copies()) == len(PODS)
+    for command in BESIDE_COPIES:
+        cluster.execute(FIRST, ["sh", "-c", command], namespace=CLUSTER.namespace)
     kept = await operations.backup()  # of a replica that keeps its old data beside
     assert kept.manifest.data_bytes < 1.5 * backup.manifest.data_bytes
     galera.root_sql(f"INSERT INTO {JOURNAL} (writer, text) VALUES ('after', 'the restore')")
@@ -113,7 +122,7 @@ async def test_a_proved_restore_is_rolled_back(galera: Galera, operations: Opera
         assert galera.checksums(pod) == before
     assert _copies() == []
     assert 0 < rollback.outage_seconds < 120
-    galera.root_sql(f"TRUNCATE {JOURNAL}")
+    galera.root_sql(f"TRUNCATE {JOURNAL}; DROP TABLE integration.versioned")
     timer = operations.client.get_workflow_handle(names.tidy_id(CLUSTER, result.restore_id))
     await timer.terminate("its time would come in an hour")
 
@@ -148,7 +157,7 @@ async def test_a_password_that_the_backup_does_not_have(
     try:
         backup = await operations.backup()
     finally:
-        galera.root_sql(f"ALTER USER {USER}@'%' IDENTIFIED BY '{PASSWORD}'")
+        galera.root_sql(f"SET NAMES utf8mb4; ALTER USER {USER}@'%' IDENTIFIED BY '{PASSWORD}'")
     fields = {"strategy": "staged", "accounts": [reader]}
     failure = await failure_of(await operations.start_restore(backup.manifest.backup_id, **fields))
     assert failure.type == "RestoreFailed"

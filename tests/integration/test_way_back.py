@@ -13,6 +13,7 @@ from dev.tools.checksums import Checksums
 from galera_backup.models.janitor import JanitorRequest, JanitorResult
 from galera_backup.models.plan import Decision
 from galera_backup.models.restore import RestoreResult
+from galera_backup.models.volumes import STAGED_RESTORES
 from tests.integration.clients import JOURNAL
 from tests.integration.galera import CLUSTER, FIRST, NAMESPACE, OTHER, PODS, TARGET, Galera, data_directory
 from tests.integration.operations import Operations, failure_of, in_phase
@@ -20,7 +21,7 @@ from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.timeout(400)
 
-COPIES = ".galera-backup"
+COPIES = STAGED_RESTORES
 MARKER = ".galera-backup-restore.json"
 FAILS = [{"query": "SELECT 1", "expected": "2"}]
 """Can be tried before the stop, and never holds."""
@@ -68,16 +69,18 @@ async def test_a_person_removed_the_copies_of_one_claim(galera: Galera, operatio
     assert_all_hold(galera, restored)
 
 
-async def test_a_state_transfer_removed_the_copies_of_one_claim(galera: Galera, operations: Operations) -> None:
-    """The others get their previous data back, and fill this claim."""
+async def test_a_claim_lost_its_copies_with_a_state_transfer(galera: Galera, operations: Operations) -> None:
+    """The others get their previous data back, and fill this claim. A transfer by mariabackup keeps the copies; one by
+    rsync, or a start script, does not."""
     restore, before = await until_the_proof_failed(galera, operations)
     uid = galera.pod(TARGET).metadata.uid
     # Unlinked while its server runs: what that writes at its end goes to a file without a name.
     (data_directory(TARGET) / "grastate.dat").unlink()
     galera.core.delete_namespaced_pod(TARGET, NAMESPACE)
     await eventually(lambda: is_ready_again(galera, TARGET, uid), 120, f"{TARGET} has a full copy")
-    assert not (data_directory(TARGET) / COPIES).exists()
     assert not (data_directory(TARGET) / MARKER).exists()
+    assert (data_directory(TARGET) / COPIES).exists()
+    remove(TARGET, COPIES)
     await go_back(restore)
     failure = await failure_of(restore)
     assert "The previous data was swapped back" in failure.message

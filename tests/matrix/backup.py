@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -12,9 +11,11 @@ from galera_backup.models.janitor import JanitorResult
 from tests.fakes.kill import Step
 from tests.fakes.stage import Handle, assert_eventually, failure_of
 from tests.matrix.ends import STATUSES, ended, is_for_an_operator
+from tests.matrix.steps import INSPECT, TRY_PODS, create, release, remove
 from tests.matrix.table import (
     ALL,
     JANITOR,
+    KILLS,
     REMOVED,
     REPEATS,
     UNDONE,
@@ -28,22 +29,20 @@ from tests.matrix.table import (
     Works,
 )
 
-
-def _is_prune(arguments: Mapping[str, Any]) -> bool:
-    return str(arguments["pod"].metadata.name).endswith("-prune")
-
-
 STEPS = {
+    "inspect": INSPECT,
+    "try pods": TRY_PODS,
     "check": Step("observe_cluster", "statefulset", by_lease=False),
+    "look": create("look"),
     "mark": Step("mark_replica", "set_mark"),
     "move primary": Step("move_primary", "set_label"),
     "between the labels": Step("move_primary", "set_label", lambda arguments: arguments["value"] == "backup"),
     "desync": Step("desync", "set_desync"),
     "out of service": Step("wait_out_of_service", "services_that_list"),
-    "run": Step("run_runner", "create_pod", lambda arguments: not _is_prune(arguments), by_lease=False),
-    "release": Step("run_runner", "release_pod", by_lease=False),
-    "remove": Step("remove_runners", "delete_pod", by_lease=False),
-    "prune": Step("run_runner", "create_pod", _is_prune, by_lease=False),
+    "run": create("backup"),
+    "release": release("backup"),
+    "remove": remove("backup"),
+    "prune": create("prune"),
     "resync": Step("resync", "set_desync"),
     "in service": Step("wait_in_service", "services_that_list"),
     "move primary back": Step("move_primary_back", "set_label"),
@@ -57,7 +56,10 @@ def _row(step: str, *ways: Way, **options: Any) -> Row:
 
 
 ROWS = (
+    _row("inspect", *ALL),
+    _row("try pods", *REPEATS, *KILLS),
     _row("check", *ALL),
+    _row("look", *ALL),
     _row("mark", *ALL),
     _row("move primary", *ALL, *JANITOR, *REMOVED),
     _row("between the labels", *JANITOR),

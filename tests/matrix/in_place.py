@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -13,27 +12,28 @@ from tests.fakes.kill import Step
 from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, failure_of
 from tests.fakes.world import World
 from tests.matrix.ends import assert_whole, check_mark_removed, failure_of_a_killed_restore, mended_statefulset
-from tests.matrix.steps import FORMED, UNMARK, create, release
-from tests.matrix.table import ALL, KILLS, REMOVED, REPEATS, WORKING, Call, Operation, Row, Scene, Way, Works
-
-
-def _is_down(arguments: Mapping[str, Any]) -> bool:
-    return bool(arguments["replicas"] == 0)
-
+from tests.matrix.steps import FORMED, HOLD, INSPECT, LET_GO, NOTE_CHANGE, TRY_PODS, UNMARK, create, release, remove
+from tests.matrix.table import ALL, JANITOR, KILLS, REMOVED, REPEATS, WORKING, Call, Operation, Row, Scene, Way, Works
 
 BEFORE = {
+    "inspect": INSPECT,
+    "try pods": TRY_PODS,
     "plan": Step("observe_cluster", "statefulset", by_lease=False),
     "check": Step("run_runner", "create_pod", by_lease=False),
-    "scale down": Step("scale_down", "scale", _is_down),
+    "first step down": Step("scale_down", "scale", lambda arguments: bool(arguments["replicas"] == 2)),
+    "scale down": Step("scale_down", "scale"),
 }
 OUTAGE = {
     "stopped": Step("wait_stopped", "members"),
+    "hold": HOLD,
+    "note": NOTE_CHANGE,
     "restore-0": create("0"),
     "restore-1": create("1"),
     "restore-2": create("2"),
-    "remove": Step("remove_runners", "delete_pod", lambda arguments: arguments["name"].endswith("z-1"), by_lease=False),
+    "remove": remove("1"),
 }
 START = {
+    "let go": LET_GO,
     "scale up": Step("scale_up", "scale"),
     "formed": FORMED,
 }
@@ -47,13 +47,17 @@ def _row(step: str, *ways: Way, **options: Any) -> Row:
 
 
 ROWS = (
-    *(_row(step, *ALL) for step in BEFORE),
+    *(_row(step, *ALL) for step in BEFORE if step != "try pods"),
+    _row("try pods", *REPEATS, *KILLS),  # what Kubernetes refuses is a finding, as tests of the preflight have it
     _row("stopped", *ALL, Way.BOTH, *REMOVED),
+    _row("hold", *ALL, *JANITOR, *REMOVED),
+    _row("note", *ALL, *REMOVED),
     _row("restore-0", *ALL, Way.BOTH_LOST, *REMOVED),
     _row("restore-1", *ALL, Way.BOTH_LOST, *REMOVED),
     _row("restore-2", *ALL, *REMOVED),
     *(Row(f"release-{each}", Call(release(each)), REMOVED, part_of=f"restore-{each}") for each in "012"),
     _row("remove", *ALL, fails=1),
+    _row("let go", Way.FAILS, *REPEATS, *KILLS, *JANITOR, *REMOVED, fails=1),
     _row("scale up", Way.FAILS, *REPEATS, *KILLS, Way.BOTH_LOST, *REMOVED, fails=1),  # tried until it works
     _row("formed", *REPEATS, *KILLS, *REMOVED),
     Row("unmark", Call(UNMARK), REMOVED),
@@ -100,7 +104,7 @@ async def _check(scene: Scene) -> None:
 async def _check_failure(scene: Scene) -> None:
     world, step = scene.world, scene.step
     failure = await failure_of(scene.handle)
-    assert failure.type == ("KubernetesRefused" if step in ("plan", "check") else "RestoreFailed")
+    assert failure.type == ("KubernetesRefused" if step in ("inspect", "plan", "check") else "RestoreFailed")
     assert "Check the worker's role" in failure.message
     if step in OUTAGE:
         assert world.claim_name(0) in failure.message
@@ -114,10 +118,13 @@ async def _check_failure(scene: Scene) -> None:
 
 async def _check_janitor(scene: Scene) -> None:
     """Untouched claims are started as they are; a restore that has begun is finished."""
-    assert scene.replicas_left == 0
-    untouched = scene.step in ("stopped", "restore-0")
+    stopping, untouched = scene.step == "stopped", scene.step in ("stopped", "hold", "restore-0")
+    assert 0 < scene.replicas_left < 3 if stopping else scene.replicas_left == 0
     mended = await mended_statefulset(scene)
-    assert f"mysql-data-mariadb-server-0 {'untouched' if untouched else 'restored'}" in mended.text
+    if stopping:  # nobody has to look at a claim
+        assert mended.text == "primary label as before, mark removed"
+    else:
+        assert f"mysql-data-mariadb-server-0 {'untouched' if untouched else 'restored'}" in mended.text
     assert scene.data() == {"live" if untouched else BACKUP_ID}
     await scene.stage.assert_settled(scene.world)
 

@@ -108,7 +108,7 @@ async def _next_janitor(scene: Scene) -> JanitorResult:
 
 async def _prepare_stopped(scene: Scene) -> None:
     """A StatefulSet at 0 with the mark of a restore in place that is lost, and has touched no claim."""
-    put_mark(scene.world, None, undo=recipe(scene.world))
+    put_mark(scene.world, None, undo=recipe(scene.world, data_may_have_changed=True))
     scene.world.scale_by_hand(0)  # as the operation had that is lost
 
 

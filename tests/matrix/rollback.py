@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,32 +18,31 @@ from tests.matrix.ends import (
     is_for_an_operator,
     mended_statefulset,
 )
-from tests.matrix.steps import FORMED, NOTE_SWAP, UNMARK, release
+from tests.matrix.steps import FORMED, HOLD, LET_GO, NOTE_CHANGE, UNMARK, create, release
 from tests.matrix.table import KILLS, REMOVED, REPEATS, WORKING, Call, Operation, Row, Scene, Way, Works
 
 HOUR = 3600
 
 
-def _pod(end: str) -> Callable[[Mapping[str, Any]], bool]:
-    return lambda arguments: bool(arguments["pod"].metadata.name.endswith(end))
-
-
 STEPS = {
-    "check": Step("run_runner", "create_pod", _pod("kept-1"), by_lease=False),
+    "check": create("kept-1"),
+    "look": create("check-1"),
     "scale down": Step("scale_down", "scale"),
     "stopped": Step("wait_stopped", "members"),
-    "swap": Step("run_runner", "create_pod", _pod("back-1"), by_lease=False),
+    "hold": HOLD,
+    "swap": create("back-1"),
+    "let go": LET_GO,
     "scale up": Step("scale_up", "scale"),
     "formed": FORMED,
 }
 ROWS = (
-    *(Row(step, Call(STEPS[step]), (Way.FAILS, *REPEATS, *KILLS), fails=1) for step in ("check", "scale down")),
+    *(Row(step, Call(STEPS[step]), (Way.FAILS, *REPEATS, *KILLS), fails=1) for step in ("check", "look", "scale down")),
     *(
         Row(step, Call(STEPS[step]), (Way.FAILS, *REPEATS, *KILLS, *REMOVED), fails=1)
-        for step in ("stopped", "swap", "scale up")
+        for step in ("stopped", "hold", "swap", "let go", "scale up")
     ),
     Row("formed", Call(STEPS["formed"]), (*REPEATS, *KILLS, *REMOVED)),
-    Row("note swap", Call(NOTE_SWAP), REMOVED),
+    Row("note swap", Call(NOTE_CHANGE), (Way.FAILS, *REPEATS, *KILLS, *REMOVED), fails=1),
     Row("release", Call(release("back-1")), REMOVED, part_of="swap"),
     Row("unmark", Call(UNMARK), REMOVED),
     Row("the swap of claim 2 works", Works("swap", 2, started=3), (Way.BOTH,)),
@@ -81,7 +79,7 @@ async def _check(scene: Scene) -> None:
         return
     if scene.way in REPEATS:
         await scene.handle.result()
-    elif scene.way == Way.FAILS and scene.step != "scale up":  # that is tried until it works
+    elif scene.way == Way.FAILS and scene.step not in ("let go", "scale up"):  # that is tried until it works
         assert "Check the worker's role" in (await failure_of(scene.handle)).message
     else:
         await failure_of_a_killed_restore(scene)

@@ -10,7 +10,7 @@ from tests.fakes.kill import Step
 from tests.fakes.stage import BACKUP_ID, Handle, assert_eventually, failure_of
 from tests.fakes.world import World
 from tests.matrix.ends import assert_whole, check_mark_removed, failure_of_a_killed_restore
-from tests.matrix.steps import FORMED, UNMARK, create, release, scale_to
+from tests.matrix.steps import FORMED, HOLD, LET_GO, NOTE_CHANGE, UNMARK, create, release, remove, scale_to
 from tests.matrix.table import KILLS, REMOVED, REPEATS, WORKING, Call, Later, Operation, Row, Scene, Way, Works
 
 BEFORE = {
@@ -21,23 +21,37 @@ BEFORE = {
 }
 OUTAGE = {
     "stopped": Step("wait_stopped", "members"),
+    "hold": HOLD,
+    "note": NOTE_CHANGE,
     "restore-0": create("0"),
+    "let first go": LET_GO,
     "start first": scale_to(1),
     "first formed": FORMED,
 }
 SERVING = {
     "restore-1": create("1"),
-    "remove-1": Step("remove_runners", "delete_pod", lambda arguments: arguments["name"].endswith("z-1"), False),
+    "remove-1": remove("1"),
     "restore-2": create("2"),
     "start all": scale_to(3),
 }
 STEPS = {**BEFORE, **OUTAGE, **SERVING}
-EITHER = ("stopped", "restore-0")
+EITHER = ("stopped", "hold", "note", "restore-0")
 """Whoever is killed here may hear of it when the first volume is touched: then the restore is finished."""
-AGAIN = ("start first", "start all", "first formed", "remove-1")
+AGAIN = ("let first go", "start first", "start all", "first formed", "remove-1")
 """The lease that finishes the restore takes these steps again."""
-LATE = ("start first", "first formed", "start all")
-HOLDING = ("stopped", "restore-0", "start first", "first formed", "restore-1", "restore-2", "start all")
+LATE = ("hold", "let first go", "start first", "first formed", "start all")
+HOLDING = (
+    "stopped",
+    "hold",
+    "note",
+    "restore-0",
+    "let first go",
+    "start first",
+    "first formed",
+    "restore-1",
+    "restore-2",
+    "start all",
+)
 """Steps in which somebody removes the mark."""
 
 
@@ -107,7 +121,7 @@ async def _check_failure(scene: Scene) -> None:
         failure = await failure_of(scene.handle)
         assert "Check the worker's role" in failure.message or scene.step == "tidy"
     data = await assert_whole(scene.stage, scene.world)
-    assert data == ("live" if scene.step in (*BEFORE, "stopped", "restore-0") else BACKUP_ID)
+    assert data == ("live" if scene.step in (*BEFORE, "stopped", "hold", "note", "restore-0") else BACKUP_ID)
 
 
 async def _check_janitor(scene: Scene) -> None:
@@ -117,7 +131,11 @@ async def _check_janitor(scene: Scene) -> None:
         ordinal = int(scene.step.split()[-2])
         assert scene.data_left[ordinal] == "incomplete"
         assert scene.replicas_left == (1 if ordinal else 0)
-    assert await assert_whole(scene.stage, scene.world) == BACKUP_ID
+    data = await assert_whole(scene.stage, scene.world)
+    if scene.step == "hold":  # nothing was begun
+        assert (data, written(scene.world)) == ("live", [0, 0, 0])
+        return
+    assert data == BACKUP_ID
     assert written(scene.world) == [1, 1, 1] if scene.way == Way.BOTH_LATE else written(scene.world)[0] == 1
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -11,36 +10,29 @@ from tests.fakes.kill import Step
 from tests.fakes.stage import BACKUP_ID, Handle, assert_eventually, failure_of
 from tests.fakes.world import World
 from tests.matrix.ends import assert_whole, check_mark_removed, failure_of_a_killed_restore, mended_statefulset
-from tests.matrix.steps import NOTE_SWAP, UNMARK, create, release
+from tests.matrix.steps import HOLD, LET_GO, NOTE_CHANGE, UNMARK, create, release, remove
 from tests.matrix.table import KILLS, REMOVED, REPEATS, Call, Operation, Row, Scene, Way, Works
 
-
-def _pod(name: str) -> Callable[[Mapping[str, Any]], bool]:
-    return lambda arguments: f"z-{name}" in str(arguments["pod"].metadata.name)
-
-
-def _is_down(arguments: Mapping[str, Any]) -> bool:
-    return bool(arguments["replicas"] == 0)
-
-
 BEFORE = {
-    "tidy": Step("run_runner", "create_pod", _pod("tidy-1")),
+    "tidy": create("tidy-1", by_lease=True),
     "try": Step("try_checks", "credentials", by_lease=False),
-    "check": Step("run_runner", "create_pod", _pod("check-1"), by_lease=False),
-    "stage": Step("run_runner", "create_pod", _pod("stage-1"), by_lease=False),
-    "remove": Step("remove_runners", "delete_pod", lambda arguments: "z-stage-2" in arguments["name"], by_lease=False),
-    "verify": Step("run_runner", "create_pod", _pod("verify-1"), by_lease=False),
-    "scale down": Step("scale_down", "scale", _is_down),
+    "check": create("check-1"),
+    "stage": create("stage-1"),
+    "remove": remove("stage-2"),
+    "verify": create("verify-1"),
+    "scale down": Step("scale_down", "scale"),
 }
 OUTAGE = {
     "stopped": Step("wait_stopped", "members"),
-    "swap": Step("run_runner", "create_pod", _pod("in-1"), by_lease=False),
+    "hold": HOLD,
+    "swap": create("in-1"),
+    "let go": LET_GO,
     "scale up": Step("scale_up", "scale"),
     "formed": Step("wait_formed", "members"),
     "prove": Step("check_tables", "check_table", by_lease=False),
 }
 STEPS = {**BEFORE, **OUTAGE}
-HOLDING = ("stopped", "swap", "scale up", "formed")
+HOLDING = ("stopped", "hold", "swap", "let go", "scale up", "formed")
 """Steps in which somebody removes the mark."""
 NO_FAILURE = ("remove", "formed")
 """Steps without the way `fails`: their failure is retried, or is that of another test."""
@@ -49,19 +41,19 @@ NO_FAILURE = ("remove", "formed")
 def _row(step: str) -> Row:
     ways = (*REPEATS, *KILLS) if step in NO_FAILURE else (Way.FAILS, *REPEATS, *KILLS)
     ways = (*ways, *REMOVED) if step in HOLDING else ways
-    return Row(step, Call(STEPS[step]), ways, fails=1 if step == "scale up" else ALWAYS)
+    return Row(step, Call(STEPS[step]), ways, fails=1 if step in ("let go", "scale up") else ALWAYS)
 
 
 ROWS = (
     *(_row(step) for step in STEPS),
-    Row("note swap", Call(NOTE_SWAP), REMOVED),
+    Row("note swap", Call(NOTE_CHANGE), (Way.FAILS, *REPEATS, *KILLS, *REMOVED), fails=ALWAYS),
     Row("release", Call(release("in-1")), REMOVED, part_of="swap"),
     Row("unmark", Call(UNMARK), REMOVED),
     Row("the swap of claim 0 works", Works("swap", 0, started=3), (Way.BOTH,)),
     Row("the swap of claim 2 works", Works("swap", 2, started=3), (Way.BOTH,)),
 )
 BACK_ROWS = (
-    Row("note swap", Call(NOTE_SWAP), REMOVED),
+    Row("note swap", Call(NOTE_CHANGE), REMOVED),
     Row("swap back", Call(create("back-1")), REMOVED),
     Row("release", Call(release("back-1")), REMOVED, part_of="swap back"),
 )

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
-
 from tests.fakes.kill import Step
-
-Fits = Callable[[Mapping[str, Any]], bool]
+from tests.support.runners import is_pod
 
 REVOKE = Step("revoke_statefulset", "revoke_statefulset")
 REMOVE_PODS = Step("remove_runners", "runner_pods")
-NOTE_SWAP = Step("renew_mark", "mark_statefulset")
+NOTE_CHANGE = Step("renew_mark", "mark_statefulset")
 FORMED = Step("wait_formed", "members")
+INSPECT = Step("inspect_cluster", "shape", by_lease=False)
+TRY_PODS = Step("try_pods", "try_pod", by_lease=False)
+HOLD = Step("hold_names", "create_pod")
+LET_GO = Step("release_names", "release_hold")
 UNMARK = Step("unmark_statefulset", "mark_statefulset")
 
 
-def pod_of_a_restore(name: str) -> Fits:
-    """A runner pod is created that a restore, or its undo, calls so."""
-    return lambda arguments: str(arguments["pod"].metadata.name).endswith(f"z-{name}")
+def create(part: str, *, by_lease: bool = False) -> Step:
+    """An operation, or its undo, creates this runner pod."""
+    return Step("run_runner", "create_pod", lambda arguments: is_pod(arguments["pod"].metadata.name, part), by_lease)
 
 
-def create(name: str, *, by_lease: bool = False) -> Step:
-    """A restore, or its undo, creates this runner pod."""
-    return Step("run_runner", "create_pod", pod_of_a_restore(name), by_lease)
-
-
-def release(name: str, *, by_lease: bool = False) -> Step:
+def release(part: str, *, by_lease: bool = False) -> Step:
     """It removes the gate of this runner pod."""
-    return Step("run_runner", "release_pod", lambda arguments: arguments["pod"].name.endswith(f"z-{name}"), by_lease)
+    return Step("run_runner", "release_pod", lambda arguments: is_pod(arguments["pod"].name, part), by_lease)
+
+
+def remove(part: str) -> Step:
+    """It removes this runner pod."""
+    return Step("remove_runners", "delete_pod", lambda arguments: is_pod(arguments["name"], part), by_lease=False)
 
 
 def scale_to(replicas: int) -> Step:

@@ -6,7 +6,7 @@ from tests.fakes.kill import Step
 from tests.fakes.stage import BACKUP_ID, assert_eventually
 from tests.matrix import backup, in_place, rolling, staged
 from tests.matrix.ends import assert_whole, ended
-from tests.matrix.steps import FORMED, REMOVE_PODS, REVOKE, UNMARK, create, release, scale_to
+from tests.matrix.steps import FORMED, LET_GO, REMOVE_PODS, REVOKE, UNMARK, create, release, scale_to
 from tests.matrix.table import REMOVED_IN_UNDO, Call, Later, Operation, Place, Row, Scene, Way, Works
 
 UNDO = "undo"
@@ -16,7 +16,12 @@ STOP: dict[str, Place] = {
     "remove pods": Call(REMOVE_PODS),
     "look": Call(create("look-1", by_lease=True)),
 }
-START: dict[str, Place] = {"scale up": Call(scale_to(3)), "formed": Later(FORMED, "scale 3"), "unmark": Call(UNMARK)}
+START: dict[str, Place] = {
+    "let go": Call(LET_GO),
+    "scale up": Call(scale_to(3)),
+    "formed": Later(FORMED, "scale 3"),
+    "unmark": Call(UNMARK),
+}
 FIRST: dict[str, Place] = {"start first": Call(scale_to(1)), "first formed": Call(FORMED)}
 
 

@@ -9,7 +9,7 @@ import pytest
 from galera_backup.models.clone import GaleraGroup, GroupMember, Side, Sides
 from galera_backup.models.cluster import ClusterObservation, MemberObservation
 from galera_backup.models.common import ClusterRef
-from galera_backup.mysql.gateway import incoming_hosts
+from galera_backup.mysql.settings import incoming_hosts
 from galera_backup.rules.clone import in_another_group, joined_already, joined_another, named_in
 from tests.unit.members import GOOD
 
@@ -25,7 +25,11 @@ def side(cluster: ClusterRef, network: str, uuid: str, **group: Any) -> Side:
     ips = [f"{network}.{each}" for each in range(1, 4)]
     seen = GaleraGroup(address="gcomm://", incoming=tuple(ips), state_uuid=uuid, size=3)
     seen = seen.model_copy(update=group)
-    members = [GroupMember(pod=f"{cluster.statefulset}-{each}", ip=ip, group=seen) for each, ip in enumerate(ips)]
+    second = "fd00::" if cluster == SOURCE else "fd01::"
+    members = [
+        GroupMember(pod=f"{cluster.statefulset}-{each}", ip=ip, ips=(ip, f"{second}{each}"), group=seen)
+        for each, ip in enumerate(ips)
+    ]
     return Side(cluster=cluster, members=tuple(members), services=SERVICES)
 
 
@@ -45,6 +49,8 @@ def test_two_clusters(target: ClusterRef, uuid: str) -> None:
     ("target", "address", "joins"),
     [
         (BESIDE, "gcomm://10.0.0.2:4567,10.1.0.1", True),
+        (BESIDE, "gcomm://[FD00:0::2]:4567,10.1.0.1", True),
+        (BESIDE, "gcomm://[fd00::9]", False),
         (BESIDE, "gcomm://10.1.0.1,10.1.0.2?pc.wait_prim=no", False),
         (BESIDE, "gcomm://mariadb-server-1.mariadb-discovery", True),
         (BESIDE, "gcomm://mariadb-server-1.mariadb-discovery.openstack.svc.cluster.local:4567", True),
@@ -156,7 +162,7 @@ def test_clone_that_starts(wsrep: dict[str, Any], strange: bool) -> None:
     member = MemberObservation(pod="c-0", ordinal=0, exists=True, wsrep=GOOD.model_copy(update=wsrep))
     silent = MemberObservation(pod="c-1", ordinal=1, exists=True, error="starting")
     seen = ClusterObservation(cluster=BESIDE, replicas=2, members=(member, silent), claims=())
-    assert (in_another_group(seen, OWN) is not None) == strange
+    assert (in_another_group(seen, (OWN,)) is not None) == strange
 
 
 def test_incoming_addresses() -> None:

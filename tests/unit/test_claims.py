@@ -81,8 +81,16 @@ def test_claims_before_the_operation_works_on_them(strategy: Strategy, is_rollba
     recipe = RECIPE.model_copy(update={"strategy": strategy, "is_rollback": is_rollback})
     state = ClaimState.RESTORED if is_rollback else ClaimState.UNTOUCHED
     assert [(each.claim, each.state) for each in as_found(recipe)] == [("c-0", state), ("c-1", state)]
-    assert are_as_found(recipe) == (strategy == Strategy.STAGED)
-    assert not are_as_found(recipe.model_copy(update={"renames_may_have_begun": True}))
+    assert are_as_found(recipe)
+    assert not are_as_found(recipe.model_copy(update={"data_may_have_changed": True}))
+
+
+def test_a_claim_that_was_incomplete_before_is_not_called_good() -> None:
+    """It was not touched, and nobody may start a server on it: two facts."""
+    recipe = RECIPE.model_copy(update={"left_incomplete": ("", "restore old has not finished it")})
+    assert describe_claims(as_found(recipe)) == (
+        "c-0 untouched, c-1 untouched (but no server may start on it: restore old has not finished it)"
+    )
 
 
 def reports(states: Sequence[ClaimState]) -> list[ClaimReport]:
@@ -178,7 +186,7 @@ PREVIOUS, RESTORED = ClaimState.UNTOUCHED, ClaimState.RESTORED
 )
 def test_one_state_to_start_on(kinds: str, start_on: ClaimState | None, emptied: tuple[int, ...]) -> None:
     claims = found(kinds)
-    decided = way_back(claims, was_up=True)
+    decided = way_back(claims, was_up=True, may_be_restored=True, first_in_sync=True)
     assert (decided.start_on, decided.emptied) == (start_on, emptied)
     lost = [each.claim for each in claims if each.report.previous_lost]
     assert lost == [f"c-{each}" for each, kind in enumerate(kinds) if kind not in "PrU"]
@@ -191,15 +199,17 @@ def test_one_state_to_start_on(kinds: str, start_on: ClaimState | None, emptied:
 
 
 def test_a_clone_that_failed_is_not_started_on_the_restored_data() -> None:
-    assert way_back(found("PPR"), was_up=True, may_be_restored=False).emptied == (2,)
-    assert way_back(found("RPP"), was_up=True, may_be_restored=False).start_on is None
-    assert way_back(found("PPP"), was_up=True, may_be_restored=False) == WayBack(start_on=PREVIOUS)
+    assert way_back(found("PPR"), was_up=True, may_be_restored=False, first_in_sync=True).emptied == (2,)
+    assert way_back(found("RPP"), was_up=True, may_be_restored=False, first_in_sync=True).start_on is None
+    assert way_back(found("PPP"), was_up=True, may_be_restored=False, first_in_sync=True) == WayBack(
+        start_on=PREVIOUS, bootstrap=0
+    )
 
 
 def test_a_cluster_that_was_down_fills_no_claim() -> None:
-    assert way_back(found("PP-"), was_up=False).start_on is None
-    assert way_back(found("PPP"), was_up=False).start_on == PREVIOUS
-    assert way_back(found("PPR"), was_up=False).start_on == RESTORED
+    assert way_back(found("PP-"), was_up=False, may_be_restored=True, first_in_sync=True).start_on is None
+    assert way_back(found("PPP"), was_up=False, may_be_restored=True, first_in_sync=True) == WayBack(start_on=PREVIOUS)
+    assert way_back(found("PPR"), was_up=False, may_be_restored=True, first_in_sync=True).start_on == RESTORED
 
 
 @pytest.mark.parametrize(
@@ -223,7 +233,33 @@ def test_a_cluster_that_was_down_fills_no_claim() -> None:
 def test_a_claim_is_emptied_only_where_ordinal_0_has_the_highest_position(
     first: tuple[str, int, bool] | None, other: tuple[str, int, bool] | None, is_highest: bool
 ) -> None:
-    decided = way_back(found("PP-", [first, other, None]), was_up=True)
+    decided = way_back(found("PP-", [first, other, None]), was_up=True, may_be_restored=True, first_in_sync=True)
     assert decided.emptied == ((2,) if is_highest else ())
     assert ("not proved to be the highest" in decided.why) == (not is_highest)
-    assert way_back(found("PPP", [first, other, other]), was_up=True).start_on == PREVIOUS
+
+
+@pytest.mark.parametrize(
+    ("first", "other", "is_ahead"),
+    [
+        ((UUID, 9, True), (UUID, 9, False), False),
+        ((UUID, 9, False), (UUID, 8, True), False),
+        ((UUID, -1, False), (UUID, 8, False), False),  # killed as the last one
+        ((UUID, -1, False), (UUID, -1, False), False),
+        ((UUID, 9, True), (OTHER_UUID, 10, False), False),
+        ((UUID, 9, False), None, False),
+        (None, (UUID, 9, False), False),
+        ((UUID, 9, True), (UUID, 10, False), True),
+        ((UUID, 9, False), (UUID, 10, True), True),
+        ((UUID, -1, False), (UUID, 8, True), True),  # it was not in the group at its end
+        (None, (UUID, 8, True), True),
+        ((OTHER_UUID, 9, False), (UUID, 8, True), True),
+    ],
+)
+def test_the_first_forms_the_cluster_where_no_other_is_ahead(
+    first: tuple[str, int, bool] | None, other: tuple[str, int, bool] | None, is_ahead: bool
+) -> None:
+    claims = found("PPP", [first, None, other])
+    decided = way_back(claims, was_up=True, may_be_restored=True, first_in_sync=True)
+    assert (decided.start_on, decided.bootstrap) == (None if is_ahead else PREVIOUS, 0)
+    assert ("would be lost" in decided.why) == is_ahead
+    assert way_back(claims, was_up=False, may_be_restored=True, first_in_sync=True) == WayBack(start_on=PREVIOUS)

@@ -12,7 +12,14 @@ from galera_backup.errors import GaleraBackupError, InternalError, by_name
 from galera_backup.text import MESSAGE_LIMIT, bounded
 
 TREE = [each for _, each in inspect.getmembers(errors, inspect.isclass) if issubclass(each, GaleraBackupError)]
-RETRYABLE = {"ServiceUnavailable", "KubernetesUnavailable", "DatabaseUnavailable", "NotYet", "TemporalUnavailable"}
+RETRYABLE = {
+    "ServiceUnavailable",
+    "KubernetesUnavailable",
+    "QuotaExceeded",
+    "DatabaseUnavailable",
+    "NotYet",
+    "TemporalUnavailable",
+}
 
 
 @pytest.mark.parametrize("error", TREE)

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from kubernetes import client
 
-from galera_backup.errors import ClusterNotFound
+from galera_backup.errors import ClusterNotFound, InvalidInput
 from galera_backup.kube.facts import pod_facts, statefulset_facts
+from galera_backup.kube.shape import pod_shape
 from galera_backup.models.common import ClusterRef
 
 CLUSTER = ClusterRef(namespace="openstack", statefulset="mariadb-server")
@@ -59,19 +60,25 @@ def statefulset(*containers: Any, templates: tuple[str, ...] = ("mysql-data",), 
 def test_statefulset() -> None:
     found = statefulset_facts(statefulset(), CLUSTER, "mariadb")
     assert (found.replicas, found.resource_version, found.image) == (3, "17", "docker.io/mariadb:10.11")
-    assert (found.data_volume, found.data_path, found.data_sub_path) == ("mysql-data", "/var/lib/mysql", "mysql")
+    assert (found.data_volume, found.data_path) == ("mysql-data", "/var/lib/mysql")
     assert (found.user, found.group, found.fs_group) == (999, None, 42424)  # the container's word before the pod's
     assert found.claim(10) == "mysql-data-mariadb-server-10"
     assert (found.service, found.labels) == ("mariadb", {"app": "mariadb"})
     assert found.settings == ("start", "--wsrep-cluster-address=gcomm://mariadb", "mariadb.openstack")
     assert "mariadb.openstack" not in repr(found)  # a setting may be a password
     assert found.annotations == {}
-    assert [each.key for each in found.tolerations] == ["database"]
+    assert [each.key for each in found.pod.tolerations] == ["database"]
 
 
 def test_container_that_is_not_there_names_those_that_are() -> None:
     with pytest.raises(ClusterNotFound, match="expected a container 'mysqld', it has exporter, mariadb"):
         statefulset_facts(statefulset(container(), container("exporter", ())), CLUSTER, "mysqld")
+
+
+@pytest.mark.parametrize("name", ["mariadb", None])
+def test_claims_that_no_template_makes(name: str | None) -> None:
+    with pytest.raises(ClusterNotFound, match="expected volumeClaimTemplates, it has none"):
+        statefulset_facts(statefulset(templates=()), CLUSTER, name)
 
 
 @pytest.mark.parametrize(
@@ -92,8 +99,28 @@ def test_data_mount(mounts: Any, templates: tuple[str, ...], volume: str) -> Non
     [((("config", "/var/lib/mysql"),), ("mysql-data",)), ((("a", "/a"), ("b", "/b")), ("a", "b"))],
 )
 def test_data_mount_that_cannot_be_told(mounts: Any, templates: tuple[str, ...]) -> None:
-    with pytest.raises(ClusterNotFound, match="mount its data directory from one volume claim template"):
-        statefulset_facts(statefulset(container(mounts=mounts), templates=templates), CLUSTER, "mariadb")
+    """Only who works with the data has to know it."""
+    found = statefulset_facts(statefulset(container(mounts=mounts), templates=templates), CLUSTER, "mariadb")
+    with pytest.raises(ClusterNotFound, match="mount its data from one volume claim template"):
+        found.claim(0)
+
+
+@pytest.mark.parametrize(
+    ("data_directory", "volume", "path"),
+    [
+        ("/srv/db/mysql", "data", "/srv/db"),
+        ("/srv/db", "data", "/srv/db"),
+        ("/srv/other", "outer", "/srv"),
+        (None, "usual", "/var/lib/mysql"),
+    ],
+)
+def test_data_mount_by_the_request(data_directory: str | None, volume: str, path: str) -> None:
+    mounts = (("usual", "/var/lib/mysql"), ("outer", "/srv"), ("data", "/srv/db"))
+    several = statefulset(container(mounts=mounts), templates=("usual", "outer", "data"))
+    found = statefulset_facts(several, CLUSTER, "mariadb", data_directory)
+    assert (found.data_volume, found.data_path) == (volume, path)
+    with pytest.raises(InvalidInput, match="at /srv, /srv/db, /var/lib/mysql, it is '/elsewhere'"):
+        statefulset_facts(several, CLUSTER, "mariadb", "/elsewhere")
 
 
 def pod(conditions: dict[str, str], statuses: Any = None, **metadata: Any) -> Any:
@@ -158,3 +185,48 @@ def test_containers() -> None:
     }
     assert {name: wait.reason for name, wait in found.waiting.items()} == {"mariadb": "ImagePullBackOff"}
     assert pod_facts(pod({})).ended == {}
+
+
+def ports(*, claims: tuple[str, ...], containers: tuple[tuple[str, str, int], ...]) -> Any:
+    """A pod whose volumes are claims; of each container its name, the volume that it mounts, and its port `mysql`."""
+    return client.V1Pod(
+        metadata=client.V1ObjectMeta(name="p", uid="u", resource_version="5"),
+        spec=client.V1PodSpec(
+            volumes=[client.V1Volume(name=name, persistent_volume_claim={"claimName": name}) for name in claims],
+            containers=[
+                client.V1Container(
+                    name=name,
+                    image=f"{name}:1",
+                    volume_mounts=[client.V1VolumeMount(name=volume, mount_path="/v")] if volume else None,
+                    ports=[client.V1ContainerPort(name="mysql", container_port=port)] if port else None,
+                )
+                for name, volume, port in containers
+            ],
+        ),
+        status=client.V1PodStatus(),
+    )
+
+
+@pytest.mark.parametrize(
+    ("containers", "port"),
+    [
+        ((("proxy", "", 6033), ("mariadb", "data", 3307)), 3307),
+        ((("proxy", "", 6033), ("mariadb", "data", 0)), 3306),
+        ((("agent", "data", 6033), ("mariadb", "data", 3307)), 3307),
+        ((("galera", "data", 3307), ("agent", "data", 0)), 3307),
+        ((("proxy", "tmp", 6033),), 3306),
+    ],
+)
+def test_the_port_is_that_of_the_server(containers: Any, port: int) -> None:
+    found = ports(claims=("data",), containers=containers)
+    assert pod_facts(found).port == port
+    assert pod_shape(found, None).port == port
+
+
+def test_the_port_of_the_container_that_is_named() -> None:
+    found = ports(claims=("data",), containers=(("mariadb", "data", 3306), ("other", "data", 3307)))
+    assert pod_shape(found, "other").port == 3307
+
+
+def test_images_of_a_pod() -> None:
+    assert pod_facts(ports(claims=(), containers=(("mariadb", "", 0),))).images == {"mariadb": "mariadb:1"}

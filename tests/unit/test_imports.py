@@ -32,6 +32,7 @@ OF_A_WORKFLOW = {
     "dataclasses",
     "datetime",
     "functools",
+    "itertools",
     "sys",
     "temporalio.common",
     "temporalio.exceptions",
@@ -52,6 +53,7 @@ AGENT = {
     "galera_backup.runner",
     "galera_backup.storage",
     "galera_backup.text",
+    "galera_backup.version",
 }
 
 
@@ -82,7 +84,9 @@ def test_direction(package: str) -> None:
 
 def test_the_agent_needs_little() -> None:
     for path in [
-        path for room in ("runner", "storage", "failure.py", "text.py") for path in files(f"galera_backup/{room}")
+        path
+        for room in ("runner", "storage", "failure.py", "text.py", "version.py")
+        for path in files(f"galera_backup/{room}")
     ]:
         for name in imported(path):
             if name.partition(".")[0] in sys.stdlib_module_names:

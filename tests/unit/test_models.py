@@ -37,7 +37,7 @@ def test_one_line_backup() -> None:
     assert request.drain_timeout == timedelta(minutes=10)
     assert request.wait_for_cluster == timedelta(0)
     assert request.backup_claim == "mariadb-phy-backup-data"
-    assert request.container == "mariadb"
+    assert request.container is None
     assert request.credentials.secret == "mariadb-backup"
     assert request.primary_label is not None
     assert (request.primary_label.key, request.primary_label.moved_by) == ("mariadb-role", "galera-backup")

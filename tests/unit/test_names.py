@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 
 from galera_backup import names
 from galera_backup.models.common import ClusterRef
@@ -34,12 +34,24 @@ def test_ordinals_are_numbers() -> None:
 
 
 def test_runner_pods_have_names_that_kubernetes_takes() -> None:
-    for prefix in (names.BACKUP_RUNNER_PREFIX, names.RESTORE_RUNNER_PREFIX):
-        for suffix in ("", "prune", "check-10"):
-            name = names.runner_pod(prefix, datetime(2026, 11, 22, 1, tzinfo=UTC), suffix)
-            assert name.startswith(f"{prefix}-20261122t010000z")
-            # The kubelet makes the host name of the pod's name, and cuts it at 63.
-            assert len(f"{name}-2") <= 69
+    """The kubelet makes the host name of the pod's name, and cuts it at 63."""
+    longest = "p" * names.RUNNER_PREFIX_LIMIT
+    for prefix in (names.BACKUP_RUNNER_PREFIX, names.RESTORE_RUNNER_PREFIX, names.JANITOR_RUNNER_PREFIX, longest):
+        for part in ("backup", "prune-2", "prove-up-99", "prove-up-9999-2"):
+            name = names.runner_pod(prefix, CLUSTER, "run", part)
+            assert name.startswith(f"{prefix}-")
+            assert name.endswith(f"-{part}")
+            assert len(name) <= 63
             assert re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", name)
+
+
+def test_a_runner_pod_is_of_one_run_of_one_cluster() -> None:
+    other = CLUSTER.model_copy(update={"statefulset": "other"})
+    found = [names.runner_pod("p", each, run, "backup") for each in (CLUSTER, other) for run in ("run", "run-2")]
+    assert len(set(found)) == 4
+    assert names.runner_pod("p", CLUSTER, "run", "backup") == found[0]
+
+
+def test_labels_and_annotations_have_names_that_kubernetes_takes() -> None:
     for label in (names.LEASE_ANNOTATION, names.LEASE_LABEL, names.MANAGED_BY_LABEL, names.CLUSTER_LABEL):
         assert len(label.rpartition("/")[2]) <= 63

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from dev.tools import proofs, release_check
+from dev.tools import proofs, release_check, shapes
 from dev.tools.proofs import Proof
 
 CASES = {"a": "source-1", "b": "source-1", "c": "source-2"}
@@ -118,3 +120,11 @@ def test_release_check(proof: Proof, monkeypatch: pytest.MonkeyPatch, capsys: py
     other.finish(CASES)
     assert release_check.main() == 0
     assert "of the present source" in capsys.readouterr().out
+
+
+def test_the_cases_of_dev_shapes_are_tests() -> None:
+    found = shapes._collected([sys.executable, "-m", "pytest", "-p", "no:cacheprovider"], os.environ)
+    assert "tests.integration.test_shapes.test_what_was_lost_is_back[slow-]" in found
+    assert {shapes._node(each).partition("::")[0] for each in found} == {
+        each for each in proofs.SHAPES.judges if "test_" in each
+    }

@@ -9,10 +9,18 @@ import pytest
 from galera_backup.models.cluster import ClaimObservation, ClusterObservation, MemberObservation
 from galera_backup.models.common import PrimaryLabel
 from galera_backup.models.jobs import CheckReport
-from galera_backup.rules.formed import all_answer, not_formed, not_restored
-from galera_backup.rules.health import health_problems, is_resynced, is_synced, lacking_quorum, others_in_sync
-from galera_backup.rules.plan import expected_outage
-from galera_backup.rules.selection import primary_pod, select_replica, successor_of_primary
+from galera_backup.models.layout import Layout, NamedDirectory
+from galera_backup.rules.formed import all_answer, not_formed, not_restored, uuid_of
+from galera_backup.rules.health import (
+    health_problems,
+    is_backed_up_in_service,
+    is_resynced,
+    is_synced,
+    lacking_quorum,
+    others_in_sync,
+)
+from galera_backup.rules.plan import changed_since, expected_outage
+from galera_backup.rules.selection import primary_pod, select_replica, serves_alone, successor_of_primary
 from galera_backup.rules.space import lacking_space, lacking_staging_space, lacking_unpack_space
 from galera_backup.show import members_table
 from tests.unit.members import CLUSTER, GOOD
@@ -68,6 +76,7 @@ def test_healthy_cluster() -> None:
         (cluster(local_state_comment="Joined"), "expected wsrep_local_state_comment Synced, saw Joined"),
         (cluster(cluster_size=2), "expected wsrep_cluster_size 3, saw 2"),
         (cluster(desync=True, desync_count=1), "expected wsrep_desync OFF, saw ON"),
+        (cluster(on=False), "expected wsrep_on ON, saw OFF"),
         (cluster(desync_count=1), "expected wsrep_desync_count 0, saw 1"),
     ],
 )
@@ -88,9 +97,13 @@ def test_members_that_disagree(values: dict[str, Any], expected: str) -> None:
     assert health_problems(cluster(**values)) == (expected,)
 
 
-@pytest.mark.parametrize(("replicas", "fit"), [(1, False), (2, False), (3, True), (5, True)])
-def test_two_others_must_stay_in_sync(replicas: int, fit: bool) -> None:
-    assert (health_problems(cluster(replicas)) == ()) == fit
+@pytest.mark.parametrize("replicas", [1, 2, 3, 5])
+def test_two_others_must_stay_in_sync(replicas: int) -> None:
+    """A cluster that has not so many is backed up in service."""
+    assert health_problems(cluster(replicas)) == ()
+    assert is_backed_up_in_service(cluster(replicas)) == (replicas < 3)
+    problems = health_problems(cluster(replicas, odd=0, local_state=1, local_state_comment="Joining"))
+    assert any("expected at least 3 members in sync" in each for each in problems) == (replicas == 3)
 
 
 def test_small_cluster_can_form() -> None:
@@ -98,6 +111,14 @@ def test_small_cluster_can_form() -> None:
     assert "it wants 1" in not_formed(cluster(1), 3)[0]
     assert not_formed(cluster(cluster_state_uuid="v"), 3)
     assert not_formed(cluster(cluster_conf_id=8), 3) == ()  # members that have just joined differ for a moment
+
+
+def test_uuid_of_the_group_that_runs() -> None:
+    assert uuid_of(cluster()) == "u"
+    assert uuid_of(cluster(cluster_state_uuid="v")) is None  # in two groups
+    assert uuid_of(cluster(cluster_state_uuid="v", cluster_status="non-Primary")) == "u"
+    assert uuid_of(cluster(member={"wsrep": None})) == "u"
+    assert uuid_of(cluster(1, odd=0, cluster_status="Disconnected")) is None
 
 
 NOT_SYNCED: list[dict[str, Any]] = [
@@ -136,6 +157,30 @@ def test_selection() -> None:
     assert selected(cluster(3, odd=2, member={"ready": False})) == 1
     assert selected(cluster(3, odd=2, desync=True), 2) is None
     assert selected(cluster(3), 7) is None
+
+
+def test_selection_spares_one_where_it_can() -> None:
+    for ordinal, avoided, expected in ((None, 1, 0), (None, 0, 1), (1, 1, 1)):
+        found = select_replica(cluster(2), ordinal, f"mariadb-server-{avoided}")
+        assert found is not None
+        assert found.ordinal == expected
+    alone = select_replica(cluster(2, local_state=1), None, "mariadb-server-0")
+    assert alone is not None
+    assert alone.ordinal == 0
+
+
+@pytest.mark.parametrize(
+    ("seen", "alone"),
+    [
+        (cluster(), False),
+        (cluster(2), False),
+        (cluster(2, local_state=1), True),
+        (cluster(2, member={"ready": False}), True),
+        (cluster(1), True),
+    ],
+)
+def test_who_serves_alone(seen: ClusterObservation, alone: bool) -> None:
+    assert serves_alone(seen, "mariadb-server-0") == alone
 
 
 def test_successor_is_the_lowest_in_sync_that_is_no_backup() -> None:
@@ -189,3 +234,44 @@ def test_restored_cluster_is_known_by_its_uuid() -> None:
 
 def test_expected_outage_grows_with_what_is_written_in_it() -> None:
     assert [expected_outage(10**9, copies) for copies in (0, 1, 5)] == [10, 12, 20]
+
+
+def planned(image: str = "mariadb:10.11", uid: str = "u", **layout: Any) -> ClusterObservation:
+    """As a restore was planned for it; its servers were asked, if not told otherwise."""
+    seen = cluster()
+    place = Layout(**({"asked": True} | layout))
+    claims = [each.model_copy(update={"layout": place, "uid": uid}) for each in seen.claims]
+    return seen.model_copy(update={"claims": tuple(claims), "image": image})
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "says"),
+    [
+        ({}, {}, None),
+        ({}, {"uid": "v"}, "saw others: c-0, c-1, c-2, made anew"),
+        ({"below": "data"}, {"below": "data"}, None),
+        ({"below": "data"}, {}, "at other places on c-0, c-1, c-2"),
+        ({}, {"sub_path": "mysql"}, "at other places on c-0, c-1, c-2"),
+        ({}, {"directories": (NamedDirectory(variable="tmpdir", path="tmp"),)}, "at other places"),
+        ({"below": "data", "asked": False}, {}, None),
+        ({"below": "data"}, {"asked": False}, None),
+        ({"sub_path": "a", "asked": False}, {"asked": False}, "at other places"),
+        ({}, {"host_files": ("notes",)}, None),
+        ({}, {"image": "mariadb:11.4"}, "expected the image 'mariadb:10.11' in the template"),
+        ({}, {"image": ""}, None),
+    ],
+)
+def test_what_has_changed_since_the_plan(then: dict[str, Any], now: dict[str, Any], says: str | None) -> None:
+    found = changed_since(planned(**then), planned(**now))
+    assert found is None if says is None else found is not None and says in found
+
+
+def test_others_in_the_group_do_not_keep_it_from_having_formed() -> None:
+    """An arbitrator that was left running joins the restored cluster."""
+    members = {"cluster_size": 4}
+    seen = cluster()
+    bigger = [
+        each.model_copy(update={"wsrep": each.wsrep.model_copy(update=members)}) for each in seen.members if each.wsrep
+    ]
+    assert not_formed(seen.model_copy(update={"members": tuple(bigger)}), 3) == ()
+    assert not_formed(cluster(cluster_size=4), 3), "they are not in one group"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,8 +15,7 @@ from galera_backup.errors import InvalidInput
 from galera_backup.kube.facts import StatefulSetFacts
 from galera_backup.kube.runner_pod import runner_pod
 from galera_backup.models.activities import RunnerTask
-from galera_backup.models.clone import Clone
-from galera_backup.models.common import ClusterRef, LeaseRef, SecretRef
+from galera_backup.models.common import LeaseRef, SecretRef
 from galera_backup.models.jobs import (
     BackupJob,
     CheckJob,
@@ -31,6 +31,8 @@ from galera_backup.models.jobs import (
     TidyJob,
     UnpackJob,
 )
+from galera_backup.models.layout import Layout
+from galera_backup.models.runner import DataJob
 from galera_backup.models.site import Site
 from galera_backup.runner.handshake import VOLUME
 from galera_backup.runner.scripts import program
@@ -52,6 +54,8 @@ JOBS: dict[str, RunnerJob] = {
     ),
     "check": CheckJob(cluster=CLUSTER, backup_id=BACKUP),
     "look": CheckJob(cluster=CLUSTER),
+    "before": CheckJob(cluster=CLUSTER, before_backup=True),
+    "alone": CheckJob(cluster=CLUSTER, without_backups=True),
     "restore": RestoreJob(
         cluster=CLUSTER, backup_id=BACKUP, restore_id="x", ordinal=0, last=False, safe_to_bootstrap=True
     ),
@@ -62,10 +66,10 @@ JOBS: dict[str, RunnerJob] = {
     "swap": SwapJob(cluster=CLUSTER, restore_id="x", direction="in"),
     "empty": EmptyJob(cluster=CLUSTER, restore_id="x"),
     "tidy": TidyJob(cluster=CLUSTER),
-    "prune": PruneJob(cluster=CLUSTER, keep=3),
+    "prune": PruneJob(cluster=CLUSTER, keep=3, own=BACKUP),
     "list": ListJob(cluster=CLUSTER),
 }
-WITH_DATA = {"backup", "check", "look", "restore", "inspect", "stage", "swap", "empty", "tidy"}
+WITH_DATA = {"backup", "check", "look", "before", "alone", "restore", "inspect", "stage", "swap", "empty", "tidy"}
 
 
 def facts(**changes: Any) -> StatefulSetFacts:
@@ -131,6 +135,8 @@ def test_may_do_no_more_than_it_must(job: str) -> None:
         ("backup", "read-only", "writable"),
         ("check", "read-only", "read-only"),
         ("look", "read-only", "read-only"),
+        ("before", "read-only", "writable"),
+        ("alone", "read-only", None),
         ("restore", "writable", "writable"),
         ("unpack", None, "writable"),
         ("discard", None, "writable"),
@@ -164,6 +170,8 @@ def test_mounts(job: str, data: str | None, backup: str) -> None:
         ("backup", {"agent", "mariadb"}),
         ("check", {"agent", "mariadb"}),
         ("look", {"agent"}),
+        ("before", {"agent", "mariadb"}),
+        ("alone", {"agent"}),
         ("restore", {"agent", "mariadb"}),
         ("unpack", {"agent", "mariadb"}),
         ("discard", {"agent"}),
@@ -181,6 +189,8 @@ def test_containers(job: str, containers: set[str]) -> None:
     assert found.keys() == containers
     assert found["agent"]["image"] == "agent:1"
     environment = {each["name"]: each.get("value") for each in found["agent"]["env"]}
+    assert environment["GALERA_BACKUP_SITE"] == facts().uid == "statefulset-uid"
+    assert environment["GALERA_BACKUP_CLAIM"] == (task(job).data_claim or "")
     assert JOBS[job] == type(JOBS[job]).model_validate_json(environment["GALERA_BACKUP_JOB"] or "")
     if "mariadb" in containers:
         assert found["mariadb"]["image"] == "mariadb:10.11.19"  # of the StatefulSet: its tools fit its server
@@ -197,12 +207,13 @@ def test_the_share_is_small_but_in_the_outage(job: str) -> None:
 
 
 @pytest.mark.parametrize("job", JOBS)
-def test_secret_is_mounted_for_a_backup_and_nowhere_else(job: str) -> None:
-    pod = build(job, replica=job == "backup")
+def test_secret_is_mounted_where_the_tool_logs_in_and_nowhere_else(job: str) -> None:
+    logs_in = job in ("backup", "before")
+    pod = build(job, replica=logs_in)
     volumes, containers = by_name(pod["spec"]["volumes"]), by_name(pod["spec"]["containers"])
-    assert ("credentials" in volumes) == (job == "backup")
+    assert ("credentials" in volumes) == logs_in
     assert "credentials" not in by_name(containers["agent"]["volumeMounts"])
-    if job == "backup":
+    if logs_in:
         assert volumes["credentials"]["secret"]["secretName"] == "backup-account"
         assert volumes["credentials"]["secret"]["items"] == [
             {"key": "u", "path": "username"},
@@ -228,7 +239,7 @@ def test_secrets_whose_passwords_are_compared() -> None:
         },
         {"name": "nova", "items": [{"key": "u", "path": "1/username"}, {"key": "p", "path": "1/password"}]},
     ]
-    for job in set(JOBS) - {"stage"}:
+    for job in set(JOBS) - {"stage", "unpack"}:
         assert "accounts" not in by_name(build(job, accounts=accounts)["spec"]["volumes"])
 
 
@@ -238,21 +249,57 @@ def test_same_node_as_the_replica() -> None:
     assert terms == {
         "nodeSelectorTerms": [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["node-1"]}]}]
     }
-    environment = {each["name"]: each["value"] for each in by_name(pod["spec"]["containers"])["mariadb"]["env"]}
-    assert environment["MARIADB_HOST"] == "10.0.0.3"
     assert "affinity" not in build("restore")["spec"]
+
+
+def environments(pod: Any) -> dict[str, dict[str, str]]:
+    return {
+        name: {each["name"]: each["value"] for each in container["env"]}
+        for name, container in by_name(pod["spec"]["containers"]).items()
+    }
+
+
+@pytest.mark.parametrize("job", ["backup", "before", "stage"])
+def test_where_the_server_is(job: str) -> None:
+    """The agent is told too: it looks whether its pod may reach the server."""
+    for environment in environments(build(job, replica=True)).values():
+        found = environment.get("MARIADB_HOST"), environment.get("MARIADB_PORT")
+        assert found == ((None, None) if job == "stage" else ("10.0.0.3", "3306"))
+
+
+def test_a_server_that_offers_tls() -> None:
+    assert environments(build("backup", tls=True))["mariadb"]["MARIADB_TLS"] == "1"
+    assert "MARIADB_TLS" not in environments(build("backup"))["mariadb"]
+
+
+@pytest.mark.parametrize(
+    ("job", "image"),
+    [
+        ("backup", "mariadb:11.4.5"),
+        ("before", "mariadb:11.4.5"),
+        ("check", "mariadb:10.11.19"),
+        ("stage", "mariadb:10.11.19"),
+    ],
+)
+def test_tools_beside_a_server_are_of_its_image(job: str, image: str) -> None:
+    """The template may have another one (OnDelete, a partition); a restore starts what the template has."""
+    member = replace(WORLD.member(2).facts(), images={"mariadb": "mariadb:11.4.5", "proxy": "p:1"})
+    pod = runner_pod(task(job), facts(), member, "agent:1")
+    assert pod.spec.containers[1].image == image
 
 
 @pytest.mark.parametrize("job", ["look", "inspect", "stage", "swap", "empty", "tidy"])
 @pytest.mark.parametrize("sub_path", [None, "data"])
 def test_what_lies_beside_the_data_is_in_the_same_mount(job: str, sub_path: str | None) -> None:
     """Renames do not cross mounts."""
-    pod = runner_pod(task(job), facts(data_sub_path=sub_path), None, "agent:1")
+    placed = JOBS[job].model_copy(update={"layout": Layout(sub_path=sub_path or "")})
+    pod = runner_pod(task(job).model_copy(update={"job": placed}), facts(), None, "agent:1")
     for container in pod.spec.containers:
         [mount] = [each for each in container.volume_mounts if each.name == "data"]
         assert (mount.mount_path, mount.sub_path) == (VOLUME, None)
     environment = {each.name: each.value for each in pod.spec.containers[0].env}
-    assert environment["GALERA_BACKUP_DATA_DIRECTORY"] == (f"{VOLUME}/data" if sub_path else VOLUME)
+    of_data = isinstance(JOBS[job], DataJob)  # the others work at the top of the volume
+    assert environment["GALERA_BACKUP_DATA_DIRECTORY"] == (f"{VOLUME}/data" if sub_path and of_data else VOLUME)
 
 
 @pytest.mark.parametrize(
@@ -262,12 +309,10 @@ def test_what_lies_beside_the_data_is_in_the_same_mount(job: str, sub_path: str 
         ("stage", [program("unpack", "passwords"), program("unpack", "adopt", "passwords")]),
     ],
 )
-def test_clone_adopts_its_identity(job: str, expected: list[str]) -> None:
-    clone = Clone(source=ClusterRef(namespace="a", statefulset="b"), uuid="aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee")
-    of_clone = task(job).model_copy(update={"job": JOBS[job].model_copy(update={"clone": clone})})
-    scripts = [
-        runner_pod(each, facts(), None, "agent:1").spec.containers[1].command[-1] for each in (task(job), of_clone)
-    ]
+def test_data_adopts_its_identity(job: str, expected: list[str]) -> None:
+    own = JOBS[job].model_copy(update={"uuid": "aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee"})
+    tasks = task(job), task(job).model_copy(update={"job": own})
+    scripts = [runner_pod(each, facts(), None, "agent:1").spec.containers[1].command[-1] for each in tasks]
     assert scripts == expected
 
 

@@ -44,7 +44,7 @@ def manifest(backup_id: str, stored_bytes: int) -> Manifest:
 
 
 def store(archive: Archive, backup_id: str, content: bytes = b"stream") -> None:
-    with archive.create(backup_id) as new:
+    with archive.create(backup_id, "run") as new:
         new.write(content)
         new.keep_stream()
         new.put_manifest(manifest(backup_id, len(content)))
@@ -52,7 +52,7 @@ def store(archive: Archive, backup_id: str, content: bytes = b"stream") -> None:
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Archive:
-    return FileArchive(tmp_path, CLUSTER)
+    return FileArchive(tmp_path, CLUSTER, "site")
 
 
 def test_empty(archive: Archive) -> None:
@@ -70,7 +70,7 @@ def test_what_was_stored_is_read(archive: Archive) -> None:
 @pytest.mark.parametrize("how_far", ["nothing", "written", "kept"])
 def test_backup_that_is_not_completed_leaves_nothing_that_counts(archive: Archive, how_far: str) -> None:
     def fails() -> None:
-        with archive.create(IDS[0]) as new:
+        with archive.create(IDS[0], "run") as new:
             if how_far != "nothing":
                 new.write(b"half")
             if how_far == "kept":
@@ -80,7 +80,7 @@ def test_backup_that_is_not_completed_leaves_nothing_that_counts(archive: Archiv
     with pytest.raises(InterruptedError):
         fails()
     assert archive.entry(IDS[0]).left_over
-    archive.remove_leftovers(keep_logs=False)
+    archive.remove_leftovers(IDS[1], keep_logs=False)
     assert archive.ids() == []
 
 

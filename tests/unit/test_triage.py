@@ -105,6 +105,13 @@ def test_member(seen: MemberSeen, verdict: Verdict) -> None:
     assert found.text
 
 
+def test_a_runner_with_which_an_owner_undoes() -> None:
+    runner = RunnerSeen(pod="finish-0", lease=LEASE, lease_open=False)
+    other = RunnerSeen(pod="old", lease=LEASE.model_copy(update={"run_id": "other"}), lease_open=False)
+    seen = survey(replicas=0, mark=mark(owner_open=True, undo=RECIPE), runners=(runner, other))
+    assert [each.verdict for each in triage(seen, NOW)] == [Verdict.OWNED, Verdict.ABANDONED, Verdict.OWNED]
+
+
 @pytest.mark.parametrize(
     ("seen", "verdict"),
     [

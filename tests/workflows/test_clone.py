@@ -5,14 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from kubernetes.client import V1Pod
 
 from galera_backup.errors import DatabaseUnavailable
 from galera_backup.models.catalog import Catalog, CatalogRequest
+from galera_backup.models.jobs import CheckJob, RunnerJob
 from galera_backup.models.passwords import PasswordReport
 from galera_backup.models.plan import Answer, Decision, RestorePlan
 from galera_backup.models.restore import RestoreResult
+from galera_backup.runner.handshake import AGENT_CONTAINER
 from tests.fakes.faults import ALWAYS, Fault
 from tests.fakes.kill import Step
+from tests.fakes.runner import RunnerPod
 from tests.fakes.safety import faults_left
 from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, failure_of
 from tests.fakes.volumes import CLUSTER_UUID
@@ -64,6 +68,24 @@ async def test_clone_is_a_cluster_of_its_own(stage: Stage, strategy: str) -> Non
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
+async def test_the_sources_retention_leaves_what_is_read(stage: Stage, strategy: str) -> None:
+    """It works under the lease of another cluster."""
+    source, target = two(stage)
+    result: RestoreResult = await (await clone(stage, source, target, strategy=strategy)).result()
+    pins = [job.pin for job in map(job_of, target.created) if isinstance(job, CheckJob) and job.backup_id]
+    assert [pin.restore_id for pin in pins if pin is not None] == [result.restore_id]
+    own = stage.world(backups=(BACKUP_ID,))
+    await (await stage.restore(own, strategy=strategy)).result()
+    assert not any(job.pin for job in map(job_of, own.created) if isinstance(job, CheckJob))
+
+
+def job_of(pod: V1Pod) -> RunnerJob | None:
+    """None: it holds a name."""
+    agents = [each for each in pod.spec.containers if each.name == AGENT_CONTAINER]
+    return RunnerPod.job_of({each.name: each.value for each in agents[0].env}) if agents else None
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
 async def test_into_a_statefulset_that_has_never_run(stage: Stage, strategy: str) -> None:
     source, target = two(stage, empty=True)
     result: RestoreResult = await (await clone(stage, source, target, strategy=strategy, replicas=3)).result()
@@ -96,8 +118,8 @@ async def test_target_in_the_sources_group(stage: Stage, strategy: str) -> None:
     source, target = two(stage)
     target.joins = source
     failure = await failure_of(await clone(stage, source, target, strategy=strategy))
-    assert failure.type == "ClusterUnhealthy"
-    assert "the source's members 10.0.0.1, 10.0.0.2, 10.0.0.3 in its group" in failure.message
+    assert failure.type == "PreflightRefused"
+    assert "it has 6 members: 10.0.0.1, 10.0.0.2, 10.0.0.3 too" in failure.message
     assert "Nothing was changed" in failure.message
     assert not [event for event in target.look().events if event.startswith("scale")]
     assert target.created == []
@@ -168,7 +190,7 @@ async def test_other_passwords_than_in_the_targets_secrets(stage: Stage) -> None
     target.volume.passwords = OTHER
     failure = await failure_of(await clone(stage, source, target))
     assert failure.type == "RestoreFailed"
-    assert "other passwords than the Secrets: 'nova'@'%'" in failure.message
+    assert "other passwords than are in use today: 'nova'@'%'" in failure.message
     await assert_not_begun(stage, target)
     await assert_untouched(stage, source)
 

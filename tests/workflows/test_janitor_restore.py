@@ -142,3 +142,41 @@ async def test_restore_and_its_lease_terminated_when_the_cluster_starts(stage: S
     ]
     await stage.assert_settled(world)
     assert not any("look" in event for event in world.events)
+
+
+async def _killed_between_two_claims(stage: Stage, world: World) -> None:
+    """The restore and its lease are lost when one claim is restored."""
+    fault = world.faults.add(STEPS["restore-1"].held())
+    assert fault.gate is not None
+    restore = await stage.restore(world)
+    await assert_eventually(fault.gate.entered.is_set, lambda: world.events, seconds=100)
+    await kill_both(stage, world, restore)
+    fault.before = DEAD  # the call never comes: its worker is gone
+    fault.gate.open()
+    await asyncio.sleep(1)
+
+
+async def test_scaled_up_when_nobody_is_left(stage: Stage) -> None:
+    """The names are held, so no server runs, whatever the StatefulSet wants: the janitor finishes the restore."""
+    world = stage.world(backups=(BACKUP_ID,))
+    await _killed_between_two_claims(stage, world)
+    world.scale_by_hand(3)
+    result = await clean(stage, world)
+    assert [each.name for each in result.mended] == ["mariadb-server"]
+    assert {claim.data for claim in world.claims.values()} == {BACKUP_ID}
+    assert world.holds == {}
+    await stage.assert_settled(world)
+
+
+async def test_names_that_are_held_without_a_mark(stage: Stage) -> None:
+    """As where the StatefulSet was created again meanwhile: a restore lets them go."""
+    world = stage.world(backups=(BACKUP_ID,))
+    await _killed_between_two_claims(stage, world)
+    world.remove_mark(all_annotations=True)
+    world.scale_by_hand(3)
+    result = await clean(stage, world)
+    assert verdicts(result)["mariadb-server"] == Verdict.STAYS_STOPPED
+    assert "pods of ours hold the names of mariadb-server-0, mariadb-server-1, mariadb-server-2" in result.left_alone[0]
+    assert world.look().members == {}
+    await (await stage.restore(world)).result()
+    assert (len(world.members), world.holds, world.violations) == (3, {}, [])

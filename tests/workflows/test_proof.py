@@ -119,7 +119,7 @@ async def test_checks_have_an_account_of_their_own(stage: Stage) -> None:
     for method in ("ask", "seen_tables", "check_table"):
         world.faults.add(Fault(method, when=note))
     await restored(stage, world, checks=[CHECK], check_credentials={"secret": "reader"})
-    assert users == ["reader"] * 4
+    assert users == ["reader"] * 5
     mounted = [
         source.secret.name
         for pod in world.created
@@ -229,7 +229,7 @@ async def test_table_that_was_not_looked_at(stage: Stage, code: int) -> None:
 @pytest.mark.parametrize(
     ("report", "said"),
     [
-        (PasswordReport(different=("'backup'@'%'",)), "other passwords than the Secrets: 'backup'@'%'"),
+        (PasswordReport(different=("'backup'@'%'",)), "other passwords than are in use today: 'backup'@'%'"),
         (PasswordReport(missing=("'backup'",)), "no such user: 'backup'"),
     ],
 )

@@ -151,21 +151,36 @@ async def test_start_is_tried_again(stage: Stage) -> None:
     assert {claim.data for claim in world.claims.values()} == {BACKUP_ID}
 
 
-def other_position(world: World) -> None:
-    """A backup whose position the restored cluster will not have."""
-    manifest = world.volume.manifests[BACKUP_ID]
-    other = manifest.position.model_copy(update={"uuid": "11111111-1111-1111-1111-111111111111"})
-    world.volume.manifests[BACKUP_ID] = manifest.model_copy(update={"position": other})
+async def test_cancelled_on_restored_data_that_does_not_start(stage: Stage) -> None:
+    """It stays there, marked, and the failure says what puts the previous data back."""
+    world = stage.world(backups=(BACKUP_ID,))
+    world.never_ready_on, world.copies_may_stay = {BACKUP_ID}, True
+    handle = await asked(stage, world, ready_timeout=3)
+    journal = world.claims[world.claim_name(0)].journal
+    assert journal is not None
+    await handle.cancel()
+    failure = await failure_of(handle)
+    assert f"galera-backup rollback {world.cluster} {journal.restore_id}" in failure.message
+    await (await stage.rollback(world, journal.restore_id)).result()
+    await stage.assert_settled(world)
+    assert {claim.data for claim in world.claims.values()} == {"live"}
+
+
+def keep_the_old_uuid(world: World) -> None:
+    """The restored cluster will not have the uuid that the restore gives to its data."""
+    for claim in world.claims.values():
+        claim.keeps_uuid = True
 
 
 @pytest.mark.parametrize("choice", ["rollback", "keep"])
 async def test_cluster_that_is_up_but_not_as_expected(stage: Stage, choice: str) -> None:
     world = stage.world(backups=(BACKUP_ID,))
-    other_position(world)
-    handle = await asked(stage, world)
+    query = "SELECT COUNT(*) FROM nova.instances"
+    world.proof.answers = {("live", query): (1, ["3"]), (BACKUP_ID, query): (1, ["2"])}
+    handle = await asked(stage, world, checks=[{"query": query, "expected": 3}])
     await handle.execute_update("decide", decision(choice))
     if choice == "keep":
-        assert "expected wsrep_cluster_state_uuid 11111111" in (await handle.result()).kept_despite
+        assert "expected '3', seen '2'" in ((await handle.result()).kept_despite or "")
     else:
         assert "The previous data was swapped back" in (await failure_of(handle)).message
     await stage.assert_settled(world)
@@ -173,9 +188,20 @@ async def test_cluster_that_is_up_but_not_as_expected(stage: Stage, choice: str)
     assert data == (BACKUP_ID if choice == "keep" else "live")
 
 
+async def test_another_cluster_than_the_restored_one_cannot_be_kept(stage: Stage) -> None:
+    world = stage.world(backups=(BACKUP_ID,))
+    keep_the_old_uuid(world)
+    handle = await asked(stage, world)
+    assert "'keep' needs a cluster that has formed" in (await refusal(handle, "decide", decision("keep"))).message
+    await handle.execute_update("decide", decision("rollback"))
+    await failure_of(handle)
+    await stage.assert_settled(world)
+    assert {claim.data for claim in world.claims.values()} == {"live"}
+
+
 async def test_nobody_decides_in_time(stage: Stage) -> None:
     world = stage.world(backups=(BACKUP_ID,))
-    other_position(world)
+    keep_the_old_uuid(world)
     failure = await failure_of(await stage.restore(world, strategy="staged", on_failure="ask", decision_timeout=1))
     assert "The previous data was swapped back" in failure.message
     await stage.assert_settled(world)
@@ -199,3 +225,17 @@ async def test_cancelled_while_it_asks(stage: Stage) -> None:
     assert "the restore was cancelled when claims were changed already, so it was finished" in failure.message
     await stage.assert_settled(world)
     assert {claim.data for claim in world.claims.values()} == {BACKUP_ID}
+
+
+async def test_volumes_are_looked_at_again_after_the_approval(stage: Stage) -> None:
+    """It may have taken a day."""
+    world = stage.world(backups=(BACKUP_ID,))
+    handle = await stage.restore(world, strategy="in_place", require_approval=True)
+    await in_phase(handle, "approve")
+    with world.lock:
+        world.claims[world.claim_name(1)].free_kb = world.claims[world.claim_name(1)].used_kb = 0
+    await handle.execute_update("approve", ANSWER)
+    failure = await failure_of(handle)
+    assert failure.type == "NotEnoughSpace"
+    assert "scale 0" not in world.events
+    await stage.assert_settled(world)

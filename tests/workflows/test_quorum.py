@@ -10,6 +10,7 @@ import pytest
 from temporalio.client import WorkflowExecutionStatus
 
 from galera_backup.errors import DatabaseUnavailable, GaleraBackupError, KubernetesRefused, KubernetesUnavailable
+from galera_backup.models.blocked import BackupWait, Statement
 from tests.fakes.faults import Fault, Gate
 from tests.fakes.stage import Handle, Stage, failure_of, open_stage, serving
 from tests.fakes.world import RunnerPlan, World
@@ -72,7 +73,7 @@ async def test_desync_is_refused(stage: Stage, unsafe: bool) -> None:
 
 @pytest.mark.parametrize("unsafe", [False, True])
 async def test_runner_is_refused(stage: Stage, unsafe: bool) -> None:
-    fault = Fault("create_pod", "run_runner")
+    fault = Fault("create_pod", "run_runner", lambda arguments: arguments["pod"].metadata.name.endswith("-backup"))
     world, handle = await held_at(stage, fault, allow_unsafe=unsafe, give_back_when_degraded=False)
     set_up(world, False)
     assert fault.gate is not None
@@ -148,7 +149,7 @@ async def test_cancelled_while_it_is_watched(stage: Stage) -> None:
     await handle.cancel()
     assert await stage.end_of(handle) == WorkflowExecutionStatus.CANCELED
     await stage.assert_settled(world)
-    assert sum("started" in event for event in world.events) == 1
+    assert sum("started: backup" in event for event in world.events) == 1
 
 
 async def test_watch_survives_its_worker(stage: Stage) -> None:
@@ -160,3 +161,25 @@ async def test_watch_survives_its_worker(stage: Stage) -> None:
             assert (await failure_of(handle)).type == "ClusterDegraded"
             set_up(world, True)
             await own.assert_settled(world)
+
+
+async def test_a_lock_that_somebody_holds(stage: Stage) -> None:
+    """The replica is given back, without a second attempt, and the statement is named."""
+    world = stage.world()
+    world.plan(RunnerPlan("backup", held=True))
+    handle = await stage.backup(world, lock_wait_timeout=60)
+    await assert_eventually(
+        lambda: any(pod.working and pod.job.mode == "backup" for pod in world.look().runners.values())
+    )
+    statement = Statement(id=7, user="app", seconds=90, text="ALTER TABLE orders ...")
+    with world.lock:
+        world.member(2).backup_wait = BackupWait(seconds=59, state="Waiting for backup lock", running=(statement,))
+    await asyncio.sleep(0.5)
+    assert world.member(2).desync
+    with world.lock:
+        world.member(2).backup_wait = BackupWait(seconds=60, state="Waiting for backup lock", running=(statement,))
+    error = await failure_of(handle)
+    assert error.type == "BackupBlocked"
+    assert "connection 7 of 'app' since 90 s: ALTER TABLE orders ..." in error.message
+    assert sum(event.endswith("started: backup") for event in world.events) == 1
+    await stage.assert_settled(world)

@@ -38,7 +38,7 @@ async def test_restores_every_claim_in_order(stage: Stage) -> None:
     assert result.manifest.backup_id == BACKUP_ID
     assert result.replicas == 3
     assert [each.claim for each in result.claims] == [world.claim_name(ordinal) for ordinal in range(3)]
-    phases = ["lease", "plan", "check", "stop", "restore-0", "restore-1", "restore-2", "start"]
+    phases = ["lease", "plan", "check", "stop", "restore-0", "restore-1", "restore-2", "start", "prove"]
     assert [each.phase for each in result.phases] == phases
     assert 0 < result.outage_seconds < 60
     assert {claim.data for claim in world.claims.values()} == {BACKUP_ID}
@@ -50,11 +50,12 @@ async def test_restores_every_claim_in_order(stage: Stage) -> None:
     ]
     assert len({job.restore_id for job in jobs}) == 1
     assert world.volume.unpacked == set()
-    prefix = f"runner openstack-mariadb-phy-restore-runner-{jobs[0].restore_id}"
-    scaled = ["scale 0", "mariadb-server-2 gone", "mariadb-server-1 gone", "mariadb-server-0 gone"]
-    restored = [f"{prefix}-{ordinal} {what}" for ordinal in range(3) for what in ("started: restore", "ended: answers")]
+    pods = [f"runner {each.runner.pod}" for each in result.claims]
+    steps = [(f"{'down' if left else 'scale'} {left}", f"mariadb-server-{left} gone") for left in (2, 1, 0)]
+    scaled = [event for step in steps for event in step]
+    restored = [f"{pod} {what}" for pod in pods for what in ("started: restore", "ended: answers")]
     created = [f"mariadb-server-{ordinal} created on {BACKUP_ID}" for ordinal in range(3)]
-    kept = ("scale", "mariadb-server-", f"{prefix}-0", f"{prefix}-1", f"{prefix}-2")
+    kept = ("down", "scale", "mariadb-server-", *pods)
     seen = [event for event in world.events if event.startswith(kept) and not event.endswith("Ready")]
     assert seen == [*scaled, *restored, "scale 3", *created]
 
@@ -130,7 +131,7 @@ async def test_volumes_without_room_are_all_named(stage: Stage) -> None:
     ("fields", "error", "text"),
     [
         ({"container": "postgres"}, "ClusterNotFound", "'postgres'"),
-        ({"credentials": {"secret": "lost"}}, "ClusterNotFound", "lost"),
+        ({"credentials": {"secret": "lost"}}, "PreflightRefused", "lost"),
         ({"replicas": 5}, "InvalidInput", "expected 3"),
     ],
 )

@@ -83,6 +83,21 @@ async def test_volume_that_cannot_be_read_is_not_overwritten(stage: Stage) -> No
     assert {claim.data for claim in world.claims.values()} == {"live"}
 
 
+async def test_untouched_cluster_that_does_not_form(stage: Stage) -> None:
+    """As where the last server was killed in the stop."""
+    world = stage.world(backups=(BACKUP_ID,))
+    gate = world.faults.add(Step("wait_stopped", "members").held()).gate
+    assert gate is not None
+    handle = await stage.restore(world, ready_timeout=3)
+    await assert_eventually(gate.entered.is_set)
+    world.never_ready = {0}
+    await handle.cancel()
+    gate.open()
+    failure = await failure_of(handle)
+    assert "set 'safe_to_bootstrap: 1' in its grastate.dat" in failure.message
+    assert {claim.data for claim in world.look().claims.values()} == {"live"}
+
+
 async def test_cluster_that_does_not_form(stage: Stage) -> None:
     world = stage.world(backups=(BACKUP_ID,))
     world.plan(RunnerPlan("restore", ordinal=2, held=True))

@@ -8,9 +8,12 @@ from typing import Any
 from temporalio.client import WorkflowExecutionStatus
 
 from galera_backup import names
+from galera_backup.errors import PreflightRefused
 from galera_backup.models.restore import RestoreResult
+from galera_backup.models.shape import ClusterShape
 from tests.fakes.stage import BACKUP_ID, Handle, Stage, failure_of
 from tests.fakes.world import RunnerPlan, World
+from tests.workflows.test_preflight import statefulset
 
 HOUR = 3600
 
@@ -107,3 +110,57 @@ async def test_swap_that_fails_on_one_claim(stage: Stage) -> None:
     assert f"{world.claim_name(1)} untouched" in failure.message
     await stage.assert_settled(world)
     assert data_of(world) == "live"
+
+
+async def test_what_changes_before_the_stop(stage: Stage) -> None:
+    """As before the stop of a restore: the last look is as good as the first."""
+    world = stage.world(backups=(BACKUP_ID,))
+    restore = await restored(stage, world)
+    looks = []
+
+    def reshape(shape: ClusterShape) -> ClusterShape:
+        looks.append(shape)
+        return statefulset(claims_when_scaled="Delete")(shape) if len(looks) > 1 else shape
+
+    world.reshape = reshape
+    failure = await failure_of(await stage.rollback(world, restore.restore_id))
+    assert isinstance(failure, PreflightRefused)
+    assert world.events.count("scale 0") == 1, "of the restore"
+    assert keeps(world) == {"live"}
+    await stage.assert_settled(world)
+
+
+async def test_what_cannot_be_moved_is_found_before_the_stop(stage: Stage) -> None:
+    world = stage.world(backups=(BACKUP_ID,))
+    restore = await restored(stage, world)
+    world.claims[world.claim_name(1)].seen = {"in_the_way": ("nova: another file system is mounted there",)}
+    failure = await failure_of(await stage.rollback(world, restore.restore_id))
+    assert isinstance(failure, PreflightRefused)
+    assert "nova: another file system is mounted there" in failure.message
+    assert world.events.count("scale 0") == 1
+    await stage.assert_settled(world)
+
+
+async def test_the_backup_volume_is_not_needed(stage: Stage) -> None:
+    """It may be what was lost."""
+    world = stage.world(backups=(BACKUP_ID,))
+    restore = await restored(stage, world)
+    before = len(world.created)
+
+    def reshape(shape: ClusterShape) -> ClusterShape:
+        backups = shape.claims[-1].model_copy(update={"phase": "Lost"})
+        return shape.model_copy(update={"claims": (*shape.claims[:-1], backups)})
+
+    world.reshape = reshape
+    result = await (await stage.rollback(world, restore.restore_id, backup_claim="backups")).result()
+    assert result.warnings == ()
+    assert data_of(world) == "live"
+    claims = {
+        volume.persistent_volume_claim.claim_name
+        for pod in world.created[before:]
+        for volume in pod.spec.volumes
+        if volume.persistent_volume_claim is not None
+    }
+    assert claims == set(world.claims)
+    failure = await failure_of(await stage.restore(world, backup_claim="backups"))
+    assert "expected it to be bound" in failure.message

@@ -9,12 +9,14 @@ import pytest
 
 from galera_backup import names
 from galera_backup.models.janitor import Verdict
+from galera_backup.models.passwords import PasswordReport
 from tests.fakes.kill import Step, reset, workflow_tasks
 from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, failure_of
 from tests.fakes.world import BACKUP, PRIMARY, RunnerPlan, World
 from tests.matrix.ends import assert_whole
 from tests.matrix.rolling import OUTAGE, scaled
 from tests.matrix.table import started
+from tests.support.runners import is_pod
 
 BY_WHOM = 2
 """A runner has two attempts in the restore, and two more when the lease finishes it."""
@@ -29,7 +31,7 @@ async def test_what_happens_in_which_order(stage: Stage) -> None:
     result = await (await restore(stage, world)).result()
     assert await assert_whole(stage, world) == BACKUP_ID
     phases = ["lease", "plan", "check", "tidy", "unpack", "stop", "restore-0"]
-    phases += ["start-first", "restore-1", "restore-2", "start"]
+    phases += ["start-first", "restore-1", "restore-2", "start", "prove"]
     assert [each.phase for each in result.phases] == phases
     assert [each.claim for each in result.claims] == [world.claim_name(ordinal) for ordinal in range(3)]
     assert [each.report.unpack_seconds for each in result.claims] == [2, 0, 0]  # in no pod of the outage
@@ -42,7 +44,7 @@ async def test_what_happens_in_which_order(stage: Stage) -> None:
     modes = [event.rpartition(": ")[2] for event in world.events if "started: " in event]
     assert modes == [*["check"] * 3, "discard", "unpack", *["restore"] * 3, "discard"]
     [copied] = [each for each in world.events[down:first] if "started: " in each]
-    assert copied.endswith("z-0 started: restore")
+    assert is_pod(copied.removeprefix("runner ").removesuffix(" started: restore"), "0")
     assert sum("started: restore" in each for each in world.events[ready:up]) == 2
     assert 0 < result.outage_seconds < sum(each.seconds for each in result.phases[5:])
 
@@ -76,7 +78,7 @@ async def test_single_replica_is_restored_as_in_place(stage: Stage) -> None:
     result = await (await restore(stage, world)).result()
     await stage.assert_settled(world)
     assert scaled(world) == ["scale 0", "scale 1"]
-    assert [each.phase for each in result.phases][-2:] == ["restore-0", "start"]
+    assert [each.phase for each in result.phases][-3:] == ["restore-0", "start", "prove"]
     assert 0 < result.outage_seconds < 60
 
 
@@ -147,7 +149,7 @@ async def test_first_replica_that_does_not_serve_alone(stage: Stage) -> None:
     handle = await restore(stage, world, ready_timeout=3)
     await assert_eventually(gate.entered.is_set)
     gate.open()
-    await assert_eventually(lambda: started(world, "restore") == 2)
+    await assert_eventually(lambda: started(world, "restore") >= 2)
     with world.lock:
         world.never_ready = set()
         world.recreate(0)
@@ -250,16 +252,29 @@ async def test_reset_to_the_first_task_while_the_first_serves(stage: Stage) -> N
     assert scaled(world) == ["scale 0", "scale 1", "scale 3"] * 2
 
 
-async def test_first_replica_that_a_person_started_on_its_old_data(stage: Stage) -> None:
-    """The others are not restored beside it; all of it is the old cluster still."""
+async def test_first_replica_that_a_person_wants_to_start_on_its_old_data(stage: Stage) -> None:
+    """It does not start, and nothing is restored; all of it is the old cluster still."""
     world = stage.world(backups=(BACKUP_ID,))
     gate = world.faults.add(OUTAGE["restore-0"].held()).gate
     assert gate is not None
     handle = await restore(stage, world)
     await assert_eventually(gate.entered.is_set)
     world.scale_by_hand(1)
-    await assert_eventually(lambda: bool(world.look().members))
+    assert world.look().members == {}
     gate.open()
     failure = await failure_of(handle)
-    assert "expected at most 0 replicas, it has 1: it was started again" in failure.message
+    assert "expected at most 0 replicas, it was scaled to 1" in failure.message
     assert await assert_whole(stage, world) == "live"
+
+
+async def test_other_passwords_than_the_secrets(stage: Stage) -> None:
+    """The worker could not log in to the restored cluster, and there is no way back."""
+    world = stage.world(backups=(BACKUP_ID,))
+    world.volume.passwords = PasswordReport(different=("'backup'@'%'",))
+    failure = await failure_of(await restore(stage, world))
+    assert "other passwords than are in use today: 'backup'@'%'" in failure.message
+    assert scaled(world) == []
+    await stage.assert_settled(world)
+    [task] = [pod for pod in world.created if is_pod(pod.metadata.name, "unpack")]
+    [accounts] = [volume.projected for volume in task.spec.volumes if volume.projected is not None]
+    assert [source.secret.name for source in accounts.sources] == ["mariadb-backup"]

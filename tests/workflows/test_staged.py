@@ -8,11 +8,15 @@ import pytest
 
 from galera_backup.models.plan import RestorePlan
 from galera_backup.models.volumes import SwapState
-from tests.fakes.kill import Kill, Step, kill
+from tests.fakes.kill import Kill, kill
 from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, failure_of
+from tests.fakes.volumes import CLUSTER_UUID
 from tests.fakes.world import RunnerPlan, World
 from tests.matrix.ends import assert_whole
 from tests.matrix.staged import STEPS
+from tests.matrix.steps import NOTE_CHANGE, create
+
+OTHER_UUID = "0f0f0f0f-0f0f-0f0f-0f0f-0f0f0f0f0f0f"
 
 
 async def restore(stage: Stage, world: World, **fields: Any) -> Handle:
@@ -114,6 +118,22 @@ async def test_cluster_that_does_not_form_on_the_restored_data(stage: Stage) -> 
     assert [event for event in world.events if event.startswith("scale")] == ["scale 0", "scale 3"] * 2
 
 
+async def test_another_cluster_starts_where_the_previous_data_was(stage: Stage) -> None:
+    """As one that a start script makes, new and empty: it is never taken for the one that was stopped."""
+    world = stage.world(backups=(BACKUP_ID,))
+    world.never_ready_on = {BACKUP_ID}
+    gate = world.faults.add(NOTE_CHANGE.held()).gate
+    assert gate is not None
+    handle = await restore(stage, world, ready_timeout=4)
+    await assert_eventually(gate.entered.is_set)
+    for claim in world.claims.values():
+        claim.uuids["live"] = OTHER_UUID
+    gate.open()
+    failure = await failure_of(handle)
+    assert f"expected all members in the group with wsrep_cluster_state_uuid {CLUSTER_UUID}" in failure.message
+    assert f"mariadb-server-0 is in the one with {OTHER_UUID}" in failure.message
+
+
 async def test_server_that_ends_on_the_restored_data_is_not_waited_for(stage: Stage) -> None:
     world = stage.world(backups=(BACKUP_ID,))
     world.ends_on = {BACKUP_ID}
@@ -125,11 +145,11 @@ async def test_server_that_ends_on_the_restored_data_is_not_waited_for(stage: St
 
 async def test_cluster_that_is_not_the_restored_one(stage: Stage) -> None:
     world = stage.world(backups=(BACKUP_ID,))
-    manifest = world.volume.manifests[BACKUP_ID]
-    other = manifest.position.model_copy(update={"uuid": "11111111-1111-1111-1111-111111111111"})
-    world.volume.manifests[BACKUP_ID] = manifest.model_copy(update={"position": other})
+    for claim in world.claims.values():
+        claim.keeps_uuid = True
     failure = await failure_of(await restore(stage, world))
-    assert "expected wsrep_cluster_state_uuid 11111111" in failure.message
+    assert "with wsrep_cluster_state_uuid" in failure.message
+    assert CLUSTER_UUID in failure.message
     assert await assert_whole(stage, world) == "live"
 
 
@@ -172,9 +192,7 @@ def fails_and_goes_back(world: World) -> None:
 
 
 WHY = "expected its server to start on this data"
-BACK = Step(
-    "run_runner", "create_pod", lambda arguments: "z-back-1" in str(arguments["pod"].metadata.name), by_lease=False
-)
+BACK = create("back-1")
 
 
 async def test_way_back_that_fails_does_not_hide_why_it_was_taken(stage: Stage) -> None:

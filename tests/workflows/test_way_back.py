@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -16,6 +15,7 @@ from tests.fakes.faults import Gate
 from tests.fakes.kill import Step
 from tests.fakes.stage import BACKUP_ID, Handle, Stage, assert_eventually, failure_of
 from tests.fakes.world import RunnerPlan, World
+from tests.support.runners import is_pod
 
 HOUR = 3600
 QUERY = "SELECT COUNT(*) FROM nova.instances"
@@ -72,7 +72,7 @@ def asked_when_stopped(world: World) -> Gate:
 
 
 def _asks_when_stopped(arguments: Mapping[str, Any]) -> bool:
-    return re.search(r"z-prove-\d$", arguments["pod"].metadata.name) is not None
+    return is_pod(arguments["pod"].metadata.name, r"prove-\d")
 
 
 async def proving(stage: Stage, world: World, gate: Gate) -> Handle:
@@ -310,7 +310,7 @@ async def test_swap_begins_after_the_lease_has_noted_it(stage: Stage) -> None:
     handle = await stage.restore(world, strategy="staged")
     await assert_eventually(lambda: any("started: swap" in event for event in world.look().events))
     mark = world.statefulset.annotations["galera-backup/lease"]
-    assert '"renames_may_have_begun":true' in mark
+    assert '"data_may_have_changed":true' in mark
     world.let_go()
     await handle.result()
     await stage.assert_settled(world)

@@ -16,6 +16,7 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup import names
     from galera_backup.errors import GaleraBackupError, LeaseLost
     from galera_backup.models.activities import RunnerTask
+    from galera_backup.models.common import LeaseRef
     from galera_backup.models.restore import ClaimReport, ClaimState, Strategy
     from galera_backup.models.runner import Job
     from galera_backup.rules.claims import restore_job
@@ -38,19 +39,19 @@ def of_restore(stopped: Stopped, serving: int = 0) -> Claims:
 
     async def run(name: str, job: Job[Report], ordinal: int, claim: str, summary: str) -> Report:
         if job.needs.data == "read":  # it only looks
-            pods = Pods(stopped.site, stopped.undoer.lease, recipe.runner_pod_prefix, recipe.restore_id)
-            replica = names.pod(cluster, ordinal) if ordinal < serving else None
+            pods = _pods(stopped, stopped.undoer.lease)
+            replica = names.pod(cluster, ordinal) if ordinal in recipe.ordinals[:serving] else None
             task = pods.beside(f"look-{ordinal}", job, INSPECTION_LIMIT, claim=claim, replica=replica)
             return (await _runner.run(task, summary)).report
         return (await _run(stopped, _task(stopped, ordinal, claim, name, job), summary)).report
 
-    return Claims(cluster, recipe.restore_id, recipe.strategy, recipe.claims, run)
+    return Claims.of(recipe, run)
 
 
 async def inspect(stopped: Stopped, serving: int) -> tuple[ClaimReport, ...]:
     """All claims of a restore in place or a rolling one, as the volumes say; `serving` replicas run meanwhile."""
     found = await of_restore(stopped, serving).inspect(in_outage=not serving)
-    return tuple(ClaimReport(claim=each.claim, ordinal=each.ordinal, state=each.state) for each in found)
+    return tuple(each.report.model_copy(update={"previous_lost": False}) for each in found)
 
 
 async def finish(
@@ -67,7 +68,7 @@ async def finish(
         except GaleraBackupError as error:
             workflow.logger.error("a claim cannot be restored", extra={"claim": claim.claim, "error": str(error)})
             return tuple(done)
-        done[claim.ordinal] = claim.model_copy(update={"state": ClaimState.RESTORED})
+        done[stopped.recipe.ordinals.index(claim.ordinal)] = claim.model_copy(update={"state": ClaimState.RESTORED})
     return tuple(done)
 
 
@@ -77,17 +78,21 @@ async def _run(stopped: Stopped, task: RunnerTask[Job[Report]], summary: str) ->
         try:
             return await _runner.run(task, summary)
         except LeaseLost:
-            if stopped.undoer.knows is None:
-                raise
             found = await stopped.revoke()
-            if not found.marked or found.replicas > task.stopped_from:
+            if not found.marked:
                 raise
+            await stopped.hold(first=task.stopped_from)
     return await _runner.run(task, summary)
+
+
+def _pods(stopped: Stopped, lease: LeaseRef | None) -> Pods:
+    recipe = stopped.recipe
+    return Pods(stopped.site, lease, recipe.runner_pod_prefix, recipe)
 
 
 def _task(stopped: Stopped, ordinal: int, claim: str, name: str, job: JobT) -> RunnerTask[JobT]:
     """A pod that changes a volume when its lease may be gone already."""
     recipe = stopped.recipe
-    pods = Pods(stopped.site, stopped.mark.lease, recipe.runner_pod_prefix, recipe.restore_id)
+    pods = _pods(stopped, stopped.mark.lease)
     first = ordinal if recipe.strategy == Strategy.ROLLING else 0
     return pods.undoing(f"{name}-{ordinal}", job, recipe.runner_timeout, claim=claim, first=first)

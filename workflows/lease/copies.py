@@ -42,7 +42,7 @@ class Copies:
         self._site = site
         self._command = command
         self._by = by
-        self._pods = Pods(site, by, command.runner_pod_prefix, command.restore_id)
+        self._pods = Pods(site, by, command.runner_pod_prefix)
         self._keeps = keeps
         self._was_restored = was_restored
 
@@ -89,7 +89,7 @@ class Copies:
             claim = self._site.backup_claim
             task = self._pods.on_backup_volume("discard", DiscardJob(cluster=cluster, keep=keep), TIDY_LIMIT)
             return () if await _is_removed(task, claim) else (claim,)
-        claims = list(enumerate(command.claims))
+        claims = [(command.first_ordinal + number, claim) for number, claim in enumerate(command.claims)]
         done = await asyncio.gather(*[self._remove_on(ordinal, claim, keep) for ordinal, claim in claims])
         return tuple(claim for (_, claim), removed in zip(claims, done, strict=True) if not removed)
 

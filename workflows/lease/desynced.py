@@ -20,7 +20,12 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.site import Site
 
 OUT_OF_SERVICE_LIMIT = timedelta(minutes=2)
-"""From Donor/Desynced to Not Ready and out of the endpoints; readiness probes run every few seconds."""
+"""From Donor/Desynced to Not Ready and out of the endpoints, at least; readiness probes run every few seconds."""
+
+
+def out_of_service_limit(unready_after: int | None) -> timedelta:
+    """Twice what the pod's probe takes by itself: each of its runs may take some seconds, the endpoints some more."""
+    return max(OUT_OF_SERVICE_LIMIT, 2 * timedelta(seconds=unready_after or 0))
 
 
 class Desynced:
@@ -86,7 +91,7 @@ class Desynced:
             KubernetesActivities.wait_out_of_service,
             self._task,
             f"{pod} Not Ready and out of the endpoints",
-            limit=OUT_OF_SERVICE_LIMIT,
+            limit=out_of_service_limit(command.unready_after),
         )
         acting.show(f"{pod} is desynced")
 

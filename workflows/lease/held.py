@@ -25,7 +25,7 @@ from workflows.lease.stopped import Stopped
 with workflow.unsafe.imports_passed_through():
     from activities.temporal import TemporalActivities
     from galera_backup import names
-    from galera_backup.errors import ClusterBusy, GaleraBackupError, LeaseLost, by_name
+    from galera_backup.errors import ClusterBusy, ClusterNotFormed, GaleraBackupError, LeaseLost, by_name
     from galera_backup.models.activities import LeaseHolder, LeaseName
     from galera_backup.models.common import LeaseRef
     from galera_backup.models.lease import (
@@ -255,9 +255,14 @@ class LeaseHeld:
     async def start(self, command: StartCommand) -> LeaseReply:
         """Have the cluster started. Errors: `ClusterNotFormed`, `ScaleFailed`, `LeaseLost`."""
         stake = self._stopped()
-        if stake is not None:
-            stake.begins_to_start(command)
-        return await self._send("start", command)
+        if stake is None:
+            return await self._send("start", command)
+        stake.begins_to_start(command)
+        try:
+            return await self._send("start", command)
+        except ClusterNotFormed:
+            stake.has_not_formed(command)
+            raise
 
     def _stopped(self) -> Stopped | None:
         return next((stake for stake in self._stakes if isinstance(stake, Stopped)), None)

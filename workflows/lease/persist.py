@@ -11,7 +11,7 @@ from temporalio import workflow
 from workflows import call
 
 with workflow.unsafe.imports_passed_through():
-    from galera_backup.errors import GaleraBackupError, LeaseLost
+    from galera_backup.errors import GaleraBackupError, LeaseLost, ScaleFailed
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -21,12 +21,16 @@ FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=5), timedelta(minutes=5)
 
 
 async def persist(activity: Callable[[Any, A], Awaitable[R]], argument: A, summary: str, queue: str) -> R:
-    """Run a step until it succeeds. Error: `LeaseLost`, when somebody else decides about the cluster now."""
+    """Run a step until it succeeds.
+
+    Errors: `LeaseLost`, when somebody else decides about the cluster now; `ScaleFailed`, when somebody has started
+    servers whose names are to be held.
+    """
     pause = FIRST_PAUSE
     while True:
         try:
             return await call.undo(activity, argument, summary, queue=queue)
-        except LeaseLost:
+        except (LeaseLost, ScaleFailed):
             raise
         except GaleraBackupError as failure:
             workflow.logger.error("a step that must succeed failed", extra={"step": summary, "error": failure.message})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,30 +15,33 @@ from workflows.lease.stake import Acting, Ended, Undoer
 
 with workflow.unsafe.imports_passed_through():
     from activities.galera import GaleraActivities
+    from activities.holds import HoldActivities
     from activities.kubernetes import KubernetesActivities
     from activities.runner import RunnerActivities
     from galera_backup import names
     from galera_backup.errors import (
-        ClusterLeftPartial,
         ClusterLeftStopped,
         ClusterNotFormed,
         GaleraBackupError,
         ScaleFailed,
     )
-    from galera_backup.models.activities import FormTask, RemoveRunners, Revoked, ScaleTask
+    from galera_backup.models.activities import FormTask, HoldTask, RemoveRunners, Revoked, ScaleTask
     from galera_backup.models.lease import StartCommand, StopCommand, SwapCommand
     from galera_backup.models.mark import Mark, StartRecipe
     from galera_backup.models.restore import ClaimReport, ClaimState, Strategy
     from galera_backup.models.site import Site
     from galera_backup.rules.claims import (
         are_as_found,
+        are_incomplete,
         are_restored,
         as_found,
-        is_started_in_part,
         may_start,
         must_be_finished,
         replicas_on,
+        serving_in_part,
     )
+    from galera_backup.rules.left import left, started_by_others, way_out
+    from galera_backup.rules.stop import claims_lost
     from galera_backup.rules.way_back import way_back
     from galera_backup.show import describe_claims
 
@@ -59,6 +63,8 @@ class Stopped:
         self._mark = mark
         self._since: datetime | None = None
         self._failure: GaleraBackupError | None = None
+        self._stopping_from = 0
+        """Replicas that ran when a stop began which may not have taken all of them."""
 
     @property
     def phase(self) -> str:
@@ -84,23 +90,29 @@ class Stopped:
         """For the first time, or once more: its claims are as they were found, or as it was started."""
         if self.known is None:
             self.known = as_found(self.recipe)
+        self._stopping_from = replicas_on(self.known, self.recipe)
 
     def is_stopped(self) -> None:
         """The operation works on the claims from here on."""
-        self.known = None
+        self.known, self._stopping_from = None, 0
 
     def begins_to_swap(self, command: SwapCommand) -> None:
-        """The operation may rename data from here on."""
-        self.recipe = self._once_renamed(command)
+        """The operation may change data from here on."""
+        self.recipe = self._once_changed(command)
 
-    def _once_renamed(self, command: SwapCommand) -> StartRecipe:
+    def _once_changed(self, command: SwapCommand) -> StartRecipe:
         failed = command.restored_failed or self.recipe.restored_failed
-        return self.recipe.model_copy(update={"renames_may_have_begun": True, "restored_failed": failed})
+        return self.recipe.model_copy(update={"data_may_have_changed": True, "restored_failed": failed})
 
     def begins_to_start(self, command: StartCommand) -> None:
         """The operation says what the claims hold; of the first alone that says little of the others."""
         if not command.first_alone:
             self.known = command.claims
+
+    def has_not_formed(self, command: StartCommand) -> None:
+        """On these claims: once it is stopped again, nobody starts it on restored data that failed."""
+        if are_restored(command.claims) and not command.first_alone:
+            self.recipe = self.recipe.model_copy(update={"restored_failed": True})
 
     # --- what the lease alone does
 
@@ -110,19 +122,22 @@ class Stopped:
         acting.show("scaling to 0")
         self.begins_to_stop()
         await acting.remove_orphans(late=ScaleFailed)
-        task = self._scale(0)
-        await acting.step(KubernetesActivities.scale_down, task, "scale StatefulSet to 0", late=ScaleFailed)
+        recipe = self.recipe.model_copy(update={"stopping_from": self._stopping_from})
+        task = self._scale(0).model_copy(update={"mark": self._mark.model_copy(update={"undo": recipe})})
+        await acting.step(KubernetesActivities.scale_down, task, "scale StatefulSet down by one", late=ScaleFailed)
         await acting.step(
             KubernetesActivities.wait_stopped, task, "all pods gone", limit=command.stop_timeout, late=ScaleFailed
         )
+        hold = self._hold_task(self._names(self.recipe.ordinals))
+        await acting.step(HoldActivities.hold_names, hold, "nobody can start a server", late=ScaleFailed)
         self.is_stopped()
         acting.show("cluster is stopped")
 
     async def swap(self, acting: Acting, command: SwapCommand) -> None:
-        """Note, before the first rename, that renames may have begun. When that fails the owner renames nothing."""
-        mark = self._mark.model_copy(update={"undo": self._once_renamed(command)})
+        """Note, before the first change, that data may have changed. When that fails the owner changes nothing."""
+        mark = self._mark.model_copy(update={"undo": self._once_changed(command)})
         task = self._scale(0).model_copy(update={"mark": mark})
-        summary = "the mark says that renames may have begun"
+        summary = "the mark says that data may have changed"
         await acting.step(KubernetesActivities.renew_mark, task, summary, late=ScaleFailed)
         self.begins_to_swap(command)
 
@@ -132,15 +147,17 @@ class Stopped:
         self.begins_to_start(command)
         replicas = 1 if command.first_alone else replicas_on(command.claims, self.recipe)
         restored = are_restored(command.claims)
+        released = self._hold_task(self._may_run(command.claims, replicas))
+        await acting.step(HoldActivities.release_names, released, "servers may be started", late=ScaleFailed)
         summary = f"scale StatefulSet back to {replicas}"
         await acting.step(KubernetesActivities.scale_up, self._scale(replicas), summary, late=ScaleFailed)
-        await acting.step(
-            GaleraActivities.wait_formed,
-            self._form(replicas, restored=restored, may_fail=restored),
-            f"{replicas} replicas Ready and in one cluster",
-            limit=self.recipe.ready_timeout,
-            late=ClusterNotFormed,
-        )
+        form = self._form(replicas, restored=restored, may_fail=restored, alone=command.first_alone, undoing=False)
+        summary, limit = f"{replicas} replicas Ready and in one cluster", self.recipe.ready_timeout
+        try:
+            await acting.step(GaleraActivities.wait_formed, form, summary, limit=limit, late=ClusterNotFormed)
+        except ClusterNotFormed:
+            self.has_not_formed(command)
+            raise
         self.started_on = command.claims
         if command.first_alone:
             acting.show("the first replica serves")
@@ -150,7 +167,7 @@ class Stopped:
     async def undo(self, ended: Ended) -> None:
         """Start the cluster on data that fits together, and wait until it is whole; then it has no mark.
 
-        Errors: `ClusterLeftStopped`, `ClusterLeftPartial`, `ClusterNotFormed`, `LeaseLost`.
+        Errors: `ClusterLeftStopped`, `ClusterLeftPartial`, `ClusterNotFormed`, `LeaseLost`, `ScaleFailed`.
         """
         if self._failure is not None:
             raise self._failure  # it is decided once
@@ -164,11 +181,20 @@ class Stopped:
         """The claims with which it was started; none when the lease did not stop it, or it was started already."""
         recipe, queue = self.recipe, self.undoer.queue
         found = await self.revoke()
-        serving = found.replicas if found.marked and is_started_in_part(recipe, found.replicas) else 0
-        if self.known is None and not serving and (found.replicas or not found.marked):
+        before = found.stopping_from or self._stopping_from
+        if 0 < found.replicas < before:
+            return await self._end_the_stop(found.replicas, before)
+        serving = serving_in_part(recipe, found.replicas, found.held) if found.marked else 0
+        if self.known is None and not serving and not found.held and (found.replicas or not found.marked):
+            if found.marked and self.undoer.knows is not None:
+                raise started_by_others(recipe, found.replicas)
             how = "was not stopped, or was started already"  # nobody looks into its volumes
             await self._wait_formed(found.replicas, how)
             return ()
+        if found.lost and not serving:
+            if found.marked:
+                await self.hold(first=recipe.first_ordinal)
+            raise ClusterLeftStopped(claims_lost(self.site.cluster, found.lost))
         await persist(
             RunnerActivities.remove_runners,
             RemoveRunners(cluster=self.site.cluster, lease=self._mark.lease),
@@ -178,18 +204,25 @@ class Stopped:
         held = await self._claims(serving)
         if recipe.strategy != Strategy.STAGED and must_be_finished(held.claims, serving):
             held = await self._finish(held)
-        if held.why or not may_start(held.claims):
-            raise self._left(held)
         replicas = replicas_on(held.claims, recipe)
-        serving = held.serving if held.serving < replicas else 0
+        if held.why or not may_start(held.claims) or are_incomplete(held.claims[:replicas]):
+            raise left(recipe, held.claims, held.serving, held.why)
+        await self._release(self._may_run(held.claims, replicas))
         if replicas:
             summary = f"scale StatefulSet back to {replicas}"
-            await persist(KubernetesActivities.scale_up, self._scale(replicas, serving, undoing=True), summary, queue)
+            await persist(KubernetesActivities.scale_up, self._scale(replicas, undoing=True), summary, queue)
         restored = held.claims[0].state == ClaimState.RESTORED
         data = "restored" if restored else "its old"
         how = f"was scaled back to {replicas} on {data} data ({describe_claims(held.claims)})"
         await self._wait_formed(replicas, how, restored=restored)
         return held.claims
+
+    async def _end_the_stop(self, replicas: int, before: int) -> tuple[ClaimReport, ...]:
+        """Some replicas were stopped, and no claim was touched: the others give them what they miss."""
+        task = self._scale(before, undoing=True)
+        await persist(KubernetesActivities.scale_up, task, f"scale StatefulSet back to {before}", self.undoer.queue)
+        await self._wait_formed(before, f"was scaled back to {before} when {replicas} were left")
+        return self.known or ()
 
     async def revoke(self) -> Revoked:
         """The lease itself does nothing more to it. One that is stopped and has lost its mark is marked again.
@@ -218,7 +251,12 @@ class Stopped:
         reports = tuple(each.report for each in found)
         if may_start(reports) and not (recipe.restored_failed and are_restored(reports)):
             return _Held(reports, 0)
-        decided = way_back(found, was_up=recipe.replicas_before > 0, may_be_restored=not recipe.restored_failed)
+        decided = way_back(
+            found,
+            was_up=recipe.replicas_before > 0,
+            may_be_restored=not recipe.restored_failed,
+            first_in_sync=recipe.first_in_sync,
+        )
         workflow.logger.warning("a staged restore ended half way", extra={"decided": str(decided)})
         done = await volumes.follow(decided, found)
         return _Held(done.claims, 0, decided.why if decided.start_on is None else "")
@@ -236,6 +274,7 @@ class Stopped:
             if found[0].state != ClaimState.RESTORED:
                 return _Held(found, 0)
             alone = self._scale(1, undoing=True)
+            await self._release(self._names(self.recipe.ordinals[:1]))
             await persist(KubernetesActivities.scale_up, alone, "start the first replica alone", queue)
             await self._wait_for_first()
         serving = held.serving or 1
@@ -243,15 +282,18 @@ class Stopped:
 
     async def _wait_for_first(self) -> None:
         """For the primary label, which clients wait for. It may be Ready only beside the others."""
-        form = self._form(1, restored=True)
+        form = self._form(1, restored=True, alone=True)
         limit, queue = self.recipe.ready_timeout, self.undoer.queue
         try:
             await call.wait(GaleraActivities.wait_formed, form, "the first replica Ready", limit=limit, queue=queue)
         except GaleraBackupError as error:
             workflow.logger.warning("the first replica does not serve alone", extra={"error": error.message})
 
-    async def _wait_formed(self, replicas: int, how: str, *, restored: bool = False) -> None:
-        """Until all is as before; then remove the mark. `how`: why the cluster runs. Error: `ClusterNotFormed`."""
+    async def _wait_formed(self, replicas: int, how: str, *, restored: bool | None = None) -> None:
+        """Until all is as before; then remove the mark. `how`: why the cluster runs. Error: `ClusterNotFormed`.
+
+        `restored`: on which data; None: nobody has looked.
+        """
         if replicas:
             try:
                 await call.wait(
@@ -265,60 +307,81 @@ class Stopped:
             except GaleraBackupError as failure:
                 raise ClusterNotFormed(
                     f"StatefulSet {str(self.site.cluster)!r} {how}, but: {failure.message}. Look at the logs of its "
-                    "pods"
+                    f"pods{way_out(self.recipe, restored=restored)}"
                 ) from failure
         unmark = self._scale(replicas, undoing=True)
         await persist(KubernetesActivities.unmark_statefulset, unmark, "remove the lease's mark", self.undoer.queue)
 
-    def _left(self, held: _Held) -> GaleraBackupError:
-        cluster, size, saw = str(self.site.cluster), self.recipe.replicas, describe_claims(held.claims)
-        if held.why:
-            return ClusterLeftStopped(
-                f"StatefulSet {cluster!r} stays at 0 replicas: {held.why}. Claims: {saw}. Where a volume cannot be "
-                "read, mend that and run the janitor. Else start a restore with strategy 'in_place' and 'replicas': "
-                f"{size}, which redoes every claim from a backup; before that, copy the previous data that is still "
-                f"needed from '.galera-backup/{self.recipe.restore_id}/previous' on its claim"
-            )
-        if not held.serving:
-            return ClusterLeftStopped(
-                f"StatefulSet {cluster!r} stays at 0 replicas: expected all data claims untouched or all restored, saw "
-                f"{saw}. Start the restore again; it redoes every claim"
-            )
-        return ClusterLeftPartial(
-            f"StatefulSet {cluster!r} stays at {held.serving} of {size} replicas, which serve: expected all data "
-            f"claims restored, saw {saw}. Do not scale it up by hand: the others would join with another history. Mend "
-            "the cause and run the janitor, which finishes the restore; or scale the StatefulSet to 0 and start the "
-            f"restore again with 'replicas': {size}: that redoes every claim, and loses what was written since"
-        )
+    # --- the names of its replicas
+
+    async def hold(self, *, first: int) -> None:
+        """Once more, for who undoes: somebody has removed the pods that held the names from this ordinal on."""
+        pods = self._names([ordinal for ordinal in self.recipe.ordinals if ordinal >= first])
+        task = self._hold_task(pods, undoing=True)
+        await persist(HoldActivities.hold_names, task, "nobody can start a server", self.undoer.queue)
+
+    def _may_run(self, claims: Sequence[ClaimReport], replicas: int) -> tuple[str, ...] | None:
+        """Names to release, to start so many replicas on these claims; None: all that are held."""
+        some = len(claims) < len(self.recipe.claims) or are_incomplete(claims)
+        return self._names(self.recipe.ordinals[:replicas]) if some else None
+
+    async def _release(self, pods: tuple[str, ...] | None) -> None:
+        """Now that the claims fit together; None: all names that are held."""
+        task = self._hold_task(pods, undoing=True)
+        await persist(HoldActivities.release_names, task, "servers may be started", self.undoer.queue)
+
+    def _names(self, ordinals: Sequence[int]) -> tuple[str, ...]:
+        return tuple(names.pod(self.site.cluster, ordinal) for ordinal in ordinals)
+
+    def _hold_task(self, pods: tuple[str, ...] | None, *, undoing: bool = False) -> HoldTask:
+        return HoldTask(site=self.site, mark=self._mark, pods=pods, undoing=undoing)
 
     # --- tasks
 
-    def _scale(self, replicas: int, serving: int = 0, *, undoing: bool = False) -> ScaleTask:
-        """For every step on the StatefulSet; only scaling up looks at `replicas`, and at how many serve already."""
+    def _scale(self, replicas: int, *, undoing: bool = False) -> ScaleTask:
+        """For every step on the StatefulSet; only scaling up looks at `replicas`."""
         return ScaleTask(
             site=self.site,
             mark=self.mark,
             replicas=replicas,
-            serving=serving,
             known_by=self.undoer.knows,
             undoing=undoing,
         )
 
-    def _form(self, replicas: int, *, restored: bool, may_fail: bool = False) -> FormTask:
-        """What to wait for once it is scaled back, on restored or on its old data.
+    def _form(
+        self,
+        replicas: int,
+        *,
+        restored: bool | None,
+        may_fail: bool = False,
+        alone: bool = False,
+        undoing: bool = True,
+    ) -> FormTask:
+        """What to wait for once it is scaled back, on restored or on its old data; None: on one of them.
 
-        The first replica gets the primary label when it is alone. `may_fail`: other data can be started instead.
+        The first replica gets the primary label when it is alone, and keeps it. `may_fail`: other data can be started
+        instead.
         """
-        alone = replicas == 1 and self.recipe.primary_pod is not None
-        clone = self.recipe.clone if restored else None
+        first = names.pod(self.site.cluster, self.recipe.first_ordinal)
+        was_alone = self.recipe.strategy == Strategy.ROLLING and self.recipe.data_may_have_changed
+        by_itself = (replicas == 1 or was_alone) and self.recipe.primary_pod is not None
         return FormTask(
             site=self.site,
             lease=self._mark.lease,
             replicas=replicas,
-            primary_pod=names.pod(self.site.cluster, 0) if alone else self.recipe.primary_pod,
-            uuid=clone.uuid if clone is not None else None,
+            alone=alone,
+            primary_pod=first if by_itself else self.recipe.primary_pod,
+            first_role=self.recipe.first_role,
+            uuids=self._uuids(restored),
+            stop=self._hold_task(None, undoing=undoing).owner,
             may_fail=may_fail,
         )
+
+    def _uuids(self, restored: bool | None) -> tuple[str, ...]:
+        """Of the groups that it may be; empty: any, as one of them is not known."""
+        of_restored, of_previous = self.recipe.uuid, self.recipe.previous_uuid
+        wanted = (of_restored, of_previous) if restored is None else (of_restored if restored else of_previous,)
+        return tuple(uuid for uuid in wanted if uuid is not None) if None not in wanted else ()
 
 
 @dataclass(frozen=True)

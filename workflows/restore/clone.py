@@ -11,14 +11,8 @@ with workflow.unsafe.imports_passed_through():
     from activities.clone import CloneActivities
     from galera_backup.errors import ClusterUnhealthy, RestoreFailed
     from galera_backup.models.clone import Clone, LookAtSides, Sides
-    from galera_backup.models.restore import RestoreRequest
     from galera_backup.models.site import Site
     from galera_backup.rules.clone import joined_already, joined_another, target_answers
-
-
-def identity(request: RestoreRequest) -> Clone | None:
-    """A new one, for the backup of another cluster; None: the cluster keeps the backup's."""
-    return Clone(source=request.source, uuid=str(workflow.uuid4())) if request.source is not None else None
 
 
 async def check_apart(site: Site, clone: Clone) -> str:

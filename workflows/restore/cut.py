@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from datetime import timedelta
+from typing import Any
 
 from temporalio import workflow
 
@@ -16,14 +17,14 @@ from workflows.way_back import Claims
 
 with workflow.unsafe.imports_passed_through():
     from galera_backup import names
-    from galera_backup.errors import RestoreFailed
+    from galera_backup.errors import GaleraBackupError, RestoreFailed
     from galera_backup.models.cluster import ClaimObservation
     from galera_backup.models.jobs import SwapJob
     from galera_backup.models.lease import StartCommand, SwapCommand
     from galera_backup.models.mark import StartRecipe
     from galera_backup.models.restore import ClaimReport, ClaimState, OutageRequest
     from galera_backup.models.runner import Job
-    from galera_backup.rules.claims import are_restored, may_start, replicas_on
+    from galera_backup.rules.claims import are_restored, as_found, may_start, replicas_on
     from galera_backup.rules.way_back import ClaimFound, WayBack, way_back
     from galera_backup.show import describe_claims
 
@@ -40,7 +41,7 @@ class Cut:
         """The cluster may have been stopped."""
         self._is_stopped = False
         """Until the whole cluster is started, or that is tried."""
-        self._may_have_renamed = False
+        self._may_have_changed = False
         self._failed_to_form = False
         """The restored data was started, and the cluster did not form on it."""
         self.is_formed = False
@@ -62,11 +63,15 @@ class Cut:
         await self._work.lease.stop(plan.stop)
         self._is_stopped = True
 
+    async def begin_to_change(self) -> None:
+        """Before the first pod that changes a claim: the mark says so. Error: `ScaleFailed`, nothing was changed."""
+        await self._work.lease.swap(SwapCommand())
+        self._may_have_changed = True
+
     async def swap_in(self, plan: Plan) -> None:
         """Phase swap: the previous data aside and the staged data in, on all claims at once. Error: `RestoreFailed`."""
         self._work.enter("swap", "renaming the previous data out and the restored data in")
-        await self._work.lease.swap(SwapCommand())
-        self._may_have_renamed = True
+        await self.begin_to_change()
         job = SwapJob(cluster=plan.seen.cluster, restore_id=plan.restore_id, direction="in")
 
         async def swap_claim(claim: ClaimObservation) -> None:
@@ -76,14 +81,14 @@ class Cut:
         await for_each(plan.claims, swap_claim)
 
     async def start_first(self, plan: Plan) -> None:
-        """Phase start-first: ordinal 0 serves on its restored claim, while the claims of the others are restored.
+        """Phase start-first: the first replica serves on its restored claim, while those of the others are restored.
 
         Errors: `ClusterNotFormed`, `ScaleFailed`.
         """
         self._work.enter(
             "start-first", "scaling to the first replica alone, which serves while the others are restored"
         )
-        first = ClaimReport(claim=plan.claims[0].claim, ordinal=0, state=ClaimState.RESTORED)
+        first = ClaimReport(claim=plan.claims[0].claim, ordinal=plan.claims[0].ordinal, state=ClaimState.RESTORED)
         started = await self._work.lease.start(StartCommand(claims=(first,), first_alone=True))
         self.seconds = started.seconds
 
@@ -101,10 +106,8 @@ class Cut:
         A cluster that is up is not stopped unless its previous data can be started.
         Errors: `RestoreFailed`, `ClusterNotFormed`, `ScaleFailed`.
         """
-        if not self._may_have_renamed:
-            untouched = _all(plan, ClaimState.UNTOUCHED)
-            await self._start(plan, "start-old", untouched, may_stop_again=True)
-            return f"No data was renamed. {self.outcome(untouched)}"
+        if not self._may_have_changed:
+            return await self.start_untouched(plan)
         self._work.enter("back", "proving on every claim that the previous data is whole")
         restored_failed = self._failed_to_form or plan.clone is not None
         if self.is_formed and not restored_failed:
@@ -117,6 +120,25 @@ class Cut:
         if decided.start_on == ClaimState.RESTORED:
             return f"Not swapped back: {decided.why}. The cluster was started again on the restored data"
         return f"The previous data was swapped back{f'; {decided.why}' if decided.why else ''}"
+
+    async def start_untouched(self, plan: Plan) -> str:
+        """Phase start-old: no pod has changed a claim. Returns what was done.
+
+        Errors: `ClusterNotFormed`, `ScaleFailed`.
+        """
+        untouched = as_found(plan.recipe)
+        await self._start(plan, "start-old", untouched, may_stop_again=True)
+        return f"No data was changed. {self.outcome(untouched)}"
+
+    async def failed(self, failure: GaleraBackupError, way: Coroutine[Any, Any, str]) -> RestoreFailed:
+        """What failed, and what became of the way back; a way back that fails too does not hide why it was taken."""
+        self._work.lease.goes_back_after = failure
+        try:
+            done = await way
+        except GaleraBackupError as error:
+            done = f"Going back to the previous data failed too: {error.message}"
+        self._work.lease.goes_back_after = None  # what is raised from here on says it
+        return RestoreFailed(f"{failure.message}. {done}")
 
     def outcome(self, claims: Sequence[ClaimReport]) -> str:
         """What became of the cluster after a failure, when its claims hold this."""
@@ -147,7 +169,12 @@ class Cut:
 
     def _decide(self, plan: Plan, found: Sequence[ClaimFound], *, may_be_restored: bool = True) -> WayBack:
         self._work.lease.check()  # without the lease no pod could look
-        return way_back(found, was_up=plan.recipe.replicas_before > 0, may_be_restored=may_be_restored)
+        return way_back(
+            found,
+            was_up=plan.recipe.replicas_before > 0,
+            may_be_restored=may_be_restored,
+            first_in_sync=plan.recipe.first_in_sync,
+        )
 
     def _claims(self, plan: Plan, *, up: bool = False) -> Claims:
         async def run(name: str, job: Job[Report], ordinal: int, claim: str, summary: str) -> Report:
@@ -158,8 +185,7 @@ class Cut:
                 task = plan.pods.stopped(f"{name}-{ordinal}", job, SWAP_LIMIT, claim=claim)
             return (await _runner.run(task, summary)).report
 
-        strategy, claims = plan.recipe.strategy, tuple(each.claim for each in plan.claims)
-        return Claims(plan.seen.cluster, plan.restore_id, strategy, claims, run)
+        return Claims.of(plan.recipe, run)
 
     async def _start(self, plan: Plan, phase: str, claims: Sequence[ClaimReport], *, may_stop_again: bool) -> None:
         data = "restored" if are_restored(claims) else "previous"

@@ -8,7 +8,7 @@ from temporalio import workflow
 
 from workflows import _runner
 from workflows.restore.check import CHECK_LIMIT, UNPACKED, approval, check_backup, check_unchanged
-from workflows.restore.claims import restore_claim
+from workflows.restore.claims import restore_claim, restore_first_claim
 from workflows.restore.cut import Cut
 from workflows.restore.ending import MARGIN
 from workflows.restore.plan import Restore, Restored, plan_restore
@@ -32,12 +32,12 @@ def ttl(request: RestoreRequest) -> timedelta:
 async def run(restore: Restore, cut: Cut) -> Restored:
     """One claim after the other, all in the outage."""
     plan = await plan_restore(restore)
-    manifest = await check_backup(restore, plan, UNPACKED, copies=UNPACK_AND_PREPARE + len(plan.claims))
-    await approval(restore)
-    await check_unchanged(restore, plan)
+    plan, manifest = await check_backup(restore, plan, UNPACKED, copies=UNPACK_AND_PREPARE + len(plan.claims))
+    await approval(restore, plan, manifest, UNPACKED)
+    plan = await check_unchanged(restore, plan)
     await cut.stop(plan)
-    claims = [await restore_claim(restore, plan, manifest, claim) for claim in plan.claims]
+    claims = [await restore_first_claim(restore, plan, manifest, cut)]
+    claims += [await restore_claim(restore, plan, manifest, claim) for claim in plan.claims[1:]]
     await cut.start(plan, ClaimState.RESTORED)
-    if plan.clone is not None:
-        await prove_identity(restore, plan, manifest)
+    await prove_identity(restore, plan)
     return Restored(plan, manifest, claims)

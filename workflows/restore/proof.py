@@ -14,7 +14,6 @@ from workflows.restore.plan import Plan, Restore, look
 with workflow.unsafe.imports_passed_through():
     from activities.prove import ProveActivities
     from galera_backup.errors import RestoreFailed
-    from galera_backup.models.manifest import Manifest
     from galera_backup.models.passwords import PasswordReport
     from galera_backup.models.proof import Proof, ProofTask
     from galera_backup.models.restore import RestoreRequest
@@ -26,15 +25,14 @@ MARGIN = timedelta(minutes=5)
 """For a connection that is lost meanwhile: finding another server, and asking again."""
 
 
-async def prove_identity(restore: Restore, plan: Plan, manifest: Manifest) -> None:
-    """Phase prove: every replica has the backup's cluster UUID, or the clone's, and a clone is alone.
+async def prove_identity(restore: Restore, plan: Plan) -> None:
+    """Phase prove: every replica has the cluster UUID that this restore gave to its data, and a clone is alone.
 
     Error: `RestoreFailed`.
     """
     restore.work.enter("prove", "looking whether the cluster is the restored one")
-    uuid = plan.clone.uuid if plan.clone is not None else manifest.position.uuid
     seen = await until_all_answer(lambda: look(restore.request, restore.work), all_answer)
-    wrong = not_restored(seen, uuid)
+    wrong = not_restored(seen, plan.recipe.uuid or "")
     if wrong is not None:
         raise RestoreFailed(wrong)
     if plan.clone is not None:
@@ -75,16 +73,17 @@ class Proving:
             if report is not None and (wrong := wrong_passwords(report)) is not None:
                 raise RestoreFailed(
                     f"comparing the passwords in backup {self._restore.request.backup_id!r} with today's Secrets: "
-                    f"{wrong}. The database was not stopped; set 'reset_passwords_from_secrets', or change the Secrets "
-                    "to what the backup has. A user that the backup does not have cannot be reset: leave its Secret out"
+                    f"{wrong}. The database was not stopped; set 'reset_passwords_from_secrets' (strategy 'staged') or "
+                    "change the Secrets to what the backup has. A user that the backup does not have cannot be reset: "
+                    "leave its Secret out"
                 )
         self._passwords = reports[0] or self._passwords
         self._fact("passwords", describe_passwords(self._passwords))
 
-    async def prove(self, plan: Plan, manifest: Manifest) -> None:
+    async def prove(self, plan: Plan) -> None:
         """Phase prove, on the restored cluster. Error: `RestoreFailed`."""
         request = self._restore.request
-        await prove_identity(self._restore, plan, manifest)
+        await prove_identity(self._restore, plan)
         summary = f"{len(request.checks)} SQL checks on the restored cluster"
         checks = await call.wait(ProveActivities.run_checks, _task(request), summary, limit=_checks_limit(request))
         self._fact("checks", f"{len(checks.checks)} held on `{checks.replica}`")

@@ -19,6 +19,7 @@ from workflows.restore.questions import Questions
 with workflow.unsafe.imports_passed_through():
     from galera_backup import workflow_types
     from galera_backup.models.plan import Answer, Decision, RestorePlan
+    from galera_backup.models.preflight import warnings
     from galera_backup.models.restore import ClaimState, RestoreRequest, RestoreResult, Strategy
 
 
@@ -60,7 +61,7 @@ class GaleraRestore(Operation):
         restore, cut = Restore(request, work, self._questions), Cut(work)
         sequence = _SEQUENCES[request.strategy]
         restored = await carry_out(work, cut, sequence.ttl(request), _AIM, lambda: sequence.run(restore, cut))
-        plan, ended = restored.plan, work.lease.result
+        plan, ended, told = restored.plan, work.lease.result, self._questions.plan
         return RestoreResult(
             restore_id=plan.restore_id,
             manifest=restored.manifest,
@@ -68,12 +69,14 @@ class GaleraRestore(Operation):
             replicas=plan.recipe.replicas,
             phases=work.progress.end("done"),
             outage_seconds=cut.seconds or 0,
+            uuid=plan.recipe.uuid,
             clone=plan.clone,
             proof=restored.proof,
             untidy=ended.untidy if ended is not None else (),
             kept_until=ended.kept_until if ended is not None else None,
             approved_by=self._questions.approved_by,
             kept_despite=restored.kept_despite,
+            warnings=warnings(told.findings, "restore", request.accept) if told is not None else (),
         )
 
     @workflow.query

@@ -9,10 +9,10 @@ from temporalio import workflow
 from workflows import _runner
 from workflows.restore import in_place
 from workflows.restore.check import UNPACKED, approval, check_backup, check_unchanged
-from workflows.restore.claims import restore_claim
+from workflows.restore.claims import restore_claim, restore_first_claim
 from workflows.restore.cut import Cut
 from workflows.restore.plan import Plan, Restore, Restored, plan_restore
-from workflows.restore.proof import prove_identity
+from workflows.restore.proof import Proving, prove_identity
 
 with workflow.unsafe.imports_passed_through():
     from galera_backup.models.jobs import UnpackJob, UnpackReport
@@ -28,32 +28,40 @@ def ttl(request: RestoreRequest) -> timedelta:
 async def run(restore: Restore, cut: Cut) -> Restored:
     """The first claim in the outage, the others while its replica serves."""
     plan = await plan_restore(restore)
-    manifest = await check_backup(restore, plan, UNPACKED, copies=1)
-    await approval(restore)
+    plan, manifest = await check_backup(restore, plan, UNPACKED, copies=1)
+    await approval(restore, plan, manifest, UNPACKED)
     await restore.clean_up(plan, "removing what earlier restores left on the backup volume")
     unpacked = await _unpack(restore, plan, manifest)
-    await check_unchanged(restore, plan)
+    plan = await check_unchanged(restore, plan)
     await cut.stop(plan)
-    first, *others = plan.claims
-    claims = [_with(unpacked, await restore_claim(restore, plan, manifest, first))]
+    claims = [_with(unpacked, await restore_first_claim(restore, plan, manifest, cut))]
+    others = plan.claims[1:]
     if others:
         await cut.start_first(plan)
     claims += [await restore_claim(restore, plan, manifest, claim, while_serving=True) for claim in others]
     await cut.start(plan, ClaimState.RESTORED)
-    if plan.clone is not None:
-        await prove_identity(restore, plan, manifest)
+    await prove_identity(restore, plan)
     return Restored(plan, manifest, claims)
 
 
 async def _unpack(restore: Restore, plan: Plan, manifest: Manifest) -> UnpackReport:
-    """Phase unpack. Errors: `NotEnoughSpace`, `BackupDamaged`, `RestoreFailed`."""
+    """Phase unpack; a backup with other passwords than the Secrets ends here.
+
+    Errors: `NotEnoughSpace`, `BackupDamaged`, `RestoreFailed`.
+    """
     what = f"unpacking and preparing {manifest.backup_id}"
     restore.work.enter("unpack", f"{what} on the backup volume; the database is up")
     job = UnpackJob(
-        cluster=plan.seen.cluster, clone=plan.clone, backup_id=manifest.backup_id, restore_id=plan.restore_id
+        cluster=plan.seen.cluster,
+        clone=plan.clone,
+        uuid=plan.recipe.uuid,
+        backup_id=manifest.backup_id,
+        restore_id=plan.restore_id,
     )
-    task = plan.pods.on_backup_volume("unpack", job, restore.request.runner_timeout)
-    return (await _runner.run(task, f"unpack and prepare {manifest.backup_id}")).report
+    task = plan.pods.on_backup_volume("unpack", job, restore.request.runner_timeout, restore.request.secrets)
+    unpacked = (await _runner.run(task, f"unpack and prepare {manifest.backup_id}")).report
+    Proving(restore).judge_passwords([unpacked.passwords])
+    return unpacked
 
 
 def _with(unpacked: UnpackReport, claim: ClaimRestore) -> ClaimRestore:

@@ -12,6 +12,7 @@ from workflows.gather import for_each
 from workflows.restore.check import CHECK_LIMIT, SECOND_COPY, approval, check_backup, check_unchanged, inspect_claim
 from workflows.restore.cut import Cut
 from workflows.restore.ending import MARGIN
+from workflows.restore.in_place import REPLICAS_AT_MOST
 from workflows.restore.plan import Plan, Restore, Restored, plan_restore
 from workflows.restore.proof import Proving
 
@@ -28,7 +29,8 @@ with workflow.unsafe.imports_passed_through():
 def ttl(request: RestoreRequest) -> timedelta:
     """The longest that the lease may be needed: the cluster may be stopped and started once more to go back."""
     people = request.approval_timeout + request.decision_timeout
-    unchanged = CHECK_LIMIT * 2 + request.runner_timeout * _runner.ATTEMPTS
+    one_by_one = request.replicas or REPLICAS_AT_MOST  # where no two pods can use the backup claim at once
+    unchanged = CHECK_LIMIT * 2 + request.runner_timeout * one_by_one * _runner.ATTEMPTS
     return unchanged + Cut.limit(request) * 2 + Proving.limit(request) + people + MARGIN
 
 
@@ -36,12 +38,12 @@ async def run(restore: Restore, cut: Cut) -> Restored:
     """On all claims at once; beside the live data until the stop."""
     proving = Proving(restore)
     plan = await plan_restore(restore)
-    manifest = await check_backup(restore, plan, SECOND_COPY, copies=0, proof=proving)
-    await approval(restore)
+    plan, manifest = await check_backup(restore, plan, SECOND_COPY, copies=0, proof=proving)
+    await approval(restore, plan, manifest, SECOND_COPY)
     await restore.clean_up(plan, "removing what earlier restores left, or kept, on the volumes")
     claims = await _stage(restore, plan, manifest, proving)
     await _verify(restore, plan)
-    await check_unchanged(restore, plan)
+    plan = await check_unchanged(restore, plan)
     await cut.stop(plan)
     kept_despite = await _or_go_back(
         restore,
@@ -50,7 +52,7 @@ async def run(restore: Restore, cut: Cut) -> Restored:
         [
             lambda: cut.swap_in(plan),
             lambda: cut.start(plan, ClaimState.RESTORED, may_stop_again=True),
-            lambda: proving.prove(plan, manifest),
+            lambda: proving.prove(plan),
         ],
     )
     return Restored(plan, manifest, claims, proving.proof, kept_despite)
@@ -60,7 +62,10 @@ async def _stage(restore: Restore, plan: Plan, manifest: Manifest, proving: Prov
     """Phase stage: unpacked and prepared on every data volume. Errors: `NotEnoughSpace`, `BackupDamaged`, ..."""
     text = f"unpacking and preparing {manifest.backup_id} on every volume; the database is up"
     restore.work.enter("stage", text)
-    staged = await for_each(plan.claims, lambda claim: _stage_claim(restore, plan, manifest, claim))
+    if plan.seen.in_turn:
+        staged = [await _stage_claim(restore, plan, manifest, claim) for claim in plan.claims]
+    else:
+        staged = await for_each(plan.claims, lambda claim: _stage_claim(restore, plan, manifest, claim))
     proving.judge_passwords([passwords for _, passwords in staged])
     return [claim for claim, _ in staged]
 
@@ -72,9 +77,10 @@ async def _stage_claim(
     job = StageJob(
         cluster=plan.seen.cluster,
         clone=plan.clone,
+        uuid=plan.recipe.uuid,
         backup_id=manifest.backup_id,
         restore_id=plan.restore_id,
-        safe_to_bootstrap=claim.ordinal == 0,
+        safe_to_bootstrap=claim == plan.claims[0],
         passwords="reset" if request.reset_passwords_from_secrets else "compare",
     )
     task = plan.pods.beside(
@@ -130,19 +136,8 @@ async def _or_go_back(
             if choice == "keep":
                 return failure.message
             if choice == "rollback":
-                raise await _gone_back(restore, plan, cut, failure) from failure
+                raise await cut.failed(failure, cut.go_back(plan)) from failure
     return None
-
-
-async def _gone_back(restore: Restore, plan: Plan, cut: Cut, failure: GaleraBackupError) -> RestoreFailed:
-    """What failed, and what became of the way back; a way back that fails too does not hide why it was taken."""
-    restore.work.lease.goes_back_after = failure
-    try:
-        done = await cut.go_back(plan)
-    except GaleraBackupError as error:
-        done = f"Going back to the previous data failed too: {error.message}"
-    restore.work.lease.goes_back_after = None  # what is raised from here on says it
-    return RestoreFailed(f"{failure.message}. {done}")
 
 
 async def _choose(restore: Restore, failure: GaleraBackupError, *, may_keep: bool) -> Choice:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from datetime import UTC, datetime
 
 from galera_backup.failure import AgentError
 from galera_backup.models.jobs import RestoreJob, RestoreReport
-from galera_backup.models.manifest import GaleraPosition
+from galera_backup.models.manifest import GaleraPosition, Manifest
 from galera_backup.models.volumes import ClaimMarker
 from galera_backup.runner import datadir
 from galera_backup.runner.container import MariadbContainer
+from galera_backup.runner.handshake import BEGINS
+from galera_backup.runner.in_use import check_not_in_use
 from galera_backup.runner.places import Places
+from galera_backup.runner.placing import place
 from galera_backup.runner.reporting import log, logged_to
 from galera_backup.runner.restore.scratch import ScratchDirectory
 from galera_backup.runner.restore.unpack import append_tool_logs, make_ready
-from galera_backup.runner.volumes import read_marker, tree, write_marker
+from galera_backup.runner.staying import check_apart, staying
+from galera_backup.runner.upgrade_notes import upgrade_notes, write_notes
+from galera_backup.runner.volumes import read_marker, restore_marker, tree, write_marker
 from galera_backup.storage.archive import manifest_of
 from galera_backup.storage.space import FULL
 
@@ -41,7 +47,7 @@ def restore(job: RestoreJob, places: Places, container: MariadbContainer) -> Res
                 restored_bytes=sum(tree(places.data_directory).values()),
             )
         else:
-            report = _restore(job, scratch, places, container)
+            report = _restore(job, manifest, scratch, places, container)
         if job.last:
             scratch.remove()
             log.info("removed the scratch directory %r", str(scratch.directory))
@@ -50,10 +56,13 @@ def restore(job: RestoreJob, places: Places, container: MariadbContainer) -> Res
     return report
 
 
-def _restore(job: RestoreJob, scratch: ScratchDirectory, places: Places, container: MariadbContainer) -> RestoreReport:
-    prepared, unpacked = make_ready(scratch, container)
-    began = time.monotonic()
-    copied = _fill(job, prepared.position, scratch, places)
+def _restore(
+    job: RestoreJob, manifest: Manifest, scratch: ScratchDirectory, places: Places, container: MariadbContainer
+) -> RestoreReport:
+    with scratch.at_work():
+        prepared, unpacked = make_ready(scratch, container)
+        began = time.monotonic()
+        copied = _fill(job, manifest, prepared.position, scratch, places)
     return RestoreReport(
         unpack_seconds=unpacked.unpack_seconds,
         prepare_seconds=unpacked.prepare_seconds,
@@ -62,14 +71,24 @@ def _restore(job: RestoreJob, scratch: ScratchDirectory, places: Places, contain
     )
 
 
-def _fill(job: RestoreJob, position: GaleraPosition, scratch: ScratchDirectory, places: Places) -> int:
+def _fill(
+    job: RestoreJob, manifest: Manifest, position: GaleraPosition, scratch: ScratchDirectory, places: Places
+) -> int:
     """Replace the content of the data directory; returns the bytes copied."""
     data = places.data_directory
-    datadir.check_room(scratch.data, data)
-    _mark(job, places, "restoring")
+    data.mkdir(datadir.DIRECTORY_MODE, parents=True, exist_ok=True)  # a sub path that no server has used
+    stays = staying(data, job.layout)
+    datadir.check_room(scratch.data, data, stays)
+    check_apart(data, stays, scratch.data)
+    check_not_in_use(data, job.layout)
+    notes = upgrade_notes(manifest, data, data / datadir.ASIDE)
+    log.info(BEGINS)
+    _set_aside(job, places, stays)
     try:
         datadir.wipe(data)
-        copied = datadir.copy(scratch.data, data, places.progress_every)
+        copied = datadir.copy(scratch.data, data, stays, places.progress_every)
+        place(data, job.layout)
+        write_notes(data, notes)
         datadir.write_grastate(data, position, job.safe_to_bootstrap)
         _mark(job, places, "restored")
     except OSError as error:
@@ -79,6 +98,25 @@ def _fill(job: RestoreJob, position: GaleraPosition, scratch: ScratchDirectory, 
             "as 'restoring'; run the restore again when the cause is gone",
         ) from error
     return copied
+
+
+def _set_aside(job: RestoreJob, places: Places, stays: Collection[str]) -> None:
+    """Put the old data aside, marked as `restoring`. Error: `RestoreFailed`; no name was changed, nor the marker."""
+    data = places.data_directory
+    before = read_marker(data)
+    _mark(job, places, "restoring")
+    try:
+        datadir.set_aside(data, stays)
+    except BaseException as error:
+        if before is None or before.restore_id != job.restore_id:  # else a part of it may be gone
+            restore_marker(data, before)
+        if not isinstance(error, OSError):
+            raise
+        raise AgentError(
+            "RestoreFailed",
+            f"putting the old data in {str(data)!r} aside: {error}. Every file is where it was; when the cause is gone "
+            "start the restore again",
+        ) from error
 
 
 def _is_restored(job: RestoreJob, places: Places) -> bool:

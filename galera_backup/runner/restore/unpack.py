@@ -23,7 +23,8 @@ def unpack(job: UnpackJob, places: Places, container: MariadbContainer) -> Unpac
     with logged_to(kept):
         scratch = ScratchDirectory(job, archive, manifest, places)
         places.scratch(job.cluster).remove(keep=job.restore_id)
-        _, report = make_ready(scratch, container)
+        with scratch.at_work():
+            _, report = make_ready(scratch, container)
         log.info("unpacked: %s", report)
     append_tool_logs(kept, container)
     return report
@@ -35,11 +36,16 @@ def make_ready(scratch: ScratchDirectory, container: MariadbContainer) -> tuple[
     if prepared:
         log.info("%r is already prepared", str(scratch.directory))
         container.dismiss()
-        return prepared, UnpackReport(unpack_seconds=0, prepare_seconds=0, prepared_bytes=prepared.bytes)
+        return prepared, UnpackReport(
+            unpack_seconds=0, prepare_seconds=0, prepared_bytes=prepared.bytes, passwords=prepared.passwords
+        )
     unpack_seconds = scratch.unpack(container)
     prepared, prepare_seconds = scratch.prepare(container)
     return prepared, UnpackReport(
-        unpack_seconds=unpack_seconds, prepare_seconds=prepare_seconds, prepared_bytes=prepared.bytes
+        unpack_seconds=unpack_seconds,
+        prepare_seconds=prepare_seconds,
+        prepared_bytes=prepared.bytes,
+        passwords=prepared.passwords,
     )
 
 

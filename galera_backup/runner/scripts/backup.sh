@@ -1,35 +1,12 @@
 # shellcheck shell=sh
-# Stream one full backup. Environment: DATADIR, MARIADB_HOST, MARIADB_PORT, CREDENTIALS. Mounts: WORK, CREDENTIALS, the
-# data volume, read-only, at the server's path.
-
-CREDENTIALS=${CREDENTIALS:-/run/credentials}
-
-quote() { # $1 as a value of an option file
-    rest=$1 quoted=
-    while [ -n "$rest" ]; do
-        following=${rest#?}
-        character=${rest%"$following"}
-        # shellcheck disable=SC1003 # a backslash, not an escaped quote
-        case $character in
-            '\' | '"') quoted=$quoted\\$character ;;
-            '
-') quoted=$quoted\\n ;;
-            *) quoted=$quoted$character ;;
-        esac
-        rest=$following
-    done
-    printf '"%s"' "$quoted"
-}
+# After `client`: stream one full backup. Environment: DATADIR, MARIADB_HOST, MARIADB_PORT. Mounts: WORK, the data volume,
+# read-only, at the server's path.
 
 await stream
 hold_alive
 prepare_tools
 mkdir -p "$WORK/backup" "$WORK/lsn"
-user=$(cat "$CREDENTIALS/username") && password=$(cat "$CREDENTIALS/password") || exit 1
-(
-    umask 077
-    printf '[client]\nuser=%s\npassword=%s\n' "$(quote "$user")" "$(quote "$password")" > "$WORK/client.cnf"
-) || exit 1
+write_client_cnf || exit 1
 set --
 if [ -d "$DATADIR/lost+found" ] && [ ! -r "$DATADIR/lost+found" ]; then
     set -- --databases-exclude=lost+found # it takes the directory for a database, and fails when it cannot read it

@@ -1,6 +1,7 @@
 # shellcheck shell=sh
 # After `unpack`: compare or set the passwords. InnoDB stays off, so the identity of a clone stays as it is. Mounts:
-# ACCOUNTS. The file `set_password.sql` of WORK has the statement for one account; the agent makes it before `passwords`.
+# ACCOUNTS. In WORK the agent makes, before `passwords`, `set_password.sql`, the statement for one account, and `accounts`,
+# those that files of the data directory name, each as in ACCOUNTS.
 # shellcheck disable=SC2154 # prelude.sh sets server, unpack.sh sets target
 
 ACCOUNTS=${ACCOUNTS:-/run/accounts}
@@ -9,7 +10,8 @@ statements() { # for --init-file, one on each line; secrets as base64, which nee
     echo "SET SESSION sql_log_bin = 0;"
     echo "SET NAMES utf8mb4;"
     echo "SET @reset = $1, @report = '';"
-    for account in "$ACCOUNTS"/*/; do
+    for account in "$ACCOUNTS"/*/ "$WORK"/accounts/*/; do
+        [ -d "$account" ] || continue
         user=$(base64 -w 0 < "${account}username") && password=$(base64 -w 0 < "${account}password") || return 1
         echo "SET @user = CONVERT(FROM_BASE64('$user') USING utf8mb4);"
         echo "SET @password = CONVERT(FROM_BASE64('$password') USING utf8mb4);"
@@ -27,7 +29,7 @@ find_server
     statements "$reset" > "$WORK/passwords.sql"
 ) || {
     echo "cannot read the mounted Secrets" > "$WORK/passwords.log"
-    publish passwords.status 1
+    publish passwords.status 66
     exit 1
 }
 run passwords.log /dev/null /dev/null timeout -k 10 120 "$server" --no-defaults --datadir="$target" \

@@ -1,6 +1,7 @@
 # shellcheck shell=sh
 # Start of every script of the mariadb container. POSIX sh, no sed or awk: an image of the server may have neither.
-# The image has none of our files: `galera_backup.runner.scripts` joins the parts to one `sh -c`. Environment: WORK.
+# The image has none of our files: `galera_backup.runner.scripts` joins the parts to one `sh -c`. Environment: WORK; and
+# GALERA_BACKUP_IMAGE, for where the image is not the root.
 
 set -u
 umask 007
@@ -49,6 +50,12 @@ find_server() { # which an image may have outside of PATH
     PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/libexec
     # shellcheck disable=SC2034 # for the parts
     server=$(command -v mariadbd || command -v mysqld) || server=mariadbd
+}
+
+find_provider() { # Galera's library; empty when the image has none
+    image=${GALERA_BACKUP_IMAGE:-/}
+    provider=$image/usr/lib/galera/libgalera_smm.so
+    [ -e "$provider" ] || provider=$(find "$image" -xdev -name 'libgalera*_smm.so' 2>/dev/null | head -n 1)
 }
 
 prepare_tools() { # temporary files, and as many open files as the container allows: InnoDB keeps every table open

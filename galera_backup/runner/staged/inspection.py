@@ -6,7 +6,7 @@ from galera_backup.models.jobs import Inspection, InspectJob
 from galera_backup.runner.places import Places
 from galera_backup.runner.reporting import log
 from galera_backup.runner.staged.journal import StagedRestore
-from galera_backup.runner.staged.previous import previous_data, restored_is_whole
+from galera_backup.runner.staged.previous import left_incomplete, previous_data, restored_is_whole, with_stays
 from galera_backup.runner.volumes import read_marker
 
 
@@ -15,14 +15,16 @@ def inspect(job: InspectJob, places: Places) -> Inspection:
 
     Error: `RestoreFailed` for a journal that cannot be read.
     """
-    data, restore = places.data_directory, StagedRestore(places.volume, job.restore_id)
+    data, restore = places.data_directory, StagedRestore(places.volume, job.restore_id, places.claim)
     journal, marker = restore.journal(), read_marker(data)
+    journal = journal and with_stays(journal, data, job.layout)
     found = Inspection(
         marker=marker and marker.model_copy(update={"entries": None}),
-        journal=journal and journal.model_copy(update={"previous": None}),
+        journal=journal and journal.model_copy(update={"previous": None, "stays": ()}),
         staged_whole=restore.is_whole(journal),
         restored_whole=restored_is_whole(job.restore_id, marker, journal, data),
         previous=journal and previous_data(restore, journal, data),
+        left_incomplete=left_incomplete(places.volume, data, job.restore_id),
     )
     log.info("restore %s: %s", job.restore_id, found)
     return found

@@ -1,11 +1,11 @@
 """What staged restores keep on a data volume: layout, journal, lock.
 
-<volume>/.galera-backup/lock                        held (flock) by whoever stages, swaps or tidies
+<volume>/<STAGED_RESTORES>/lock                      held (flock) by whoever stages, swaps or tidies
                         <restore id>/journal.json   how far it is: durable before the step that it names
                                      staged/        the prepared data, before it is swapped in and after it is put back
                                      previous/      the old data, while it is swapped out
                         <restore id>.removed/       being removed; nobody takes it for a restore
-Where the volume is the data directory, `.galera-backup` lies in it: renames leave it alone, sizes do not count it.
+Where the volume is the data directory, it lies in that: renames leave it alone, sizes do not count it.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from galera_backup.failure import AgentError
-from galera_backup.models.volumes import Journal, SwapState
+from galera_backup.models.volumes import STAGED_RESTORES, Journal, SwapState
 from galera_backup.runner.reporting import log
-from galera_backup.runner.volumes import STAGED_RESTORES, tree
+from galera_backup.runner.volumes import tree
 from galera_backup.storage.durable import remove, sync_directory, write_atomically
 from galera_backup.storage.layout import file_name
 from galera_backup.text import bounded
@@ -32,15 +32,18 @@ LOCK_WAIT_SECONDS = 60.0
 _POLL_SECONDS = 0.1
 _LOCK = "lock"
 _JOURNAL = "journal.json"
+_AT_REST = (SwapState.STAGING, SwapState.STAGED, SwapState.SWAPPED, SwapState.RETURNED, SwapState.EMPTIED)
+"""The data directory is whole, be it the previous or the restored one, or filled by a state transfer."""
 _REMOVED = ".removed"
 """Ends no restore's directory: `file_name` lets no dot through."""
 
 
 class StagedRestore:
-    """The directory of one restore on a data volume. Changes need the lock."""
+    """The directory of one restore on a data volume. Changes need the lock. `claim`: of the volume."""
 
-    def __init__(self, volume: Path, restore_id: str) -> None:
+    def __init__(self, volume: Path, restore_id: str, claim: str = "") -> None:
         self.restore_id = restore_id
+        self._claim = claim
         self.directory = volume / STAGED_RESTORES / file_name(restore_id)
         self.staged = self.directory / "staged"
         self.previous = self.directory / "previous"
@@ -56,6 +59,11 @@ class StagedRestore:
             raise self._unreadable(bounded(str(error), 300)) from error
         if journal is not None and journal.restore_id != self.restore_id:
             raise self._unreadable(f"it is of restore {journal.restore_id!r}")
+        if journal is not None and "" not in (journal.claim, self._claim) and journal.claim != self._claim:
+            raise self._unreadable(
+                f"it is of claim {journal.claim!r}: a state transfer has put the copies of that replica in place of "
+                f"those of {self._claim!r}"
+            )
         return journal
 
     def write(self, journal: Journal) -> None:
@@ -64,6 +72,7 @@ class StagedRestore:
             self.directory.mkdir()
             sync_directory(self.directory.parent)
             sync_directory(self.directory.parent.parent)
+        journal = journal.model_copy(update={"claim": self._claim or journal.claim})
         write_atomically(self.directory / _JOURNAL, journal.model_dump_json().encode())
         log.info("restore %s: %s", self.restore_id, journal.state)
 
@@ -108,9 +117,21 @@ def discard(directory: Path) -> None:
     remove(removed)
 
 
-def is_removed(directory: Path) -> bool:
+def _is_removed(directory: Path) -> bool:
     """Whether a removal of it has begun."""
     return directory.name.endswith(_REMOVED)
+
+
+def still_needed(directory: Path) -> str | None:
+    """Why a restore's directory must stay: the data directory is not whole without it."""
+    if _is_removed(directory):
+        return None
+    try:
+        journal = read_journal(directory)
+    except ValidationError:
+        holds_old_data = any((directory / "previous").glob("*"))
+        return "its journal cannot be read, and it holds old data" if holds_old_data else None
+    return None if journal is None or journal.state in _AT_REST else str(journal.state)
 
 
 def restore_directories(volume: Path) -> list[Path]:
@@ -121,7 +142,7 @@ def restore_directories(volume: Path) -> list[Path]:
 
 @contextmanager
 def locked(volume: Path) -> Generator[None]:
-    """Be the only one to stage, swap or tidy on this volume; leaves no `.galera-backup` that holds nothing.
+    """Be the only one to stage, swap or tidy on this volume; leaves no directory that holds nothing.
 
     The last one removes the lock's file with the directory, while it holds the lock. Who waited for that file then has
     the lock of a file that is not there any more; it sees that, and begins again with the file that is.

@@ -7,6 +7,8 @@ not change had that password already, and gets its old row back, as do all when 
 
 from __future__ import annotations
 
+from configparser import ConfigParser
+from configparser import Error as ConfigParserError
 from pathlib import Path
 
 from galera_backup.failure import AgentError
@@ -14,6 +16,7 @@ from galera_backup.models.passwords import PasswordMode, PasswordReport
 from galera_backup.runner import scripts
 from galera_backup.runner.container import MariadbContainer
 from galera_backup.runner.reporting import log
+from galera_backup.storage.durable import remove
 from galera_backup.text import bounded
 
 PASSWORDS = "passwords"
@@ -26,6 +29,12 @@ PASSWORDS_REPORT = "passwords.report"
 """A line for each Secret (`asked USER`) and account (`same|different|MariaDB error USER HOST`), names in hexadecimal
 digits; then `end`."""
 
+HEALTH_CHECK = ".my-healthcheck.cnf"
+"""Option file of MariaDB's image, at the top of the data directory."""
+ACCOUNTS = "accounts"
+"""Directory in WORK: a directory for each account, with the files `username` and `password`."""
+_SECRETS_UNREADABLE = 66
+"""Exit status of the script, before it has started a server."""
 _OF_INNODB = ("ibdata", "ib_logfile", "undo")
 _HAS_NO_PASSWORD = ("1699", "1524")
 """MariaDB errors: SET PASSWORD means nothing for the account's plugin; the plugin is not loaded."""
@@ -34,16 +43,24 @@ _NAMES_LIMIT = 500
 """Characters for each list: three of them and a log must fit into a termination message."""
 
 
-def settle_passwords(staged: Path, mode: PasswordMode, container: MariadbContainer) -> PasswordReport:
+def settle_passwords(
+    staged: Path, mode: PasswordMode, container: MariadbContainer, live: Path | None = None
+) -> PasswordReport:
     """Compare or reset the passwords of the accounts that the mariadb container has mounted.
 
+    So of that which the servers' probe logs in with, where a file of the data directory that stays names it: MariaDB's
+    image makes it with the first data, so that it may be younger than the backup. `live`: that data directory.
     A comparison that does not come about is told in the report. Error: `RestoreFailed` when passwords cannot be set,
-    or InnoDB's files changed.
+    a Secret cannot be read, or InnoDB's files changed.
     """
     before = _innodb_files(staged)
     container.tell(SET_PASSWORD, f"{scripts.statement('set_password.sql')}\n")
+    probes = _tell_accounts(live / HEALTH_CHECK, container.work / ACCOUNTS) if live is not None else frozenset[str]()
     container.tell(PASSWORDS, f"{int(mode == 'reset')}\n")
     status = container.status(PASSWORDS_STATUS)
+    remove(container.work / ACCOUNTS)
+    if status == _SECRETS_UNREADABLE:
+        raise _failed(mode, staged, "the script cannot read the mounted Secrets, expected it to", container)
     rows = container.log(PASSWORDS_REPORT).split("\n")
     if _innodb_files(staged) != before:
         raise _failed(mode, staged, "InnoDB's files are not as they were, expected them untouched", container)
@@ -54,7 +71,29 @@ def settle_passwords(staged: Path, mode: PasswordMode, container: MariadbContain
         problem = bounded(f"{seen}. End of its log: {container.log_tail(PASSWORDS_LOG)}", _NAMES_LIMIT)
         log.warning("passwords not compared: %s", problem)
         return PasswordReport(problem=problem)
-    return _report([row.split(" ") for row in rows if row and row != _END], mode, staged, container)
+    report = _report([row.split(" ") for row in rows if row and row != _END], mode, staged, container)
+    missing = tuple(name for name in report.missing if name not in {repr(user) for user in probes})
+    return report.model_copy(update={"missing": missing})  # a file that no probe uses any more may be left
+
+
+def _tell_accounts(file: Path, accounts: Path) -> frozenset[str]:
+    """For the script: users and passwords of an option file, each as of a mounted Secret; returns the users."""
+    users = set()
+    options = ConfigParser(interpolation=None, allow_no_value=True, strict=False)
+    try:
+        options.read(file)
+    except (ConfigParserError, OSError, UnicodeDecodeError) as error:
+        log.warning("the passwords in %r are not compared: %s", str(file), error)
+        return frozenset()
+    for number, section in enumerate(options.sections()):
+        user, password = (options.get(section, name, fallback=None) for name in ("user", "password"))
+        if user and password:
+            account = accounts / str(number)
+            account.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for name, value in (("username", user), ("password", password)):
+                (account / name).write_text(value.strip("'\""))
+            users.add(user.strip("'\""))
+    return frozenset(users)
 
 
 def _report(rows: list[list[str]], mode: PasswordMode, staged: Path, container: MariadbContainer) -> PasswordReport:

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection
 from pathlib import Path
 
+from galera_backup.models.layout import Layout
 from galera_backup.models.previous import DirectoryContent, PreviousData, SavedState
-from galera_backup.models.volumes import ClaimMarker, Journal, SwapState
+from galera_backup.models.volumes import STAGED_RESTORES, ClaimMarker, Journal, SwapState
 from galera_backup.runner.datadir import GRASTATE
-from galera_backup.runner.staged.journal import StagedRestore
-from galera_backup.runner.volumes import LOST_AND_FOUND, STAGED_RESTORES, tree
+from galera_backup.runner.staged.journal import StagedRestore, restore_directories, still_needed
+from galera_backup.runner.staying import staying
+from galera_backup.runner.volumes import LOST_AND_FOUND, read_marker, tree
 from galera_backup.text import bounded
 
-NOT_THE_SERVERS = (LOST_AND_FOUND, STAGED_RESTORES)
+_NOT_THE_SERVERS = (LOST_AND_FOUND, STAGED_RESTORES)
 """At the top of a data directory: no swap moves them."""
 
 _IN_PLACE = (SwapState.STAGING, SwapState.STAGED, SwapState.RETURNED)
@@ -28,17 +31,24 @@ _ASIDE = (SwapState.IN, SwapState.SWAPPED, SwapState.BACK_OUT)
 _BOOTSTRAP = re.compile(rb"^safe_to_bootstrap:[ \t]*[01]", re.MULTILINE)
 
 
-def content(directory: Path) -> DirectoryContent:
-    """What a directory holds, without what is not the server's; nothing when it does not exist."""
-    entries = entries_of(directory)
-    sizes = [size for name, size in tree(directory).items() if name.partition("/")[0] not in NOT_THE_SERVERS]
-    return DirectoryContent(entries=entries, files=len(sizes), bytes=sum(sizes))
+def content(directory: Path, stays: Collection[str]) -> DirectoryContent:
+    """What a directory holds, without what is not the server's and what stays; nothing when it does not exist."""
+    sizes = tree(directory, (*_NOT_THE_SERVERS, *stays)).values()
+    return DirectoryContent(entries=entries_of(directory, stays), files=len(sizes), bytes=sum(sizes))
 
 
-def entries_of(directory: Path) -> tuple[str, ...]:
-    """Names at its top, sorted, without what is not the server's; none when it does not exist."""
+def entries_of(directory: Path, stays: Collection[str]) -> tuple[str, ...]:
+    """Names at its top, sorted, without what is not the server's and what stays; none when it does not exist."""
     names = os.listdir(directory) if directory.is_dir() else []
-    return tuple(sorted(name for name in names if name not in NOT_THE_SERVERS))
+    return tuple(sorted(name for name in names if name not in _NOT_THE_SERVERS and name not in stays))
+
+
+def with_stays(journal: Journal, data: Path, layout: Layout) -> Journal:
+    """The journal, with what the host has written to the data directory since the first rename: that stays too."""
+    if journal.previous is None:
+        return journal
+    since = staying(data, layout) - {*journal.previous.entries}
+    return journal.model_copy(update={"stays": tuple(sorted({*journal.stays, *since}))})
 
 
 def previous_data(restore: StagedRestore, journal: Journal, data: Path) -> PreviousData:
@@ -51,7 +61,7 @@ def previous_data(restore: StagedRestore, journal: Journal, data: Path) -> Previ
         places = [restore.previous]
     else:
         return PreviousData(whole=False, problem=f"its journal says {str(journal.state)!r}")
-    problem = _difference(journal.previous, [content(place) for place in places])
+    problem = _difference(journal.previous, [content(place, journal.stays) for place in places])
     if problem is not None:
         return PreviousData(whole=False, problem=problem)
     saved = next((found for place in places if (found := saved_state(place)) is not None), None)
@@ -68,7 +78,22 @@ def restored_is_whole(restore_id: str, marker: ClaimMarker | None, journal: Jour
         return False
     if journal is not None:
         return journal.state == SwapState.SWAPPED
-    return marker.entries is not None and set(marker.entries) <= set(entries_of(data))
+    return marker.entries is not None and set(marker.entries) <= set(entries_of(data, stays=()))
+
+
+def left_incomplete(volume: Path, data: Path, restore_id: str | None = None) -> str:
+    """What says that a restore, other than this one, has left the data directory incomplete; empty: nothing does.
+
+    A server may have been filled by a state transfer since, so this counts only where none runs.
+    """
+    marker = read_marker(data)
+    if marker is not None and marker.state == "restoring" and marker.restore_id != restore_id:
+        return f"restore {marker.restore_id} has not finished it"
+    own = StagedRestore(volume, restore_id).directory if restore_id is not None else None
+    for directory in restore_directories(volume):
+        if directory != own and (reason := still_needed(directory)) is not None:
+            return f"restore {directory.name}: {reason}"
+    return ""
 
 
 def saved_state(data: Path) -> SavedState | None:

@@ -10,16 +10,19 @@ from pathlib import Path
 from galera_backup.failure import AgentError
 from galera_backup.models.jobs import StageJob, StageReport
 from galera_backup.models.manifest import GaleraPosition, Manifest
-from galera_backup.models.volumes import STAGING_RESERVE, Journal, SwapState
+from galera_backup.models.volumes import STAGED_RESTORES, STAGING_RESERVE, Journal, SwapState
 from galera_backup.runner.container import MariadbContainer
 from galera_backup.runner.datadir import DIRECTORY_MODE, FILE_MODE, write_grastate
 from galera_backup.runner.places import Places
+from galera_backup.runner.placing import place
 from galera_backup.runner.prepare import Room, Unpacking
 from galera_backup.runner.reporting import log
 from galera_backup.runner.staged.journal import StagedRestore, locked
 from galera_backup.runner.staged.passwords import settle_passwords
-from galera_backup.runner.tool import is_metadata
-from galera_backup.runner.volumes import LOST_AND_FOUND, MARKER, STAGED_RESTORES, tree
+from galera_backup.runner.staying import check_apart, staying
+from galera_backup.runner.tool import metadata
+from galera_backup.runner.upgrade_notes import upgrade_notes, write_notes
+from galera_backup.runner.volumes import LOST_AND_FOUND, MARKER, tree
 from galera_backup.storage.archive import manifest_of
 from galera_backup.storage.durable import remove, sync_tree
 from galera_backup.storage.space import FULL, total_kb
@@ -38,7 +41,7 @@ def stage(job: StageJob, places: Places, container: MariadbContainer) -> StageRe
     manifest = manifest_of(archive, job.backup_id)
     places.data_directory.mkdir(DIRECTORY_MODE, parents=True, exist_ok=True)  # a sub path that no server has used
     with locked(places.volume):
-        restore = StagedRestore(places.volume, job.restore_id)
+        restore = StagedRestore(places.volume, job.restore_id, places.claim)
         journal = restore.journal()
         _refuse_a_swapped_one(job, journal)
         if journal is not None and journal.backup_id == job.backup_id and restore.is_whole(journal):
@@ -49,7 +52,8 @@ def stage(job: StageJob, places: Places, container: MariadbContainer) -> StageRe
             )
         restore.discard()
         try:
-            return _stage(job, restore, Unpacking(archive, manifest, restore.staged, _room(places), places), container)
+            unpacking = Unpacking(archive, manifest, restore.staged, _room(places), places)
+            return _stage(job, restore, unpacking, container, manifest=manifest, live=places.data_directory)
         except BaseException as error:
             container.settle()
             _discard_after_failure(restore)
@@ -58,13 +62,24 @@ def stage(job: StageJob, places: Places, container: MariadbContainer) -> StageRe
             raise
 
 
-def _stage(job: StageJob, restore: StagedRestore, unpacking: Unpacking, container: MariadbContainer) -> StageReport:
+def _stage(
+    job: StageJob,
+    restore: StagedRestore,
+    unpacking: Unpacking,
+    container: MariadbContainer,
+    *,
+    manifest: Manifest,
+    live: Path,
+) -> StageReport:
     journal = Journal(restore_id=job.restore_id, backup_id=job.backup_id, state=SwapState.STAGING, at=datetime.now(UTC))
     restore.write(journal)
     unpack_seconds = unpacking.unpack(container)
     began = time.monotonic()
-    position = unpacking.prepare(container, job.clone)
-    passwords = settle_passwords(restore.staged, job.passwords, container)
+    position = unpacking.prepare(container, job.uuid)
+    passwords = settle_passwords(restore.staged, job.passwords, container, live)
+    place(restore.staged, job.layout)
+    write_notes(restore.staged, upgrade_notes(manifest, live))
+    check_apart(live, staying(live, job.layout), restore.staged)
     _finish(restore.staged, position, job.safe_to_bootstrap)
     sizes = tree(restore.staged).values()
     complete = {
@@ -86,9 +101,8 @@ def _stage(job: StageJob, restore: StagedRestore, unpacking: Unpacking, containe
 
 def _finish(staged: Path, position: GaleraPosition, safe_to_bootstrap: bool) -> None:
     """Leave what a server starts on, with the modes that it gives its files, durably."""
-    for path in staged.iterdir():
-        if is_metadata(path.name) or path.name in _NEVER_STAGED:
-            remove(path)
+    for name in (*metadata(staged), *_NEVER_STAGED):
+        remove(staged / name)
     for path in staged.rglob("*"):
         mode = DIRECTORY_MODE if path.is_dir() else FILE_MODE
         if stat.S_IMODE(path.stat().st_mode) != mode:

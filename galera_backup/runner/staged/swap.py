@@ -12,17 +12,20 @@ from pathlib import Path
 
 from galera_backup.failure import AgentError
 from galera_backup.models.jobs import SwapJob, SwapReport
+from galera_backup.models.layout import Layout
 from galera_backup.models.previous import DirectoryContent
 from galera_backup.models.volumes import ClaimMarker, Journal, SwapState
+from galera_backup.runner.in_use import check_not_in_use
 from galera_backup.runner.places import Places
 from galera_backup.runner.staged.journal import StagedRestore, locked
 from galera_backup.runner.staged.previous import (
-    NOT_THE_SERVERS,
     content,
     entries_of,
     previous_data,
     set_safe_to_bootstrap,
+    with_stays,
 )
+from galera_backup.runner.staying import check_apart, staying
 from galera_backup.runner.volumes import MARKER, tree, write_marker
 from galera_backup.storage.durable import sync_directory
 
@@ -38,21 +41,25 @@ def swap(job: SwapJob, places: Places) -> SwapReport:
     Errors: `RestoreFailed`, `RunnerFailed`; `in` goes on, or `back` turns round, from wherever they left it.
     """
     with locked(places.volume):
-        restore = StagedRestore(places.volume, job.restore_id)
-        data = places.data_directory
+        restore = StagedRestore(places.volume, job.restore_id, places.claim)
+        data, journal = places.data_directory, restore.journal()
+        check_not_in_use(data, job.layout)
         try:
+            journal = journal and with_stays(journal, data, job.layout)  # each step notes it
             if job.direction == "back":
-                return _back(restore, restore.journal(), data, job.safe_to_bootstrap)
-            return _in(restore, restore.journal(), data)
+                return _back(restore, journal, data, job.safe_to_bootstrap)
+            return _in(restore, journal, data, job.layout)
         except OSError as error:
             raise _stopped(restore, f"{job.direction!r}: {error}") from error
 
 
-def _in(restore: StagedRestore, journal: Journal | None, data: Path) -> SwapReport:
+def _in(restore: StagedRestore, journal: Journal | None, data: Path, layout: Layout) -> SwapReport:
     exchange = _Exchange(restore, _swappable(restore, journal))
     if exchange.state == SwapState.STAGED:
+        stays = staying(data, layout)
+        check_apart(data, stays, restore.staged)
         restore.previous.mkdir(mode=0o700, exist_ok=True)
-        exchange.enter(SwapState.OUT, previous=content(data))
+        exchange.enter(SwapState.OUT, previous=content(data, stays), stays=tuple(sorted(stays)))
     if exchange.state == SwapState.OUT:
         exchange.move(data, restore.previous)
         exchange.enter(SwapState.IN)
@@ -139,25 +146,23 @@ class _Exchange:
     def state(self) -> SwapState:
         return self._journal.state
 
-    def enter(self, state: SwapState, previous: DirectoryContent | None = None) -> None:
+    def enter(self, state: SwapState, **noted: DirectoryContent | tuple[str, ...]) -> None:
         """Note, durably, what is done from now on; before the first rename also what the data directory holds."""
-        previous = previous or self._journal.previous
-        journal = self._journal.model_copy(update={"state": state, "previous": previous, "at": datetime.now(UTC)})
+        journal = self._journal.model_copy(update={"state": state, "at": datetime.now(UTC), **noted})
         self._restore.write(journal)
         self._journal = journal
 
     def move(self, source: Path, target: Path) -> None:
         """Rename every entry that is left in `source`, durably. Error: `RestoreFailed` for a name that `target` has."""
-        for name in sorted(os.listdir(source)):
-            if name not in NOT_THE_SERVERS:
-                self._rename(source / name, target / name)
+        for name in entries_of(source, self._journal.stays):
+            self._rename(source / name, target / name)
         sync_directory(target)
         sync_directory(source)
 
     def mark_restored(self, data: Path) -> None:
         """Write, durably, that the data directory holds all of the restored data, and which entries these are."""
         assert self._journal.backup_id is not None
-        entries = tuple(name for name in entries_of(data) if not name.startswith(MARKER))
+        entries = tuple(name for name in entries_of(data, self._journal.stays) if not name.startswith(MARKER))
         marker = ClaimMarker(
             restore_id=self._journal.restore_id,
             backup_id=self._journal.backup_id,

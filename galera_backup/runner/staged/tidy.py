@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from pydantic import ValidationError
-
 from galera_backup.failure import AgentError
 from galera_backup.models.jobs import Done, TidyJob
-from galera_backup.models.volumes import SwapState
 from galera_backup.runner.places import Places
 from galera_backup.runner.reporting import log
-from galera_backup.runner.staged.journal import discard, is_removed, locked, read_journal, restore_directories
+from galera_backup.runner.staged.journal import discard, locked, restore_directories, still_needed
 from galera_backup.storage.layout import file_name
-
-_AT_REST = (SwapState.STAGING, SwapState.STAGED, SwapState.SWAPPED, SwapState.RETURNED, SwapState.EMPTIED)
-"""The data directory is whole, be it the previous or the restored one, or filled by a state transfer."""
 
 
 def tidy(job: TidyJob, places: Places) -> Done:
@@ -30,7 +22,7 @@ def tidy(job: TidyJob, places: Places) -> Done:
         for directory in restore_directories(places.volume):
             if directory.name == kept or only not in (None, directory.name.partition(".")[0]):
                 continue
-            needed = None if is_removed(directory) else _still_needed(directory)
+            needed = still_needed(directory)
             if needed:
                 left.append(f"{directory.name!r} ({needed})")
                 continue
@@ -44,15 +36,3 @@ def tidy(job: TidyJob, places: Places) -> Done:
             "data back, first",
         )
     return Done()
-
-
-def _still_needed(directory: Path) -> str | None:
-    """Why a restore's directory must stay."""
-    try:
-        journal = read_journal(directory)
-    except ValidationError:
-        holds_old_data = any((directory / "previous").glob("*"))
-        return "its journal cannot be read, and it holds old data" if holds_old_data else None
-    if journal is None or journal.state in _AT_REST:
-        return None
-    return str(journal.state)

@@ -16,6 +16,7 @@ from kubernetes.client import V1Eviction, V1ObjectMeta
 from tests.chaos.fault import Run, copies, fault, starts_runner
 from tests.chaos.site import persistent
 from tests.support.eventually import eventually
+from tests.support.runners import is_pod
 
 
 @contextlib.asynccontextmanager
@@ -23,11 +24,11 @@ async def runner_of(run: Run) -> AsyncIterator[Any]:
     """The runner pod of the activity that is let go now, as soon as it is there."""
     site = run.lane.site
     before = {pod.metadata.uid for pod in await asyncio.to_thread(site.runners)}
-    suffix = f"z-{run.point.job}" if run.point.job else ""  # the jobs of the other claims start at the same time
+    job = run.point.job or ".*"  # the jobs of the other claims start at the same time
     run.lane.go()
 
     def new() -> Any:
-        fresh = [pod for pod in site.runners() if pod.metadata.uid not in before and pod.metadata.name.endswith(suffix)]
+        fresh = [pod for pod in site.runners() if pod.metadata.uid not in before and is_pod(pod.metadata.name, job)]
         return fresh[0] if fresh else None
 
     yield await eventually(lambda: asyncio.to_thread(new), 60, "a runner pod", every=0.05)

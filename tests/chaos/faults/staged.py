@@ -9,7 +9,10 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Callable
+from pathlib import Path
 
+from galera_backup.models.volumes import STAGED_RESTORES
 from tests.chaos.fault import Run, fault, stages, swaps, verifies
 from tests.chaos.faults.runner import ballast, runner_of, stopped
 from tests.chaos.site import PODS, TARGET
@@ -75,17 +78,41 @@ async def _kill_swap(run: Run, pod: str, before: int) -> None:
 
 @fault("staged data lost", fits=verifies, hits_server=True)
 async def staged_lost(run: Run) -> None:
-    """A replica loses its state, and a state transfer wipes its data directory."""
+    """A replica gets a state transfer, and what was staged goes, as one by rsync removes it."""
+    data = await _gets_a_state_transfer(run, then=lambda data: shutil.rmtree(data / STAGED_RESTORES))
+    assert not (data / STAGED_RESTORES).exists(), "nobody has staged anew"
+    run.back()
+    await run.must_fail("RestoreFailed")
+
+
+@fault("state transfer beside staged data", fits=verifies, hits_server=True)
+async def state_transfer(run: Run) -> None:
+    """A replica loses its state. mariabackup moves the old data away, but no name that ends with `.sst`."""
+    data = await _gets_a_state_transfer(run, then=lambda data: None)
+    if not any((data / STAGED_RESTORES).glob("*/journal.json")):
+        run.violations.append("the state transfer has removed what was staged")
+    run.back()
+
+
+async def _gets_a_state_transfer(run: Run, then: Callable[[Path], None]) -> Path:
+    """The target, until it is Ready again; `then`: while its server is down. Returns its data directory."""
     site = run.lane.site
     data = site.data_mounts[PODS.index(TARGET)]
     pid = await asyncio.to_thread(site.server_pid, TARGET)
     assert pid is not None, f"{TARGET} does not run"
+    before = (data / "ibdata1").stat().st_ino
     os.kill(pid, signal.SIGKILL)
     (data / "grastate.dat").unlink()
-    await eventually(lambda: not (data / ".galera-backup").exists(), 60, "the state transfer has wiped what was staged")
+    then(data)
+
+    def transferred() -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            return (data / "ibdata1").stat().st_ino != before
+        return False
+
+    await eventually(transferred, 90, "a state transfer has replaced the data")
     await eventually(lambda: asyncio.to_thread(site.is_ready, TARGET), 90, f"{TARGET} is Ready again")
-    run.back()
-    await run.must_fail("RestoreFailed")
+    return data
 
 
 @fault("data volume full", fits=stages)

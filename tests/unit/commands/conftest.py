@@ -13,6 +13,7 @@ from temporalio.worker import Worker
 from tests.unit.commands.cli import Cli
 from tests.unit.commands.stand_ins import (
     Backup,
+    Check,
     Janitor,
     Lease,
     ListBackups,
@@ -26,7 +27,9 @@ from tests.unit.commands.stand_ins import (
 async def queue(temporal_env: WorkflowEnvironment) -> AsyncIterator[str]:
     name = f"starters-{uuid.uuid4()}"
     async with Worker(
-        temporal_env.client, task_queue=name, workflows=[Backup, Restore, Rollback, Tidy, ListBackups, Janitor, Lease]
+        temporal_env.client,
+        task_queue=name,
+        workflows=[Backup, Restore, Rollback, Tidy, ListBackups, Check, Janitor, Lease],
     ):
         yield name
 

@@ -7,14 +7,17 @@ from datetime import UTC, datetime, timedelta
 from temporalio import workflow
 
 from galera_backup.errors import ClusterBusy, InternalError, InvalidInput, JanitorFailed
+from galera_backup.models import preflight
 from galera_backup.models.backup import BackupRequest, BackupResult
 from galera_backup.models.catalog import Catalog, CatalogRequest
+from galera_backup.models.check import CheckRequest, CheckResult
 from galera_backup.models.common import ClusterRef, PhaseTime
 from galera_backup.models.janitor import Finding, JanitorRequest, JanitorResult, Mended, Verdict
 from galera_backup.models.lease import LeaseStatus
 from galera_backup.models.manifest import GaleraPosition, LogSequenceNumbers, Manifest
 from galera_backup.models.passwords import PasswordReport
 from galera_backup.models.plan import Answer, Decision
+from galera_backup.models.preflight import Effect, Severity
 from galera_backup.models.progress import Progress
 from galera_backup.models.proof import CheckSeen, Proof, TablesReport
 from galera_backup.models.restore import (
@@ -22,6 +25,7 @@ from galera_backup.models.restore import (
     RestoreResult,
     RollbackRequest,
     RollbackResult,
+    Strategy,
     TidyRequest,
 )
 from galera_backup.models.runner import RunnerLog
@@ -165,6 +169,22 @@ class ListBackups:
         if request.cluster.namespace == "many":
             return page(request)
         return Catalog(backups=() if request.cluster.namespace == "empty" else (manifest(request.cluster),))
+
+
+@workflow.defn(name="GaleraCheck")
+class Check:
+    @workflow.run
+    async def run(self, request: CheckRequest) -> CheckResult:
+        """`in place` would be refused, the other strategies warned."""
+        effect = Effect.REFUSES if request.strategy == Strategy.IN_PLACE else Effect.WARNS
+        found = preflight.Finding(
+            kind="a-kind",
+            severity=Severity(backup=Effect.NONE, restore=effect),
+            about=f"strategy {request.strategy}",
+            saw="expected another one",
+            remedy="Choose another one",
+        )
+        return CheckResult(cluster=request.cluster, findings=(found,))
 
 
 @workflow.defn(name="GaleraJanitor")

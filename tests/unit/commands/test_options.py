@@ -13,14 +13,18 @@ from galera_backup.models.common import ClusterRef, PrimaryLabel, SecretRef
 from galera_backup.models.janitor import JanitorRequest
 from galera_backup.models.proof import CheckTables, SqlCheck
 from galera_backup.models.restore import RestoreRequest, Strategy
+from galera_backup.models.site import RunnerSettings
 from starters import janitor as janitor_command
-from starters._options import BackupOptions, LabelMover, PlaceOptions
+from starters._backup_options import BackupOptions
+from starters._options import LabelMover, PlaceOptions
 from starters._proof import ProofOptions
 from starters._request import request
 from starters._restore_options import RestoreOptions
 from tests.unit.commands.stand_ins import (
     ID,
 )
+
+PLACES, LABEL = ("claim", "db", "999", "/data", '{"labels": {"a": "b"}}', "s", "u", "p"), ("role", "leader", "away")
 
 
 def test_options_that_were_not_typed_keep_the_models_default() -> None:
@@ -29,8 +33,8 @@ def test_options_that_were_not_typed_keep_the_models_default() -> None:
 
 
 def test_every_option_reaches_its_field() -> None:
-    what = BackupOptions("1", "2", "1.5", True, "3h", "4m", False, "80")
-    places = PlaceOptions("claim", "db", "999", "s", "u", "p", LabelMover.CONTROLLER, "role", "leader", "away")
+    what = BackupOptions("1", "2", "1.5", True, "3h", "4m", False, "80", "7m", "40s")
+    places = PlaceOptions(*PLACES, LabelMover.CONTROLLER, *LABEL, ["controlled"], "3307", ["*.cnf"])
     order = request(BackupRequest, "a/b", what.fields() | places.fields() | {"wait_for_cluster": "5m"})
     assert order == BackupRequest(
         cluster=ClusterRef(namespace="a", statefulset="b"),
@@ -42,10 +46,17 @@ def test_every_option_reaches_its_field() -> None:
         runner_timeout=timedelta(hours=3),
         drain_timeout=timedelta(minutes=4),
         max_mb_per_second=80,
+        lock_wait_timeout=timedelta(minutes=7),
+        write_wait_timeout=timedelta(seconds=40),
         credentials=SecretRef(secret="s", user_key="u", password_key="p"),
         backup_claim="claim",
         container="db",
         run_as_user=999,
+        data_directory="/data",
+        port=3307,
+        runner=RunnerSettings(labels={"a": "b"}),
+        accept=("controlled",),
+        host_files=("*.cnf",),
         primary_label=PrimaryLabel(key="role", primary="leader", backup="away", moved_by="controller"),
         wait_for_cluster=timedelta(minutes=5),
     )
@@ -68,7 +79,7 @@ def test_every_field_of_a_restore_has_an_option() -> None:
         account=["nova:user:word"],
         reset_passwords=True,
     )
-    places = PlaceOptions("claim", "db", "999", "s", "u", "p", LabelMover.CONTROLLER, "role", "leader", "away")
+    places = PlaceOptions(*PLACES, LabelMover.CONTROLLER, *LABEL, ["controlled"], "3307", ["*.cnf"])
     typed = {"backup_id": ID, "source": "c/d", "confirm": "a/b", "wait_for_cluster": "1m"}
     order = request(RestoreRequest, "a/b", how.fields() | proof.fields() | places.fields() | typed)
     assert set(RestoreRequest.model_fields) == order.model_fields_set
@@ -109,7 +120,7 @@ def test_source_that_is_wrong(source: str, text: str) -> None:
 
 
 def test_every_field_of_a_janitor_has_an_option() -> None:
-    servers = janitor_command.ServerOptions("s", "u", "p", "db", LabelMover.CONTROLLER, "role", "leader", "away")
+    servers = janitor_command.ServerOptions("s", "u", "p", "db", "3307")
     limits = {"drain_timeout": "1m", "step_timeout": "2m"}
     order = request(JanitorRequest, "a/b", servers.fields() | limits)
     assert order.credentials == SecretRef(secret="s", user_key="u", password_key="p")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from galera_backup.runner import prepare
 from galera_backup.runner.reporting import log
 from galera_backup.runner.staged import stage
 from tests.unit.runner.pod import Pod, make_pod
-from tests.unit.runner.staged import TOTAL_KB
+from tests.unit.runner.staged import GRASTATE, TOTAL_KB
 
 
 @pytest.fixture
@@ -54,9 +55,33 @@ def small_backup(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(params=["volume", "subdirectory"])
 def data(request: pytest.FixtureRequest, pod: Pod, small_backup: Path, tmp_path: Path) -> Path:
     """A small data directory with a server's files, which is the volume or in it; and a small backup."""
+    return live_data(pod, small_backup, tmp_path, request.param)
+
+
+@pytest.fixture(scope="session")
+def staged_volumes(tmp_path_factory: pytest.TempPathFactory, small_backup: Path) -> Callable[[bool], Path]:
+    """Volumes to be copied: a backup is staged beside `data`, in a subdirectory or not, that a server has left."""
+    made: dict[bool, Path] = {}
+
+    def volume(below: bool) -> Path:
+        if below not in made:
+            directory = tmp_path_factory.mktemp("staged")
+            pod = make_pod(directory)
+            data = live_data(pod, small_backup, directory, "subdirectory" if below else "volume")
+            (data / "grastate.dat").write_text(GRASTATE)
+            assert pod.stage(data).error is None
+            assert pod.volume is not None
+            made[below] = pod.volume
+        return made[below]
+
+    return volume
+
+
+def live_data(pod: Pod, small_backup: Path, tmp_path: Path, where: str) -> Path:
+    """See `data`."""
     shutil.copytree(small_backup, pod.root, dirs_exist_ok=True)
     pod.volume = tmp_path / "claim"
-    directory = pod.volume / "mysql" if request.param == "subdirectory" else pod.volume
+    directory = pod.volume / "mysql" if where == "subdirectory" else pod.volume
     (directory / "nova").mkdir(parents=True)
     (directory / "only_old").mkdir()
     (pod.volume / "lost+found").mkdir()

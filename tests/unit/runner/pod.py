@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -59,8 +60,9 @@ case $* in
         ;;
     *--backup*)
         echo "Connecting to MariaDB server" >&2
-        tar -C "$datadir" --exclude=./galera.cache --exclude=./gvwstate.dat -cf "$FAKE/stream" .
-        tar -C "$FAKE/metadata" -rf "$FAKE/stream" .
+        printf '%s 100' "$FAKE_POSITION" > "$FAKE/metadata/xtrabackup_galera_info"
+        [ "$FAKE_FAULT" != no_position ] || rm "$FAKE/metadata/xtrabackup_galera_info"
+        pack "$datadir" "$FAKE/metadata" > "$FAKE/stream"
         case $FAKE_FAULT in
             killed) head -c 5000 "$FAKE/stream"; kill -9 $$ ;;
             container_killed) head -c 5000 "$FAKE/stream"; kill -9 $PPID; exit 1 ;;
@@ -68,13 +70,13 @@ case $* in
             hangs) head -c 5000 "$FAKE/stream"; echo $$ > "$FAKE/pid"; exec sleep 60 ;;
         esac
         cat "$FAKE/stream"
-        [ "$FAKE_FAULT" = no_position ] || echo "[00] Writing Galera info succeeded with $FAKE_POSITION 100" >&2
         last=577120878
         [ "$FAKE_FAULT" = lsn ] && last=1
         if [ "$FAKE_FAULT" != no_checkpoints ]; then
             printf 'backup_type = full-backuped\nfrom_lsn = 0\nto_lsn = 511392902\nlast_lsn = %s\n' $last \
                 > "$lsn/${FAKE_PREFIX:-xtrabackup_}checkpoints"
-            printf 'tool_version = 10.11.19-MariaDB\nserver_version = 10.11.19-MariaDB-0+deb12u1-log\n' \
+            server=10.11.19-MariaDB-0+deb12u1-log
+            printf 'tool_version = %s-MariaDB\nserver_version = %s\n' "${FAKE_VERSION:-10.11.19}" "$server" \
                 > "$lsn/${FAKE_PREFIX:-xtrabackup_}info"
         fi
         [ "$FAKE_FAULT" = not_ok ] || echo "[00] 2026-11-23 03:29:27 completed OK!" >&2
@@ -89,13 +91,47 @@ case $* in
 esac
 """
 
+CLIENT = r"""#!/bin/sh
+echo "$@" > "$FAKE/client_arguments"
+[ "$FAKE_FAULT" != log_in ] || { echo "ERROR 1045 (28000): Access denied for user 'backup'@'10.1.0.9'" >&2; exit 1; }
+"""
+
 MBSTREAM = r"""#!/bin/sh
 while [ "$1" != -C ]; do shift; done
 case $FAKE_FAULT in
     mbstream) head -c 2000 > /dev/null; echo "mbstream: No space left on device" >&2; exit 1 ;;
-    mbstream_late) tar -xf - -C "$2"; exit 1 ;;
+    mbstream_late) unpack "$2"; exit 1 ;;
 esac
-exec tar -xf - -C "$2"
+exec unpack "$2"
+"""
+
+PACK = f"""#!{sys.executable} -SE
+import pathlib, struct, sys
+
+def chunk(kind, path):
+    return struct.pack("<8sBcI", b"XBSTCK01", 0, kind, len(path)) + path
+
+for directory in map(pathlib.Path, sys.argv[1:]):
+    for path in sorted(directory.rglob("*")):
+        if path.is_symlink() or not path.is_file() or path.name in ("galera.cache", "gvwstate.dat"):
+            continue
+        name, content = str(path.relative_to(directory)).encode(), path.read_bytes()
+        sys.stdout.buffer.write(chunk(b"P", name) + struct.pack("<QQI", len(content), 0, 0) + content)
+        sys.stdout.buffer.write(chunk(b"E", name))
+"""
+"""The directories' files as an mbstream."""
+
+UNPACK = f"""#!{sys.executable} -SE
+import pathlib, struct, sys
+
+stream, target = sys.stdin.buffer, pathlib.Path(sys.argv[1])
+while head := stream.read(14):
+    _, _, kind, length = struct.unpack("<8sBcI", head)
+    path = target / stream.read(length).decode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    size = struct.unpack("<QQI", stream.read(20))[0] if kind == b"P" else 0
+    with path.open("ab") as file:
+        file.write(stream.read(size))
 """
 
 MARIADBD = r"""#!/bin/sh
@@ -131,6 +167,10 @@ class Pod:
     volume: Path | None = None
     """The whole data volume, where that is more than the data directory."""
     mariadb_starts: bool = True
+    site: str = "site-1"
+    claim: str = ""
+    server: tuple[str, int] | None = None
+    """Where the replica's server listens."""
 
     @property
     def cluster_directory(self) -> Path:
@@ -153,6 +193,9 @@ class Pod:
             termination_log=self.work / "answer",
             start_timeout=self.patience,
             progress_every=timedelta(0),
+            server=self.server,
+            claim=self.claim,
+            site=self.site,
         )
 
     def script_environment(self, data: Path, **changes: str) -> dict[str, str]:
@@ -253,8 +296,9 @@ class Pod:
     def tidy(self, data: Path, keep: str | None = None) -> RunnerResult[Done]:
         return self.run(TidyJob(cluster=CLUSTER, keep=keep), data)
 
-    def prune(self, keep: int) -> RunnerResult[PruneReport]:
-        return self.run(PruneJob(cluster=CLUSTER, keep=keep))
+    def prune(self, keep: int, own: str = "20261201T000000Z-full") -> RunnerResult[PruneReport]:
+        """`own`: later than all others, if not told otherwise."""
+        return self.run(PruneJob(cluster=CLUSTER, keep=keep, own=own))
 
     def ids(self) -> list[str]:
         """Names that a listing of the cluster's directory shows."""
@@ -274,12 +318,23 @@ def make_pod(tmp_path: Path) -> Pod:
         tmp_path / "accounts" / "0",
     ):
         directory.mkdir(parents=True)
-    for name, text in {"mariadb-backup": MARIADB_BACKUP, "mbstream": MBSTREAM, "mariadbd": MARIADBD}.items():
+    tools = {
+        "mariadb-backup": MARIADB_BACKUP,
+        "mariadb": CLIENT,
+        "mbstream": MBSTREAM,
+        "mariadbd": MARIADBD,
+        "pack": PACK,
+        "unpack": UNPACK,
+    }
+    for name, text in tools.items():
         (fake / "bin" / name).write_text(text)
         (fake / "bin" / name).chmod(0o755)
     (fake / "metadata" / "xtrabackup_checkpoints").write_text("backup_type = full-backuped\n")
     (fake / "metadata" / "xtrabackup_galera_info").write_text(f"{UUID}:18 100")
     (fake / "metadata" / "backup-my.cnf").write_text("[mysqld]\n")
+    provider = fake / "image" / "opt" / "lib" / "libgalera_smm.so"
+    provider.parent.mkdir(parents=True)
+    provider.touch()
     (data / "nova" / "instances.ibd").write_bytes(os.urandom(3_000_000))
     (data / "nova" / "zeros.ibd").write_bytes(bytes(5_000_000))
     (data / "mysql" / "global_priv.MAD").write_bytes(os.urandom(8192))
@@ -296,6 +351,7 @@ def make_pod(tmp_path: Path) -> Pod:
         "FAKE_FAULT": "",
         "FAKE_POSITION": f"{UUID}:18",
         "CREDENTIALS": str(credentials),
+        "GALERA_BACKUP_IMAGE": str(fake / "image"),
         "ACCOUNTS": str(tmp_path / "accounts"),
         "MARIADB_HOST": "10.0.0.3",
         "MARIADB_PORT": "3306",
@@ -314,3 +370,9 @@ def failure(result: RunnerResult[Any]) -> tuple[str, str]:
     """Type and message of a result that must be a failure."""
     assert result.error is not None
     return result.error.type, result.error.message
+
+
+def age(directory: Path) -> None:
+    """Nobody has written below it for long."""
+    for path in (directory, *directory.rglob("*")):
+        os.utime(path, (0, 0), follow_symlinks=False)

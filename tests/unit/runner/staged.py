@@ -13,13 +13,14 @@ import pytest
 
 from galera_backup.models.jobs import Inspection, InspectJob
 from galera_backup.models.runner import RunnerResult
-from galera_backup.models.volumes import Journal, SwapState
+from galera_backup.models.volumes import STAGED_RESTORES, Journal, SwapState
 from galera_backup.runner.staged.journal import StagedRestore
 from galera_backup.runner.volumes import MARKER
-from tests.unit.runner.pod import CLUSTER, Pod, Report, content
+from tests.unit.runner.pod import CLUSTER, UUID, Pod, Report, content
 
 RESTORE = "galera-restore/1"
-HIDDEN = ".galera-backup"
+GRASTATE = f"# GALERA saved state\nversion: 2.1\nuuid:    {UUID}\nseqno:   41\nsafe_to_bootstrap: 0\n"
+HIDDEN = STAGED_RESTORES
 TOTAL_KB, RESERVE_KB = 1_000_000, 100_000
 Direction = Literal["in", "back"]
 

@@ -12,10 +12,21 @@ from typing import Any
 
 import pytest
 
-from galera_backup.models.jobs import CheckJob, ListJob, ListReport, RestoreJob, RunnerJob, StageJob, SwapJob, TidyJob
+from galera_backup.models.jobs import (
+    CheckJob,
+    CheckReport,
+    ListJob,
+    ListReport,
+    RestoreJob,
+    RunnerJob,
+    StageJob,
+    SwapJob,
+    TidyJob,
+)
 from galera_backup.models.manifest import Manifest
 from galera_backup.models.runner import AnyJob, RunnerError, RunnerResult
 from galera_backup.runner import agent, handshake, scripts
+from galera_backup.runner.reporting import listed
 from tests.unit.runner.pod import BACKUP_ID, CLUSTER, Pod
 
 PRIORITY = """
@@ -55,7 +66,7 @@ def _answer(pod: Pod, job: AnyJob = SWAP) -> RunnerResult[Any]:
 
 def test_success(pod: Pod) -> None:
     pod.places()
-    script = pod.start_script(scripts.program("backup"))
+    script = pod.start_script(scripts.program("client", "backup"))
     process = _start(pod, pod.backup_job().model_dump_json())
     _, log = process.communicate(timeout=20)
     script.communicate(timeout=20)
@@ -66,7 +77,7 @@ def test_success(pod: Pod) -> None:
 
 def test_sigterm_leaves_nothing_half(pod: Pod) -> None:
     pod.places()
-    script = pod.start_script(scripts.program("backup"), FAKE_FAULT="hangs")
+    script = pod.start_script(scripts.program("client", "backup"), FAKE_FAULT="hangs")
     process = _start(pod, pod.backup_job().model_dump_json())
     deadline = time.monotonic() + 10
     while not (pod.directory() / "backup.mbs.zst.part").exists():
@@ -81,7 +92,7 @@ def test_sigterm_leaves_nothing_half(pod: Pod) -> None:
     assert error is not None
     assert error.type == "RunnerFailed"
     assert error.message.startswith("stopped")
-    assert [path.name for path in pod.directory().iterdir()] == ["runner.log"]
+    assert sorted(path.name for path in pod.directory().iterdir()) == [".worker", "runner.log"]
     script.terminate()
     script.communicate(timeout=10)
 
@@ -102,6 +113,38 @@ def test_it_yields_to_a_server_and_to_nobody_in_the_outage(pod: Pod, job: Runner
     pod.places()
     out, _ = _start(pod, job.model_dump_json(), "-c", PRIORITY).communicate(timeout=20)
     assert out.split() == (["19", "True"] if yields else [str(os.nice(0)), "False"])
+
+
+def test_a_long_report_is_cut_to_what_kubernetes_keeps() -> None:
+    long = tuple(f"database_{number}/{'t' * 500}: of another user" for number in range(10))
+    report = CheckReport(
+        data_total_kb=1,
+        data_free_kb=1,
+        data_used_kb=1,
+        data_at=(".", "old"),
+        elsewhere=long,
+        not_backed_up=(*long, "and 7 more"),
+        in_the_way=long,
+        staying=("ca.pem",),
+        left_incomplete="x" * 5000,
+    )
+    answer = agent.encode(RunnerResult(report=report))
+    assert len(answer) <= agent.ANSWER_LIMIT
+    cut = RunnerResult[CheckReport].model_validate_json(answer).report
+    assert cut is not None
+    assert (cut.data_at, cut.staying) == ((".", "old"), ("ca.pem",))
+    for names, before in ((cut.elsewhere, 10), (cut.not_backed_up, 17), (cut.in_the_way, 10)):
+        *first, more = names
+        assert more == f"and {before - len(first)} more"
+        assert all(name.startswith("database_") and name.endswith("of another user") for name in first)
+
+
+def test_a_list_says_how_many_more_there_are() -> None:
+    assert listed(("a", "b"), 2) == ("a", "b")
+    assert listed(("a", "b", "c"), 2) == ("a", "b", "and 1 more")
+    assert listed(("a", "b", "and 1 more"), 2) == ("a", "b", "and 1 more")
+    assert listed(("a", "b", "and 1 more"), 1) == ("a", "and 2 more")
+    assert listed((), 1) == ()
 
 
 def test_job_that_it_does_not_know(pod: Pod) -> None:

@@ -60,8 +60,6 @@ def target(pod: Pod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pod:
     server.rename(pod.fake / "bin" / "of-passwords")
     server.write_text(MARIADBD)
     server.chmod(0o755)
-    (pod.fake / "libgalera_smm.so").touch()
-    pod.environment["PROVIDERS"] = f"/nowhere/libgalera_smm.so {pod.fake}/libgalera_smm.so"
     pod.volume = tmp_path / "claim"
     pod.volume.mkdir()
     monkeypatch.setattr(stage_module, "total_kb", lambda path: 1_000_000)
@@ -85,6 +83,7 @@ def _stage(
     job = StageJob(
         cluster=TARGET,
         clone=clone,
+        uuid=OWN,
         backup_id=BACKUP_ID,
         restore_id=RESTORE,
         safe_to_bootstrap=ordinal == 0,
@@ -132,8 +131,11 @@ def test_the_server_is_alone_and_reachable_by_nobody(target: Pod) -> None:
         options = arguments.split()
         assert options[0] == f"--defaults-file={_staged(target).staged}/backup-my.cnf"
         assert {"--skip-networking", "--wsrep-cluster-address=gcomm://", "--wsrep-node-address=127.0.0.1"} <= {*options}
-        assert f"--wsrep-provider={target.fake}/libgalera_smm.so" in options
+        assert f"--wsrep-provider={target.fake}/image/opt/lib/libgalera_smm.so" in options
         assert "gmcast.listen_addr=tcp://127.0.0.1:4567" in arguments
+        last = dict(option.split("=", 1) for option in options if "=" in option)
+        files = ("--datadir", "--innodb-undo-directory", "--innodb-log-group-home-dir", "--aria-log-dir-path")
+        assert {last[name] for name in files} == {str(_staged(target).staged)}
     assert "--wsrep-recover" in second
     assert "--wsrep-recover" not in first
 
@@ -196,13 +198,14 @@ def test_in_place_leaves_the_restores_of_the_source_alone(target: Pod, claims: l
     theirs = target.cluster_directory / ".restore" / "theirs"
     theirs.mkdir(parents=True)
     if before:
-        unpack = UnpackJob(cluster=TARGET, clone=CLONE, backup_id=BACKUP_ID, restore_id=RESTORE)
+        unpack = UnpackJob(cluster=TARGET, clone=CLONE, uuid=OWN, backup_id=BACKUP_ID, restore_id=RESTORE)
         unpacked = target.run(unpack)
         assert unpacked.error is None, unpacked.error
     for ordinal, claim in enumerate(claims):
         job = RestoreJob(
             cluster=TARGET,
             clone=CLONE,
+            uuid=OWN,
             backup_id=BACKUP_ID,
             restore_id=RESTORE,
             ordinal=ordinal,

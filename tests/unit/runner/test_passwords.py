@@ -12,6 +12,7 @@ import pytest
 from galera_backup.models.jobs import StageReport
 from galera_backup.models.passwords import PasswordReport
 from galera_backup.models.runner import RunnerResult
+from galera_backup.models.volumes import STAGED_RESTORES
 from galera_backup.runner.staged.passwords import _some
 from tests.unit.runner.pod import Pod, failure
 
@@ -72,13 +73,37 @@ def test_what_the_server_is_told(pod: Pod, data: Path, passwords: str, flag: int
     assert "--innodb=OFF" in arguments
     assert "--wsrep-on=OFF" in arguments
     assert "--skip-networking" in arguments
-    assert f"--datadir={data}/.galera-backup/" in arguments
+    assert f"--datadir={data}/{STAGED_RESTORES}/" in arguments
     statements = (pod.fake / "init.sql").read_text().splitlines()
     assert f"SET @reset = {flag}, @report = '';" in statements
     assert all(line.endswith(";") for line in statements)
     assert statements[-1] == "SHUTDOWN;"
     encoded = base64.b64encode(PASSWORD.encode()).decode()
     assert f"SET @password = CONVERT(FROM_BASE64('{encoded}') USING utf8mb4);" in statements
+
+
+def test_the_account_of_the_health_check_is_one_of_them(pod: Pod, data: Path) -> None:
+    """MariaDB's image has written it with the first data of this cluster, which may be younger than the backup."""
+    (data / ".my-healthcheck.cnf").write_text(
+        "[mariadb-client]\nport=3306\nskip-ssl\nuser=healthcheck\npassword='p%1'\n[other]\nuser=nobody\n"
+    )
+    _passwords(pod.stage(data))
+    statements = (pod.fake / "init.sql").read_text().splitlines()
+    told = [base64.b64decode(line.split("'")[1]).decode() for line in statements if "FROM_BASE64" in line]
+    assert told == ["backup", PASSWORD, "healthcheck", "p%1"]
+    assert not (pod.work / "accounts").exists()
+
+
+def test_an_option_file_may_be_left_of_an_account_that_is_no_more(pod: Pod, data: Path) -> None:
+    (data / ".my-healthcheck.cnf").write_text("[mariadb-client]\nuser=gone\npassword=p\n")
+    assert _passwords(pod.stage(data, FAKE_REPORT=MIXED)).missing == ()
+
+
+@pytest.mark.parametrize("text", [b"user=healthcheck\n", b"\xff\xfe", b"[client]\nuser=healthcheck\n"])
+def test_an_option_file_that_says_nothing(pod: Pod, data: Path, text: bytes) -> None:
+    (data / ".my-healthcheck.cnf").write_bytes(text)
+    assert _passwords(pod.stage(data)).same == 1
+    assert (pod.fake / "init.sql").read_text().count("FROM_BASE64") == 2
 
 
 def test_secrets_stay_in_one_file_that_goes(pod: Pod, data: Path) -> None:
@@ -98,7 +123,7 @@ def test_server_that_does_not_answer(pod: Pod, data: Path, fault: str) -> None:
     kind, message = failure(again)
     assert kind == "RestoreFailed"
     assert "setting the passwords of the backup" in message
-    assert not (data / ".galera-backup" / "galera-restore-2").exists()
+    assert not (data / STAGED_RESTORES / "galera-restore-2").exists()
 
 
 def test_image_without_a_server(pod: Pod, data: Path) -> None:
@@ -113,11 +138,6 @@ def test_server_with_its_old_name(pod: Pod, data: Path) -> None:
     if shutil.which("mariadbd"):
         pytest.skip("this machine has a server of its own")
     assert _passwords(pod.stage(data)).same == 1
-
-
-def test_secret_that_cannot_be_read(pod: Pod, data: Path) -> None:
-    (Path(pod.environment["ACCOUNTS"]) / "0" / "password").unlink()
-    assert "cannot read the mounted Secrets" in str(_passwords(pod.stage(data)).problem)
 
 
 @pytest.mark.parametrize("passwords", ["compare", "reset"])
@@ -143,3 +163,12 @@ def test_many_accounts_fit_into_an_answer() -> None:
     names = _some([f"'user-{number:03}'@'%'" for number in range(100)])
     assert sum(map(len, names)) < 600
     assert names[-1] == f"{100 - len(names) + 1} more"
+
+
+@pytest.mark.parametrize("passwords", ["compare", "reset"])
+def test_a_secret_that_cannot_be_read(pod: Pod, data: Path, passwords: str) -> None:
+    """It would pass as a comparison that did not come about."""
+    Path(pod.environment["ACCOUNTS"], "0", "password").unlink()
+    kind, message = failure(pod.stage(data, passwords=passwords))  # type: ignore[arg-type]
+    assert kind == "RestoreFailed"
+    assert "cannot read the mounted Secrets" in message

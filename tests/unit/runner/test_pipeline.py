@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from galera_backup.runner.container import BLOCK
+from galera_backup import timing
+from galera_backup.runner.container import BLOCK, SETTLE_SECONDS
 from galera_backup.runner.pipeline import Tally, ahead, compress, decompress, paced
 from galera_backup.storage.files import read_file
 
@@ -60,6 +61,11 @@ def test_pace_holds_and_a_stall_is_not_made_up_for() -> None:
     assert moments[9] - moments[5] >= 0.2 - 0.01  # 0.4, less the credit
 
 
+def test_nothing_waits_in_a_hurry() -> None:
+    moments = [time.monotonic() for _ in paced(iter([bytes(10_000)] * 5), 1_000, lambda: True)]
+    assert moments[-1] - moments[0] < 1
+
+
 def test_roundtrip_in_bounded_blocks(tmp_path: Path) -> None:
     plain = [os.urandom(100_000), b"", bytes(50 << 20), os.urandom(10)]
     packed = tmp_path / "packed"
@@ -77,3 +83,15 @@ def test_damaged_frame_is_an_error() -> None:
     packed[-1] ^= 1  # the frame's checksum
     with pytest.raises(zstandard.ZstdError):
         list(decompress(iter([bytes(packed)])))
+
+
+def test_a_block_that_waits_goes_on_when_somebody_waits_for_the_end() -> None:
+    """It has to wait for hours by its rate; nobody is in a hurry yet when it begins to."""
+    answers = iter([False, False, True, True])
+    began = time.monotonic()
+    assert list(paced(iter([bytes(10_000), b"end"]), 1.0, lambda: next(answers))) == [bytes(10_000), b"end"]
+    assert time.monotonic() - began < 5
+
+
+def test_a_tool_settles_within_the_grace_of_its_pod() -> None:
+    assert timing.RUNNER_GRACE.total_seconds() > SETTLE_SECONDS

@@ -68,7 +68,7 @@ def test_killed_while_unpacking(pod: Pod, claim: Path) -> None:
 
 
 def test_killed_while_copying(pod: Pod, claim: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def dies(source: Path, data_directory: Path, every: object) -> int:
+    def dies(source: Path, data_directory: Path, stays: object, every: object) -> int:
         (data_directory / "ibdata1").write_bytes(b"half a file")
         raise OSError(errno.EIO, "Input/output error")
 
@@ -86,6 +86,71 @@ def test_killed_while_copying(pod: Pod, claim: Path, monkeypatch: pytest.MonkeyP
     assert (claim / "ibdata1").read_bytes() == (pod.data / "ibdata1").read_bytes()
 
 
+def test_old_data_that_cannot_be_removed_is_left_aside(pod: Pod, claim: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the files in a directory of root, deep in one of ours: found only by trying."""
+    stuck = claim / "old_database" / "of_root" / "stuck"
+    stuck.parent.mkdir()
+    stuck.write_bytes(b"root")
+    real = Path.unlink
+
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        if path.name == "stuck":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        real(path, missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", unlink)
+        for restore_id in ("first", "second"):
+            assert pod.restore(claim, restore_id=restore_id).error is None
+    aside = claim / datadir.ASIDE
+    assert content(aside) == {"old_database/of_root/stuck": b"root"}
+    assert (claim / "ibdata1").read_bytes() == (pod.data / "ibdata1").read_bytes()
+    report = pod.check(None, claim).report
+    assert report is not None
+    assert (report.data_at, report.in_the_way) == ((), ())
+    (claim / "old_database").mkdir()
+    assert pod.restore(claim, restore_id="third").error is None
+    assert not aside.exists()
+
+
+def test_an_error_that_is_no_refusal_ends_the_removal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / datadir.ASIDE).mkdir()
+    (tmp_path / datadir.ASIDE / "ibdata1").write_bytes(b"")
+
+    def broken(path: Path, missing_ok: bool = False) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "unlink", broken)
+    with pytest.raises(OSError, match="Input/output"):
+        datadir.wipe(tmp_path)
+
+
+def test_what_is_left_aside_and_new_data_may_have_the_same_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = tmp_path / datadir.ASIDE / "nova"
+    left.mkdir(parents=True)
+    (left / "stuck").write_bytes(b"root")
+    (tmp_path / "nova").mkdir()
+    (tmp_path / "nova" / "t.ibd").write_bytes(b"new")
+    (tmp_path / "zabbix").mkdir()
+    before = content(tmp_path)
+    real = os.rename
+
+    def one_refuses(source: Path, target: Path) -> None:
+        if source.name == "zabbix":
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        real(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", one_refuses)
+        with pytest.raises(PermissionError):
+            datadir.set_aside(tmp_path, ())
+    assert content(tmp_path) == before
+    datadir.set_aside(tmp_path, ())
+    assert content(tmp_path / datadir.ASIDE) == {"nova/stuck": b"root", "nova.1/t.ibd": b"new"}
+
+
 def test_prepared_directory_that_is_not_whole_is_made_again(pod: Pod, claim: Path) -> None:
     pod.restore(claim)
     (pod.cluster_directory / ".restore" / "galera-restore_1" / "data" / "ibdata1").write_bytes(b"short")
@@ -96,29 +161,16 @@ def test_prepared_directory_that_is_not_whole_is_made_again(pod: Pod, claim: Pat
     assert (claim / "ibdata1").read_bytes() == (pod.data / "ibdata1").read_bytes()
 
 
-def test_marker_comes_before_the_first_removal(pod: Pod, claim: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    states = []
-
-    def wipe(data_directory: Path) -> None:
-        marker = read_marker(data_directory)
-        states.append((marker and marker.state, (data_directory / "old_database" / "t.ibd").exists()))
-        raise OSError(errno.EIO, "Input/output error")
-
-    monkeypatch.setattr(datadir, "wipe", wipe)
-    pod.restore(claim)
-    assert states == [("restoring", True)]
-
-
 def test_copy_that_lost_a_byte_is_noticed(pod: Pod, claim: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.sendfile
 
-    def short(out: int, source: int, offset: None, count: int) -> int:
+    def short(out: int, source: int, offset: int, count: int) -> int:
         return real(out, source, offset, 99_999) if os.fstat(out).st_size < 99_999 else 0
 
     monkeypatch.setattr(os, "sendfile", short)
     kind, message = failure(pod.restore(claim))
     assert kind == "RestoreFailed"
-    assert "ibdata1" in message
+    assert "ended at byte 99999, expected" in message
     marker = read_marker(claim)
     assert marker is not None
     assert marker.state == "restoring"

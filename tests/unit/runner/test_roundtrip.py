@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import stat
+import time
 from pathlib import Path
 
 import pytest
 
 from galera_backup.models.jobs import ListJob, ListReport
 from galera_backup.models.manifest import Manifest
+from galera_backup.runner import backup
 from galera_backup.runner.volumes import read_marker
 from tests.unit.runner.pod import BACKUP_ID, CLUSTER, UUID, Pod, content, failure
 
@@ -78,7 +80,7 @@ def test_backup_of_another_run_is_not_touched(pod: Pod) -> None:
     pod.backup()
     before = content(pod.directory())
     kind, message = failure(pod.backup(lease="lease-2"))
-    assert kind == "BackupFailed"
+    assert kind == "BackupExists"
     assert "'lease-1'" in message
     assert "'lease-2'" in message
     assert content(pod.directory()) == before
@@ -121,3 +123,25 @@ def test_list_prints_complete_backups_only(pod: Pod, capfd: pytest.CaptureFixtur
     lines = capfd.readouterr().out.splitlines()
     ids = [Manifest.model_validate(json.loads(line)["backup"]).backup_id for line in lines]
     assert ids == ["20261121T010000Z-full", "20261122T010000Z-full"]
+
+
+def test_the_stream_is_not_slowed_down_while_the_tool_holds_up_its_server(
+    pod: Pod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backup, "MB_PER_SECOND_AND_PROCESSOR", 0.001)
+    tool = pod.fake / "bin" / "mariadb-backup"
+    said = 'echo "[00] 2026-11-30 07:39:14 Started BACKUP STAGE BLOCK_DDL" >&2; cat "$FAKE/stream"'
+    tool.write_text(tool.read_text().replace('cat "$FAKE/stream"', said))
+    began = time.monotonic()
+    assert pod.backup().error is None
+    assert time.monotonic() - began < 30, "8 MB at 1 kB/s for each processor"
+
+
+def test_a_database_that_is_named_as_files_of_the_tool(pod: Pod, claims: list[Path]) -> None:
+    """Only files at the top of a backup are the tool's own."""
+    (pod.data / "mariadb_backup_monitor").mkdir()
+    (pod.data / "mariadb_backup_monitor" / "t.frm").write_bytes(b"rows")
+    assert pod.backup().error is None
+    assert pod.restore(claims[0]).error is None
+    assert (claims[0] / "mariadb_backup_monitor" / "t.frm").read_bytes() == b"rows"
+    assert not (claims[0] / "xtrabackup_galera_info").exists()

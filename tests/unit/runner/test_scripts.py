@@ -49,17 +49,23 @@ def test_password_survives_and_stays_secret(pod: Pod, password: str) -> None:
     assert pod.backup().error is None
     options = pod.fake / "client.cnf"
     escaped = password.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    assert options.read_text() == f'[client]\nuser="backup"\npassword="{escaped}"\n'
+    written = f'[client]\nuser="backup"\npassword="{escaped}"\nloose-ssl-verify-server-cert=0\n'
+    assert options.read_text() == written
     assert stat.S_IMODE(options.stat().st_mode) == 0o600
     if shutil.which("my_print_defaults"):
         command = ["my_print_defaults", f"--defaults-file={options}", "client"]
         seen = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        assert seen == f"--user=backup\n--password={password}\n"
+        assert seen == f"--user=backup\n--password={password}\n--loose-ssl-verify-server-cert=0\n"
     assert not (pod.work / "client.cnf").exists()
     if len(password) > 2:
         for place in (pod.fake / "arguments", pod.fake / "environment", pod.directory() / "runner.log"):
             assert password not in place.read_text()
         assert password not in pod.script_log
+
+
+def test_tls_where_the_server_has_it(pod: Pod) -> None:
+    assert pod.backup(MARIADB_TLS="1").error is None
+    assert (pod.fake / "client.cnf").read_text().endswith("\nloose-ssl-verify-server-cert=0\nssl\n")
 
 
 def test_what_mariadb_backup_is_asked(pod: Pod) -> None:
@@ -90,7 +96,8 @@ def test_readable_lost_and_found(pod: Pod, claims: list[Path]) -> None:
 @pytest.mark.parametrize(
     "script",
     [
-        scripts.program("backup"),
+        scripts.program("client", "backup"),
+        scripts.program("version", "client", "log_in"),
         scripts.program("unpack"),
         scripts.program("unpack", "passwords"),
         scripts.program("unpack", "adopt"),
@@ -108,7 +115,7 @@ def test_script_that_is_not_needed_ends(pod: Pod, script: str) -> None:
 
 def test_term_while_it_waits(pod: Pod) -> None:
     pod.places()
-    process = pod.start_script(scripts.program("backup"))
+    process = pod.start_script(scripts.program("client", "backup"))
     time.sleep(0.3)
     process.terminate()
     assert process.wait(timeout=2) == 143
@@ -118,7 +125,7 @@ def test_term_while_it_waits(pod: Pod) -> None:
 def test_term_stops_mariadb_backup_too(pod: Pod) -> None:
     places = pod.places()
     container = MariadbContainer(places.work, places.start_timeout)
-    process = pod.start_script(scripts.program("backup"), FAKE_FAULT="hangs")
+    process = pod.start_script(scripts.program("client", "backup"), FAKE_FAULT="hangs")
     blocks = ahead(container.read_stream())
     assert next(block for block in blocks if block or (pod.fake / "pid").exists()) is not None
     _eventually(lambda: (pod.fake / "pid").exists() and (pod.fake / "pid").read_text().strip() != "")
@@ -170,8 +177,11 @@ def test_every_part_is_a_file_and_every_file_a_part() -> None:
     parts = {
         part
         for job in get_args(get_args(RunnerJob)[0])
-        for clone in (None, "a clone")
-        for part in job.model_construct(backup_id="b", clone=clone, while_serving=False).needs.script
+        for uuid in (None, "a uuid")
+        for before in (False, True)
+        for part in job.model_construct(
+            backup_id="b", uuid=uuid, while_serving=False, before_backup=before
+        ).needs.script
     }
     assert {path.stem for path in FILES} == {"prelude", *parts}
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from galera_backup.models.jobs import InspectJob
 from galera_backup.models.volumes import SwapState
 from galera_backup.runner.staged.journal import StagedRestore
-from tests.unit.runner.pod import Pod, failure
+from tests.unit.runner.pod import CLUSTER, Pod, content, failure
 from tests.unit.runner.staged import (
     HIDDEN,
     RESTORE,
@@ -54,6 +55,28 @@ def test_sst_wiped_everything(pod: Pod, data: Path) -> None:
     assert not report.staged_whole
     assert failure(pod.swap(data, "in"))[0] == "RestoreFailed"
     works(pod.stage(data))
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_copies_of_another_replica(pod: Pod, data: Path, swapped: bool) -> None:
+    """A state transfer by rsync brings them in place of its own, with a journal that fits."""
+    pod.claim = "mysql-data-mariadb-server-0"
+    pod.stage(data)
+    if swapped:
+        works(pod.swap(data, "in"))
+    pod.claim = "mysql-data-mariadb-server-1"
+    before = content(volume(pod))
+    for result in (
+        pod.swap(data, "in"),
+        pod.swap(data, "back"),
+        pod.run(InspectJob(cluster=CLUSTER, restore_id=RESTORE)),
+    ):
+        kind, message = failure(result)
+        assert kind == "RestoreFailed"
+        assert "it is of claim 'mysql-data-mariadb-server-0': a state transfer has put" in message
+    assert content(volume(pod)) == before
+    pod.claim = "mysql-data-mariadb-server-0"
+    works(pod.swap(data, "back" if swapped else "in"))
 
 
 def test_old_data_that_is_gone_is_not_put_back(pod: Pod, data: Path) -> None:

@@ -36,6 +36,26 @@ def test_what_is_unpacked_is_only_copied(pod: Pod, claims: list[Path]) -> None:
     assert not _unpacked(pod).exists()
 
 
+@pytest.mark.parametrize(
+    ("file", "limit", "mebibytes"),
+    [
+        ("memory.max", "max", 512),
+        ("memory.max", str(4 << 30), 512),
+        ("memory.max", str(256 << 20), 128),
+        ("memory/memory.limit_in_bytes", str(600 << 20), 300),
+        ("memory/memory.limit_in_bytes", "9223372036854771712", 512),
+    ],
+)
+def test_prepares_within_the_memory_of_its_container(
+    pod: Pod, tmp_path: Path, file: str, limit: str, mebibytes: int
+) -> None:
+    path = tmp_path / "cgroup" / file
+    path.parent.mkdir(parents=True)
+    path.write_text(f"{limit}\n")
+    assert pod.unpack(CGROUP=str(tmp_path / "cgroup")).error is None
+    assert f"--use-memory={mebibytes}M" in (pod.fake / "arguments").read_text()
+
+
 def test_touches_no_data_directory(pod: Pod) -> None:
     before = content(pod.data)
     assert pod.unpack().error is None
@@ -84,3 +104,15 @@ def test_discard(pod: Pod) -> None:
     assert pod.discard().error is None
     assert not _unpacked(pod).exists()
     assert pod.directory().exists()
+
+
+def test_passwords_are_compared_once(pod: Pod) -> None:
+    """A pod that comes after finds the backup prepared, and runs no server."""
+    different = {"FAKE_REPORT": "asked 6261636B7570\\ndifferent 6261636B7570 25\\nend"}
+    first, second = pod.unpack(**different).report, pod.unpack(**different).report
+    assert first is not None
+    assert first.passwords is not None
+    assert first.passwords.different == ("'backup'@'%'",)
+    assert second is not None
+    assert second.passwords == first.passwords
+    assert len((pod.fake / "server_arguments").read_text().splitlines()) == 1

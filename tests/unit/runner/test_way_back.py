@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,15 @@ import pytest
 from galera_backup.models.jobs import EmptyJob, Inspection, InspectJob, SwapJob
 from galera_backup.models.previous import SavedState
 from galera_backup.models.restore import ClaimState, Strategy
-from galera_backup.models.volumes import SwapState
+from galera_backup.models.volumes import STAGED_RESTORES, SwapState
 from galera_backup.rules.claims import claim_state
 from galera_backup.runner.staged.journal import StagedRestore
 from galera_backup.runner.staged.previous import saved_state
 from galera_backup.runner.volumes import MARKER
 from tests.unit.runner.pod import CLUSTER, UUID, Pod, content, failure
+from tests.unit.runner.staged import GRASTATE
 
 RESTORE = "galera-restore/1"
-GRASTATE = f"# GALERA saved state\nversion: 2.1\nuuid:    {UUID}\nseqno:   41\nsafe_to_bootstrap: 0\n"
 STATES = [state for state in SwapState if state not in (SwapState.STAGING, SwapState.EMPTYING, SwapState.EMPTIED)]
 IN_PLACE = (SwapState.STAGED, SwapState.RETURNED)
 """Nothing of the previous data lies aside."""
@@ -31,11 +32,11 @@ class Stopped(BaseException):
 
 
 @pytest.fixture
-def staged(pod: Pod, data: Path) -> StagedRestore:
+def staged(pod: Pod, data: Path, staged_volumes: Callable[[bool], Path]) -> StagedRestore:
     """The backup is staged beside a data directory that a server has left cleanly."""
-    (data / "grastate.dat").write_text(GRASTATE)
-    assert pod.stage(data).error is None
     assert pod.volume is not None
+    shutil.rmtree(pod.volume)
+    shutil.copytree(staged_volumes(data != pod.volume), pod.volume)
     return StagedRestore(pod.volume, RESTORE)
 
 
@@ -91,7 +92,7 @@ def state_of(seen: Inspection) -> ClaimState:
 def test_the_previous_data_is_proved_in_every_state(
     pod: Pod, data: Path, staged: StagedRestore, state: SwapState
 ) -> None:
-    before = content(data)
+    before = without_copies(data)
     bring_to(pod, data, staged, state)
     everything = content(staged.directory.parent.parent), content(data)
     seen = inspect(pod, data)
@@ -109,11 +110,11 @@ def test_the_previous_data_is_proved_in_every_state(
     }.get(state, ClaimState.INCOMPLETE)
     assert failure(pod.run(EmptyJob(cluster=CLUSTER, restore_id=RESTORE), data))[0] == "RestoreFailed"
     assert pod.swap(data, "back").error is None
-    assert without_copies(data) == {name: text for name, text in before.items() if not name.startswith(".galera")}
+    assert without_copies(data) == before
 
 
 def without_copies(data: Path) -> dict[str, bytes]:
-    return {name: text for name, text in content(data).items() if not name.startswith(".galera-backup/")}
+    return {name: text for name, text in content(data).items() if not name.startswith(f"{STAGED_RESTORES}/")}
 
 
 @pytest.mark.parametrize("marker", ["marker", "no marker"])
@@ -240,7 +241,7 @@ def test_a_claim_that_lost_its_previous_data_is_emptied(
     shutil.rmtree(staged.directory.parent if state is not None else staged.previous)
     for _ in range(2):
         assert empty(pod, data).error is None
-        found = {path.name for path in data.iterdir()} - {"lost+found", ".galera-backup"}
+        found = {path.name for path in data.iterdir()} - {"lost+found", STAGED_RESTORES}
         assert found == set()
         seen = inspect(pod, data)
         assert (seen.restored_whole, state_of(seen)) == (False, ClaimState.EMPTIED)
