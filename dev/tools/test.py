@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,9 +20,11 @@ from dev.tools import times
 
 _PROCESSES = min((os.cpu_count() or 1) + 2, 8)
 """Two more than processors: some modules wait most of their time."""
-_FAST = ("-m", "not integration", f"--numprocesses={_PROCESSES}", "--dist=loadscope")
-"""Of all folders below tests/: what needs the stack is marked. Each process takes one module after another."""
-_MEMORY, _ROOM = Path("/dev/shm"), 2 * 2**30
+_FAST = ("-m", "not integration", f"--numprocesses={_PROCESSES}", "--dist=loadscope", "--maxfail=20", "--timeout=120")
+"""Of all folders below tests/: what needs the stack is marked. Each process takes one module after another.
+
+Where something breaks all of them the run ends early, and says why.
+"""
 _FAST_REPORT, _REPORT = paths.LOGS / "tests-fast.xml", paths.LOGS / "tests.xml"
 
 
@@ -109,8 +110,8 @@ def _for_tests() -> dict[str, str]:
     """What makes checks and tests faster, where the caller's environment does not say otherwise."""
     found = {"MYPY_CACHE_DIR": str(paths.CACHE / "mypy")}
     found["GOGC"] = "400"  # the Temporal servers of tests have memory, and no processor to spare
-    if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _ROOM:
-        found["PYTEST_DEBUG_TEMPROOT"] = str(_MEMORY)  # tests of the agent sync thousands of files
+    if memory := paths.in_memory():
+        found["PYTEST_DEBUG_TEMPROOT"] = str(memory)  # tests of the agent sync thousands of files
     return {name: os.environ.get(name, value) for name, value in found.items()}
 
 
