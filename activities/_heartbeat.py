@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import ParamSpec, TypeVar
 
 from temporalio import activity
@@ -12,6 +12,8 @@ from galera_backup import timing
 
 P = ParamSpec("P")
 T = TypeVar("T")
+A = TypeVar("A")
+B = TypeVar("B")
 
 _BEAT_SECONDS = timing.BEAT.total_seconds()
 
@@ -34,6 +36,14 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
         call.exception()
         raise cancelled
     return call.result()
+
+
+async def in_threads(function: Callable[[A, B], object], argument: A, others: Iterable[B]) -> None:
+    """The same call with each of the others at once; after the first failure all of them have ended too."""
+    done = await asyncio.gather(*(in_thread(function, argument, each) for each in others), return_exceptions=True)
+    for each in done:
+        if isinstance(each, BaseException):
+            raise each
 
 
 async def pause(seconds: float, *details: str) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from temporalio import activity
 
 from activities._fence import Fence
-from activities._heartbeat import in_thread, pause
+from activities._heartbeat import in_thread, in_threads, pause
 from activities._observer import Observer
 from activities._quorum import Quorum
 from galera_backup import timing
@@ -200,8 +200,7 @@ class GaleraActivities:
         statefulset = await in_thread(self._kube.statefulset, task.site.cluster, task.site.container)
         if (mark := mark_of(statefulset.annotations)) is not None and mark.lease != task.lease:
             return
-        for pod in held:
-            await in_thread(self._kube.release_hold, task.site.cluster.namespace, pod)
+        await in_threads(self._kube.release_hold, task.site.cluster.namespace, held)
         await in_thread(self._kube.wake, statefulset, datetime.now(UTC))
 
     async def _put_back_primary(self, task: FormTask, label: PrimaryLabel, request: Observe) -> None:

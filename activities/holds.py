@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from temporalio import activity
 
 from activities._fence import Fence
-from activities._heartbeat import in_thread, pause
+from activities._heartbeat import in_thread, in_threads, pause
 from galera_backup.errors import ClusterNotFound, LeaseLost, NotYet, ScaleFailed
 from galera_backup.kube.facts import PodFacts
 from galera_backup.kube.gateway import KubeGateway
@@ -36,9 +36,9 @@ class HoldActivities:
         cluster = task.site.cluster
         await self._marked(task)
         statefulset = await in_thread(self._kube.statefulset, cluster, task.site.container)
-        for name in task.pods or ():
-            pod = hold_pod(task.site, name, task.owner, self._image, statefulset.service_account)
-            await in_thread(self._kube.create_pod, cluster.namespace, pod)
+        account = statefulset.service_account
+        pods = [hold_pod(task.site, name, task.owner, self._image, account) for name in task.pods or ()]
+        await in_threads(self._kube.create_pod, cluster.namespace, pods)
         found = await in_thread(self._kube.holds, cluster)
         try:
             await self._marked(task)
@@ -78,8 +78,7 @@ class HoldActivities:
         cluster = task.site.cluster
         held = await self._held(task)
         while held:
-            for pod in held:
-                await in_thread(self._kube.release_hold, cluster.namespace, pod)
+            await in_threads(self._kube.release_hold, cluster.namespace, held)
             if held := await self._held(task):  # no node has it, so it goes at once
                 await pause(0.1, f"waiting for {', '.join(pod.name for pod in held)} to be gone")
         statefulset = await in_thread(self._kube.statefulset, cluster, task.site.container)

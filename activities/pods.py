@@ -13,8 +13,9 @@ from galera_backup import timing
 from galera_backup.kube.facts import PodFacts
 from galera_backup.kube.gateway import KubeGateway
 from galera_backup.models.activities import RunnerOutcome, RunnerTask
-from galera_backup.models.jobs import ListReport, RunnerJob
+from galera_backup.models.jobs import RunnerJob
 from galera_backup.models.manifest import Manifest
+from galera_backup.models.reports import ListReport
 from galera_backup.models.runner import RunnerError, RunnerErrorType, RunnerLog
 from galera_backup.runner.handshake import AGENT_CONTAINER, MARIADB_CONTAINER
 from galera_backup.storage import layout

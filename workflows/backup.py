@@ -26,10 +26,11 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.models.activities import RunnerTask
     from galera_backup.models.backup import BackupFields, BackupRequest, BackupResult
     from galera_backup.models.cluster import ClusterObservation, MemberObservation
-    from galera_backup.models.jobs import BackupJob, CheckJob, CheckReport, PruneJob, PruneReport
+    from galera_backup.models.jobs import BackupJob, CheckJob, PruneJob
     from galera_backup.models.lease import DesyncCommand, LeaseReply
     from galera_backup.models.manifest import Manifest
     from galera_backup.models.preflight import in_spite_of, warnings
+    from galera_backup.models.reports import CheckReport, PruneReport
     from galera_backup.rules.health import OTHERS_IN_SYNC, health_problems, is_backed_up_in_service
     from galera_backup.rules.pace import held_too_long, in_service, reading_takes, too_slow
     from galera_backup.rules.preflight.volumes import volume

@@ -1,4 +1,4 @@
-"""The same work on several claims at once."""
+"""The same work on several claims."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ C = TypeVar("C")
 T = TypeVar("T")
 
 
-async def for_each(claims: Sequence[C], work: Callable[[C], Coroutine[Any, Any, T]]) -> list[T]:
-    """Do the work for all claims at once; results are in the order of the claims.
+async def for_each(
+    claims: Sequence[C], work: Callable[[C], Coroutine[Any, Any, T]], *, in_turn: bool = False
+) -> list[T]:
+    """Do the work for all claims at once, or one after the other; results are in the order of the claims.
 
     After the first failure, or a cancel, the others are cancelled, and their ends are awaited.
     """
+    if in_turn:
+        return [await work(claim) for claim in claims]
     tasks = [asyncio.ensure_future(work(claim)) for claim in claims]
     if not tasks:
         return []

@@ -21,11 +21,12 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup import workflow_types
     from galera_backup.errors import RestoreFailed
     from galera_backup.models.cluster import ClaimObservation
-    from galera_backup.models.jobs import CheckJob, CheckReport
+    from galera_backup.models.jobs import CheckJob
     from galera_backup.models.layout import Layout
     from galera_backup.models.lease import CleanUpCommand
     from galera_backup.models.preflight import warnings
     from galera_backup.models.previous import SavedState
+    from galera_backup.models.reports import CheckReport
     from galera_backup.models.restore import ClaimState, RollbackRequest, RollbackResult, Strategy
     from galera_backup.models.volumes import SwapState
     from galera_backup.rules.preflight.volumes import volumes

@@ -66,18 +66,11 @@ class CleanUpCommand(Model):
 
 
 class StopCommand(Model):
-    """Scale the StatefulSet to 0."""
+    """Scale the StatefulSet to 0, and note that runner pods may change data from the reply on."""
 
     recipe: StartRecipe
     """How it is started again, whoever has to."""
     stop_timeout: timedelta
-
-
-class SwapCommand(Model):
-    """Note that runner pods rename data from the reply on."""
-
-    restored_failed: bool = False
-    """They swap the previous data back, and the restored data must not be started again."""
 
 
 class StartCommand(Model):
@@ -90,8 +83,8 @@ class StartCommand(Model):
     """Only the first replica: it serves, marked, while the operation goes on with the claims of the others."""
 
 
-CommandName = Literal["desync", "resync", "clean_up", "stop", "swap", "start"]
-"""The signal of each. `resync` has no argument."""
+CommandName = Literal["desync", "resync", "clean_up", "stop", "reject", "start"]
+"""The signal of each. `resync` and `reject` have no argument."""
 
 
 # --- replies

@@ -17,9 +17,9 @@ from galera_backup.models.common import (
     PositiveDuration,
     SecretRef,
 )
-from galera_backup.models.jobs import RestoreReport
 from galera_backup.models.manifest import BackupId, Manifest
 from galera_backup.models.proof import CheckTables, Proof, ProofFields
+from galera_backup.models.reports import RestoreReport
 from galera_backup.models.runner import RunnerLog
 from galera_backup.models.site import OperationRequest
 from galera_backup.names import RESTORE_RUNNER_PREFIX, RUNNER_PREFIX_LIMIT

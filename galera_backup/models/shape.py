@@ -50,6 +50,11 @@ class Mount(Facts):
     """A `subPathExpr` with a variable that only the kubelet knows; then `sub_path` is not known."""
     read_only: bool = False
 
+    @property
+    def outlives_its_pod(self) -> bool:
+        """What a server has written there is there for the next one."""
+        return self.kind != "emptyDir"
+
 
 class PodShape(Facts):
     """A pod: a member of the cluster, or another one that mounts a data claim."""

@@ -6,8 +6,9 @@ from collections.abc import Collection, Sequence
 from itertools import takewhile
 
 from galera_backup import names
-from galera_backup.models.jobs import Inspection, RestoreJob
+from galera_backup.models.jobs import RestoreJob
 from galera_backup.models.mark import Mark, StartRecipe
+from galera_backup.models.reports import Inspection
 from galera_backup.models.restore import ClaimReport, ClaimState, Strategy
 from galera_backup.models.volumes import SwapState
 

@@ -40,12 +40,12 @@ def left(recipe: StartRecipe, claims: Sequence[ClaimReport], serving: int, why: 
     )
 
 
-def way_out(recipe: StartRecipe, *, restored: bool | None) -> str:
+def way_out(recipe: StartRecipe, *, restored: bool | None, first_forms: bool) -> str:
     """What to do where a cluster that was started does not form; empty: nobody knows.
 
-    `restored`: on which data; None: nobody has looked.
+    `restored`: on which data; None: nobody has looked. `first_forms`: its first server may form it.
     """
-    if restored is None:
+    if restored is None or (first_forms and not restored):
         return ""
     if not restored:
         first = names.pod(recipe.site.cluster, recipe.first_ordinal)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from galera_backup.models.backup import MB_PER_SECOND_AND_PROCESSOR
-from galera_backup.models.jobs import CheckReport
+from galera_backup.models.reports import CheckReport
 
 SHORTEST_DESYNC = 0.5
 """Seconds, of an idle server whose tables are all InnoDB's: 0.3 to 0.5 (measured)."""

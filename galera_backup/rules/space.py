@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from galera_backup.models.jobs import CheckReport
+from galera_backup.models.reports import CheckReport
 from galera_backup.models.volumes import STAGING_RESERVE
 
 RESTORE_RESERVE = 1.05

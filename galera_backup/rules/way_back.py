@@ -17,8 +17,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from galera_backup.models.common import Model
-from galera_backup.models.jobs import Inspection
 from galera_backup.models.previous import PreviousData, SavedState
+from galera_backup.models.reports import Inspection
 from galera_backup.models.restore import ClaimReport, ClaimState
 
 _NOTHING_KNOWN = "the restore's journal is not there, so nothing proves what it holds"
@@ -76,7 +76,9 @@ def way_back(found: Sequence[ClaimFound], *, was_up: bool, may_be_restored: bool
     lost = [each for each in found if not each.previous.whole]
     bootstrap = found[0].ordinal if was_up and found else None
     if not lost:
-        ahead = _ahead_of_the_first(found, first_in_sync) if was_up else ""
+        ahead = (
+            _ahead_of_the_first([(each.claim, each.previous.saved) for each in found], first_in_sync) if was_up else ""
+        )
         return WayBack(start_on=None if ahead else ClaimState.UNTOUCHED, bootstrap=bootstrap, why=ahead)
     what = "the previous data is lost on " + "; ".join(f"{each.claim}: {each.previous.problem}" for each in lost)
     if may_be_restored and all(each.state == ClaimState.RESTORED for each in found):
@@ -96,11 +98,25 @@ def way_back(found: Sequence[ClaimFound], *, was_up: bool, may_be_restored: bool
     )
 
 
-def _ahead_of_the_first(found: Sequence[ClaimFound], first_in_sync: bool) -> str:
+def first_forms(found: Sequence[ClaimFound], *, first_in_sync: bool) -> WayBack:
+    """Of a cluster that was stopped and is started on the data that is there: whether its first server has to form it.
+
+    It left last. Killed in the stop, or since, it has saved neither a position nor that it may. Where a claim may form
+    the cluster already, or one could not be looked at, all stays as it is.
+    """
+    start_on = found[0].state
+    saved = [each.seen.saved for each in found if each.seen is not None]
+    if len(saved) < len(found) or any(each is not None and each.safe_to_bootstrap for each in saved):
+        return WayBack(start_on=start_on)
+    if ahead := _ahead_of_the_first(list(zip((each.claim for each in found), saved, strict=True)), first_in_sync):
+        return WayBack(start_on=None, why=ahead)
+    return WayBack(start_on=start_on, bootstrap=found[0].ordinal)
+
+
+def _ahead_of_the_first(claims: Sequence[tuple[str, SavedState | None]], first_in_sync: bool) -> str:
     """What would be lost if the first replica formed the cluster; empty: nothing that can be seen."""
-    first = found[0].previous.saved
+    (name, first), saved = claims[0], claims[1:]
     left_last = first is not None and first.safe_to_bootstrap
-    saved = [(each.claim, each.previous.saved) for each in found[1:]]
     for claim, other in saved:
         if other is None:
             continue
@@ -111,15 +127,15 @@ def _ahead_of_the_first(found: Sequence[ClaimFound], first_in_sync: bool) -> str
             is_ahead = other.safe_to_bootstrap and not left_last
         if is_ahead:
             return (
-                f"the previous data is whole on every claim, but {claim} is at {other}, ahead of {found[0].claim} "
+                f"the previous data is whole on every claim, but {claim} is at {other}, ahead of {name} "
                 f"at {first or 'no position'}, whose replica forms the cluster: what was written in between would be "
-                f"lost. Copy the data of {claim} over that of {found[0].claim}, then scale the StatefulSet up"
+                f"lost. Copy the data of {claim} over that of {name}, then scale the StatefulSet up"
             )
     if saved and not first_in_sync and not left_last and (first is None or first.seqno < 0):
         return (
-            f"the previous data is whole on every claim, but {found[0].claim}, whose replica forms the cluster, has no "
+            f"the previous data is whole on every claim, but {name}, whose replica forms the cluster, has no "
             "position, and was not in sync before the stop: another claim may be ahead of it. Compare them with "
-            f"mariadbd --wsrep-recover, copy the data of the highest over that of {found[0].claim}, then scale the "
+            f"mariadbd --wsrep-recover, copy the data of the highest over that of {name}, then scale the "
             "StatefulSet up"
         )
     return ""

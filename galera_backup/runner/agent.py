@@ -14,10 +14,9 @@ from pydantic import TypeAdapter, ValidationError
 from galera_backup.failure import AgentError
 from galera_backup.models.common import Model
 from galera_backup.models.jobs import (
-    LISTED,
     BackupJob,
+    BootstrapJob,
     CheckJob,
-    CheckReport,
     DiscardJob,
     EmptyJob,
     InspectJob,
@@ -31,6 +30,7 @@ from galera_backup.models.jobs import (
     UnpackJob,
 )
 from galera_backup.models.manifest import Manifest
+from galera_backup.models.reports import LISTED, CheckReport
 from galera_backup.models.runner import AnyJob, Job, RunnerError, RunnerResult
 from galera_backup.runner.backup import backup
 from galera_backup.runner.check import check
@@ -41,6 +41,7 @@ from galera_backup.runner.prune import list_backups, prune
 from galera_backup.runner.reporting import listed, log, log_to_stderr
 from galera_backup.runner.restore.restore import restore
 from galera_backup.runner.restore.unpack import discard, unpack
+from galera_backup.runner.staged.bootstrap import bootstrap
 from galera_backup.runner.staged.empty import empty
 from galera_backup.runner.staged.inspection import inspect
 from galera_backup.runner.staged.stage import stage
@@ -62,6 +63,7 @@ ALONE: Mapping[type[AnyJob], Callable[[Any, Places], Model]] = {
     InspectJob: inspect,
     SwapJob: swap,
     EmptyJob: empty,
+    BootstrapJob: bootstrap,
     TidyJob: tidy,
     PruneJob: prune,
     ListJob: list_backups,

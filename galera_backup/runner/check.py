@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 
 from galera_backup.failure import AgentError
-from galera_backup.models.jobs import CheckJob, CheckReport
+from galera_backup.models.jobs import CheckJob
 from galera_backup.models.manifest import Manifest
+from galera_backup.models.reports import CheckReport
 from galera_backup.runner import handshake
 from galera_backup.runner.container import MariadbContainer
 from galera_backup.runner.contents import contents, not_backed_up, outside_innodb_kb, read_kb

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from galera_backup.models.jobs import ListJob, ListReport, PruneJob, PruneReport
+from galera_backup.models.jobs import ListJob, PruneJob
 from galera_backup.models.manifest import Manifest
+from galera_backup.models.reports import ListReport, PruneReport
 from galera_backup.runner.places import Places
 from galera_backup.runner.reporting import log, print_manifest
 from galera_backup.storage.archive import entries, newest_first, surplus

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 from galera_backup.models.common import Model
-from galera_backup.models.jobs import LISTED
 from galera_backup.models.manifest import Manifest
+from galera_backup.models.reports import LISTED
 from galera_backup.storage.archive import Log
 
 log = logging.getLogger("galera_backup.runner")

@@ -55,7 +55,7 @@ def going(data_directory: Path, layout: Layout) -> Iterator[str]:
     """Names that go with the old data, and that no server makes again: files of others; binlogs, its later history."""
     stays = staying(data_directory, layout)
     for path in data_directory.iterdir():
-        if path.name in (*stays, LOST_AND_FOUND, MARKER) or path.name.startswith(MARKER):
+        if path.name in (*stays, LOST_AND_FOUND) or path.name.startswith(MARKER):
             continue
         is_known = _is_servers(path, layout) or _SERVERS_NOTES.fullmatch(path.name)
         if not is_known or (path.is_file() and _BINLOGS.fullmatch(path.name)):

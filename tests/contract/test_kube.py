@@ -16,8 +16,9 @@ from galera_backup.kube.runner_pod import runner_pod
 from galera_backup.marks import is_revoked, mark_of
 from galera_backup.models.activities import RunnerTask
 from galera_backup.models.common import ClusterRef, LeaseRef, SecretRef
-from galera_backup.models.jobs import ListJob, ListReport
+from galera_backup.models.jobs import ListJob
 from galera_backup.models.mark import Mark
+from galera_backup.models.reports import ListReport
 from galera_backup.models.runner import RunnerResult
 from galera_backup.models.site import Site
 from galera_backup.names import LEASE_ANNOTATION

@@ -12,7 +12,6 @@ from galera_backup.models.jobs import (
     BackupJob,
     CheckJob,
     DiscardJob,
-    Inspection,
     InspectJob,
     ListJob,
     PruneJob,
@@ -23,6 +22,7 @@ from galera_backup.models.jobs import (
     UnpackJob,
 )
 from galera_backup.models.manifest import Manifest
+from galera_backup.models.reports import Inspection
 from galera_backup.models.runner import AnyJob, RunnerResult
 from galera_backup.models.volumes import SwapState
 from galera_backup.runner import prepare

@@ -16,28 +16,31 @@ from galera_backup.kube.facts import ContainerEnd, PodFacts
 from galera_backup.models.common import ClusterRef, Model
 from galera_backup.models.jobs import (
     BackupJob,
+    BootstrapJob,
     CheckJob,
-    CheckReport,
     DiscardJob,
-    Done,
     EmptyJob,
     InspectJob,
     ListJob,
-    ListReport,
     PruneJob,
-    PruneReport,
     RestoreJob,
-    RestoreReport,
     RunnerJob,
     StageJob,
-    StageReport,
     SwapJob,
     TidyJob,
     UnpackJob,
-    UnpackReport,
 )
 from galera_backup.models.manifest import Manifest
 from galera_backup.models.passwords import PasswordReport
+from galera_backup.models.reports import (
+    CheckReport,
+    Done,
+    ListReport,
+    PruneReport,
+    RestoreReport,
+    StageReport,
+    UnpackReport,
+)
 from galera_backup.models.runner import AnyJob, RunnerError, RunnerErrorType, RunnerResult
 from galera_backup.models.volumes import ClaimMarker, SwapState
 from galera_backup.runner.handshake import AGENT_CONTAINER, BEGINS, JOB_VARIABLE, MARIADB_CONTAINER
@@ -193,6 +196,7 @@ class RunnerPod:
             StageJob: self._stage,
             SwapJob: lambda job: self._data_claim().swap(job),
             EmptyJob: lambda job: self._data_claim().empty(job),
+            BootstrapJob: lambda job: self._data_claim().bootstrap(job),
             TidyJob: self._tidy,
             PruneJob: self._prune,
             ListJob: self._list,

@@ -72,6 +72,8 @@ class Controller:
         if world.members.get(member.name) is member:
             del world.members[member.name]
             world.events.append(f"{member.name} gone")
+            if not world.members:
+                world.claims[world.claim_name(member.ordinal)].left_last(killed=world.kills_the_last)
         self.reconcile_soon()
 
     def create(self, ordinal: int) -> None:
@@ -89,6 +91,9 @@ class Controller:
         if not safety.check_start(world, member, data):
             member.up = False
         if ordinal in world.never_ready or claim.data in world.never_ready_on:
+            member.up = False
+        if len(world.members) == 1 and claim.was_killed and not claim.safe_to_bootstrap:
+            world.events.append(f"{member.name} may not form the cluster")
             member.up = False
         if claim.data in world.ends_on:
             member.up, member.restarts = False, RESTARTS

@@ -10,21 +10,12 @@ from typing import Any
 
 from galera_backup.failure import AgentError
 from galera_backup.models.common import ClusterRef
-from galera_backup.models.jobs import (
-    BackupJob,
-    Done,
-    EmptyJob,
-    Inspection,
-    InspectJob,
-    RestoreJob,
-    StageJob,
-    SwapJob,
-    SwapReport,
-)
+from galera_backup.models.jobs import BackupJob, BootstrapJob, EmptyJob, InspectJob, RestoreJob, StageJob, SwapJob
 from galera_backup.models.layout import Layout
 from galera_backup.models.manifest import GaleraPosition, LogSequenceNumbers, Manifest
 from galera_backup.models.passwords import PasswordReport
 from galera_backup.models.previous import PreviousData, SavedState
+from galera_backup.models.reports import Done, Inspection, SwapReport
 from galera_backup.models.volumes import ClaimMarker, Journal, SwapState
 
 CLUSTER_UUID = "0979c94d-e6ee-11f1-b6f6-93a976a0f1fb"
@@ -50,6 +41,8 @@ class Claim:
     )
     """Of the previous data."""
     safe_to_bootstrap: bool = False
+    was_killed: bool = False
+    """Its server, when it left last."""
     written: int = 0
     """How often a restore in place has written it."""
     uuids: dict[str, str] = field(default_factory=dict)
@@ -65,6 +58,11 @@ class Claim:
     def cluster_uuid(self) -> str:
         """The identity with which a server would start."""
         return self.uuids.get(self.data, CLUSTER_UUID)
+
+    def left_last(self, *, killed: bool) -> None:
+        """What a server notes when it ends as the last one of its cluster."""
+        self.was_killed, self.safe_to_bootstrap = killed, not killed
+        self.saved = SavedState(uuid=CLUSTER_UUID, seqno=-1 if killed else 100, safe_to_bootstrap=not killed)
 
     def left_incomplete(self, restore_id: str | None = None) -> str:
         """What a restore, other than this one, has left half written; empty: nothing."""
@@ -107,6 +105,7 @@ class Claim:
             staged_whole=self.staged is not None and journal is not None and journal.state == SwapState.STAGED,
             restored_whole=whole and (journal is None or journal.state == SwapState.SWAPPED),
             previous=self._previous(journal) if journal is not None else None,
+            saved=self.saved and self.saved.model_copy(update={"safe_to_bootstrap": self.safe_to_bootstrap}),
             left_incomplete=self.left_incomplete(job.restore_id),
         )
 
@@ -168,6 +167,11 @@ class Claim:
             raise AgentError("RestoreFailed", "expected a claim that lost its previous data. Swap it back")
         self.data, self.marker, self.staged, self.previous = "empty", None, None, None
         self.enter(job.restore_id, journal.backup_id if journal else None, SwapState.EMPTIED)
+        return Done()
+
+    def bootstrap(self, job: BootstrapJob) -> Done:
+        """Its server may form the cluster."""
+        self.safe_to_bootstrap = True
         return Done()
 
 

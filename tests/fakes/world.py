@@ -57,6 +57,8 @@ class World:
     datadir: str = "/var/lib/mysql/"
     servers_say: Mapping[str, Any] = {}
     """Fields of every server's settings."""
+    kills_the_last = False
+    """Its server has not ended when the grace of its pod has."""
     refuses_scaling = False
     """A policy lets nobody scale it down."""
     refuses_pods: str | None = None

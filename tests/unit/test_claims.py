@@ -9,14 +9,14 @@ from typing import Literal
 
 import pytest
 
-from galera_backup.models.jobs import Inspection
 from galera_backup.models.mark import StartRecipe
 from galera_backup.models.previous import PreviousData, SavedState
+from galera_backup.models.reports import Inspection
 from galera_backup.models.restore import ClaimReport, ClaimState, Strategy
 from galera_backup.models.site import Site
 from galera_backup.models.volumes import ClaimMarker, Journal, SwapState
 from galera_backup.rules.claims import are_as_found, as_found, claim_state, may_start, must_be_finished
-from galera_backup.rules.way_back import ClaimFound, WayBack, way_back
+from galera_backup.rules.way_back import ClaimFound, WayBack, first_forms, way_back
 from galera_backup.show import describe_claims
 from tests.unit.members import CLUSTER
 
@@ -263,3 +263,33 @@ def test_the_first_forms_the_cluster_where_no_other_is_ahead(
     assert (decided.start_on, decided.bootstrap) == (None if is_ahead else PREVIOUS, 0)
     assert ("would be lost" in decided.why) == is_ahead
     assert way_back(claims, was_up=False, may_be_restored=True, first_in_sync=True) == WayBack(start_on=PREVIOUS)
+
+
+@pytest.mark.parametrize(
+    ("positions", "in_sync", "bootstrap", "starts"),
+    [
+        ([(UUID, 9, True), (UUID, 8, False)], True, None, True),
+        ([(UUID, -1, False), (UUID, 8, False)], True, 0, True),  # killed as the last one
+        ([(UUID, -1, False), (UUID, -1, False)], True, 0, True),
+        ([(UUID, 9, False), (UUID, 9, False)], False, 0, True),
+        ([(UUID, -1, False)], False, 0, True),
+        ([None, (UUID, 8, False)], True, 0, True),
+        ([(UUID, -1, False), (UUID, 8, True)], True, None, True),  # it was not in the group at its end
+        ([(UUID, 8, False), (UUID, 9, False)], True, None, False),
+        ([(UUID, -1, False), (UUID, 8, False)], False, None, False),
+    ],
+)
+def test_a_server_that_was_killed_in_the_stop_forms_the_cluster(
+    positions: Sequence[tuple[str, int, bool] | None], in_sync: bool, bootstrap: int | None, starts: bool
+) -> None:
+    claims = [_as_it_is(ordinal, position) for ordinal, position in enumerate(positions)]
+    decided = first_forms(claims, first_in_sync=in_sync)
+    assert (decided.start_on, decided.bootstrap) == (PREVIOUS if starts else None, bootstrap)
+    assert bool(decided.why) == (not starts)
+    unreadable = claims[0].model_copy(update={"seen": None})
+    assert first_forms([unreadable, *claims[1:]], first_in_sync=in_sync) == WayBack(start_on=PREVIOUS)
+
+
+def _as_it_is(ordinal: int, position: tuple[str, int, bool] | None) -> ClaimFound:
+    saved = position and SavedState(uuid=position[0], seqno=position[1], safe_to_bootstrap=position[2])
+    return ClaimFound(claim=f"c-{ordinal}", ordinal=ordinal, state=PREVIOUS, seen=Inspection(saved=saved))

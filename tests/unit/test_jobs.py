@@ -9,19 +9,9 @@ from pydantic import ValidationError
 
 from galera_backup.models.clone import Clone
 from galera_backup.models.common import ClusterRef
-from galera_backup.models.jobs import (
-    BackupJob,
-    CheckReport,
-    Done,
-    ListJob,
-    ListReport,
-    PruneReport,
-    RestoreJob,
-    RunnerJob,
-    TidyJob,
-    UnpackJob,
-)
+from galera_backup.models.jobs import BackupJob, ListJob, RestoreJob, RunnerJob, TidyJob, UnpackJob
 from galera_backup.models.manifest import Manifest
+from galera_backup.models.reports import CheckReport, Done, ListReport, PruneReport
 from galera_backup.models.runner import StoredLog
 from galera_backup.runner import agent
 from galera_backup.storage import layout

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from galera_backup.models.jobs import CheckReport
+from galera_backup.models.reports import CheckReport
 from galera_backup.rules.pace import held_too_long, in_service, reading_takes, too_slow
 
 REPORT = CheckReport(data_total_kb=0, data_free_kb=0, data_used_kb=99, backup_free_kb=0, read_kb=9_765_625)

@@ -8,8 +8,8 @@ import pytest
 
 from galera_backup.models.cluster import ClaimObservation, ClusterObservation, MemberObservation
 from galera_backup.models.common import PrimaryLabel
-from galera_backup.models.jobs import CheckReport
 from galera_backup.models.layout import Layout, NamedDirectory
+from galera_backup.models.reports import CheckReport
 from galera_backup.rules.formed import all_answer, not_formed, not_restored, uuid_of
 from galera_backup.rules.health import (
     health_problems,

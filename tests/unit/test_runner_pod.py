@@ -18,6 +18,7 @@ from galera_backup.models.activities import RunnerTask
 from galera_backup.models.common import LeaseRef, SecretRef
 from galera_backup.models.jobs import (
     BackupJob,
+    BootstrapJob,
     CheckJob,
     DiscardJob,
     EmptyJob,
@@ -65,6 +66,7 @@ JOBS: dict[str, RunnerJob] = {
     "inspect": InspectJob(cluster=CLUSTER, restore_id="x"),
     "swap": SwapJob(cluster=CLUSTER, restore_id="x", direction="in"),
     "empty": EmptyJob(cluster=CLUSTER, restore_id="x"),
+    "bootstrap": BootstrapJob(cluster=CLUSTER),
     "tidy": TidyJob(cluster=CLUSTER),
     "prune": PruneJob(cluster=CLUSTER, keep=3, own=BACKUP),
     "list": ListJob(cluster=CLUSTER),
@@ -198,7 +200,7 @@ def test_containers(job: str, containers: set[str]) -> None:
 
 @pytest.mark.parametrize("job", JOBS)
 def test_the_share_is_small_but_in_the_outage(job: str) -> None:
-    in_the_outage = job in ("restore", "swap", "empty")
+    in_the_outage = job in ("restore", "swap", "empty", "bootstrap")
     for container in build(job)["spec"]["containers"]:
         assert container["resources"]["requests"]["cpu"] == ("100m" if in_the_outage else "10m")
         environment = {each["name"]: each["value"] for each in container["env"]}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
+from temporalio.client import WorkflowFailureError, WorkflowHandle
+from temporalio.exceptions import CancelledError
 
 from galera_backup import names
 from galera_backup.errors import KubernetesUnavailable
-from galera_backup.models.restore import Strategy
+from galera_backup.models.restore import RestoreResult, Strategy
 from tests.fakes.faults import ALWAYS, Fault
 from tests.fakes.kill import Kill, Step, kill, reset, workflow_tasks
 from tests.fakes.stage import BACKUP_ID, Stage, assert_eventually, failure_of
@@ -83,8 +86,53 @@ async def test_volume_that_cannot_be_read_is_not_overwritten(stage: Stage) -> No
     assert {claim.data for claim in world.claims.values()} == {"live"}
 
 
+async def _cancelled_at_zero(stage: Stage, world: World, **fields: Any) -> WorkflowHandle[Any, RestoreResult]:
+    """All its servers have ended, and no data was changed."""
+    gate = world.faults.add(Step("hold_names", "create_pod").held()).gate
+    assert gate is not None
+    handle = await stage.restore(world, **fields)
+    await assert_eventually(gate.entered.is_set, lambda: world.events, seconds=100)
+    await handle.cancel()
+    gate.open()
+    return handle
+
+
+@pytest.mark.parametrize("killed", [True, False])
+@pytest.mark.parametrize("strategy", Strategy)
+async def test_the_server_that_left_last_forms_the_cluster(stage: Stage, strategy: Strategy, killed: bool) -> None:
+    """Killed, it has not noted that it may, and without that none of them would."""
+    world = stage.world(backups=(BACKUP_ID,))
+    world.kills_the_last = killed
+    with pytest.raises(WorkflowFailureError) as caught:
+        await (await _cancelled_at_zero(stage, world, strategy=strategy)).result()
+    assert isinstance(caught.value.cause, CancelledError)
+    assert any("bootstrap" in event for event in world.events) == killed
+    assert {claim.data for claim in world.claims.values()} == {"live"}
+    await stage.assert_settled(world)
+
+
+async def test_what_to_do_where_it_cannot_be_told_that_it_may(stage: Stage) -> None:
+    world = stage.world(backups=(BACKUP_ID,))
+    world.kills_the_last = True
+    look = Step("run_runner", "create_pod", lambda arguments: "-look-" in arguments["pod"].metadata.name)
+    world.faults.add(look.fails())
+    failure = await failure_of(await _cancelled_at_zero(stage, world, ready_timeout=3))
+    assert "set 'safe_to_bootstrap: 1' in its grastate.dat" in failure.message
+    assert {claim.data for claim in world.look().claims.values()} == {"live"}
+
+
+async def test_the_first_server_is_behind_another(stage: Stage) -> None:
+    """It was killed, and was not in sync before: what the others have is not lost."""
+    world = stage.world(backups=(BACKUP_ID,))
+    world.kills_the_last = True
+    world.member(0).state = 1
+    failure = await failure_of(await _cancelled_at_zero(stage, world, accept=["*"]))
+    assert "another claim may be ahead of it" in failure.message
+    assert (await failure_of(stage.lease(world))).type == "ClusterLeftStopped"
+    assert world.look().statefulset.replicas == 0
+
+
 async def test_untouched_cluster_that_does_not_form(stage: Stage) -> None:
-    """As where the last server was killed in the stop."""
     world = stage.world(backups=(BACKUP_ID,))
     gate = world.faults.add(Step("wait_stopped", "members").held()).gate
     assert gate is not None
@@ -94,7 +142,8 @@ async def test_untouched_cluster_that_does_not_form(stage: Stage) -> None:
     await handle.cancel()
     gate.open()
     failure = await failure_of(handle)
-    assert "set 'safe_to_bootstrap: 1' in its grastate.dat" in failure.message
+    assert "was scaled back to 3 on its old data" in failure.message
+    assert "safe_to_bootstrap" not in failure.message
     assert {claim.data for claim in world.look().claims.values()} == {"live"}
 
 

@@ -37,7 +37,6 @@ with workflow.unsafe.imports_passed_through():
         LeaseResult,
         StartCommand,
         StopCommand,
-        SwapCommand,
     )
     from galera_backup.models.mark import Mark
     from galera_backup.models.site import OperationRequest
@@ -237,7 +236,10 @@ class LeaseHeld:
         await self._send("clean_up", command)
 
     async def stop(self, command: StopCommand) -> None:
-        """Have the cluster stopped; its pods are gone when this returns. Errors: `ScaleFailed`, `LeaseLost`."""
+        """Have the cluster stopped; its pods are gone when this returns, and runner pods may change data.
+
+        Errors: `ScaleFailed`, `LeaseLost`.
+        """
         stake = self._stopped()
         if stake is None:
             stake = Stopped(self._request.site, command.recipe, self._mark(), Undoer.owner())
@@ -246,11 +248,11 @@ class LeaseHeld:
         await self._send("stop", command)
         stake.is_stopped()
 
-    async def swap(self, command: SwapCommand) -> None:
-        """Begin to rename data on the volumes of the stopped cluster; no earlier than when this has returned."""
-        await self._send("swap", command)
+    async def reject(self) -> None:
+        """Before data is swapped back: nobody may start the restored data again. Error: `ScaleFailed`."""
+        await self._send("reject")
         if (stake := self._stopped()) is not None:
-            stake.begins_to_swap(command)
+            stake.is_rejected()
 
     async def start(self, command: StartCommand) -> LeaseReply:
         """Have the cluster started. Errors: `ClusterNotFormed`, `ScaleFailed`, `LeaseLost`."""

@@ -36,7 +36,6 @@ with workflow.unsafe.imports_passed_through():
         LeaseStatus,
         StartCommand,
         StopCommand,
-        SwapCommand,
     )
     from galera_backup.temporal.attributes import CLUSTER, PHASE, REPLICA
     from galera_backup.text import first_sentence_of
@@ -97,13 +96,13 @@ class GaleraLease:
 
     @workflow.signal
     def stop(self, command: StopCommand) -> None:
-        """Scale the StatefulSet to 0."""
+        """Scale the StatefulSet to 0, and note that the owner may change data."""
         self._enqueue("stop", lambda: self._stop(command))
 
     @workflow.signal
-    def swap(self, command: SwapCommand) -> None:
-        """Note that the owner begins to rename data."""
-        self._enqueue("swap", lambda: self._swap(command))
+    def reject(self) -> None:
+        """Note that the restored data must not be started again."""
+        self._enqueue("reject", self._reject)
 
     @workflow.signal
     def start(self, command: StartCommand) -> None:
@@ -168,11 +167,11 @@ class GaleraLease:
         await stake.act(self._acting, command)
         return {}
 
-    async def _swap(self, command: SwapCommand) -> Values:
+    async def _reject(self) -> Values:
         stake = self._stopped()
         if stake is None:
-            raise InternalError("swap: expected a cluster that this lease has stopped")
-        await stake.swap(self._acting, command)
+            raise InternalError("reject: expected a cluster that this lease has stopped")
+        await stake.reject(self._acting)
         return {}
 
     async def _start(self, command: StartCommand) -> Values:

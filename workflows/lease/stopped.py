@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from temporalio import workflow
@@ -26,24 +25,25 @@ with workflow.unsafe.imports_passed_through():
         ScaleFailed,
     )
     from galera_backup.models.activities import FormTask, HoldTask, RemoveRunners, Revoked, ScaleTask
-    from galera_backup.models.lease import StartCommand, StopCommand, SwapCommand
+    from galera_backup.models.lease import StartCommand, StopCommand
     from galera_backup.models.mark import Mark, StartRecipe
     from galera_backup.models.restore import ClaimReport, ClaimState, Strategy
     from galera_backup.models.site import Site
     from galera_backup.rules.claims import (
-        are_as_found,
         are_incomplete,
         are_restored,
         as_found,
         may_start,
-        must_be_finished,
         replicas_on,
         serving_in_part,
     )
     from galera_backup.rules.left import left, started_by_others, way_out
     from galera_backup.rules.stop import claims_lost
-    from galera_backup.rules.way_back import way_back
     from galera_backup.show import describe_claims
+
+
+_CHANGED, _REJECTED = {"data_may_have_changed": True}, {"restored_failed": True}
+"""What a recipe says of the data once it may have changed, and once nobody may start it on the restored data."""
 
 
 class Stopped:
@@ -58,6 +58,8 @@ class Stopped:
         self.undoer = undoer
         self.known: tuple[ClaimReport, ...] | None = None
         """What the data claims hold; None: the operation works on them, so the volumes tell."""
+        self.are_seen = False
+        """Somebody has looked at its claims, or written them, since its servers were stopped."""
         self.started_on: tuple[ClaimReport, ...] = ()
         """The claims with which it was started."""
         self._mark = mark
@@ -90,29 +92,28 @@ class Stopped:
         """For the first time, or once more: its claims are as they were found, or as it was started."""
         if self.known is None:
             self.known = as_found(self.recipe)
+        self.are_seen = False
         self._stopping_from = replicas_on(self.known, self.recipe)
 
     def is_stopped(self) -> None:
-        """The operation works on the claims from here on."""
+        """The operation works on the claims from here on, and may change data."""
         self.known, self._stopping_from = None, 0
+        self.recipe = self.recipe.model_copy(update=_CHANGED)
 
-    def begins_to_swap(self, command: SwapCommand) -> None:
-        """The operation may change data from here on."""
-        self.recipe = self._once_changed(command)
-
-    def _once_changed(self, command: SwapCommand) -> StartRecipe:
-        failed = command.restored_failed or self.recipe.restored_failed
-        return self.recipe.model_copy(update={"data_may_have_changed": True, "restored_failed": failed})
+    def is_rejected(self) -> None:
+        """Nobody starts it on the restored data again."""
+        self.recipe = self.recipe.model_copy(update=_REJECTED)
 
     def begins_to_start(self, command: StartCommand) -> None:
         """The operation says what the claims hold; of the first alone that says little of the others."""
         if not command.first_alone:
             self.known = command.claims
+        self.are_seen = self.recipe.strategy == Strategy.STAGED or are_restored(command.claims)
 
     def has_not_formed(self, command: StartCommand) -> None:
         """On these claims: once it is stopped again, nobody starts it on restored data that failed."""
         if are_restored(command.claims) and not command.first_alone:
-            self.recipe = self.recipe.model_copy(update={"restored_failed": True})
+            self.is_rejected()
 
     # --- what the lease alone does
 
@@ -123,23 +124,28 @@ class Stopped:
         self.begins_to_stop()
         await acting.remove_orphans(late=ScaleFailed)
         recipe = self.recipe.model_copy(update={"stopping_from": self._stopping_from})
-        task = self._scale(0).model_copy(update={"mark": self._mark.model_copy(update={"undo": recipe})})
+        task = self.scaling(0).model_copy(update={"mark": self._mark.model_copy(update={"undo": recipe})})
         await acting.step(KubernetesActivities.scale_down, task, "scale StatefulSet down by one", late=ScaleFailed)
         await acting.step(
             KubernetesActivities.wait_stopped, task, "all pods gone", limit=command.stop_timeout, late=ScaleFailed
         )
-        hold = self._hold_task(self._names(self.recipe.ordinals))
+        hold = self.holding(self.names_of(self.recipe.ordinals))
         await acting.step(HoldActivities.hold_names, hold, "nobody can start a server", late=ScaleFailed)
+        await self._note(acting, _CHANGED)
         self.is_stopped()
         acting.show("cluster is stopped")
 
-    async def swap(self, acting: Acting, command: SwapCommand) -> None:
-        """Note, before the first change, that data may have changed. When that fails the owner changes nothing."""
-        mark = self._mark.model_copy(update={"undo": self._once_changed(command)})
-        task = self._scale(0).model_copy(update={"mark": mark})
-        summary = "the mark says that data may have changed"
-        await acting.step(KubernetesActivities.renew_mark, task, summary, late=ScaleFailed)
-        self.begins_to_swap(command)
+    async def reject(self, acting: Acting) -> None:
+        """Note, before the first rename back, that the restored data has failed."""
+        await self._note(acting, _REJECTED)
+        self.is_rejected()
+
+    async def _note(self, acting: Acting, news: Mapping[str, bool]) -> None:
+        """In the mark, before the owner goes on. When that fails it changes nothing."""
+        if (recipe := self.recipe.model_copy(update=news)) == self.recipe:
+            return
+        task = self.scaling(0).model_copy(update={"mark": self._mark.model_copy(update={"undo": recipe})})
+        await acting.step(KubernetesActivities.renew_mark, task, f"the mark says {', '.join(news)}", late=ScaleFailed)
 
     async def start(self, acting: Acting, command: StartCommand) -> None:
         """Start it so that it may be stopped once more, or its first replica alone: it stays a stake, and marked."""
@@ -147,11 +153,15 @@ class Stopped:
         self.begins_to_start(command)
         replicas = 1 if command.first_alone else replicas_on(command.claims, self.recipe)
         restored = are_restored(command.claims)
-        released = self._hold_task(self._may_run(command.claims, replicas))
+        if not self.are_seen:
+            seen = await claims.held(self, 0, at_zero=True)
+            if seen.why:
+                raise left(self.recipe, seen.claims, 0, seen.why)
+        released = self.holding(self._may_run(command.claims, replicas))
         await acting.step(HoldActivities.release_names, released, "servers may be started", late=ScaleFailed)
         summary = f"scale StatefulSet back to {replicas}"
-        await acting.step(KubernetesActivities.scale_up, self._scale(replicas), summary, late=ScaleFailed)
-        form = self._form(replicas, restored=restored, may_fail=restored, alone=command.first_alone, undoing=False)
+        await acting.step(KubernetesActivities.scale_up, self.scaling(replicas), summary, late=ScaleFailed)
+        form = self.forming(replicas, restored=restored, may_fail=restored, alone=command.first_alone, undoing=False)
         summary, limit = f"{replicas} replicas Ready and in one cluster", self.recipe.ready_timeout
         try:
             await acting.step(GaleraActivities.wait_formed, form, summary, limit=limit, late=ClusterNotFormed)
@@ -201,25 +211,23 @@ class Stopped:
             "no runner pod works on the volumes",
             queue,
         )
-        held = await self._claims(serving)
-        if recipe.strategy != Strategy.STAGED and must_be_finished(held.claims, serving):
-            held = await self._finish(held)
+        held = await claims.held(self, serving, at_zero=found.marked and not found.replicas)
         replicas = replicas_on(held.claims, recipe)
         if held.why or not may_start(held.claims) or are_incomplete(held.claims[:replicas]):
             raise left(recipe, held.claims, held.serving, held.why)
-        await self._release(self._may_run(held.claims, replicas))
+        await self.release(self._may_run(held.claims, replicas))
         if replicas:
             summary = f"scale StatefulSet back to {replicas}"
-            await persist(KubernetesActivities.scale_up, self._scale(replicas, undoing=True), summary, queue)
+            await persist(KubernetesActivities.scale_up, self.scaling(replicas, undoing=True), summary, queue)
         restored = held.claims[0].state == ClaimState.RESTORED
         data = "restored" if restored else "its old"
         how = f"was scaled back to {replicas} on {data} data ({describe_claims(held.claims)})"
-        await self._wait_formed(replicas, how, restored=restored)
+        await self._wait_formed(replicas, how, restored=restored, first_forms=held.first_forms)
         return held.claims
 
     async def _end_the_stop(self, replicas: int, before: int) -> tuple[ClaimReport, ...]:
         """Some replicas were stopped, and no claim was touched: the others give them what they miss."""
-        task = self._scale(before, undoing=True)
+        task = self.scaling(before, undoing=True)
         await persist(KubernetesActivities.scale_up, task, f"scale StatefulSet back to {before}", self.undoer.queue)
         await self._wait_formed(before, f"was scaled back to {before} when {replicas} were left")
         return self.known or ()
@@ -230,75 +238,23 @@ class Stopped:
         Where a mark cannot be read this goes on when a person has removed it; not where nothing has to be started.
         """
         summary = "the StatefulSet is scaled back from here on"
-        task = self._scale(0, undoing=True)
+        task = self.scaling(0, undoing=True)
         if self.known is not None and may_start(self.known) and not replicas_on(self.known, self.recipe):
             task = task.model_copy(update={"known_by": None})
         return await persist(KubernetesActivities.revoke_statefulset, task, summary, self.undoer.queue)
 
-    async def _claims(self, serving: int) -> _Held:
-        if self.known is not None:
-            return _Held(self.known, serving)
-        if are_as_found(self.recipe):
-            return _Held(as_found(self.recipe), serving)
-        if self.recipe.strategy == Strategy.STAGED:
-            return await self._way_back()
-        return _Held(await claims.inspect(self, serving), serving)
-
-    async def _way_back(self) -> _Held:
-        """A staged restore that ended anywhere: as the volumes say, or made to fit together."""
-        recipe, volumes = self.recipe, claims.of_restore(self)
-        found = await volumes.inspect()
-        reports = tuple(each.report for each in found)
-        if may_start(reports) and not (recipe.restored_failed and are_restored(reports)):
-            return _Held(reports, 0)
-        decided = way_back(
-            found,
-            was_up=recipe.replicas_before > 0,
-            may_be_restored=not recipe.restored_failed,
-            first_in_sync=recipe.first_in_sync,
-        )
-        workflow.logger.warning("a staged restore ended half way", extra={"decided": str(decided)})
-        done = await volumes.follow(decided, found)
-        return _Held(done.claims, 0, decided.why if decided.start_on is None else "")
-
-    async def _finish(self, held: _Held) -> _Held:
-        if self.recipe.strategy == Strategy.ROLLING:
-            return await self._finish_rolling(held)
-        return _Held(await claims.finish(self, held.claims, held.claims), held.serving)
-
-    async def _finish_rolling(self, held: _Held) -> _Held:
-        """As the restore itself: the first replica serves while the others' claims are restored."""
-        queue, found = self.undoer.queue, held.claims
-        if not held.serving:
-            found = await claims.finish(self, found, found[:1])
-            if found[0].state != ClaimState.RESTORED:
-                return _Held(found, 0)
-            alone = self._scale(1, undoing=True)
-            await self._release(self._names(self.recipe.ordinals[:1]))
-            await persist(KubernetesActivities.scale_up, alone, "start the first replica alone", queue)
-            await self._wait_for_first()
-        serving = held.serving or 1
-        return _Held(await claims.finish(self, found, found[serving:]), serving)
-
-    async def _wait_for_first(self) -> None:
-        """For the primary label, which clients wait for. It may be Ready only beside the others."""
-        form = self._form(1, restored=True, alone=True)
-        limit, queue = self.recipe.ready_timeout, self.undoer.queue
-        try:
-            await call.wait(GaleraActivities.wait_formed, form, "the first replica Ready", limit=limit, queue=queue)
-        except GaleraBackupError as error:
-            workflow.logger.warning("the first replica does not serve alone", extra={"error": error.message})
-
-    async def _wait_formed(self, replicas: int, how: str, *, restored: bool | None = None) -> None:
+    async def _wait_formed(
+        self, replicas: int, how: str, *, restored: bool | None = None, first_forms: bool = True
+    ) -> None:
         """Until all is as before; then remove the mark. `how`: why the cluster runs. Error: `ClusterNotFormed`.
 
-        `restored`: on which data; None: nobody has looked.
+        `restored`: on which data; None: nobody has looked. `first_forms`: see `claims.Held`.
         """
         if replicas:
             try:
                 await call.wait(
                     GaleraActivities.wait_formed,
-                    self._form(replicas, restored=restored),
+                    self.forming(replicas, restored=restored),
                     f"{replicas} replicas Ready and in one cluster",
                     limit=self.recipe.ready_timeout,
                     late=ClusterNotFormed,
@@ -307,38 +263,38 @@ class Stopped:
             except GaleraBackupError as failure:
                 raise ClusterNotFormed(
                     f"StatefulSet {str(self.site.cluster)!r} {how}, but: {failure.message}. Look at the logs of its "
-                    f"pods{way_out(self.recipe, restored=restored)}"
+                    f"pods{way_out(self.recipe, restored=restored, first_forms=first_forms)}"
                 ) from failure
-        unmark = self._scale(replicas, undoing=True)
+        unmark = self.scaling(replicas, undoing=True)
         await persist(KubernetesActivities.unmark_statefulset, unmark, "remove the lease's mark", self.undoer.queue)
 
     # --- the names of its replicas
 
     async def hold(self, *, first: int) -> None:
         """Once more, for who undoes: somebody has removed the pods that held the names from this ordinal on."""
-        pods = self._names([ordinal for ordinal in self.recipe.ordinals if ordinal >= first])
-        task = self._hold_task(pods, undoing=True)
+        pods = self.names_of([ordinal for ordinal in self.recipe.ordinals if ordinal >= first])
+        task = self.holding(pods, undoing=True)
         await persist(HoldActivities.hold_names, task, "nobody can start a server", self.undoer.queue)
 
     def _may_run(self, claims: Sequence[ClaimReport], replicas: int) -> tuple[str, ...] | None:
         """Names to release, to start so many replicas on these claims; None: all that are held."""
         some = len(claims) < len(self.recipe.claims) or are_incomplete(claims)
-        return self._names(self.recipe.ordinals[:replicas]) if some else None
+        return self.names_of(self.recipe.ordinals[:replicas]) if some else None
 
-    async def _release(self, pods: tuple[str, ...] | None) -> None:
+    async def release(self, pods: tuple[str, ...] | None) -> None:
         """Now that the claims fit together; None: all names that are held."""
-        task = self._hold_task(pods, undoing=True)
+        task = self.holding(pods, undoing=True)
         await persist(HoldActivities.release_names, task, "servers may be started", self.undoer.queue)
 
-    def _names(self, ordinals: Sequence[int]) -> tuple[str, ...]:
+    def names_of(self, ordinals: Sequence[int]) -> tuple[str, ...]:
         return tuple(names.pod(self.site.cluster, ordinal) for ordinal in ordinals)
 
-    def _hold_task(self, pods: tuple[str, ...] | None, *, undoing: bool = False) -> HoldTask:
+    def holding(self, pods: tuple[str, ...] | None, *, undoing: bool = False) -> HoldTask:
         return HoldTask(site=self.site, mark=self._mark, pods=pods, undoing=undoing)
 
     # --- tasks
 
-    def _scale(self, replicas: int, *, undoing: bool = False) -> ScaleTask:
+    def scaling(self, replicas: int, *, undoing: bool = False) -> ScaleTask:
         """For every step on the StatefulSet; only scaling up looks at `replicas`."""
         return ScaleTask(
             site=self.site,
@@ -348,7 +304,7 @@ class Stopped:
             undoing=undoing,
         )
 
-    def _form(
+    def forming(
         self,
         replicas: int,
         *,
@@ -373,7 +329,7 @@ class Stopped:
             primary_pod=first if by_itself else self.recipe.primary_pod,
             first_role=self.recipe.first_role,
             uuids=self._uuids(restored),
-            stop=self._hold_task(None, undoing=undoing).owner,
+            stop=self.holding(None, undoing=undoing).owner,
             may_fail=may_fail,
         )
 
@@ -382,13 +338,3 @@ class Stopped:
         of_restored, of_previous = self.recipe.uuid, self.recipe.previous_uuid
         wanted = (of_restored, of_previous) if restored is None else (of_restored if restored else of_previous,)
         return tuple(uuid for uuid in wanted if uuid is not None) if None not in wanted else ()
-
-
-@dataclass(frozen=True)
-class _Held:
-    """What the claims hold, and how many replicas serve."""
-
-    claims: tuple[ClaimReport, ...]
-    serving: int
-    why: str = ""
-    """Why the cluster can be started on neither the previous nor the restored data."""

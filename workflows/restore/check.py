@@ -20,10 +20,11 @@ from workflows.restore.proof import Proving
 with workflow.unsafe.imports_passed_through():
     from galera_backup.errors import InternalError, NotEnoughSpace, RestoreFailed
     from galera_backup.models.cluster import ClaimObservation
-    from galera_backup.models.jobs import CheckJob, CheckReport, Inspection, InspectJob, Pin
+    from galera_backup.models.jobs import CheckJob, InspectJob, Pin
     from galera_backup.models.manifest import Manifest
     from galera_backup.models.plan import ClaimPlan, RestorePlan
     from galera_backup.models.preflight import Finding, warnings
+    from galera_backup.models.reports import CheckReport, Inspection
     from galera_backup.models.restore import OutageRequest, RestoreRequest, Strategy
     from galera_backup.rules.plan import changed_since, expected_outage
     from galera_backup.rules.preflight.findings import keys_of_backup
@@ -195,9 +196,7 @@ def _pin(plan: Plan, request: RestoreRequest) -> Pin | None:
 
 async def _check_claims(plan: Plan, claims: Sequence[ClaimObservation], name: str) -> list[CheckReport]:
     """What lies on the volumes, and how much room; at once, if no pod has to wait for the backup claim."""
-    if plan.seen.in_turn:
-        return [await _check_claim(plan, claim, None, name) for claim in claims]
-    return await for_each(claims, lambda claim: _check_claim(plan, claim, None, name))
+    return await for_each(claims, lambda claim: _check_claim(plan, claim, None, name), in_turn=plan.seen.in_turn)
 
 
 async def _check_claim(

@@ -18,7 +18,6 @@ with workflow.unsafe.imports_passed_through():
 
 async def restore_first_claim(restore: Restore, plan: Plan, manifest: Manifest, cut: Cut) -> ClaimRestore:
     """The first claim. When its pod never ran, the cluster starts again as it was. Error: `RestoreFailed`."""
-    await cut.begin_to_change()
     try:
         return await restore_claim(restore, plan, manifest, plan.claims[0])
     except GaleraBackupError as failure:

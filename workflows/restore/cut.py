@@ -20,7 +20,7 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.errors import GaleraBackupError, RestoreFailed
     from galera_backup.models.cluster import ClaimObservation
     from galera_backup.models.jobs import SwapJob
-    from galera_backup.models.lease import StartCommand, SwapCommand
+    from galera_backup.models.lease import StartCommand
     from galera_backup.models.mark import StartRecipe
     from galera_backup.models.restore import ClaimReport, ClaimState, OutageRequest
     from galera_backup.models.runner import Job
@@ -41,7 +41,6 @@ class Cut:
         """The cluster may have been stopped."""
         self._is_stopped = False
         """Until the whole cluster is started, or that is tried."""
-        self._may_have_changed = False
         self._failed_to_form = False
         """The restored data was started, and the cluster did not form on it."""
         self.is_formed = False
@@ -63,15 +62,9 @@ class Cut:
         await self._work.lease.stop(plan.stop)
         self._is_stopped = True
 
-    async def begin_to_change(self) -> None:
-        """Before the first pod that changes a claim: the mark says so. Error: `ScaleFailed`, nothing was changed."""
-        await self._work.lease.swap(SwapCommand())
-        self._may_have_changed = True
-
     async def swap_in(self, plan: Plan) -> None:
         """Phase swap: the previous data aside and the staged data in, on all claims at once. Error: `RestoreFailed`."""
         self._work.enter("swap", "renaming the previous data out and the restored data in")
-        await self.begin_to_change()
         job = SwapJob(cluster=plan.seen.cluster, restore_id=plan.restore_id, direction="in")
 
         async def swap_claim(claim: ClaimObservation) -> None:
@@ -106,8 +99,6 @@ class Cut:
         A cluster that is up is not stopped unless its previous data can be started.
         Errors: `RestoreFailed`, `ClusterNotFormed`, `ScaleFailed`.
         """
-        if not self._may_have_changed:
-            return await self.start_untouched(plan)
         self._work.enter("back", "proving on every claim that the previous data is whole")
         restored_failed = self._failed_to_form or plan.clone is not None
         if self.is_formed and not restored_failed:
@@ -152,7 +143,8 @@ class Cut:
 
         Errors: `RestoreFailed`, when it can be started on neither, `ClusterNotFormed`, `ScaleFailed`.
         """
-        await self._work.lease.swap(SwapCommand(restored_failed=restored_failed))
+        if restored_failed:
+            await self._work.lease.reject()
         volumes = self._claims(plan)
         found = await volumes.inspect()
         decided = self._decide(plan, found, may_be_restored=not restored_failed)

@@ -15,8 +15,9 @@ from workflows.restore.plan import Plan, Restore, Restored, plan_restore
 from workflows.restore.proof import Proving, prove_identity
 
 with workflow.unsafe.imports_passed_through():
-    from galera_backup.models.jobs import UnpackJob, UnpackReport
+    from galera_backup.models.jobs import UnpackJob
     from galera_backup.models.manifest import Manifest
+    from galera_backup.models.reports import UnpackReport
     from galera_backup.models.restore import ClaimRestore, ClaimState, RestoreRequest
 
 

@@ -19,10 +19,11 @@ from workflows.restore.proof import Proving
 with workflow.unsafe.imports_passed_through():
     from galera_backup.errors import GaleraBackupError, RestoreFailed
     from galera_backup.models.cluster import ClaimObservation
-    from galera_backup.models.jobs import RestoreReport, StageJob
+    from galera_backup.models.jobs import StageJob
     from galera_backup.models.manifest import Manifest
     from galera_backup.models.passwords import PasswordReport
     from galera_backup.models.plan import Choice
+    from galera_backup.models.reports import RestoreReport
     from galera_backup.models.restore import ClaimRestore, ClaimState, RestoreRequest
 
 
@@ -62,10 +63,8 @@ async def _stage(restore: Restore, plan: Plan, manifest: Manifest, proving: Prov
     """Phase stage: unpacked and prepared on every data volume. Errors: `NotEnoughSpace`, `BackupDamaged`, ..."""
     text = f"unpacking and preparing {manifest.backup_id} on every volume; the database is up"
     restore.work.enter("stage", text)
-    if plan.seen.in_turn:
-        staged = [await _stage_claim(restore, plan, manifest, claim) for claim in plan.claims]
-    else:
-        staged = await for_each(plan.claims, lambda claim: _stage_claim(restore, plan, manifest, claim))
+    in_turn = plan.seen.in_turn
+    staged = await for_each(plan.claims, lambda claim: _stage_claim(restore, plan, manifest, claim), in_turn=in_turn)
     proving.judge_passwords([passwords for _, passwords in staged])
     return [claim for claim, _ in staged]
 

@@ -91,7 +91,7 @@ def left_elsewhere(of_backup: Layout, planned: PodShape | None) -> Iterator[Find
     """
     for path in of_backup.elsewhere:
         mount = mount_of(planned, path) if planned is not None else None
-        if planned is None or (mount is not None and mount.kind != "emptyDir"):
+        if planned is None or (mount is not None and mount.outlives_its_pod):
             where = "elsewhere" if planned is None else describe(mount)
             yield found(
                 "logs-were-elsewhere",
@@ -111,7 +111,7 @@ def _elsewhere_on_volumes(pod: PodShape, settings: ServerSettings) -> Iterator[s
             for path in _paths(setting.name, setting.value):
                 absolute = _absolute(path, data)
                 mount = mount_of(pod, str(absolute))
-                if not absolute.is_relative_to(data) and mount is not None and mount.kind != "emptyDir":
+                if not absolute.is_relative_to(data) and mount is not None and mount.outlives_its_pod:
                     yield str(absolute)
 
 
@@ -210,7 +210,7 @@ def _elsewhere(pod: PodShape, name: str, path: str, mount: Mount | None) -> Iter
             "would not be whole",
             "Move it into the data directory, or a directory below it",
         )
-    if name in _LOGS and mount is not None and mount.kind != "emptyDir":
+    if name in _LOGS and mount is not None and mount.outlives_its_pod:
         yield found(
             "logs-elsewhere",
             about,

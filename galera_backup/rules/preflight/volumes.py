@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
 from galera_backup.models.cluster import ClaimObservation
-from galera_backup.models.jobs import CheckReport
 from galera_backup.models.layout import Layout
 from galera_backup.models.preflight import Finding
+from galera_backup.models.reports import CheckReport
 from galera_backup.rules.preflight.severities import found
 
 

@@ -7,8 +7,9 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 
 from galera_backup.failure import AgentError
-from galera_backup.models.jobs import RestoreJob, RestoreReport
+from galera_backup.models.jobs import RestoreJob
 from galera_backup.models.manifest import GaleraPosition, Manifest
+from galera_backup.models.reports import RestoreReport
 from galera_backup.models.volumes import ClaimMarker
 from galera_backup.runner import datadir
 from galera_backup.runner.container import MariadbContainer

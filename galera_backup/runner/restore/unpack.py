@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from galera_backup.models.jobs import DiscardJob, Done, UnpackJob, UnpackReport
+from galera_backup.models.jobs import DiscardJob, UnpackJob
+from galera_backup.models.reports import Done, UnpackReport
 from galera_backup.runner import handshake
 from galera_backup.runner.container import MariadbContainer
 from galera_backup.runner.places import Places

@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from galera_backup.failure import AgentError
-from galera_backup.models.jobs import Done, EmptyJob
+from galera_backup.models.jobs import EmptyJob
 from galera_backup.models.layout import Layout
+from galera_backup.models.reports import Done
 from galera_backup.models.volumes import Journal, SwapState
 from galera_backup.runner.in_use import check_not_in_use
 from galera_backup.runner.places import Places

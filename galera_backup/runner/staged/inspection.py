@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from galera_backup.models.jobs import Inspection, InspectJob
+from galera_backup.models.jobs import InspectJob
+from galera_backup.models.reports import Inspection
 from galera_backup.runner.places import Places
 from galera_backup.runner.reporting import log
 from galera_backup.runner.staged.journal import StagedRestore
-from galera_backup.runner.staged.previous import left_incomplete, previous_data, restored_is_whole, with_stays
+from galera_backup.runner.staged.previous import (
+    left_incomplete,
+    previous_data,
+    restored_is_whole,
+    saved_state,
+    with_stays,
+)
 from galera_backup.runner.volumes import read_marker
 
 
@@ -24,6 +31,7 @@ def inspect(job: InspectJob, places: Places) -> Inspection:
         staged_whole=restore.is_whole(journal),
         restored_whole=restored_is_whole(job.restore_id, marker, journal, data),
         previous=journal and previous_data(restore, journal, data),
+        saved=saved_state(data),
         left_incomplete=left_incomplete(places.volume, data, job.restore_id),
     )
     log.info("restore %s: %s", job.restore_id, found)

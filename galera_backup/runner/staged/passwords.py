@@ -86,13 +86,14 @@ def _tell_accounts(file: Path, accounts: Path) -> frozenset[str]:
         log.warning("the passwords in %r are not compared: %s", str(file), error)
         return frozenset()
     for number, section in enumerate(options.sections()):
-        user, password = (options.get(section, name, fallback=None) for name in ("user", "password"))
+        said = (options.get(section, name, fallback="") or "" for name in ("user", "password"))
+        user, password = (value.strip("'\"") for value in said)
         if user and password:
             account = accounts / str(number)
             account.mkdir(mode=0o700, parents=True, exist_ok=True)
             for name, value in (("username", user), ("password", password)):
-                (account / name).write_text(value.strip("'\""))
-            users.add(user.strip("'\""))
+                (account / name).write_text(value)
+            users.add(user)
     return frozenset(users)
 
 

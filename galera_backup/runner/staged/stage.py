@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from galera_backup.failure import AgentError
-from galera_backup.models.jobs import StageJob, StageReport
+from galera_backup.models.jobs import StageJob
 from galera_backup.models.manifest import GaleraPosition, Manifest
+from galera_backup.models.reports import StageReport
 from galera_backup.models.volumes import STAGED_RESTORES, STAGING_RESERVE, Journal, SwapState
 from galera_backup.runner.container import MariadbContainer
 from galera_backup.runner.datadir import DIRECTORY_MODE, FILE_MODE, write_grastate

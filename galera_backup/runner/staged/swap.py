@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from galera_backup.failure import AgentError
-from galera_backup.models.jobs import SwapJob, SwapReport
+from galera_backup.models.jobs import SwapJob
 from galera_backup.models.layout import Layout
 from galera_backup.models.previous import DirectoryContent
+from galera_backup.models.reports import SwapReport
 from galera_backup.models.volumes import ClaimMarker, Journal, SwapState
 from galera_backup.runner.in_use import check_not_in_use
 from galera_backup.runner.places import Places

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from galera_backup.failure import AgentError
-from galera_backup.models.jobs import Done, TidyJob
+from galera_backup.models.jobs import TidyJob
+from galera_backup.models.reports import Done
 from galera_backup.runner.places import Places
 from galera_backup.runner.reporting import log
 from galera_backup.runner.staged.journal import discard, locked, restore_directories, still_needed

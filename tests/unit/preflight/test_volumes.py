@@ -8,8 +8,8 @@ import pytest
 
 from galera_backup.models.cluster import ClaimObservation
 from galera_backup.models.inspection import ClusterFacts
-from galera_backup.models.jobs import CheckReport
 from galera_backup.models.layout import HOST_FILES, Layout, NamedDirectory
+from galera_backup.models.reports import CheckReport
 from galera_backup.models.shape import ClusterShape, Mount
 from galera_backup.rules.preflight.findings import key_volumes, layouts
 from galera_backup.rules.preflight.volumes import placed, volume, volumes

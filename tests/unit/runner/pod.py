@@ -15,23 +15,25 @@ from galera_backup.models.common import ClusterRef, Model
 from galera_backup.models.jobs import (
     BackupJob,
     CheckJob,
-    CheckReport,
     DiscardJob,
-    Done,
     PruneJob,
-    PruneReport,
     RestoreJob,
-    RestoreReport,
     StageJob,
-    StageReport,
     SwapJob,
-    SwapReport,
     TidyJob,
     UnpackJob,
-    UnpackReport,
 )
 from galera_backup.models.manifest import Manifest
 from galera_backup.models.passwords import PasswordMode
+from galera_backup.models.reports import (
+    CheckReport,
+    Done,
+    PruneReport,
+    RestoreReport,
+    StageReport,
+    SwapReport,
+    UnpackReport,
+)
 from galera_backup.models.runner import Job, RunnerResult
 from galera_backup.runner import agent, scripts
 from galera_backup.runner.container import dismiss

@@ -11,7 +11,8 @@ from typing import Literal
 
 import pytest
 
-from galera_backup.models.jobs import Inspection, InspectJob
+from galera_backup.models.jobs import InspectJob
+from galera_backup.models.reports import Inspection
 from galera_backup.models.runner import RunnerResult
 from galera_backup.models.volumes import STAGED_RESTORES, Journal, SwapState
 from galera_backup.runner.staged.journal import StagedRestore

@@ -12,18 +12,9 @@ from typing import Any
 
 import pytest
 
-from galera_backup.models.jobs import (
-    CheckJob,
-    CheckReport,
-    ListJob,
-    ListReport,
-    RestoreJob,
-    RunnerJob,
-    StageJob,
-    SwapJob,
-    TidyJob,
-)
+from galera_backup.models.jobs import CheckJob, ListJob, RestoreJob, RunnerJob, StageJob, SwapJob, TidyJob
 from galera_backup.models.manifest import Manifest
+from galera_backup.models.reports import CheckReport, ListReport
 from galera_backup.models.runner import AnyJob, RunnerError, RunnerResult
 from galera_backup.runner import agent, handshake, scripts
 from galera_backup.runner.reporting import listed
@@ -31,7 +22,7 @@ from tests.unit.runner.pod import BACKUP_ID, CLUSTER, Pod
 
 PRIORITY = """
 import os, sys
-from galera_backup.models.jobs import SwapReport
+from galera_backup.models.reports import SwapReport
 from galera_backup.runner import agent
 
 def run(job, places):

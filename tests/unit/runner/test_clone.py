@@ -9,8 +9,9 @@ import pytest
 
 from galera_backup.models.clone import Clone
 from galera_backup.models.common import ClusterRef
-from galera_backup.models.jobs import CheckJob, RestoreJob, StageJob, StageReport, SwapJob, UnpackJob
+from galera_backup.models.jobs import CheckJob, RestoreJob, StageJob, SwapJob, UnpackJob
 from galera_backup.models.passwords import PasswordMode, PasswordReport
+from galera_backup.models.reports import StageReport
 from galera_backup.models.runner import RunnerResult
 from galera_backup.runner import prepare
 from galera_backup.runner.staged import stage as stage_module

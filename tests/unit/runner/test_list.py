@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from galera_backup.models.common import ClusterRef
-from galera_backup.models.jobs import PAGE_LIMIT, ListJob, ListReport
+from galera_backup.models.jobs import PAGE_LIMIT, ListJob
 from galera_backup.models.manifest import Manifest
+from galera_backup.models.reports import ListReport
 from galera_backup.runner import prune
 from galera_backup.storage import layout
 from tests.unit.runner.pod import CLUSTER, Pod

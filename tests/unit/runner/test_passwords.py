@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from galera_backup.models.jobs import StageReport
 from galera_backup.models.passwords import PasswordReport
+from galera_backup.models.reports import StageReport
 from galera_backup.models.runner import RunnerResult
 from galera_backup.models.volumes import STAGED_RESTORES
 from galera_backup.runner.staged.passwords import _some

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from galera_backup.models.jobs import ListJob, ListReport
+from galera_backup.models.jobs import ListJob
 from galera_backup.models.manifest import Manifest
+from galera_backup.models.reports import ListReport
 from galera_backup.runner import backup
 from galera_backup.runner.volumes import read_marker
 from tests.unit.runner.pod import BACKUP_ID, CLUSTER, UUID, Pod, content, failure

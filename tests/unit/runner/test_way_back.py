@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from galera_backup.models.jobs import EmptyJob, Inspection, InspectJob, SwapJob
+from galera_backup.models.jobs import BootstrapJob, EmptyJob, InspectJob, SwapJob
 from galera_backup.models.previous import SavedState
+from galera_backup.models.reports import Inspection
 from galera_backup.models.restore import ClaimState, Strategy
 from galera_backup.models.volumes import STAGED_RESTORES, SwapState
 from galera_backup.rules.claims import claim_state
@@ -223,6 +224,17 @@ def test_the_bootstrap_is_decided_with_the_way_back(
     for _ in range(2):
         assert pod.run(job, data).error is None
         assert (data / "grastate.dat").read_text() == GRASTATE.replace("bootstrap: 0", f"bootstrap: {int(value)}")
+
+
+def test_a_server_that_was_killed_may_form_the_cluster(pod: Pod, data: Path) -> None:
+    (data / "grastate.dat").write_text(GRASTATE.replace("41", "-1"))
+    assert inspect(pod, data).saved == SavedState(uuid=UUID, seqno=-1, safe_to_bootstrap=False)
+    before = content(data)
+    for _ in range(2):
+        assert pod.run(BootstrapJob(cluster=CLUSTER), data).error is None
+        assert inspect(pod, data).saved == SavedState(uuid=UUID, seqno=-1, safe_to_bootstrap=True)
+    changed = {name for name, value in content(data).items() if before[name] != value}
+    assert changed == {"grastate.dat"}
 
 
 # --- emptying
