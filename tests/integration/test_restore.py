@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from temporalio.client import WorkflowFailureError
+from temporalio.exceptions import CancelledError
 
 from dev.tools.checksums import Checksums
 from galera_backup.models.backup import BackupResult
@@ -173,3 +177,23 @@ async def test_a_restore_that_is_terminated_before_it_touched_a_claim(
     stream = BACKUPS / manifest.backup_id / manifest.stream
     assert hashlib.sha256(stream.read_bytes()).hexdigest() == manifest.sha256
     assert json.loads((stream.parent / "manifest.json").read_text())["backup_id"] == manifest.backup_id
+
+
+async def test_the_server_that_left_last_is_killed(
+    galera: Galera, operations: Operations, saved: dict[str, Any]
+) -> None:
+    """The grace of its pod was too short: no claim says that its server may form the cluster, until undo says so."""
+    backup, _ = await _backup(saved, galera, operations)
+    before, server = galera.checksums(FIRST), process.server_of(FIRST)
+    restore = await operations.start_restore(backup.manifest.backup_id, strategy="in_place")
+    await eventually(lambda: galera.statefulset().spec.replicas == 0, 120, "the stop takes the last one", every=0.01)
+    os.kill(server, signal.SIGSTOP)  # it has not left the group yet
+    await restore.cancel()
+    process.kill(server)
+    with pytest.raises(WorkflowFailureError) as caught:
+        await restore.result()
+    assert isinstance(caught.value.cause, CancelledError)
+    assert galera.problems() == []
+    assert [galera.checksums(pod) for pod in PODS] == [before] * len(PODS)
+    summaries = [event.user_metadata.summary.data for event in (await operations.lease.fetch_history()).events]
+    assert any(b"its server left last, and was killed" in each for each in summaries)
