@@ -18,7 +18,7 @@ from temporalio.plugin import SimplePlugin
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import UnsandboxedWorkflowRunner
 
-from dev.stack import environment, paths
+from dev.stack import environment
 from galera_backup.temporal.attributes import SEARCH_ATTRIBUTES
 from galera_backup.temporal.plugin import plugin
 from tests.matrix.reporting import Reporting
@@ -77,6 +77,10 @@ ONE_PARTITION = [
 """Of a task queue: two workers and 24 tests need no more, and each one costs polls."""
 
 
+NOT_DURABLE = ["--sqlite-pragma", "synchronous=OFF"]
+"""Nobody needs it after the run."""
+
+
 WITHOUT_SANDBOX = SimplePlugin("without-sandbox", workflow_runner=UnsandboxedWorkflowRunner())
 
 
@@ -88,12 +92,12 @@ async def dev_server(temporal_cli: str, *, sandbox: bool = True) -> AsyncIterato
 
     Its database is a file: one in SQLite's shared memory cache is lost with a connection (temporalio/temporal#8017).
     """
-    with TemporaryDirectory(dir=paths.in_memory()) as folder:
+    with TemporaryDirectory() as folder:
         environment = await WorkflowEnvironment.start_local(
             dev_server_existing_path=temporal_cli,
             dev_server_startup_timeout=timedelta(seconds=60),
             dev_server_database_filename=f"{folder}/temporal.db",
-            dev_server_extra_args=ONE_PARTITION,
+            dev_server_extra_args=[*ONE_PARTITION, *NOT_DURABLE],
             plugins=[plugin()] if sandbox else [plugin(), WITHOUT_SANDBOX],
             search_attributes=SEARCH_ATTRIBUTES,
         )
