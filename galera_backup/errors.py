@@ -104,7 +104,8 @@ class ClusterNotFormed(ClusterError):
 
 
 class ClusterLeftStopped(ClusterError):
-    """The StatefulSet stays at 0 replicas, because its claims hold a mixture of old and restored data."""
+    """The StatefulSet stays at 0 replicas: its claims hold a mixture of old and restored data, or a start would lose
+    something that was written."""
 
 
 class ClusterLeftPartial(ClusterError):

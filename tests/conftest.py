@@ -18,7 +18,7 @@ from temporalio.plugin import SimplePlugin
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import UnsandboxedWorkflowRunner
 
-from dev.stack import environment
+from dev.stack import environment, paths
 from galera_backup.temporal.attributes import SEARCH_ATTRIBUTES
 from galera_backup.temporal.plugin import plugin
 from tests.matrix.reporting import Reporting
@@ -78,7 +78,7 @@ ONE_PARTITION = [
 
 
 NOT_DURABLE = ["--sqlite-pragma", "synchronous=OFF"]
-"""Nobody needs it after the run."""
+"""Nobody needs its database after the run."""
 
 
 WITHOUT_SANDBOX = SimplePlugin("without-sandbox", workflow_runner=UnsandboxedWorkflowRunner())
@@ -92,7 +92,7 @@ async def dev_server(temporal_cli: str, *, sandbox: bool = True) -> AsyncIterato
 
     Its database is a file: one in SQLite's shared memory cache is lost with a connection (temporalio/temporal#8017).
     """
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory(dir=paths.in_memory()) as folder:
         environment = await WorkflowEnvironment.start_local(
             dev_server_existing_path=temporal_cli,
             dev_server_startup_timeout=timedelta(seconds=60),

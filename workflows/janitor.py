@@ -6,10 +6,9 @@ desynced or the cluster stopped, and nobody who would undo it. What was done is 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Coroutine
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 from temporalio import workflow
 
@@ -23,6 +22,7 @@ from workflows.lease.stake import Ended, Undoer
 from workflows.lease.stopped import Stopped
 from workflows.operation import Operation
 from workflows.progress import ProgressReport
+from workflows.within import within
 
 with workflow.unsafe.imports_passed_through():
     from activities.janitor import JanitorActivities
@@ -56,7 +56,6 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.show import describe_claims, findings_table
     from galera_backup.text import first_sentence_of
 
-T = TypeVar("T")
 
 MARGIN = timedelta(minutes=10)
 """What looking may take beside that, before the lease ends by itself."""
@@ -183,7 +182,7 @@ class _Steps:
         pods = ", ".join(runner.pod for runner in orphans)
         try:
             for lease in {runner.lease.run_id: runner.lease for runner in orphans}.values():
-                await _within(self._request.step_timeout, self._remove_runners_of(lease))
+                await within(self._request.step_timeout, self._remove_runners_of(lease))
         except TimeoutError:
             raise JanitorFailed(
                 f"removing runner pods {pods} of {str(self._request.cluster)!r}: expected them to be gone within "
@@ -209,7 +208,7 @@ class _Steps:
         stake = Desynced(request.site, pod, mark.mark, undoer, request.drain_timeout, on_may_land=True)
         limit = timing.DESYNC_WINDOW + request.drain_timeout + request.step_timeout
         try:
-            await _within(limit, stake.undo(Ended()))
+            await within(limit, stake.undo(Ended()))
         except TimeoutError:
             await self._look_why(pod, limit)
             return
@@ -246,7 +245,7 @@ class _Steps:
         stake, ended = Stopped(site, recipe, mark, Undoer.janitor(self._lease.ref)), Ended()
         limit = _start_limit(recipe)
         try:
-            await _within(limit, stake.undo(ended))
+            await within(limit, stake.undo(ended))
         except (ClusterLeftStopped, ClusterLeftPartial) as error:
             await self._note_attempt(mark, error)
             raise
@@ -291,27 +290,3 @@ def _start_limit(recipe: StartRecipe) -> timedelta:
     """For a look at the claims, and a start; where a mixture is finished, for the restore of every claim too."""
     finishes = recipe.strategy != Strategy.STAGED
     return INSPECTION + recipe.ready_timeout + recipe.runner_timeout * len(recipe.claims) * finishes
-
-
-async def _within(limit: timedelta, work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`, which is cancelled, and awaited, when it takes longer or when the caller is cancelled.
-
-    Error: `TimeoutError`. `asyncio.wait_for` does not do: it does not wait for the end of what it cancels.
-    """
-    task = asyncio.ensure_future(work)
-    try:
-        await workflow.wait([task], timeout=limit.total_seconds())
-    except asyncio.CancelledError:
-        await _stop(task)
-        raise
-    if not task.done():
-        await _stop(task)
-        raise TimeoutError
-    return task.result()
-
-
-async def _stop(task: asyncio.Task[Any]) -> None:
-    task.cancel()
-    await workflow.wait([task])
-    if not task.cancelled():
-        task.exception()  # of work that was told to stop

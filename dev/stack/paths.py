@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
@@ -35,6 +36,14 @@ LOCK = STATE / "lock"
 
 PROGRAMS = CACHE / "programs"
 LAYERS = CACHE / "layers"
+
+
+_MEMORY, _ROOM = Path("/dev/shm"), 2 * 2**30
+
+
+def in_memory() -> Path | None:
+    """A folder in memory for files that live as long as a test, where it has room: a container may have 64 MiB."""
+    return _MEMORY if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _ROOM else None
 
 
 def write_atomic(path: Path, text: str, mode: int = 0o644) -> None:

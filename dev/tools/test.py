@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -26,7 +25,6 @@ _FAST = ("-m", "not integration", f"--numprocesses={_PROCESSES}", "--dist=loadsc
 
 Where something breaks all of them the run ends early, and says why.
 """
-_MEMORY, _ROOM = Path("/dev/shm"), 2 * 2**30
 _FAST_REPORT, _REPORT = paths.LOGS / "tests-fast.xml", paths.LOGS / "tests.xml"
 
 
@@ -112,8 +110,8 @@ def _for_tests() -> dict[str, str]:
     """What makes checks and tests faster, where the caller's environment does not say otherwise."""
     found = {"MYPY_CACHE_DIR": str(paths.CACHE / "mypy")}
     found["GOGC"] = "400"  # the Temporal servers of tests have memory, and no processor to spare
-    if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _ROOM:
-        found["PYTEST_DEBUG_TEMPROOT"] = str(_MEMORY)  # tests of the agent sync thousands of files
+    if memory := paths.in_memory():
+        found["PYTEST_DEBUG_TEMPROOT"] = str(memory)  # tests of the agent sync thousands of files
     return {name: os.environ.get(name, value) for name, value in found.items()}
 
 

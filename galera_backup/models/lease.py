@@ -73,6 +73,13 @@ class StopCommand(Model):
     stop_timeout: timedelta
 
 
+class RenewCommand(Model):
+    """Write the mark of a stopped cluster again: runner pods rename data once more, and need it."""
+
+    restored_failed: bool = False
+    """The restored data must not be started again."""
+
+
 class StartCommand(Model):
     """Scale the StatefulSet back; `claims` is what the operation knows of the data it wrote."""
 
@@ -83,8 +90,8 @@ class StartCommand(Model):
     """Only the first replica: it serves, marked, while the operation goes on with the claims of the others."""
 
 
-CommandName = Literal["desync", "resync", "clean_up", "stop", "reject", "start"]
-"""The signal of each. `resync` and `reject` have no argument."""
+CommandName = Literal["desync", "resync", "clean_up", "stop", "renew", "start"]
+"""The signal of each. `resync` has no argument."""
 
 
 # --- replies

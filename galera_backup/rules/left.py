@@ -40,6 +40,14 @@ def left(recipe: StartRecipe, claims: Sequence[ClaimReport], serving: int, why: 
     )
 
 
+def behind(recipe: StartRecipe, why: str) -> ClusterLeftStopped:
+    """Its first server would form the cluster, and misses what others have. `why` ends with what to copy."""
+    return ClusterLeftStopped(
+        f"StatefulSet {str(recipe.site.cluster)!r} stays at 0 replicas, and its claims hold what they held: {why}, "
+        f"then run the janitor. {_HELD}"
+    )
+
+
 def way_out(recipe: StartRecipe, *, restored: bool | None, first_forms: bool) -> str:
     """What to do where a cluster that was started does not form; empty: nobody knows.
 

@@ -79,7 +79,8 @@ def way_back(found: Sequence[ClaimFound], *, was_up: bool, may_be_restored: bool
         ahead = (
             _ahead_of_the_first([(each.claim, each.previous.saved) for each in found], first_in_sync) if was_up else ""
         )
-        return WayBack(start_on=None if ahead else ClaimState.UNTOUCHED, bootstrap=bootstrap, why=ahead)
+        why = f"the previous data is whole on every claim, but {ahead}, then run the janitor" if ahead else ""
+        return WayBack(start_on=None if ahead else ClaimState.UNTOUCHED, bootstrap=bootstrap, why=why)
     what = "the previous data is lost on " + "; ".join(f"{each.claim}: {each.previous.problem}" for each in lost)
     if may_be_restored and all(each.state == ClaimState.RESTORED for each in found):
         return WayBack(start_on=ClaimState.RESTORED, why=f"{what}. Every claim holds the restored data")
@@ -114,7 +115,7 @@ def first_forms(found: Sequence[ClaimFound], *, first_in_sync: bool) -> WayBack:
 
 
 def _ahead_of_the_first(claims: Sequence[tuple[str, SavedState | None]], first_in_sync: bool) -> str:
-    """What would be lost if the first replica formed the cluster; empty: nothing that can be seen."""
+    """What would be lost if the first replica formed the cluster, and what to copy; empty: nothing that can be seen."""
     (name, first), saved = claims[0], claims[1:]
     left_last = first is not None and first.safe_to_bootstrap
     for claim, other in saved:
@@ -127,16 +128,14 @@ def _ahead_of_the_first(claims: Sequence[tuple[str, SavedState | None]], first_i
             is_ahead = other.safe_to_bootstrap and not left_last
         if is_ahead:
             return (
-                f"the previous data is whole on every claim, but {claim} is at {other}, ahead of {name} "
-                f"at {first or 'no position'}, whose replica forms the cluster: what was written in between would be "
-                f"lost. Copy the data of {claim} over that of {name}, then scale the StatefulSet up"
+                f"{claim} is at {other}, ahead of {name} at {first or 'no position'}, whose replica forms the cluster: "
+                f"what was written in between would be lost. Copy the data of {claim} over that of {name}"
             )
     if saved and not first_in_sync and not left_last and (first is None or first.seqno < 0):
         return (
-            f"the previous data is whole on every claim, but {name}, whose replica forms the cluster, has no "
-            "position, and was not in sync before the stop: another claim may be ahead of it. Compare them with "
-            f"mariadbd --wsrep-recover, copy the data of the highest over that of {name}, then scale the "
-            "StatefulSet up"
+            f"{name}, whose replica forms the cluster, has no position, and was not in sync before the stop: another "
+            f"claim may be ahead of it. Compare them with mariadbd --wsrep-recover, copy the data of the highest over "
+            f"that of {name}"
         )
     return ""
 

@@ -1,4 +1,7 @@
-"""A second StatefulSet beside the stack's cluster, made of its template, with volumes of its own."""
+"""A second StatefulSet beside the stack's cluster, made of its template, with volumes of its own.
+
+Its data directory is below the mount, where the source's is at the mount.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from tests.integration.galera import NAMESPACE, Galera, data_directory
 CLONE = ClusterRef(namespace=NAMESPACE, statefulset="mariadb-clone")
 CLONE_PODS = tuple(f"{CLONE.statefulset}-{ordinal}" for ordinal in range(2))
 DISCOVERY = "mariadb-clone-discovery"
+DATA = "/var/lib/mysql/data"
 _LABELS = {"application": "mariadb-clone", "component": "server"}
 
 
@@ -84,12 +88,13 @@ class SecondCluster:
         document = {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": metadata, "spec": spec}
         _set(document, "DISCOVERY", f"{DISCOVERY}.{NAMESPACE}.svc.cluster.local")
         _set(document, "REPLICAS", str(len(CLONE_PODS)))
+        _set(document, "DATADIR", DATA)
         return document
 
 
 def state_transfers() -> list[Path]:
     """What full state transfers have left on the clone's volumes."""
-    return [path for pod in CLONE_PODS for path in data_directory(pod).glob("*_galera_info_SST")]
+    return [path for pod in CLONE_PODS for path in data_directory(pod).rglob("*_galera_info_SST")]
 
 
 def _template(claim: dict[str, Any]) -> dict[str, Any]:
@@ -117,4 +122,4 @@ def _discovery() -> dict[str, Any]:
 def _set(statefulset: dict[str, Any], name: str, value: str) -> None:
     containers = statefulset["spec"]["template"]["spec"]["containers"]
     [server] = [each for each in containers if each["name"] == settings.CONTAINER]
-    server["env"] = [{"name": name, "value": value} if each["name"] == name else each for each in server["env"]]
+    server["env"] = [each for each in server["env"] if each["name"] != name] + [{"name": name, "value": value}]

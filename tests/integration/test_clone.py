@@ -11,7 +11,7 @@ from galera_backup.storage import layout
 from tests.integration.clients import JOURNAL
 from tests.integration.galera import BACKUPS, CLUSTER, FIRST, PODS, Galera, backup_directory
 from tests.integration.operations import Operations, failure_of
-from tests.integration.second_cluster import CLONE, CLONE_PODS, SecondCluster, state_transfers
+from tests.integration.second_cluster import CLONE, CLONE_PODS, DATA, SecondCluster, state_transfers
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("stack_cluster"), pytest.mark.together]
 
@@ -67,7 +67,8 @@ async def test_into_empty_volumes(galera: Galera, operations: Operations, second
     galera.root_sql(f"TRUNCATE {JOURNAL}")
     expected = galera.checksums(FIRST)
     backup = await operations.backup()
-    result = await operations.restore(backup.manifest.backup_id, **_fields(replicas=2, strategy="staged"))
+    fields = _fields(replicas=2, strategy="staged", data_directory=DATA)  # no server says where it is
+    result = await operations.restore(backup.manifest.backup_id, **fields)
     _assert_two_clusters(galera, result)
     for pod in CLONE_PODS:
         assert galera.checksums(pod) == expected

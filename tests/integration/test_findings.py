@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from dev.stack.console import StackError
+from dev.stack.console import StackError, run
 from galera_backup.models.check import CheckResult
 from galera_backup.models.manifest import Manifest
 from galera_backup.models.plan import Answer
 from tests.integration import changes
 from tests.integration.changes import Change
 from tests.integration.clients import pinging
-from tests.integration.galera import BACKUPS, PODS, TARGET, Galera, data_directory, stored_manifests
+from tests.integration.galera import BACKUPS, OTHER, PODS, TARGET, Galera, data_directory, stored_manifests
 from tests.integration.operations import Operations, activities_of, failure_of, in_phase
 from tests.support.eventually import eventually
 
@@ -126,6 +126,26 @@ async def test_a_database_behind_a_link_is_missed_before_the_replica_is_taken_ou
     assert error.type == "PreflightRefused"
     assert linked.name in error.message
     assert "desync" not in [kind for kind, _ in await activities_of(backup)]
+
+
+@pytest.fixture
+def immovable() -> Iterator[Path]:
+    """A file in a database of one replica that nothing can rename or remove."""
+    path = data_directory(OTHER) / "nova" / "immovable"
+    path.touch()
+    run("files", ["chattr", "+i", str(path)])
+    yield path
+    run("files", ["chattr", "-i", str(path)])
+    path.unlink()
+
+
+async def test_data_that_nothing_can_move_is_found_while_the_database_is_up(
+    galera: Galera, operations: Operations, stored: str, immovable: Path
+) -> None:
+    error = await failure_of(await operations.start_restore(stored, strategy="staged"))
+    assert error.type == "PreflightRefused"
+    assert f"nova/{immovable.name}" in error.message
+    assert galera.problems() == []
 
 
 async def test_an_account_that_cannot_log_in_from_pods_is_found_before_the_replica_is_taken_out(

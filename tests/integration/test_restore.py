@@ -179,21 +179,24 @@ async def test_a_restore_that_is_terminated_before_it_touched_a_claim(
     assert json.loads((stream.parent / "manifest.json").read_text())["backup_id"] == manifest.backup_id
 
 
-async def test_the_server_that_left_last_is_killed(
-    galera: Galera, operations: Operations, saved: dict[str, Any]
-) -> None:
-    """The grace of its pod was too short: no claim says that its server may form the cluster, until undo says so."""
+@pytest.mark.parametrize("left", [1, 0])
+async def test_cancelled_in_the_stop(galera: Galera, operations: Operations, saved: dict[str, Any], left: int) -> None:
+    """With none left, the last server is killed, as where the grace of its pod is too short: no claim says that its
+    server may form the cluster, until undo says so."""
     backup, _ = await _backup(saved, galera, operations)
-    before, server = galera.checksums(FIRST), process.server_of(FIRST)
+    before, server, uid = galera.checksums(FIRST), process.server_of(FIRST), galera.pod(FIRST).metadata.uid
     restore = await operations.start_restore(backup.manifest.backup_id, strategy="in_place")
-    await eventually(lambda: galera.statefulset().spec.replicas == 0, 120, "the stop takes the last one", every=0.01)
-    os.kill(server, signal.SIGSTOP)  # it has not left the group yet
+    await eventually(lambda: galera.statefulset().spec.replicas == left, 120, f"{left} replicas are left", every=0.01)
+    if not left:
+        os.kill(server, signal.SIGSTOP)  # it has not left the group yet
     await restore.cancel()
-    process.kill(server)
+    if not left:
+        process.kill(server)
     with pytest.raises(WorkflowFailureError) as caught:
         await restore.result()
     assert isinstance(caught.value.cause, CancelledError)
     assert galera.problems() == []
     assert [galera.checksums(pod) for pod in PODS] == [before] * len(PODS)
+    assert (galera.pod(FIRST).metadata.uid == uid) == bool(left)
     summaries = [event.user_metadata.summary.data for event in (await operations.lease.fetch_history()).events]
-    assert any(b"its server left last, and was killed" in each for each in summaries)
+    assert any(b"its server left last, and was killed" in each for each in summaries) != bool(left)

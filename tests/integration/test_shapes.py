@@ -93,6 +93,17 @@ async def test_what_was_lost_is_back(operations: Operations, shaped: SmallCluste
         assert rows_of(shaped) == before, strategy
         uuid = cluster.sql(UUID, shaped.pods[0], namespace=shaped.namespace)
         assert uuid.split()[-1] == result.uuid != backup.position.uuid
+    if shaped.shape is TWO:
+        await _claim_that_is_deleted(operations, shaped)
+
+
+async def _claim_that_is_deleted(operations: Operations, shaped: SmallCluster) -> None:
+    """It goes when its pod does: last, because nobody can take that back."""
+    claim = f"persistentvolumeclaim/mysql-data-{shaped.pods[-1]}"
+    cluster.kubectl("--namespace", shaped.namespace, "delete", claim, "--wait=false")
+    seen = await operations.check(cluster=shaped.ref)
+    assert [each.kind for each in seen.findings if each.kind.startswith("claim")] == ["claim-deleting"]
+    assert seen.refuses("restore")
 
 
 @pytest.mark.parametrize("shaped", [SCALED], indirect=True, ids=lambda each: each.name)

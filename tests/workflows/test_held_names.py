@@ -107,13 +107,25 @@ async def test_the_first_pod_never_starts(stage: Stage, strategy: str) -> None:
     """No pod had the claim, so nobody has to look at it: no other pod would start either."""
     world = stage.world(backups=(BACKUP_ID,))
     world.plan(RunnerPlan("restore", ordinal=0, end="never starts"))
-    world.plan(RunnerPlan("prove", end="never starts", times=99))
+    world.plan(RunnerPlan("inspect", end="never starts", times=99))
     handle = await stage.restore(world, strategy=strategy)
     error = await failure_of(handle)
     assert "it did not start" in error.message
     assert "No data was changed. The cluster was started again" in error.message
     assert {claim.data for claim in world.claims.values()} == {"live"}
     await stage.assert_settled(world)
+
+
+async def test_no_pod_starts_and_the_last_server_was_killed(stage: Stage) -> None:
+    """Nobody can say of its claim that it may form the cluster: the failure says how a person does."""
+    world = stage.world(backups=(BACKUP_ID,))
+    world.kills_the_last = True
+    world.plan(RunnerPlan("restore", ordinal=0, end="never starts"))
+    world.plan(RunnerPlan("inspect", end="never starts", times=99))
+    error = await failure_of(await stage.restore(world, strategy="in_place", ready_timeout=3))
+    assert "it did not start" in error.message
+    assert "set 'safe_to_bootstrap: 1' in its grastate.dat" in error.message
+    assert {claim.data for claim in world.look().claims.values()} == {"live"}
 
 
 @pytest.mark.parametrize("strategy", ["in_place", "rolling"])
@@ -230,3 +242,41 @@ async def test_claims_that_go_when_no_pod_uses_them(stage: Stage) -> None:
     assert f"{world.claim_name(1)} were deleted" in error.message
     await stage.end_of(stage.lease(world))
     assert {claim.data for claim in world.look().claims.values()} == {"live"}
+
+
+async def test_claims_that_go_while_undo_waits_for_the_last_pod(stage: Stage) -> None:
+    world = stage.world(backups=(BACKUP_ID,))
+    look = world.faults.add(Step("wait_stopped", "members", lambda _: world.statefulset.replicas == 0).held())
+    assert look.gate is not None
+    handle = await stage.restore(world, strategy="in_place")
+    await assert_eventually(look.gate.entered.is_set, lambda: world.events)
+    again = world.faults.add(Step("wait_stopped", "members").held())
+    assert again.gate is not None
+    await handle.cancel()
+    look.gate.open()
+    await assert_eventually(again.gate.entered.is_set, lambda: world.events)
+    since = len(world.events)
+    with world.lock:
+        claim = world.claims[world.claim_name(0)]
+        claim.uid, claim.data = "new", "empty"
+    again.gate.open()
+    error = await failure_of(handle)
+    assert "were deleted: what they held is lost" in error.message
+    await stage.end_of(stage.lease(world))
+    assert servers_started(world, since) == []
+
+
+async def test_a_mark_that_somebody_removes_before_the_swap(stage: Stage) -> None:
+    """The way back writes it again, else no pod could say what the claims hold."""
+    world = stage.world(backups=(BACKUP_ID,))
+    swap = Step("run_runner", "create_pod", lambda arguments: "-in-" in arguments["pod"].metadata.name)
+    fault = world.faults.add(swap.held())
+    assert fault.gate is not None
+    handle = await stage.restore(world, strategy="staged")
+    await assert_eventually(fault.gate.entered.is_set, lambda: world.events)
+    world.remove_mark(all_annotations=True)
+    fault.gate.open()
+    error = await failure_of(handle)
+    assert "The previous data was swapped back" in error.message
+    assert {claim.data for claim in world.claims.values()} == {"live"}
+    await stage.assert_settled(world)

@@ -15,6 +15,7 @@ from workflows._runner import JobT, Ran, Report
 from workflows.lease.persist import persist
 from workflows.pods import Pods
 from workflows.way_back import Claims
+from workflows.within import within
 
 with workflow.unsafe.imports_passed_through():
     from activities.galera import GaleraActivities
@@ -22,13 +23,14 @@ with workflow.unsafe.imports_passed_through():
     from activities.kubernetes import KubernetesActivities
     from galera_backup import names
     from galera_backup.errors import GaleraBackupError, LeaseLost
-    from galera_backup.models.activities import RunnerTask
+    from galera_backup.models.activities import Revoked, RunnerTask
     from galera_backup.models.common import LeaseRef
     from galera_backup.models.jobs import BootstrapJob
     from galera_backup.models.restore import ClaimReport, ClaimState, Strategy
     from galera_backup.models.runner import Job
     from galera_backup.rules.claims import (
         are_as_found,
+        are_incomplete,
         are_restored,
         as_found,
         may_start,
@@ -36,6 +38,7 @@ with workflow.unsafe.imports_passed_through():
         replicas_on,
         restore_job,
     )
+    from galera_backup.rules.left import behind
     from galera_backup.rules.way_back import ClaimFound, first_forms, way_back
     from galera_backup.show import describe_claims
 
@@ -43,16 +46,17 @@ if TYPE_CHECKING:
     from workflows.lease.stopped import Stopped
 
 INSPECTION_LIMIT = timedelta(minutes=15)
-LOOK_LIMIT = timedelta(minutes=1)
-"""Where the cluster can be started without a look."""
+GONE_LIMIT, LOOK_LIMIT = timedelta(minutes=5), timedelta(minutes=1)
+"""Of the pods' end, and of a look, where the cluster can be started without."""
 MARKED_AGAIN_AT_MOST = 5
 """Times that a mark which somebody removes is written again for one pod: it has to be there when the pod starts."""
 
 
-def of_restore(stopped: Stopped, serving: int = 0, *, limit: timedelta = INSPECTION_LIMIT) -> Claims:
-    """The claims of the restore, for whoever undoes; `serving` replicas run meanwhile. `limit`: of a look.
+def of_restore(stopped: Stopped, serving: int = 0, *, limit: timedelta | None = None) -> Claims:
+    """The claims of the restore, for whoever undoes; `serving` replicas run meanwhile.
 
     Pods that only look need no mark; those that change a volume work when the lease may be closed already.
+    `limit`: of each pod, which is not worth waiting for longer, or for a mark to be written again.
     """
     cluster, recipe = stopped.site.cluster, stopped.recipe
 
@@ -60,9 +64,12 @@ def of_restore(stopped: Stopped, serving: int = 0, *, limit: timedelta = INSPECT
         if job.needs.data == "read":  # it only looks
             pods = _pods(stopped, stopped.undoer.lease)
             replica = names.pod(cluster, ordinal) if ordinal in recipe.ordinals[:serving] else None
-            task = pods.beside(f"look-{ordinal}", job, limit, claim=claim, replica=replica)
+            task = pods.beside(f"look-{ordinal}", job, limit or INSPECTION_LIMIT, claim=claim, replica=replica)
             return (await _runner.run(task, summary)).report
-        return (await _run(stopped, _task(stopped, ordinal, claim, name, job), summary)).report
+        task = _task(stopped, ordinal, claim, name, job)
+        if limit is None:
+            return (await _run(stopped, task, summary)).report
+        return (await _runner.run(task.model_copy(update={"timeout": limit}), summary)).report
 
     return Claims.of(recipe, run)
 
@@ -75,88 +82,101 @@ class Held:
     serving: int = 0
     why: str = ""
     """Why the cluster can be started on neither the previous nor the restored data."""
-    first_forms: bool = True
-    """The server of the first claim may form the cluster; False: nobody could look whether the stop has killed it."""
 
 
-async def held(stopped: Stopped, serving: int, *, at_zero: bool) -> Held:
+async def held(stopped: Stopped, serving: int, found: Revoked | None) -> Held:
     """What the claims of a cluster hold that is about to be started, made to fit together where that can be.
 
-    `serving`: replicas that run meanwhile; `at_zero`: the StatefulSet wants none, as the lease has left it.
+    `serving`: replicas that run meanwhile; `found`: the StatefulSet, by who undoes; None: the lease acts, and holds all
+    names. Error: `ClusterLeftStopped`, where a server would form the cluster that misses what others have.
     """
     recipe = stopped.recipe
-    if stopped.known is not None or are_as_found(recipe):
-        known = stopped.known or as_found(recipe)
-        is_unseen = at_zero and not serving and not stopped.are_seen and replicas_on(known, recipe) > 0
-        return await _as_known(stopped, known) if is_unseen else Held(known, serving)
+    names_held = found is None or {*stopped.names_of(recipe.ordinals)} <= {*found.held}
+    is_down = not serving and (names_held or (found is not None and found.marked and not found.replicas))
+    known = stopped.known or (as_found(recipe) if are_as_found(recipe) else None)
+    if known is not None and not (is_down and recipe.restored_failed and are_restored(known)):
+        if is_down and not stopped.first_forms and replicas_on(known, recipe):
+            await _look(stopped, known, found, names_held)
+        return Held(known, serving)
     volumes = of_restore(stopped, serving)
-    found = await volumes.inspect(in_outage=not serving)
+    seen = await volumes.inspect(in_outage=not serving)
+    stopped.first_forms = True
     if recipe.strategy == Strategy.STAGED:
-        return await _way_back(stopped, volumes, found)
-    reports = tuple(each.report.model_copy(update={"previous_lost": False}) for each in found)
+        return await _way_back(stopped, volumes, seen)
+    reports = tuple(each.report.model_copy(update={"previous_lost": False}) for each in seen)
     if must_be_finished(reports, serving):
         if recipe.strategy == Strategy.ROLLING:
             return await _finish_rolling(stopped, Held(reports, serving))
         return Held(await _finish(stopped, reports, reports), serving)
-    return Held(reports, serving) if serving else await _first_forms(stopped, volumes, found, reports)
+    if not serving:
+        await _first_forms(stopped, volumes, seen, reports)
+    return Held(reports, serving)
 
 
-async def _as_known(stopped: Stopped, known: tuple[ClaimReport, ...]) -> Held:
-    """Of a cluster that was stopped: whether the stop has killed the server that left last is not known yet."""
-    names, queue = stopped.names_of(stopped.recipe.ordinals), stopped.undoer.queue
-    gone, hold = stopped.scaling(0, undoing=True), stopped.holding(names, undoing=True)
-    try:
-        await call.wait(
-            KubernetesActivities.wait_stopped, gone, "all pods gone", limit=stopped.recipe.ready_timeout, queue=queue
-        )
-        await call.wait(
-            HoldActivities.hold_names, hold, "nobody can start a server while its claim is looked at", limit=LOOK_LIMIT
-        )
-    except GaleraBackupError as error:
-        workflow.logger.warning("the claims are not looked at", extra={"error": error.message})
-        return Held(known, first_forms=False)
+async def _look(stopped: Stopped, known: Sequence[ClaimReport], found: Revoked | None, names_held: bool) -> None:
+    """At claims that nobody has changed, after a stop that may have killed the server which left last.
+
+    In a short time, or not at all: the cluster can be started as it is. Error: `ClusterLeftStopped`, also when a claim
+    is lost meanwhile.
+    """
+    recipe, queue = stopped.recipe, stopped.undoer.queue
     volumes = of_restore(stopped, limit=LOOK_LIMIT)
-    return await _first_forms(stopped, volumes, await volumes.inspect(), known)
+    stop, hold = stopped.scaling(0, undoing=True), stopped.holding(stopped.names_of(recipe.ordinals), undoing=True)
+    try:
+        if not names_held:
+            await call.wait(KubernetesActivities.wait_stopped, stop, "all pods gone", limit=GONE_LIMIT, queue=queue)
+            summary = "nobody can start a server while its claim is looked at"
+            await call.wait(HoldActivities.hold_names, hold, summary, limit=LOOK_LIMIT, queue=queue)
+        seen = await within(LOOK_LIMIT, volumes.inspect())
+    except (GaleraBackupError, TimeoutError) as error:
+        workflow.logger.warning("the claims are not looked at", extra={"error": str(error)})
+        if found is not None:
+            await stopped.check_kept(await stopped.revoke())
+        return
+    await _first_forms(stopped, volumes, seen, known)
 
 
 async def _first_forms(
-    stopped: Stopped, volumes: Claims, found: Sequence[ClaimFound], claims: tuple[ClaimReport, ...]
-) -> Held:
+    stopped: Stopped, volumes: Claims, seen: Sequence[ClaimFound], claims: Sequence[ClaimReport]
+) -> None:
     """Killed when it left last, a server has noted nothing: then its claim is told that it may form the cluster.
 
     Where it cannot be looked at, or told, the cluster is started as it is: it may be that none was killed.
+    Error: `ClusterLeftStopped`.
     """
-    if not may_start(claims) or not replicas_on(claims, stopped.recipe):
-        return Held(claims)
-    decided = first_forms(found, first_in_sync=stopped.recipe.first_in_sync)
+    recipe = stopped.recipe
+    replicas = replicas_on(claims, recipe) if may_start(claims) else 0
+    if not replicas or are_incomplete(claims[:replicas]):
+        return
+    ran_restored = are_restored(claims) and not recipe.is_rollback  # and was whole then
+    decided = first_forms(seen[:replicas], first_in_sync=recipe.first_in_sync or ran_restored)
     if decided.start_on is None:
-        return Held(claims, why=decided.why)
+        raise behind(recipe, decided.why)
+    stopped.first_forms = all(each.seen is not None for each in seen[:replicas])
     if decided.bootstrap is None:
-        return Held(claims, first_forms=all(each.seen is not None for each in found))
-    summary = f"{claims[0].claim} forms the cluster: its server left last, and was killed"
+        return
+    job, summary = BootstrapJob(cluster=recipe.site.cluster), f"{claims[0].claim}: its server, the last, was killed"
     try:
-        await volumes.run(
-            "bootstrap", BootstrapJob(cluster=stopped.site.cluster), decided.bootstrap, claims[0].claim, summary
-        )
+        await volumes.run("bootstrap", job, decided.bootstrap, claims[0].claim, summary)
     except GaleraBackupError as error:
         workflow.logger.error("the first server may not form the cluster", extra={"error": error.message})
-        return Held(claims, first_forms=False)
-    return Held(claims)
+        stopped.first_forms = False
 
 
-async def _way_back(stopped: Stopped, volumes: Claims, found: Sequence[ClaimFound]) -> Held:
+async def _way_back(stopped: Stopped, volumes: Claims, seen: Sequence[ClaimFound]) -> Held:
     """A staged restore that ended anywhere: as the volumes say, or made to fit together."""
-    recipe, reports = stopped.recipe, tuple(each.report for each in found)
+    recipe, reports = stopped.recipe, tuple(each.report for each in seen)
     if may_start(reports) and not (recipe.restored_failed and are_restored(reports)):
-        return await _first_forms(stopped, volumes, found, reports)
+        await _first_forms(stopped, volumes, seen, reports)
+        return Held(reports)
     decided = way_back(
-        found,
+        seen,
         was_up=recipe.replicas_before > 0,
         may_be_restored=not recipe.restored_failed,
         first_in_sync=recipe.first_in_sync,
     )
     workflow.logger.warning("a staged restore ended half way", extra={"decided": str(decided)})
-    done = await volumes.follow(decided, found)
+    done = await volumes.follow(decided, seen)
     return Held(done.claims, why=decided.why if decided.start_on is None else "")
 
 

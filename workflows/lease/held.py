@@ -35,6 +35,7 @@ with workflow.unsafe.imports_passed_through():
         LeaseReply,
         LeaseRequest,
         LeaseResult,
+        RenewCommand,
         StartCommand,
         StopCommand,
     )
@@ -248,11 +249,11 @@ class LeaseHeld:
         await self._send("stop", command)
         stake.is_stopped()
 
-    async def reject(self) -> None:
-        """Before data is swapped back: nobody may start the restored data again. Error: `ScaleFailed`."""
-        await self._send("reject")
+    async def renew(self, command: RenewCommand) -> None:
+        """Have the mark written again, before data is renamed once more. Error: `ScaleFailed`."""
         if (stake := self._stopped()) is not None:
-            stake.is_rejected()
+            stake.is_renewed(command)
+        await self._send("renew", command)
 
     async def start(self, command: StartCommand) -> LeaseReply:
         """Have the cluster started. Errors: `ClusterNotFormed`, `ScaleFailed`, `LeaseLost`."""

@@ -34,6 +34,7 @@ with workflow.unsafe.imports_passed_through():
         LeaseRequest,
         LeaseResult,
         LeaseStatus,
+        RenewCommand,
         StartCommand,
         StopCommand,
     )
@@ -100,9 +101,9 @@ class GaleraLease:
         self._enqueue("stop", lambda: self._stop(command))
 
     @workflow.signal
-    def reject(self) -> None:
-        """Note that the restored data must not be started again."""
-        self._enqueue("reject", self._reject)
+    def renew(self, command: RenewCommand) -> None:
+        """Write the mark again: the owner goes on to rename data."""
+        self._enqueue("renew", lambda: self._renew(command))
 
     @workflow.signal
     def start(self, command: StartCommand) -> None:
@@ -167,11 +168,11 @@ class GaleraLease:
         await stake.act(self._acting, command)
         return {}
 
-    async def _reject(self) -> Values:
+    async def _renew(self, command: RenewCommand) -> Values:
         stake = self._stopped()
         if stake is None:
-            raise InternalError("reject: expected a cluster that this lease has stopped")
-        await stake.reject(self._acting)
+            raise InternalError("renew: expected a cluster that this lease has stopped")
+        await stake.renew(self._acting, command)
         return {}
 
     async def _start(self, command: StartCommand) -> Values:

@@ -25,7 +25,7 @@ with workflow.unsafe.imports_passed_through():
         ScaleFailed,
     )
     from galera_backup.models.activities import FormTask, HoldTask, RemoveRunners, Revoked, ScaleTask
-    from galera_backup.models.lease import StartCommand, StopCommand
+    from galera_backup.models.lease import RenewCommand, StartCommand, StopCommand
     from galera_backup.models.mark import Mark, StartRecipe
     from galera_backup.models.restore import ClaimReport, ClaimState, Strategy
     from galera_backup.models.site import Site
@@ -58,8 +58,8 @@ class Stopped:
         self.undoer = undoer
         self.known: tuple[ClaimReport, ...] | None = None
         """What the data claims hold; None: the operation works on them, so the volumes tell."""
-        self.are_seen = False
-        """Somebody has looked at its claims, or written them, since its servers were stopped."""
+        self.first_forms = False
+        """Its first server may form the cluster: somebody has looked at its claims, or written them, since the stop."""
         self.started_on: tuple[ClaimReport, ...] = ()
         """The claims with which it was started."""
         self._mark = mark
@@ -92,7 +92,7 @@ class Stopped:
         """For the first time, or once more: its claims are as they were found, or as it was started."""
         if self.known is None:
             self.known = as_found(self.recipe)
-        self.are_seen = False
+        self.first_forms = False
         self._stopping_from = replicas_on(self.known, self.recipe)
 
     def is_stopped(self) -> None:
@@ -100,20 +100,21 @@ class Stopped:
         self.known, self._stopping_from = None, 0
         self.recipe = self.recipe.model_copy(update=_CHANGED)
 
-    def is_rejected(self) -> None:
-        """Nobody starts it on the restored data again."""
-        self.recipe = self.recipe.model_copy(update=_REJECTED)
+    def is_renewed(self, command: RenewCommand) -> None:
+        """From here on nobody starts it on restored data that failed."""
+        if command.restored_failed:
+            self.recipe = self.recipe.model_copy(update=_REJECTED)
 
     def begins_to_start(self, command: StartCommand) -> None:
         """The operation says what the claims hold; of the first alone that says little of the others."""
         if not command.first_alone:
             self.known = command.claims
-        self.are_seen = self.recipe.strategy == Strategy.STAGED or are_restored(command.claims)
+        self.first_forms = self.recipe.strategy == Strategy.STAGED or are_restored(command.claims)
 
     def has_not_formed(self, command: StartCommand) -> None:
         """On these claims: once it is stopped again, nobody starts it on restored data that failed."""
         if are_restored(command.claims) and not command.first_alone:
-            self.is_rejected()
+            self.is_renewed(RenewCommand(restored_failed=True))
 
     # --- what the lease alone does
 
@@ -131,21 +132,22 @@ class Stopped:
         )
         hold = self.holding(self.names_of(self.recipe.ordinals))
         await acting.step(HoldActivities.hold_names, hold, "nobody can start a server", late=ScaleFailed)
-        await self._note(acting, _CHANGED)
+        if not self.recipe.data_may_have_changed:
+            await self._note(acting, _CHANGED)
         self.is_stopped()
         acting.show("cluster is stopped")
 
-    async def reject(self, acting: Acting) -> None:
-        """Note, before the first rename back, that the restored data has failed."""
-        await self._note(acting, _REJECTED)
-        self.is_rejected()
+    async def renew(self, acting: Acting, command: RenewCommand) -> None:
+        """Before data is renamed once more: somebody may have removed the mark; the restored data may have failed."""
+        await self._note(acting, _REJECTED if command.restored_failed else {})
+        self.is_renewed(command)
 
     async def _note(self, acting: Acting, news: Mapping[str, bool]) -> None:
         """In the mark, before the owner goes on. When that fails it changes nothing."""
-        if (recipe := self.recipe.model_copy(update=news)) == self.recipe:
-            return
-        task = self.scaling(0).model_copy(update={"mark": self._mark.model_copy(update={"undo": recipe})})
-        await acting.step(KubernetesActivities.renew_mark, task, f"the mark says {', '.join(news)}", late=ScaleFailed)
+        mark = self._mark.model_copy(update={"undo": self.recipe.model_copy(update=news)})
+        task = self.scaling(0).model_copy(update={"mark": mark})
+        summary = "the mark says what is known of the data"
+        await acting.step(KubernetesActivities.renew_mark, task, summary, late=ScaleFailed)
 
     async def start(self, acting: Acting, command: StartCommand) -> None:
         """Start it so that it may be stopped once more, or its first replica alone: it stays a stake, and marked."""
@@ -153,10 +155,8 @@ class Stopped:
         self.begins_to_start(command)
         replicas = 1 if command.first_alone else replicas_on(command.claims, self.recipe)
         restored = are_restored(command.claims)
-        if not self.are_seen:
-            seen = await claims.held(self, 0, at_zero=True)
-            if seen.why:
-                raise left(self.recipe, seen.claims, 0, seen.why)
+        if not self.first_forms:
+            await claims.held(self, 0, None)
         released = self.holding(self._may_run(command.claims, replicas))
         await acting.step(HoldActivities.release_names, released, "servers may be started", late=ScaleFailed)
         summary = f"scale StatefulSet back to {replicas}"
@@ -201,17 +201,15 @@ class Stopped:
             how = "was not stopped, or was started already"  # nobody looks into its volumes
             await self._wait_formed(found.replicas, how)
             return ()
-        if found.lost and not serving:
-            if found.marked:
-                await self.hold(first=recipe.first_ordinal)
-            raise ClusterLeftStopped(claims_lost(self.site.cluster, found.lost))
+        if not serving:
+            await self.check_kept(found)
         await persist(
             RunnerActivities.remove_runners,
             RemoveRunners(cluster=self.site.cluster, lease=self._mark.lease),
             "no runner pod works on the volumes",
             queue,
         )
-        held = await claims.held(self, serving, at_zero=found.marked and not found.replicas)
+        held = await claims.held(self, serving, found)
         replicas = replicas_on(held.claims, recipe)
         if held.why or not may_start(held.claims) or are_incomplete(held.claims[:replicas]):
             raise left(recipe, held.claims, held.serving, held.why)
@@ -222,8 +220,15 @@ class Stopped:
         restored = held.claims[0].state == ClaimState.RESTORED
         data = "restored" if restored else "its old"
         how = f"was scaled back to {replicas} on {data} data ({describe_claims(held.claims)})"
-        await self._wait_formed(replicas, how, restored=restored, first_forms=held.first_forms)
+        await self._wait_formed(replicas, how, restored=restored)
         return held.claims
+
+    async def check_kept(self, found: Revoked) -> None:
+        """No server is started on a new, empty claim. Error: `ClusterLeftStopped`."""
+        if found.lost:
+            if found.marked:
+                await self.hold(first=self.recipe.first_ordinal)
+            raise ClusterLeftStopped(claims_lost(self.site.cluster, found.lost))
 
     async def _end_the_stop(self, replicas: int, before: int) -> tuple[ClaimReport, ...]:
         """Some replicas were stopped, and no claim was touched: the others give them what they miss."""
@@ -243,12 +248,10 @@ class Stopped:
             task = task.model_copy(update={"known_by": None})
         return await persist(KubernetesActivities.revoke_statefulset, task, summary, self.undoer.queue)
 
-    async def _wait_formed(
-        self, replicas: int, how: str, *, restored: bool | None = None, first_forms: bool = True
-    ) -> None:
+    async def _wait_formed(self, replicas: int, how: str, *, restored: bool | None = None) -> None:
         """Until all is as before; then remove the mark. `how`: why the cluster runs. Error: `ClusterNotFormed`.
 
-        `restored`: on which data; None: nobody has looked. `first_forms`: see `claims.Held`.
+        `restored`: on which data; None: nobody has looked.
         """
         if replicas:
             try:
@@ -263,7 +266,7 @@ class Stopped:
             except GaleraBackupError as failure:
                 raise ClusterNotFormed(
                     f"StatefulSet {str(self.site.cluster)!r} {how}, but: {failure.message}. Look at the logs of its "
-                    f"pods{way_out(self.recipe, restored=restored, first_forms=first_forms)}"
+                    f"pods{way_out(self.recipe, restored=restored, first_forms=self.first_forms)}"
                 ) from failure
         unmark = self.scaling(replicas, undoing=True)
         await persist(KubernetesActivities.unmark_statefulset, unmark, "remove the lease's mark", self.undoer.queue)

@@ -20,7 +20,7 @@ with workflow.unsafe.imports_passed_through():
     from galera_backup.errors import GaleraBackupError, RestoreFailed
     from galera_backup.models.cluster import ClaimObservation
     from galera_backup.models.jobs import SwapJob
-    from galera_backup.models.lease import StartCommand
+    from galera_backup.models.lease import RenewCommand, StartCommand
     from galera_backup.models.mark import StartRecipe
     from galera_backup.models.restore import ClaimReport, ClaimState, OutageRequest
     from galera_backup.models.runner import Job
@@ -41,6 +41,8 @@ class Cut:
         """The cluster may have been stopped."""
         self._is_stopped = False
         """Until the whole cluster is started, or that is tried."""
+        self._just_stopped = False
+        """Nobody has renamed data since."""
         self._failed_to_form = False
         """The restored data was started, and the cluster did not form on it."""
         self.is_formed = False
@@ -60,11 +62,18 @@ class Cut:
         self._work.enter("stop", f"scaling {plan.seen.cluster} to 0: the database is not available from now on")
         self.has_begun, self.is_formed, self.seconds, self._recipe = True, False, None, plan.recipe
         await self._work.lease.stop(plan.stop)
-        self._is_stopped = True
+        self._is_stopped = self._just_stopped = True
+
+    async def _renew(self, *, restored_failed: bool = False) -> None:
+        """The mark, which the stop has just written; before later renames somebody may have removed it."""
+        if restored_failed or not self._just_stopped:
+            await self._work.lease.renew(RenewCommand(restored_failed=restored_failed))
+        self._just_stopped = False
 
     async def swap_in(self, plan: Plan) -> None:
         """Phase swap: the previous data aside and the staged data in, on all claims at once. Error: `RestoreFailed`."""
         self._work.enter("swap", "renaming the previous data out and the restored data in")
+        await self._renew()
         job = SwapJob(cluster=plan.seen.cluster, restore_id=plan.restore_id, direction="in")
 
         async def swap_claim(claim: ClaimObservation) -> None:
@@ -143,8 +152,7 @@ class Cut:
 
         Errors: `RestoreFailed`, when it can be started on neither, `ClusterNotFormed`, `ScaleFailed`.
         """
-        if restored_failed:
-            await self._work.lease.reject()
+        await self._renew(restored_failed=restored_failed)
         volumes = self._claims(plan)
         found = await volumes.inspect()
         decided = self._decide(plan, found, may_be_restored=not restored_failed)

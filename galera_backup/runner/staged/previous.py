@@ -113,11 +113,11 @@ def saved_state(data: Path) -> SavedState | None:
         return None
 
 
-def set_safe_to_bootstrap(data: Path, value: bool) -> None:
-    """Change that one digit of `grastate.dat`, durably; nothing when the file has no such line."""
+def set_safe_to_bootstrap(data: Path, value: bool) -> bool:
+    """Change that one digit of `grastate.dat`, durably; False when the file has no such line."""
     path = data / GRASTATE
     if not path.is_file():
-        return
+        return False
     with path.open("r+b") as file:
         line = _BOOTSTRAP.search(file.read())
         if line is not None:
@@ -125,6 +125,7 @@ def set_safe_to_bootstrap(data: Path, value: bool) -> None:
             file.write(b"1" if value else b"0")
             file.flush()
             os.fsync(file.fileno())
+    return line is not None
 
 
 def _difference(expected: DirectoryContent | None, found: list[DirectoryContent]) -> str | None:
