@@ -38,12 +38,12 @@ PROGRAMS = CACHE / "programs"
 LAYERS = CACHE / "layers"
 
 
-_MEMORY, _ROOM = Path("/dev/shm"), 2 * 2**30
+_MEMORY = Path("/dev/shm")
 
 
-def in_memory() -> Path | None:
+def in_memory(room: int) -> Path | None:
     """A folder in memory for files that live as long as a test, where it has room: a container may have 64 MiB."""
-    return _MEMORY if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _ROOM else None
+    return _MEMORY if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > room else None
 
 
 def write_atomic(path: Path, text: str, mode: int = 0o644) -> None:

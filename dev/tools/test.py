@@ -20,7 +20,7 @@ from dev.tools import times
 
 _PROCESSES = min((os.cpu_count() or 1) + 2, 8)
 """Two more than processors: some modules wait most of their time."""
-_FAST = ("-m", "not integration", f"--numprocesses={_PROCESSES}", "--dist=loadscope", "--maxfail=20", "--timeout=120")
+_FAST = ("-m", "not integration", f"--numprocesses={_PROCESSES}", "--dist=loadscope", "--maxfail=10")
 """Of all folders below tests/: what needs the stack is marked. Each process takes one module after another.
 
 Where something breaks all of them the run ends early, and says why.
@@ -110,7 +110,7 @@ def _for_tests() -> dict[str, str]:
     """What makes checks and tests faster, where the caller's environment does not say otherwise."""
     found = {"MYPY_CACHE_DIR": str(paths.CACHE / "mypy")}
     found["GOGC"] = "400"  # the Temporal servers of tests have memory, and no processor to spare
-    if memory := paths.in_memory():
+    if memory := paths.in_memory(2**31):
         found["PYTEST_DEBUG_TEMPROOT"] = str(memory)  # tests of the agent sync thousands of files
     return {name: os.environ.get(name, value) for name, value in found.items()}
 
