@@ -102,7 +102,8 @@ def compare_rows(lane: Lane, record: Record, state: State, times: Times) -> list
         histories, restored = [old], state.now
         if record.operation != "backup":
             again = record.fault.startswith("reset")  # what was written after the first of two restores is gone
-            resumed = writer.rows.resumed_after(started_at, ended_at, last=again)
+            stops = [row["at"] for row in lane.activities(started_at) if row["activity"] == "hold_names"]
+            resumed = writer.rows.resumed_after(started_at, ended_at, stops=stops, last=again)
             brought_back, since = state.brought_back(record.operation)
             restored = brought_back.then(resumed)
             gone = state.now.since(since).until(started_at)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -33,13 +34,18 @@ class Rows:
         """Of those that touch the time between two moments."""
         return max(self._touching(begin, end), key=lambda span: span[1] - span[0], default=None)
 
-    def resumed_after(self, begin: float, end: float, *, last: bool = False) -> float:
-        """The first answered write after the longest interruption; `last`: after the last that was an outage."""
-        longest = self.longest_interruption(begin, end)
-        outages = [span for span in self._touching(begin, end) if span[1] - span[0] > _OUTAGE]
-        if longest is None:
+    def resumed_after(self, begin: float, end: float, *, stops: Sequence[float] = (), last: bool = False) -> float:
+        """The first answered write after an outage: the one in which the cluster was stopped at one of these moments.
+
+        Without such a one the longest interruption: a server that is killed may halt its group as long.
+        `last`: after the last that was an outage.
+        """
+        spans = self._touching(begin, end)
+        spans = [span for span in spans if any(span[0] <= stop <= span[1] for stop in stops)] or spans
+        outages = [span for span in spans if span[1] - span[0] > _OUTAGE]
+        if not spans:
             return end
-        return (outages[-1] if last and outages else longest)[1]
+        return (outages[-1] if last and outages else max(spans, key=lambda span: span[1] - span[0]))[1]
 
     def _touching(self, begin: float, end: float) -> list[tuple[float, float]]:
         return [(first, last) for first, last in self.interruptions if last > begin and first < end]

@@ -199,4 +199,4 @@ async def test_cancelled_in_the_stop(galera: Galera, operations: Operations, sav
     assert [galera.checksums(pod) for pod in PODS] == [before] * len(PODS)
     assert (galera.pod(FIRST).metadata.uid == uid) == bool(left)
     summaries = [event.user_metadata.summary.data for event in (await operations.lease.fetch_history()).events]
-    assert any(b"its server left last, and was killed" in each for each in summaries) != bool(left)
+    assert any(b"its server, the last, was killed" in each for each in summaries) != bool(left)

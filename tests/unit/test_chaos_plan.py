@@ -16,6 +16,7 @@ from tests.chaos.engine import Engine
 from tests.chaos.faults import FAULTS
 from tests.chaos.points import STAGES, Point, points_in
 from tests.chaos.record import Record
+from tests.chaos.watch import Rows
 
 HISTORIES = sorted((Path(__file__).parents[1] / "replay" / "histories").iterdir())[-1]
 RECORDED = {
@@ -113,3 +114,14 @@ async def test_case_whose_wave_was_given_up_has_not_passed(monkeypatch: pytest.M
     report.keep(proof, "source", record)
     assert proof.missing({CASES[0].name: "source"}) == [CASES[0].name]
     make_anew.assert_awaited_once_with(lane)
+
+
+@pytest.mark.parametrize(
+    ("stops", "last", "resumed"),
+    [((), False, 30.0), ((45.0,), False, 50.0), ((45.0,), True, 50.0), ((99.0,), False, 30.0), ((), True, 50.0)],
+)
+def test_rows_after_the_outage_of_the_restore_count(stops: tuple[float, ...], last: bool, resumed: float) -> None:
+    """Before it a server was killed, and no write was answered for longer."""
+    rows = Rows(interruptions=[(10.0, 30.0), (40.0, 50.0), (60.0, 60.5)])
+    assert rows.resumed_after(5, 70, stops=stops, last=last) == resumed
+    assert rows.resumed_after(70, 80, stops=stops, last=last) == 80
