@@ -160,7 +160,7 @@ def wait_galera_ready() -> None:
             and status.get("currentRevision") == status.get("updateRevision")
             and status.get("updatedReplicas") == settings.REPLICAS
         )
-        if ready == settings.REPLICAS and current:
+        if ready == settings.REPLICAS and current and _all_answer():
             return
         took = time.monotonic() - began
         if took > _START_SECONDS:
@@ -171,6 +171,16 @@ def wait_galera_ready() -> None:
         if took > _ROLLOUT_SECONDS:
             raise _not_ready()
         time.sleep(_POLL)
+
+
+def _all_answer() -> bool:
+    """Where the stack has been down, pods are Ready as they were before until the kubelet has looked."""
+    try:
+        for pod in pods():
+            sql("SELECT 1", pod["metadata"]["name"])
+    except StackError:
+        return False
+    return True
 
 
 def _replace_broken(revision: str) -> None:
