@@ -71,6 +71,11 @@ class Galera:
         found: list[Any] = self.core.list_namespaced_pod(NAMESPACE, label_selector="application=mariadb").items
         return found
 
+    def held(self) -> list[Any]:
+        """The pods that hold names of its replicas."""
+        found = self.core.list_namespaced_pod(NAMESPACE, label_selector=f"{names.HOLD_LABEL}={CLUSTER.statefulset}")
+        return list(found.items)
+
     def runners(self) -> list[Any]:
         """The runner pods."""
         selector = f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY}"
